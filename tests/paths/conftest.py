@@ -32,7 +32,7 @@ _COUNT = itertools.count()
 
 @dataclass
 class Shared:
-    """The system that all end-to-end tests share."""
+    """The running system that all end-to-end tests share."""
 
     server: Server
     other: Server
@@ -40,7 +40,7 @@ class Shared:
     redis_url: str
 
     def prompt(self, script: str = "") -> str:
-        """Returns a prompt that no other test uses. `script` controls the model."""
+        """Returns a prompt that no other test uses. `script` controls the fake model."""
         return f"journey={next(_COUNT)} {script}".strip()
 
     def calls(self, prompt: str) -> list[Call]:
@@ -102,7 +102,7 @@ async def client(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
 
 @pytest.fixture
 async def elsewhere(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
-    """A client of the other server of the same system."""
+    """Yields a client of the other server in the same system."""
     async with sdk(shared.other) as client:
         yield client
 

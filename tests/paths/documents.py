@@ -1,4 +1,4 @@
-"""Reads the documents and the tables and code blocks in them."""
+"""Reads the project's documents, and the tables and code blocks in them."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def table(document: str, heading: str) -> list[list[str]]:
 
 
 def words(cell: str) -> list[str]:
-    """Returns the code spans in a cell."""
+    """Returns the code spans in a table cell."""
     found: list[str] = re.findall(r"`([^`]+)`", cell)
     return found
 
 
 def first_words(rows: list[list[str]]) -> list[str]:
-    """Returns the code spans in the first column."""
+    """Returns the code spans in a table's first column."""
     return [word for row in rows for word in words(row[0])]
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """Returns the fenced blocks of a language; "" selects blocks without one."""
+    """Returns the fenced code blocks of a language; "" selects blocks without a language."""
     fenced = re.split(r"^```(.*)\n", document, flags=re.MULTILINE)
-    # Text, opening, block, closing, text, opening, ...
+    # The split yields text, opening fence, code, closing fence, and then text again.
     return [
         block for name, block in zip(fenced[1::4], fenced[2::4], strict=True) if name == language
     ]

@@ -1,4 +1,4 @@
-"""Clients with keys and tokens against real processes, which must not leak them."""
+"""Clients with API keys and tokens use real processes, which must not leak these credentials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_PROXY = {k: v for k, v in os.environ.items() if not k.lower().endswith("_prox
 
 @dataclass
 class Site:
-    """A server that requires a key or token, and a worker."""
+    """A server that requires an API key or token, and a worker."""
 
     system: System
     server: Server
@@ -97,7 +97,7 @@ async def test_the_python_client_raises_if_its_token_is_rejected(site: Site) -> 
 )
 async def test_the_web_client_sends_a_new_token_before_the_old_one_expires(site: Site) -> None:
     process = await asyncio.create_subprocess_exec(
-        # Before Node 22, WebSocket is behind a flag.
+        # Before Node 22, WebSocket is only available with a flag.
         *("node", "--experimental-websocket", str(ROOT / "tests/web/token.mjs")),
         site.server.ws_url,
         stdin=subprocess.PIPE,
@@ -109,7 +109,7 @@ async def test_the_web_client_sends_a_new_token_before_the_old_one_expires(site:
 
 
 async def test_keys_and_tokens_do_not_appear_in_logs_or_metrics(site: Site) -> None:
-    """Neither valid nor invalid credentials may appear, however they were sent."""
+    """Neither valid nor invalid credentials may appear, regardless of how they were sent."""
     bad = "canary-" + "x" * 40
     shown = [site.key, site.token(), f"hl_0123456789ab_{'canary0' * 6}z", f"{bad}.{bad}.{bad}"]
     async with aiohttp.ClientSession() as http:

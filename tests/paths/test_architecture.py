@@ -1,4 +1,4 @@
-"""The README and the pictures of the architecture match the code."""
+"""The README and the architecture diagrams match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random faults against a complete system, and proof that the checker detects violations."""
+"""Random faults in a complete system, and proof that the checker detects violations."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_random_faults_break_no_promise() -> None:
     assert 0 == status, report
 
 
-# `tests/chaos/test_checker.py` tests the checker with each violation without a run.
+# Without a chaos run, `tests/chaos/test_checker.py` tests the checker with each violation.
 @pytest.mark.timeout(350)
 @pytest.mark.parametrize(
     ("what", "broken"),
     [
-        # The violation depends on when the suspended worker resumes.
+        # The detected violation depends on the time at which the suspended worker resumes.
         pytest.param("fence", {"I1", "I2", "I3", "I5"}, marks=pytest.mark.heavy),
         pytest.param("seen", {"I5"}, marks=pytest.mark.heavy),
         pytest.param("gap", {"I4"}, marks=pytest.mark.heavy),
@@ -59,7 +59,7 @@ def test_random_faults_break_no_promise() -> None:
     ],
 )
 def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> None:
-    """Runs up to three times, because random faults may not include the one for this defence."""
+    """Repeats the run up to three times, because random faults may miss the disabled defence."""
     report = ""
     for seed in ("1", "2", "3"):
         status, report = chaos("--seed", seed, "--seconds", "14", "--sabotage", what)
@@ -74,6 +74,6 @@ def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> 
 
 @pytest.mark.parametrize("what", sorted(SABOTAGES))
 def test_a_sabotage_can_still_be_applied(what: str) -> None:
-    """The sabotage patches modules, so it runs in a process of its own."""
+    """Runs in a separate process, because the sabotage patches modules."""
     script = f"from tests.chaos.sabotage import SABOTAGES; SABOTAGES[{what!r}][0]()"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=50, check=True)

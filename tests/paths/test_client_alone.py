@@ -1,4 +1,4 @@
-"""`web/client.js` without the widget, in Node 22 and in a web worker, with a lost connection."""
+"""`web/client.js` without the widget: Node 22 and a web worker resume after a lost connection."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ onmessage = async ({ data }) => {
 async def test_the_web_client_resumes_in_a_web_worker(
     shared: Shared, system: System, open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """The worker belongs to another site, and its page does not use Holdline."""
+    """The web worker belongs to another site, whose page does not use Holdline otherwise."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""`holdline-ask` on a terminal and in a pipe, interrupted and resumed."""
+"""The `holdline-ask` command on a terminal and in a pipe, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 
 class Command:
-    """One run of the command. `shown` is the output to its terminal or pipe."""
+    """One run of the command. `shown` holds the output that its terminal or pipe has received."""
 
     def __init__(self, process: asyncio.subprocess.Process, master: int | None) -> None:
         self.process = process
@@ -81,7 +81,7 @@ class Command:
             os.close(self._master)
 
     async def end(self) -> int:
-        """Reads all output, waits for the end and returns the exit code."""
+        """Reads all output, waits until the command has ended, and returns its exit code."""
         assert self._reading is not None
         await asyncio.wait_for(self._reading, 40)
         return await asyncio.wait_for(self.process.wait(), 20)
@@ -279,7 +279,7 @@ async def test_the_client_wheel_contains_only_the_client_and_runs_in_a_fresh_env
     python = str(tmp_path / "fresh/bin/python")
     await run(sys.executable, *pip, "--python", python, "install", "--no-deps", str(wheel))
     (site,) = (tmp_path / "fresh/lib").glob("python*/site-packages")
-    # aiohttp comes from this environment, so that the test needs no network.
+    # This environment provides aiohttp, so the test does not need the network.
     for place in sys.path:
         if place.endswith("site-packages"):
             (site / "rest.pth").write_text(place)

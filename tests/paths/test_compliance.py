@@ -96,7 +96,7 @@ async def test_an_unknown_previous_response_returns_previous_response_not_found(
 
 
 def unstored(text: str, previous: Turn | None = None, **more: Any) -> dict[str, Any]:
-    """Returns an unstored request that may continue an earlier turn."""
+    """Returns an unstored request, which may continue an earlier turn."""
     request = {"model": "m", "store": False, "input": text, **more}
     return request | ({"previous_response_id": previous.response["id"]} if previous else {})
 

@@ -1,4 +1,4 @@
-"""A server restart during requests of the official SDK causes no second model call."""
+"""When a server restarts during requests of the official SDK, the model is not called again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW = "mode=slow tokens=40 pace=0.05"
 
 
 async def streamed(client: AsyncOpenAI, prompt: str) -> tuple[list[Any], openai.APIError]:
-    """Returns the events of a stream until the SDK raises, and the exception."""
+    """Returns a stream's events up to the exception that the SDK raises, and the exception."""
     events: list[Any] = []
     with pytest.raises(openai.APIError) as raised:
         async for event in await client.responses.create(input=prompt, model="m", stream=True):
@@ -103,7 +103,7 @@ async def test_a_request_cut_off_by_a_restart_returns_its_id_and_is_not_repeated
 
 
 async def test_after_a_sigkill_a_retried_prompt_has_called_the_model_once(system: System) -> None:
-    """The SDK retries after the connection broke, and the retry attaches to the same response."""
+    """The SDK retries after a lost connection, and the retry attaches to the same response."""
     async with FakeModel() as model:
         old, _ = await asyncio.gather(system.server(), system.worker(model.url))
         async with sdk(old) as retrying:

@@ -1,4 +1,4 @@
-"""The documents match the code: tables and settings."""
+"""The documents' tables and settings match the code."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def constant(call: ast.Call, place: int) -> Any:
     return argument.value if isinstance(argument, ast.Constant) else None
 
 
-# Tables
+# The documents' tables
 
 
 def test_the_documented_settings_match_the_code() -> None:
@@ -94,7 +94,7 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     coded: set[tuple[str, str]] = set()
     for call in calls("server"):
         match call.func:
-            # The status of `http_error` comes from aiohttp's exception.
+            # `http_error` is not matched here, because its status comes from aiohttp's exception.
             case ast.Name("Problem") if constant(call, 1) and constant(call, 0):
                 coded.add((constant(call, 1), str(constant(call, 0))))
             case ast.Name("invalid"):
@@ -105,7 +105,7 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     coded |= {
         ("not_found", "404"),
         ("method_not_allowed", "405"),
-    }  # server.app derives these from aiohttp's errors
+    }  # server.app derives these codes from aiohttp's errors
     rows = table(REFERENCE, "Errors")
     assert sorted(coded) == sorted((words(row[0])[0], row[2]) for row in rows)
     assert dict(STANDARD_CODES) == {
@@ -242,7 +242,7 @@ def test_every_metric_is_documented() -> None:
 
 
 def log_calls(*folders: str) -> Iterator[tuple[str, ast.Call]]:
-    """Yields the method and the call of each use of a logger."""
+    """Yields the method and the call expression of each use of a logger."""
     for call in (call for folder in folders for call in calls(folder)):
         match call.func:
             case ast.Attribute(ast.Name("log") | ast.Attribute(attr="_log"), method):

@@ -54,7 +54,7 @@ async def test_the_documented_errors_are_returned(shared: Shared, client: AsyncO
 
 
 async def refusal(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str | None]:
-    """Returns the status and code of the next error on a socket."""
+    """Returns the status and the code of the socket's next error."""
     while (event := await ws.receive_json(timeout=20))["type"] != "error":
         pass
     return event["status"], event["error"]["code"]
@@ -63,7 +63,7 @@ async def refusal(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str | None]
 async def asked(
     http: aiohttp.ClientSession, method: str, url: str, body: str | None
 ) -> tuple[int, str | None]:
-    """Returns the status and code of an answer. A stream that has started has them in an event."""
+    """Returns an answer's status and error code. In a started stream, they are in an event."""
     content = None if body is None else BytesIO(body.encode())
     async with http.request(method, url, data=content) as answer:
         if answer.content_type == "text/event-stream":
@@ -75,7 +75,7 @@ async def asked(
 
 
 def documented(of: str) -> set[str]:
-    """Returns the documented headers of one side."""
+    """Returns the documented headers of requests or of responses."""
     rows = re.findall(r"^\| (`.+?) \| (.+?) \|", HEADERS, re.MULTILINE)
     return {name for names, side in rows if of in side for name in re.findall(r"`(.+?)`", names)}
 

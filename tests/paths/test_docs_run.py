@@ -1,4 +1,4 @@
-"""The examples of the README and the client document run as printed."""
+"""The examples in the README and in the client document run as printed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_the_curl_command_of_the_readme_streams_an_answer(shared: Shared) 
 
 async def test_the_sdk_example_of_the_readme_prints_the_answer(shared: Shared) -> None:
     program, _ = blocks(README, "python")
-    # "Later" means after the answer has started: a cursor beyond the end of the log is rejected.
+    # Wait until the answer has started: a cursor beyond the end of the log is rejected.
     begun = "while not client.responses.retrieve(answer.id).output: pass\n# Later"
     program = program.replace("# Later", begun)
     output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
@@ -95,14 +95,14 @@ async def test_the_documented_socket_session_matches_the_server(
 ) -> None:
     (session,) = (block for block in blocks(document, "") if block.startswith("< "))
     ids = {"resp_...": "", "msg_...": ""}
-    shift: int | None = 0  # events that the session leaves out; None until it is known again
+    shift: int | None = 0  # the number of events that the session omits; None if unknown
     async with aiohttp.ClientSession() as http:
         ws = await http.ws_connect(shared.server.ws_url)
         for line in session.splitlines():
             match line[:2]:
                 case "> ":
                     message = re.sub(r"(?:resp|msg)_\.\.\.", lambda found: ids[found[0]], line[2:])
-                    # A model without pauses would write its whole answer as one delta.
+                    # Without pauses, the whole answer would be stored as a single delta.
                     message = message.replace("Why is the sky blue?", shared.prompt("pace=0.02"))
                     await ws.send_json(json.loads(message))
                 case "< ":
@@ -123,9 +123,9 @@ async def test_the_documented_socket_session_matches_the_server(
 
 
 async def matching(ws: aiohttp.ClientWebSocketResponse, line: str) -> dict[str, Any]:
-    """Waits for the event that the line describes; it has every field that the line shows.
+    """Waits for the event that a line of the document describes, and compares its fields.
 
-    Only `holdline:queued` events are skipped, deltas before the end of the text, and any event
+    Only these events are skipped: `holdline:queued`, deltas before the end of the text, and events
     before the end of the response.
     """
     (kind,) = re.findall(r'^< {"type":"([^"]+)"', line)

@@ -59,7 +59,7 @@ CLOSED = closed(ASYNC["components"], whole=True)
 
 
 def name_of(kind: str) -> str:
-    """Returns the schema component of a message type."""
+    """Returns the name of the schema component for a message type."""
     return (EVENTS | MESSAGES)[kind].__name__
 
 
@@ -116,7 +116,7 @@ def test_every_message_and_event_is_documented() -> None:
         if isinstance(node, ast.Constant) and isinstance(text := node.value, str)
         if re.fullmatch(r"response\.[a-z_.]+[a-z]|holdline:[a-z]+", text)
     }
-    # These are built with f-strings such as f"response.{kind}".
+    # The code builds these event types with f-strings such as f"response.{kind}".
     written |= {"response.created", "response.queued", "error"}
     written |= {f"response.{stem}_part.done" for stem in ("content", "reasoning_summary")}
     written |= {
@@ -124,9 +124,9 @@ def test_every_message_and_event_is_documented() -> None:
         for kind in (*TEXT_OF, ARGUMENTS)
         for end in ("delta", "done")
     }
-    # The worker matches a provider's events by name without the last word.
+    # To match a provider's events, the worker uses event types without their last part.
     written -= {stem for stem in written if f"{stem}.done" in EVENTS}
-    # Other names that providers use. The worker accepts them and the server never sends them.
+    # Event types of other providers: the worker accepts them, but the server never sends them.
     written -= {"response.done", "response.error", "response.reasoning", "response.reasoning_part"}
     assert written == EVENTS.keys() | MESSAGES.keys()
     assert events.TERMINAL_TYPES <= EVENTS.keys()
@@ -168,7 +168,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["type"])
 def test_an_example_has_only_fields_of_its_type(example: dict[str, Any]) -> None:
-    """Examples are shortened, so they may lack required fields."""
+    """Required fields may be missing, because the examples are shortened."""
     (message,) = (
         name for name, m in ASYNC["components"]["messages"].items() if m["name"] == example["type"]
     )

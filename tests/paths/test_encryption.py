@@ -1,4 +1,4 @@
-"""Encryption in Redis, end to end: every path works, and no text is stored unencrypted."""
+"""Encryption of the data in Redis, end to end: all features work, and no text is stored plain."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def text_of(client: AsyncOpenAI, response_id: str) -> str:
 
 
 async def use_every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
-    """Sends prompts over every path and returns the ids of the responses that are kept."""
+    """Sends prompts through all features and returns the ids of the responses that are kept."""
     system.environ |= {
         "HOLDLINE_WEBHOOK_URL": "http://127.0.0.1:9/hook",
         "HOLDLINE_WEBHOOK_SECRET": "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0",
@@ -89,7 +89,8 @@ async def use_every_path(system: System, model: FakeModel, pipe: Pipe) -> list[s
         asked: dict[str, Any] = {"model": "m", "instructions": f"{CANARY}-instructions"}
         first = await client.responses.create(input=f"{CANARY}-prompt {SAYS}", **asked)
         assert f"{CANARY}-answer" in first.output_text
-        # Another server reads the previous turn, compacted or not; then a stream.
+        # Another server reads the previous turn, whether compacted or not. The next request is
+        # streamed.
         second = await elsewhere.responses.create(
             input=f"{CANARY}-more {SAYS}", previous_response_id=first.id, **asked
         )
@@ -101,7 +102,7 @@ async def use_every_path(system: System, model: FakeModel, pipe: Pipe) -> list[s
         stream = await client.responses.create(input=f"{CANARY} {SAYS}", stream=True, **asked)
         events = [event async for event in stream]
         assert "response.completed" == events[-1].type
-        # Over a socket, with an answer that survives the death of its worker.
+        # An answer over a socket survives the death of its worker.
         async with holdline_client.connect(server.url) as ours:
             slow = f"{CANARY}-slow mode=slow pace=0.05 tokens=60 say={CANARY}-slow-answer"
             answer = ours.ask(slow)
@@ -111,7 +112,7 @@ async def use_every_path(system: System, model: FakeModel, pipe: Pipe) -> list[s
             assert f"{CANARY}-slow-answer" in await answer
             assert answer.verified
         assert 2 == len([call for call in model.calls if call.prompt == slow])
-        # A running response is cancelled and read from its middle.
+        # A running response is cancelled, and then read from its middle on.
         running = await client.responses.create(
             input=f"{CANARY}-cut {slow}", background=True, **asked
         )

@@ -1,4 +1,4 @@
-"""The table "Every input" in docs/limits.md matches the code."""
+"""The table "Every input" in docs/limits.md states the limits that the code enforces."""
 
 from __future__ import annotations
 

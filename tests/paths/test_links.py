@@ -1,4 +1,4 @@
-"""Links, images and snippets of all Markdown files, and every mention of a document in the code."""
+"""Checks the links, images and snippets of Markdown files, and document names in the code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 
 
 def links(page: Path) -> list[tuple[Path, str]]:
-    """Returns the target and the anchor of each link to a file, outside of code."""
+    """Returns the target and anchor of each link to a file, ignoring links inside code."""
     text = re.sub(r"`[^`\n]+`", "", FENCE.sub("", page.read_text()))
     found = ["".join(groups) for groups in LINK.findall(text)]
     parts = [link.partition("#") for link in found if "://" not in link]
@@ -38,7 +38,10 @@ def links(page: Path) -> list[tuple[Path, str]]:
 
 @functools.cache
 def anchors(page: Path) -> set[str]:
-    """Returns the anchors of the headings. A repeated heading gets a number, as on GitHub."""
+    """Returns the anchors of the headings.
+
+    As on GitHub, a repeated heading's anchor gets a number.
+    """
     found: set[str] = set()
     seen = Counter[str]()
     for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE):
@@ -58,7 +61,7 @@ def test_every_link_has_a_target(page: Path) -> None:
 
 
 def test_every_file_in_docs_is_reachable_from_the_readme() -> None:
-    """A link to a folder reaches its images."""
+    """A link to a folder also reaches the images in that folder."""
     seen: set[Path] = set()
     todo = [ROOT / "README.md"]
     while todo:
@@ -93,7 +96,7 @@ def test_every_entry_of_the_glossary_is_linked_from_another_document() -> None:
 
 
 def sources() -> Iterator[Path]:
-    """Returns the text files of the repository that are not Markdown."""
+    """Returns the repository's text files other than Markdown."""
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name[0] != "." and name != "node_modules"]
         for path in (Path(folder) / name for name in names):
@@ -123,5 +126,5 @@ def test_every_snippet_parses(page: Path) -> None:
             case "sh":
                 subprocess.run(["bash", "-n"], input=code, text=True, check=True, timeout=10)
             case _:
-                # Pages and scripts run in a browser in test_widget_snippets.py.
+                # test_widget_snippets.py runs the snippets of pages and scripts in a browser.
                 assert language in {"", "html", "js", "text"}, language

@@ -1,4 +1,4 @@
-"""Several models behind one server, used with the official SDK."""
+"""The official SDK uses several models behind one server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def file(tmp_path: Path, chat: FakeModel, passed: FakeModel, down: FakeModel) ->
     return str(path)
 
 
-# pydantic warns about an item type that the SDK does not know.
+# The warning comes from pydantic, for an item type that the SDK does not know.
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 async def test_each_model_answers_over_its_api_and_a_failed_one_falls_back(
     system: System, tmp_path: Path
@@ -75,7 +75,7 @@ async def _check_models_and_templates(client: AsyncOpenAI, chat: FakeModel) -> N
 
 
 async def _check_conversation(client: AsyncOpenAI, passed: FakeModel) -> None:
-    """The SDK accumulates passed-through items, and the next turn sends them back to the model."""
+    """Checks that the SDK accumulates passed-through items and that the next turn resends them."""
     async with client.responses.stream(input="mode=rich", model="passed", tools=[TOOL]) as stream:
         async for _ in stream:
             pass

@@ -1,4 +1,4 @@
-"""Runs the tests of the page's pure modules in Node, with the same vectors as the Python tests."""
+"""Runs the web modules' tests in Node, with the same test vectors as the Python tests."""
 
 from __future__ import annotations
 

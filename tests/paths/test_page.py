@@ -1,4 +1,4 @@
-"""The page at `/` in a real Chromium: streaming, reload in mid-answer, stop and reconnection."""
+"""The page at `/` in a real Chromium: streaming, reload in mid-answer, stop, reconnection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = in_chromium
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page. Console errors, which include CSP violations, fail the test."""
+    """Opens a page. Console errors, including CSP violations, fail the test."""
     page = await browser.new_page()
     wrong: list[str] = []
 
@@ -34,7 +34,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     page.on("pageerror", on_error)
     page.on("console", on_console)
     yield page
-    # The browser itself reports every socket that fails to connect.
+    # These messages come from the browser itself, for each socket that fails to connect.
     assert [] == [text for text in wrong if "WebSocket connection" not in text]
 
 
@@ -44,7 +44,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def wait_for_end(page: Page, status: str = "completed") -> str:
-    """Waits until the last answer has ended with this status and returns its text."""
+    """Waits until the last answer has this final status, and returns its text."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=20_000)
     return await answer.locator(".text").text_content() or ""
@@ -99,7 +99,7 @@ async def test_html_in_an_answer_is_shown_as_text(shared: Shared, page: Page) ->
 
 @pytest.fixture
 async def own_server(system: System, shared: Shared) -> Server:
-    """A server on the shared Redis that the test may kill."""
+    """Starts a server on the shared Redis, which the test may kill."""
     system.environ["REDIS_URL"] = shared.redis_url
     return await system.server()
 

@@ -1,4 +1,4 @@
-"""Server and worker from the operator's view: checks, start-up errors and logs."""
+"""Server and worker as an operator sees them: checks, start-up errors and logs."""
 
 from __future__ import annotations
 
@@ -118,6 +118,5 @@ async def test_prompts_answers_and_keys_do_not_appear_in_logs_or_errors(
         assert 0 == await process.wait()
     for said in (server.output, worker.output, *told):
         assert "canary" not in said
-    # The model's tokens contain the number of their call, so this finds any answer text in the
-    # logs.
+    # Each token of the fake model contains the number of its call, so this finds any answer text.
     assert "c1t" not in server.output + worker.output

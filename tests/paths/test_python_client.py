@@ -1,4 +1,4 @@
-"""The Python client with real servers, workers and Redis: answers arrive although parts fail."""
+"""The Python client with real servers, workers and Redis: answers arrive despite failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 
 def is_complete(text: str, tokens: int = 20) -> bool:
-    """Returns whether the text is all tokens of a single call, in order."""
+    """Returns whether the text consists of all tokens of a single call, in order."""
     words = text.split()
     calls = {word.partition("t")[0] for word in words}
     return len(calls) == 1 and [w.partition("t")[2] for w in words] == [*map(str, range(tokens))]
@@ -230,7 +230,7 @@ async def test_a_queued_client_receives_its_position(system: System, model: Fake
 
 
 class FalsifyingProxy(Proxy):
-    """A proxy that falsifies the next `lies` checksums."""
+    """A proxy that falsifies the next `lies` checksums that it forwards."""
 
     lies = 0
 

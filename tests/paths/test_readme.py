@@ -1,4 +1,4 @@
-"""The README's snippets and the one that starts several processes run as printed in a fresh clone.
+"""The README's snippets, and one that starts several processes, run as printed in a fresh clone.
 
 Only addresses, ports and the number of processes are replaced.
 """
@@ -24,7 +24,7 @@ PROGRAMS = re.findall(
     re.MULTILINE | re.DOTALL,
 )
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-# A Python snippet is saved to the file that the text names, and run as the text says.
+# Python snippets are saved under the file name that the text gives, and run as the text states.
 ASKING = [
     *PROGRAMS,
     *(("snippet.sh", "bash snippet.sh", one) for one in SHELL if "make" not in one),
@@ -36,7 +36,7 @@ SERVER = "http://127.0.0.1:8080"
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A checkout with a virtual environment and no generated files."""
+    """Creates a clone with a virtual environment and without generated files."""
     for path in ROOT.iterdir():
         if not path.name.startswith("."):
             (tmp_path / path.name).symlink_to(path)

@@ -1,4 +1,4 @@
-"""Failover to a replica that lacks the last writes of its master."""
+"""Failover to a replica that lacks its master's last writes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_after_a_failover_the_worker_appends_the_events_that_the_replica_l
 
 @mode
 async def constant(wire: Wire, script: Script, call: Call) -> None:
-    """An answer whose text after the first token is the same in every attempt."""
+    """Sends an answer whose text after the first token is the same in every attempt."""
     script.say = f"{call.number}_" + "x" * script.tokens
     await ok(wire, script, call)
 

@@ -1,4 +1,4 @@
-"""Redis loses acknowledged writes: they are written again, or the loss is reported."""
+"""If Redis loses acknowledged writes, they are written again or the loss is reported."""
 
 from __future__ import annotations
 
@@ -108,26 +108,26 @@ async def test_events_that_redis_and_the_worker_lost_end_with_response_rolled_ba
             deployment.workers.append(await deployment.system.worker(deployment.model.url))
             await answer.wait_for_end()
             assert "response_rolled_back" == answer.code
-            assert had == len(answer.events)  # and no wrong event preceded the error
+            assert had == len(answer.events)  # no wrong event preceded the error
             await client.follow_again(answer)
             await answer.wait_for_end()
             assert_complete(answer, deployment.model, calls=2)
         await wait_for_baseline(deployment)
 
 
-@pytest.mark.timeout(120)  # several processes are started twice
+@pytest.mark.timeout(120)  # the test starts several processes twice
 @pytest.mark.skipif(node_22() is None, reason="Node 22 is not installed: make check installs it")
 async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_spliced(
     tmp_path: Path,
 ) -> None:
     """Holdline's clients end with only the text of the second attempt.
 
-    The official SDK sends only a sequence number. Its user can recognize the events of the second
-    attempt by their item ids, and the last event contains the complete response.
+    The official SDK sends only a sequence number. Its user can recognize the second attempt's
+    events by their item ids, and the last event contains the complete response.
     """
     async with (
         stores.running() as store,
-        # A long lease, so that a suspended worker keeps its claims.
+        # The lease is long, so that a suspended worker keeps its claims.
         deploy(store, tmp_path, HOLDLINE_LEASE_SECONDS="60") as deployment,
     ):
         model, server, [worker] = deployment.model, deployment.server, deployment.workers
@@ -185,7 +185,7 @@ async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_sp
 
 
 async def texts_by_attempt(answer: holdline_client.Answer) -> list[str]:
-    """Returns the text that a caller received in each attempt."""
+    """Returns the text of each attempt that a caller received."""
     texts = [""]
     async for event in answer.events():
         match event:
@@ -203,8 +203,8 @@ async def crash_and_roll_back(
 ) -> None:
     """Kills server and worker in mid-answer and restarts them after a rollback of Redis.
 
-    When the server restarts, the second attempt of each answer is longer than the first, and its
-    worker is suspended.
+    When the server restarts, each answer's second attempt is longer than the first, and its worker
+    is suspended.
     """
     model, server, store = deployment.model, deployment.server, deployment.store
 
@@ -225,7 +225,7 @@ async def crash_and_roll_back(
 async def follow(
     client: AsyncOpenAI, response_id: str, most: int = 1000, **query: Any
 ) -> list[ResponseStreamEvent]:
-    """Returns the events of a response until its end, at most `most`."""
+    """Returns at most `most` events of a response, up to its end."""
     found = []
     async with await client.responses.retrieve(response_id, stream=True, **query) as stream:
         async for event in stream:

@@ -1,4 +1,4 @@
-"""Subscriptions that are killed, overflow or become silent lose no event."""
+"""No event is lost when subscriptions are killed, overflow or become silent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_killing_the_subscription_every_100_ms_loses_no_event_of_50_answer
             killed = 0
             while not all(answer.ended or answer.problem for answer in answers):
                 killed += await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
-                await asyncio.sleep(0.1)  # interval between two kills
+                await asyncio.sleep(0.1)  # the interval between two kills
             assert killed > 20
             for answer in answers:
                 assert_complete(answer, deployment.model)
@@ -45,12 +45,13 @@ async def test_killing_the_subscription_every_100_ms_loses_no_event_of_50_answer
 async def test_an_overflowing_subscription_loses_no_terminal_event(
     tmp_path: Path,
 ) -> None:
-    # The last events of such an answer contain its text four times. That exceeds the output buffer
-    # of a subscriber, but is still small enough to be sent in a notification.
+    # The last events of each answer contain its text four times. This exceeds the output buffer of
+    # a subscriber, but is still small enough to be sent in a notification.
     options = ("--client-output-buffer-limit", "pubsub 4096 0 0")
     async with stores.running(*options) as store, deploy(store, tmp_path) as deployment:
         async with socket_client(deployment.server) as client:
-            # Only two at a time, because one disconnection affects all answers that end together.
+            # Send only two at a time, because one disconnection affects all answers that end
+            # together.
             answers, asked = [], prompts(40, "mode=fast tokens=800")
             for at in range(0, 40, 2):
                 some = [await client.ask(prompt) for prompt in asked[at : at + 2]]

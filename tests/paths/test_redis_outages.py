@@ -1,4 +1,4 @@
-"""Redis is killed, stopped, full or loses its scripts: answers continue when it has recovered."""
+"""Answers continue after Redis was killed, stopped or full, or has lost its scripts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_answers_continue_after_redis_is_killed_and_restarted_with_its_dat
             await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             await store.kill()
             await client.wait_for_degraded(True)
-            await asyncio.sleep(1.5)  # time passes: longer than a lease
+            await asyncio.sleep(1.5)  # time passes: more than a lease
             await store.start()
             await client.wait_for_degraded(False)
             await asyncio.gather(*(answer.wait_for_end() for answer in answers))
@@ -55,7 +55,7 @@ async def test_answers_continue_when_a_full_redis_has_room_again(
             answers = [await client.ask(one), stream]
             await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             await store.call("CONFIG", "SET", "maxmemory", 1)
-            full = asyncio.create_task(asyncio.sleep(2))  # time passes: longer than a lease
+            full = asyncio.create_task(asyncio.sleep(2))  # time passes: more than a lease
             assert (503, "5") == await rejected_prompt(deployment.server)
             meanwhile = await client.ask("meanwhile")
             await meanwhile.wait_for_end()
@@ -83,12 +83,12 @@ async def test_answers_continue_after_redis_is_stopped_for_12_seconds(tmp_path: 
             store.signal(signal.SIGSTOP)
             stopped = time.monotonic()
             try:
-                await asyncio.sleep(12)  # time passes: the outage itself
+                await asyncio.sleep(12)  # time passes: the outage
             finally:
                 store.signal(signal.SIGCONT)
             assert [True] == [degraded for _, degraded in client.degraded]
-            # A subscriber counts as lost 5 s after its last probe, and this is checked once a
-            # second.
+            # Once a second, the server checks whether a subscriber's last probe is more than 5 s
+            # old.
             assert client.degraded[0][0] - stopped < 6.5
             await client.wait_for_degraded(False)
             await asyncio.gather(*(answer.wait_for_end() for answer in answers))
@@ -135,7 +135,7 @@ async def test_answers_are_complete_although_scripts_are_flushed_repeatedly(
                 answers.append(await client.ask(prompt))
             while not all(answer.ended or answer.problem for answer in answers):
                 await pipe.call("SCRIPT", "FLUSH")
-                await asyncio.sleep(0.05)  # interval between two flushes
+                await asyncio.sleep(0.05)  # the interval between two flushes
             for answer in answers:
                 assert_complete(answer, deployment.model)
         await wait_for_baseline(deployment)

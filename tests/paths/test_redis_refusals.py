@@ -1,4 +1,4 @@
-"""Redis rejects commands for a while: answers pause and continue with the same model call."""
+"""While Redis rejects commands, answers pause; then they continue with the same model call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.paths.redis_faults.deployment import Deployment, deploy, wait_for_bas
 from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import wait_until
 
-# Longer than several leases. Without a renewal before the first rescue, the answers would restart.
+# Longer than several leases: if renewals did not precede the first rescue, answers would restart.
 TROUBLE_SECONDS = 3.0
 
 Trouble: TypeAlias = Callable[[Pipe], contextlib.AbstractAsyncContextManager[None]]
@@ -26,7 +26,7 @@ Trouble: TypeAlias = Callable[[Pipe], contextlib.AbstractAsyncContextManager[Non
 
 @contextlib.asynccontextmanager
 async def too_few_replicas(control: Pipe) -> AsyncIterator[None]:
-    """Every write fails with NOREPLICAS."""
+    """Makes all writes fail with NOREPLICAS."""
     await control.call("CONFIG", "SET", "min-replicas-to-write", "1")
     yield
     await control.call("CONFIG", "SET", "min-replicas-to-write", "0")
@@ -34,7 +34,7 @@ async def too_few_replicas(control: Pipe) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
-    """Every write fails with MISCONF, because a folder blocks the snapshot file."""
+    """Makes all writes fail with MISCONF: a folder blocks the snapshot file."""
     _, folder = await control.call("CONFIG", "GET", "dir")
     _, name = await control.call("CONFIG", "GET", "dbfilename")
     file = Path(folder.decode()) / name.decode()
@@ -48,10 +48,10 @@ async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
 
 
 async def save(control: Pipe, status: bytes) -> None:
-    """Takes snapshots until one has ended with this status."""
+    """Takes snapshots until one ends with this status."""
 
     async def saved() -> bool:
-        with contextlib.suppress(Exception):  # a snapshot is already running
+        with contextlib.suppress(Exception):  # another snapshot is already running
             await control.call("BGSAVE")
         return b"rdb_last_bgsave_status:" + status in await control.call("INFO", "persistence")
 
@@ -60,7 +60,7 @@ async def save(control: Pipe, status: bytes) -> None:
 
 @contextlib.asynccontextmanager
 async def long_script(control: Pipe) -> AsyncIterator[None]:
-    """Every command fails with BUSY."""
+    """Makes all commands fail with BUSY."""
     await control.call("CONFIG", "SET", "busy-reply-threshold", "10")
     loop = "local over = os.clock() + ARGV[1] while os.clock() < over do end"
     running = asyncio.create_task(control.call("EVAL", loop, 0, str(TROUBLE_SECONDS)))
@@ -70,7 +70,7 @@ async def long_script(control: Pipe) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def no_free_connection(control: Pipe) -> AsyncIterator[None]:
-    """All connections are closed, and new ones get `ERR max number of clients reached`."""
+    """Closes all connections and makes new ones fail with `ERR max number of clients reached`."""
     _, most = await control.call("CONFIG", "GET", "maxclients")
     await control.call("CONFIG", "SET", "maxclients", "1")
     await control.call("CLIENT", "KILL", "TYPE", "pubsub")

@@ -13,7 +13,7 @@ from tests.paths.conftest import Shared
 
 pytestmark = in_chromium
 
-# The script in the snippet controls the fake model.
+# The snippet contains the script that controls the fake model.
 SNIPPET = "def f(x):\n    # {script}\n    return x\n"
 
 
@@ -126,7 +126,7 @@ async def test_review_sections_fill_in_order_and_link_to_lines(
     await expect(page.locator(".line-link")).to_have_text(["L1", "lines 2 to 3", "L4", "L99"])
     await page.click("text=lines 2 to 3")
     await expect(page.locator(".listing")).to_have_attribute("data-marked", "2-3")
-    await page.click("text=L99")  # a line beyond the end of the snippet
+    await page.click("text=L99")  # refers to a line beyond the end of the snippet
     await expect(page.locator(".listing")).to_have_attribute("data-marked", "4")
     assert 0 == await page.locator(".card b").count()
     assert [] == watch.wrong

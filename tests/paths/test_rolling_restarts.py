@@ -1,4 +1,4 @@
-"""Servers restart one by one behind both proxies, and neither pages nor clients see an error."""
+"""Servers restart one by one behind each proxy, without an error on any page or in any client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.proxies.fronted import PROXIES, run_proxy
 from tests.system import Server, System
 
 pytestmark = in_chromium
-DELAY = {"HOLDLINE_SHUTDOWN_DELAY_SECONDS": "3"}  # the value that the files in `deploy/` name
+DELAY = {"HOLDLINE_SHUTDOWN_DELAY_SECONDS": "3"}  # the value given in the files in `deploy/`
 FETCH_IN_A_LOOP = """([name, pace]) => {
   window.over = false;
   window.errors = [];
@@ -43,7 +43,7 @@ FETCH_IN_A_LOOP = """([name, pace]) => {
 
 
 class Clients:
-    """The clients behind one proxy. Each sends one request after the other until `over`."""
+    """The clients behind one proxy. Each sends one request after another until `over` is set."""
 
     def __init__(self, name: str, url: str, page: Page, pace: float) -> None:
         self._name = name
@@ -81,7 +81,7 @@ class Clients:
 
 
 async def restart(system: System, server: Server) -> Server:
-    """Restarts a server on its port, and waits until the proxies use it."""
+    """Restarts a server on its port and waits until the proxies use it again."""
     server.signal(signal.SIGTERM)
     assert 0 == await server.wait(30)
     started = await system.server(HOLDLINE_PORT=server.url.rpartition(":")[2], **DELAY)

@@ -1,4 +1,4 @@
-"""The official SDK over WebSocket, and Holdline's own socket messages, such as resume."""
+"""The official SDK over WebSocket, and Holdline's own messages, such as resume."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def socket(server: Server) -> AsyncIterator[aiohttp.ClientWebSocketRespons
 
 
 async def until(ws: aiohttp.ClientWebSocketResponse, *kinds: str) -> list[dict[str, Any]]:
-    """Receives events up to the first of these types."""
+    """Receives events until one has one of these types; returns all received events."""
     events: list[dict[str, Any]] = []
     while not events or events[-1]["type"] not in kinds:
         events.append(await ws.receive_json(timeout=8))
@@ -117,7 +117,7 @@ async def test_a_dropped_socket_resumes_on_another_server(shared: Shared) -> Non
         had = [await ws.receive_json(timeout=8) for _ in range(12)]
     had = [event for event in had if "sequence_number" in event]
     servers = [shared.other, shared.server]
-    for turn in range(6):  # drop the connection repeatedly and alternate between the servers
+    for turn in range(6):  # drops the connection repeatedly and alternates between the servers
         async with socket(servers[turn % 2]) as ws:
             await ws.send_json(
                 {
@@ -146,7 +146,7 @@ async def test_a_resend_with_the_same_key_attaches_to_the_same_answer(shared: Sh
         "idempotency_key": prompt,
     }
     async with socket(shared.server) as ws:
-        await ws.send_json(create)  # and the socket closes before any reply
+        await ws.send_json(create)  # the socket closes before any reply arrives
     async with socket(shared.other) as one, socket(shared.server) as two:
         await one.send_json(create)
         await two.send_json(create)

@@ -1,4 +1,4 @@
-"""Further features of the standard with the official SDK: tools, formats, reasoning and files."""
+"""Further features of the Responses standard with the official SDK: tools, formats, files."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Place(BaseModel):
 
 
 def call_of(response: Response) -> Any:
-    """Returns the only function call of a response."""
+    """Returns a response's only function call."""
     (call,) = [item for item in response.output if item.type == "function_call"]
     return call
 
 
 def result(call: Any, output: str) -> Any:
-    """Returns the output item for a call."""
+    """Returns the item that contains a function call's output."""
     return {"type": "function_call_output", "call_id": call.call_id, "output": output}
 
 

@@ -1,4 +1,4 @@
-"""Sentinels replace a frozen master, which gets no more writes even after it resumes."""
+"""Sentinels replace a frozen master; it receives no further writes, even after it resumes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ async def test_an_idle_connection_to_a_replaced_master_is_closed(tmp_path: Path)
                 return bool([b"master"] == (await replica.call("ROLE"))[:1])
 
             await wait_until(promoted, 30)
-            # No command is sent, so only the Sentinels' announcement can close the connection.
+            # The client sends no commands, so only the Sentinels' announcement can close its
+            # connection.
             await wait_until(lambda: pipe._wire not in (before, None), 10)
             await pipe.call("SET", "key", "after")
             assert b"after" == await replica.call("GET", "key")

@@ -1,4 +1,4 @@
-"""Servers that die, restart or face a reconnect storm, and clients that never read."""
+"""Servers die, restart or face a reconnect storm, and some clients never read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 @pytest.fixture(autouse=True)
 async def _no_debugging() -> None:
-    """Turns off asyncio's debug mode, in which this process could not generate the load."""
+    """Disables asyncio's debug mode, which is too slow for this process to generate the load."""
     asyncio.get_running_loop().set_debug(False)
 
 
@@ -49,7 +49,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class Client:
-    """A correct client: it resumes on any server until it has the complete answer."""
+    """A client that resumes on any server until it has received the complete answer."""
 
     def __init__(self, http: aiohttp.ClientSession, prompt: str, servers: list[str]) -> None:
         self.http = http
@@ -68,7 +68,7 @@ class Client:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all events arrived once, in order and with the text of the terminal event."""
+        """Whether each event arrived once and in order, with the text of the terminal event."""
         numbers = [event["sequence_number"] for event in self.events]
         said = self.events[-1]["response"]["output"][0]["content"][0]["text"]
         return numbers == list(range(len(numbers))) and said == self.text
@@ -273,7 +273,8 @@ async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
             async for message in ws:
                 if json.loads(message.data)["type"] in TERMINAL:
                     break
-        # The other clients send no pongs, so they are disconnected and all their state is freed.
+        # The clients that do not read send no pongs, so they are disconnected and their state is
+        # freed.
         await wait_for_metric(server, "holdline_sockets", 0)
         await wait_for_metric(server, "holdline_followers", 0)
         await wait_for_metric(server, "holdline_slow_sockets", 0)
@@ -288,7 +289,7 @@ async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
         3,
         pytest.param(
             40, marks=[pytest.mark.heavy, pytest.mark.timeout(120)]
-        ),  # until the server's write deadline
+        ),  # long enough to reach the server's write deadline
     ],
 )
 @pytest.mark.parametrize("way", ["plain", "stream", "socket"])
@@ -297,7 +298,7 @@ async def test_clients_that_never_read_share_one_copy_of_a_large_answer_and_are_
 ) -> None:
     server = await system.server()
     id_ = await finished_response(pipe, 400, 10_000)  # 4 MB of text
-    before_end = 400 + 5  # the number of the event before the last one
+    before_end = 400 + 5  # the sequence number of the second to last event
     host, port = server.url.removeprefix("http://").split(":")
     files = Path(f"/proc/{server.popen.pid}/fd")
     before = len(list(files.iterdir()))
@@ -324,7 +325,7 @@ async def test_clients_that_never_read_share_one_copy_of_a_large_answer_and_are_
                 assert 200 == response.status
             assert time.monotonic() - asked < 0.5
             assert rss(server) < 300_000_000
-            await asyncio.sleep(0.1)  # interval between two checks
+            await asyncio.sleep(0.1)  # the interval between two checks
         if seconds > STUCK_SECONDS:
             assert len(list(files.iterdir())) <= before + 2
     async with http.get(f"{server.url}/v1/responses/{id_}") as response:

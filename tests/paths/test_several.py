@@ -32,7 +32,7 @@ def children(process: Process) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Returns whether a process is running. A zombie is not."""
+    """Returns whether a process is running; a zombie is not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def alive(pid: int) -> bool:
 
 
 async def wait_until_ready(process: Process, times: int) -> None:
-    """Waits until this number of children, dead ones included, has logged that it is ready."""
+    """Waits until this number of children, including dead ones, has logged that it is ready."""
     await wait_until(lambda: process.output.count(f"{process.name} ready") >= times, 30)
 
 

@@ -1,4 +1,4 @@
-"""Export and deletion of all responses of one end user."""
+"""Export and deletion of all responses of a single end user."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.jobs.factories import NAMES, a_job, claimed, opening
 from tests.system import Server, System, wait_until
 
 SLOW = "mode=slow pace=0.1 tokens=600"
-# An owner that needs escaping, one that is its prefix, another, and the same subject of another
-# tenant.
+# The first owner needs escaping. The others are a prefix of it, another subject, and the same
+# subject in another tenant.
 ANNA = ("acme", "anna@x/1")
 OTHERS = [("acme", "anna"), ("acme", "ben"), ("bolt", "anna@x/1")]
 
@@ -70,7 +70,7 @@ async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def create_responses(site: Site, who: tuple[str, str]) -> list[str]:
-    """Creates a finished response, its continuation, a running one and a cancelled one.
+    """Creates four responses: a finished one, its continuation, a running one and a cancelled one.
 
     Returns their ids in this order.
     """
@@ -110,7 +110,7 @@ async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
     assert again.startswith("0 responses were deleted")
     assert "" == await site.system.run("admin.subject", "export", "/".join(ANNA))
 
-    # The ids that a claim returned are kept until their lease expires; no content is.
+    # The ids that a claim returned are kept until their lease expires, but without any content.
     held = repr({k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k})
     assert not [id_ for id_ in mine if id_ in held]
     assert all(id_ in held for id_ in theirs)

@@ -1,4 +1,4 @@
-"""One Holdline is the upstream of another, with `api = "responses"`."""
+"""One Holdline server is the upstream model of another, with `api = "responses"`."""
 
 from __future__ import annotations
 

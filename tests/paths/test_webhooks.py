@@ -23,7 +23,7 @@ SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 
 
 class Receiver:
-    """Verifies webhooks with the SDK and answers 500 to the first `refuse` of them."""
+    """Verifies webhooks with the SDK, and answers the first `refuse` webhooks with status 500."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
@@ -130,9 +130,7 @@ async def test_webhooks_are_sent_only_for_unseen_answers_if_configured(
     async def none_waits() -> bool:
         return not await pipe.call("ZCARD", Partition(0).hooks)
 
-    await wait_until(
-        none_waits
-    )  # the delivery is recorded in Redis shortly after the receiver gets it
+    await wait_until(none_waits)  # the delivery is recorded in Redis after the receiver gets it
 
 
 async def test_an_answer_whose_socket_closed_before_the_end_counts_as_unseen(
@@ -147,7 +145,7 @@ async def test_an_answer_whose_socket_closed_before_the_end_counts_as_unseen(
 
 
 async def abandon_answer(server: Server) -> str:
-    """Sends a prompt and closes the socket after the first event. Returns the response's id."""
+    """Sends a prompt and closes the socket after the first event. Returns the response id."""
     async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
         ask = {"type": "response.create", "input": "mode=slow tokens=30", "model": "m"}
         await ws.send_json(ask)

@@ -50,7 +50,7 @@ async def test_an_answer_is_announced_once(shared: Shared, open_page: NewPage) -
 async def test_enter_during_an_input_method_composition_does_not_send(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """The composition uses the browser's own input method, only without its window."""
+    """Uses the browser's own input method for the composition, but without its window."""
     page = await open_page(shared.server.url)
     devtools = await page.context.new_cdp_session(page)
     field = page.locator("#prompt")
@@ -92,7 +92,7 @@ async def test_the_widget_can_be_used_with_the_keyboard_alone(
         "e => e.dispatchEvent(new KeyboardEvent('keydown',"
         " { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"
     )
-    await expect(field).to_have_value("one\ntwo")  # Enter during a composition does not send
+    await expect(field).to_have_value("one\ntwo")  # Enter does not send during a composition
     prompt = shared.prompt("tokens=5")
     await field.fill(prompt)
     await page.keyboard.press("Enter")
@@ -201,10 +201,10 @@ CUT_OFF = (IN_PAGE / "cut-off.js").read_text()
 async def test_no_content_is_cut_off_at_high_zoom(
     shared: Shared, open_page: NewPage, percent: int, mode: str
 ) -> None:
-    """Zooms a 1280 by 1024 viewport like a browser: fewer CSS pixels with more dots each.
+    """Zooms a 1280 by 1024 viewport as a browser does, with fewer and larger CSS pixels.
 
-    400 % is the width of 320 pixels of WCAG 1.4.10. Pinch zoom is different: it does not change
-    the layout.
+    At 400 %, the viewport is 320 CSS pixels wide, as in WCAG 1.4.10. Pinch zoom is different: it
+    does not change the layout.
     """
     share = percent / 100
     page = await open_page(

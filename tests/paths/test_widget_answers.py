@@ -83,7 +83,7 @@ async def test_streamed_markdown_renders_like_complete_markdown(
 
 
 async def test_a_long_answer_is_rendered_in_pieces(shared: Shared, open_page: NewPage) -> None:
-    """Lists are split between items, code is not, and links find targets in other pieces."""
+    """Lists are split between items, code is not split, and links find targets in other pieces."""
     page = await open_page(shared.server.url)
     items = "".join(f"{number}. item {number} {'x ' * 20}\n" for number in range(1, 1_001))
     code = "```\n" + "line\n" * 10_000 + "```\n"
@@ -147,7 +147,7 @@ BESIDE = json.loads((ROOT / "tests" / "vectors" / "aside.json").read_text())
 async def test_thoughts_tools_refusals_and_sources_are_shown(
     shared: Shared, open_page: NewPage, case: dict[str, Any]
 ) -> None:
-    """Thoughts can be expanded, tools are named, a refusal is text and sources are links."""
+    """Thoughts can be expanded, tools are named, a refusal is text, and sources are links."""
     page = await open_page(shared.server.url)
     await page.evaluate(SAY, case["events"])
     await element(page, "chat.conversation = 'beside'")

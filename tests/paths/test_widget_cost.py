@@ -24,9 +24,9 @@ SECONDS = 2.0
 TOKENS = 10_000
 BUDGET_MS = 150
 FRAME_MS = 50
-# The cost of the simplest page on the machine for which the budget was set, when it is idle.
+# The cost of the minimal page on the machine for which the budget was set, without other load.
 SIMPLEST_MS = 430
-# Other load on the machine can only increase a measurement, so the minimum counts.
+# Other load on the machine can only increase a measurement, so the minimum of all rounds is used.
 ROUNDS = 5
 STREAM, IDLE, BARE = ((IN_PAGE / f"{name}.js").read_text() for name in ("stream", "idle", "bare"))
 TO_END = """() => {
@@ -43,12 +43,12 @@ async def prepare(shared: Shared, open_page: NewPage) -> tuple[Page, CDPSession]
     assert TOKENS == await page.evaluate(STREAM, [text, SECONDS])
     await element(page, "chat.conversation = 'measured'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
-    await page.wait_for_timeout(800)  # until idle-time work is done
+    await page.wait_for_timeout(800)  # until the page has finished its idle-time work
     return page, await page.context.new_cdp_session(page)
 
 
 async def main_thread_ms(page: Page, devtools: CDPSession, script: str) -> float:
-    """Returns the main thread's milliseconds from a script's start until all text is drawn."""
+    """Returns the main thread's milliseconds from the start of a script until all text is drawn."""
 
     async def now() -> float:
         metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
@@ -66,8 +66,8 @@ async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
 ) -> None:
     """The budget grows only on a slow machine.
 
-    The simplest possible page is measured at the same time. If it costs more than expected, the
-    budget grows by the same factor.
+    The minimal page is measured at the same time. If it costs more than expected, the budget grows
+    by the same factor.
     """
     best, simplest = 1e9, 1e9
     for _ in range(ROUNDS):
@@ -81,7 +81,7 @@ async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
         async def at_the_end(page: Page = page) -> bool:
             return bool(await page.evaluate(TO_END) <= 1)
 
-        await wait_until(at_the_end)  # the text was drawn inside the visible area
+        await wait_until(at_the_end)  # the text was drawn in the visible area
         await page.context.close()
         print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
         if best < BUDGET_MS:
@@ -105,7 +105,7 @@ async def test_ten_thousand_tokens_cause_no_long_task(shared: Shared, open_page:
     assert longest < FRAME_MS
 
 
-# The texts that took longest, and one for each kind of bound.
+# The slowest texts, and one text for each kind of limit.
 WORST = [
     "_a__b",
     "_a__b\n",
@@ -124,11 +124,11 @@ WORST = [
 COSTLY = (IN_PAGE / "costly.js").read_text()
 COSTLY_LENGTH = 100_000
 COSTLY_TASK_MS = 300
-# The longest task for plain text on the machine for which the bound was set.
+# The duration of the longest task for plain text on the machine for which the limit was set.
 PLAIN_TASK_MS = 20
 
 
-# The gate measures the worst texts one by one, so that a failure names its text.
+# The gate measures each of the slowest texts separately, so that a failure names the text.
 @pytest.mark.parametrize(
     "groups",
     [
@@ -139,7 +139,7 @@ PLAIN_TASK_MS = 20
 async def test_no_costly_answer_of_100_kb_blocks_the_page(
     shared: Shared, open_page: NewPage, groups: list[list[str] | None]
 ) -> None:
-    """Each text is rendered at once, as after a reload. Plain text calibrates the machine."""
+    """Renders each text at once, as after a reload. Plain text calibrates the machine's speed."""
     page = await open_page(shared.server.url + "/docs/limits")
     devtools = await page.context.new_cdp_session(page)
     await tasks(page, devtools, COSTLY, [1_000, None])
@@ -154,7 +154,7 @@ async def test_no_costly_answer_of_100_kb_blocks_the_page(
 async def tasks(
     page: Page, devtools: CDPSession, script: str, values: Any = None, seconds: float = 0.1
 ) -> list[tuple[float, float]]:
-    """Traces the main thread from a script's start until `seconds` after its end.
+    """Traces the main thread from the start of a script until `seconds` after its end.
 
     Returns the start time in seconds and the processor time in milliseconds of each task.
     """

@@ -1,6 +1,6 @@
-"""The widget's main paths in a real Firefox, under the page's own content security policy.
+"""The widget's main features in a real Firefox, under the page's own content security policy.
 
-Whatever happens to the page, it finally shows the log's text exactly once.
+After any fault, the page finally shows the text in the log exactly once.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ ANSWERS = """() => {
 
 @pytest.fixture
 async def firefox() -> AsyncIterator[Firefox]:
-    """A Firefox. Errors on its last page fail the test."""
+    """Yields a Firefox. Errors on its last page fail the test."""
     async with Firefox() as firefox:
         yield firefox
         assert [] == await firefox.run("() => window.wrong")
-        # The browser itself reports every socket that was disconnected.
+        # These messages come from the browser itself, for each socket that was disconnected.
         errors = [line for line in firefox.console if line.startswith("error:")]
         assert [] == [line for line in errors if "ws://" not in line]
 
 
 async def wait_for_end(firefox: Firefox, seconds: float = 60) -> list[tuple[str, str]]:
-    """Waits until no answer is running. Returns the status and text of all answers."""
+    """Waits until no answer is running. Returns the status and text of each answer."""
 
     async def all_ended() -> list[tuple[str, str]] | None:
         answers = [(status, text) for status, text in await firefox.run(ANSWERS)]
@@ -51,7 +51,7 @@ async def wait_for_end(firefox: Firefox, seconds: float = 60) -> list[tuple[str,
 
 
 async def ask(firefox: Firefox, prompt: str) -> None:
-    """Types a prompt, as a visitor does."""
+    """Types and sends a prompt as a visitor does."""
     await firefox.run(
         """async () => {
           const chat = document.querySelector("holdline-chat");
@@ -155,7 +155,7 @@ FORMULAS = """async () => {
 }"""
 
 
-# Reads the clipboard data in a page's listener, because the real clipboard belongs to the desktop.
+# The page's listener reads the clipboard data, because the real clipboard belongs to the desktop.
 COPIED = """async (begin, end) => {
   const text = document.querySelector("holdline-chat").shadowRoot.querySelector(".answer .text");
   const [from, to] = [begin, end].map(path => path ? text.querySelector(path).firstChild : text);

@@ -1,4 +1,4 @@
-"""Formulas in answers: rendered as safe, bounded MathML, otherwise shown as their source."""
+"""Formulas in answers are rendered as safe, limited MathML, or else shown as their source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMULAS: dict[str, Any] = json.loads((ROOT / "tests" / "vectors" / "formulas.js
 REPEATED = [
     begin * times + ("x" if end else "") + end * times for begin, times, end in FORMULAS["repeated"]
 ]
-# Attributes of MathML Core, without any that links elsewhere.
+# MathML Core attributes, except for those that can link elsewhere.
 ATTRIBUTES = {
     *("accent", "accentunder", "data-written", "depth", "display", "displaystyle", "encoding"),
     *("fence", "height", "largeop", "linethickness", "lspace", "mathsize", "mathvariant"),
@@ -58,7 +58,7 @@ MATHS = "article.answer .text math"
 
 
 async def show_answer(page: Page, text: str) -> None:
-    """Shows an answer with this text from a simulated server in the page."""
+    """Shows an answer with this text, sent by a simulated server inside the page."""
     content = [{"type": "output_text", "text": text}]
     item = {"type": "message", "id": "i", "content": content}
     event = {"type": "response.output_item.done", "output_index": 0, "item": item}
@@ -95,7 +95,7 @@ async def test_formulas_in_an_answer_are_rendered_as_mathml(
         assert drawn
         assert (display == "block") == (written[:2] in {r"\[", "$$"})
     assert LEFT == await page.locator("article.answer .text code").all_text_contents()
-    # A formula that is too wide scrolls, also by keyboard, and the log itself does not.
+    # A formula that is too wide can be scrolled, also with the keyboard; the log does not scroll.
     wide = page.get_by_role("group", name="Formula")
     await expect(wide).to_have_count(1, timeout=20_000)
     assert "0" == await wide.get_attribute("tabindex")
@@ -157,7 +157,7 @@ async def test_a_modified_typesetter_never_runs_and_formulas_stay_source(
 
 
 async def test_no_formula_runs_or_loads_anything(shared: Shared, open_page: NewPage) -> None:
-    """The bundled typesetter produces the same as its source and throws for rejected input."""
+    """The bundled typesetter produces the same markup as its source and rejects bad formulas."""
     page = await open_page(shared.server.url)
     urls = ["/web/typeset.js", f"/web/{pages().version}/typeset.js"]
     source, packed = [await page.evaluate(TYPESET, [url, FORMULAS["shown"]]) for url in urls]
@@ -207,7 +207,7 @@ async def test_a_thousand_formulas_keep_the_page_responsive(
     await page.wait_for_timeout(500)
     made = await page.locator(MATHS).count()
     print(f"{made} formulas rendered, longest task {await page.evaluate('longest')} ms")
-    assert made < 200  # the others wait until they are in view
+    assert made < 200  # formulas outside of the view are not rendered yet
     assert await page.evaluate("longest") < 1_000
     block = page.locator("article.answer .text > *").nth(150)
     await block.scroll_into_view_if_needed()

@@ -1,4 +1,4 @@
-"""A pinned version of the widget: the browser loads only the files of its integrity value."""
+"""A pinned version of the widget: the browser loads only files that match its integrity value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRINTED = re.compile(r"<script type=\"module\" crossorigin.*</holdline-chat>", r
 
 
 async def printed_snippet() -> str:
-    """Returns the snippet that the command prints to embed exactly this version."""
+    """Returns the snippet printed by the command, which embeds exactly this version."""
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "server.http.static", cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -33,7 +33,7 @@ async def printed_snippet() -> str:
 async def embed(
     system: System, shared: Shared, serve_site: ServeSite, lines: str
 ) -> tuple[str, Server]:
-    """Serves another site's page with this snippet and starts a server that allows the site."""
+    """Serves a page with this snippet on another site and starts a server that allows the site."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
@@ -95,7 +95,7 @@ async def test_a_lazily_loaded_part_that_was_modified_in_transit_never_runs(
     await ask(page, prompt)
     assert await wait_for_end(page) == shared.answer_to(
         prompt
-    )  # a part that is needed is requested again
+    )  # the page requests a needed module again
     assert await page.evaluate("window.pwned === undefined")
     watch: Watch = page.watch  # type: ignore[attr-defined]
     assert watch.wrong

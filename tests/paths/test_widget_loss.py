@@ -1,6 +1,7 @@
 """The widget in a real Chromium, with a real server, worker and Redis.
 
-Whatever happens to the page and its connection, it finally shows the log's text exactly once.
+After any fault of the page or its connection, the page finally shows the text in the log exactly
+once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ pytestmark = in_chromium
 
 
 async def wait_for_more_tokens(shared: Shared, prompt: str) -> None:
-    """Waits until the model has sent ten more tokens or all of them."""
+    """Waits until the model has sent ten more tokens or its whole answer."""
     [call] = shared.calls(prompt)
     before = len(call.sent.split())
     await wait_until(lambda: call.ended or len(call.sent.split()) >= before + 10)
@@ -149,7 +150,7 @@ async def test_a_tab_that_was_hidden_for_an_hour_catches_up(
     assert await page.evaluate("Date.now()") - began >= HOUR_MS
     if (
         timers == "fire"
-    ):  # no pong arrived in that hour, so the socket was closed, and no new one is opened
+    ):  # without a pong in that hour, the socket was closed, and no socket is opened
         await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
         await asyncio.sleep(1)  # time passes: a reconnection would happen now
         assert [] == sockets

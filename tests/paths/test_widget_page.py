@@ -160,7 +160,7 @@ FAR = """async () => {
 async def test_the_view_follows_the_end_unless_the_reader_has_scrolled_up(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """This also holds when a single update is higher than the panel."""
+    """Also covers a single update that is higher than the panel."""
     page = await open_page(shared.server.url)
     await page.evaluate(STREAM, [MARKDOWN["chat"] * 20, 2.0])
     await element(page, "chat.conversation = 'long'")
@@ -240,7 +240,10 @@ async def test_the_token_of_the_token_provider_is_sent(shared: Shared, open_page
 async def test_each_paragraph_is_aligned_by_its_own_script(
     shared: Shared, open_page: NewPage, language: str, side: str
 ) -> None:
-    """Covers mixed English and Arabic text on both kinds of page. The title follows the page."""
+    """Covers mixed English and Arabic text on pages of both directions.
+
+    The title follows the page.
+    """
     page = await open_page(shared.server.url)
     await page.evaluate(STREAM, ["One.\n\n- two\n\nواحد.\n\n1. اثنان\n", 0.1])
     await element(page, f"chat.setAttribute('lang', '{language}')")

@@ -1,4 +1,4 @@
-"""The snippets for pages in README.md and docs/widget.md, as printed, on a fresh page of a site."""
+"""The page snippets in README.md and docs/widget.md, as printed, on a new page of another site."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def code_blocks(document: str, language: str) -> list[str]:
 
 
 def with_address(server: Server, snippet: str) -> str:
-    """Returns a snippet with the server's address instead of the documented one."""
+    """Returns a snippet in which the server's address replaces the documented address."""
     host = server.url.removeprefix("http://")
     named = snippet.replace("https://HOST", server.url).replace("wss://HOST", f"ws://{host}")
     return named.replace("127.0.0.1:8080", host)
@@ -45,7 +45,7 @@ show(handle.answer.text + " END");
 
 
 async def start_allowing_server(shared: Shared, system: System) -> tuple[Server, int]:
-    """Starts a server that allows a site and returns it with the site's port."""
+    """Starts a server that allows a site; returns the server and the site's port."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     return await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}"), port

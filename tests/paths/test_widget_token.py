@@ -1,4 +1,4 @@
-"""The token provider, with a small simulated server that requires tokens."""
+"""The widget's token provider, with a small simulated server that requires tokens."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TokenServer:
         return socket
 
     async def _answer(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
-        """Sends the complete log for a resume and only its beginning for a new prompt."""
+        """Sends the complete log for a resume, but only its beginning for a new prompt."""
         response = {"id": "resp_1", "status": "in_progress", "model": "m"}
         if asked["type"] == "response.create":
             self.asked += 1
@@ -78,7 +78,7 @@ class TokenServer:
 
 
 def token(number: int, seconds: int, subject: str = "ÿ") -> str:
-    """Returns a JSON Web Token that is valid enough for a client that only reads its claims."""
+    """Returns a JSON Web Token with an invalid signature; the widget only reads the claims."""
     claims = json.dumps({"iat": 1_000, "exp": 1_000 + seconds, "jti": f"{number}", "sub": subject})
     return f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.s"
 
@@ -121,8 +121,8 @@ async def test_an_expired_token_is_replaced_and_the_answer_continues(
     await ask(page, "go")
     await wait_for_text(page, "Half, ")
     guarded.valid = {"new"}
-    # After a quick rejection, no token is fetched for a while. Move the clock so that this one was
-    # in use for longer.
+    # The widget fetches no token for a while after a quick rejection. Move the clock, so that the
+    # token seems to have been used for longer.
     await page.evaluate("() => { const now = Date.now; Date.now = () => now() + 60_000; }")
     await guarded.sockets[0].close(code=4401, message=b"the token has ended")
     assert "Half, and whole." == await wait_for_end(page)
@@ -144,7 +144,7 @@ async def test_a_rejected_token_is_not_fetched_repeatedly(
 async def test_a_visitor_can_sign_in_with_a_token_on_the_front_page(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """A prompt without a token fails, a wrong token is reported, and a valid one connects."""
+    """A prompt without a token fails, a wrong token is reported, and a valid token connects."""
     guarded = TokenServer(valid={"good"})
     page = await open_page(await serve_app(guarded.app()))
     await page.evaluate(
@@ -223,7 +223,7 @@ async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
     await wait_for_text(page, "Half, ")
 
     other = await open_page(url, page.context)
-    await other.evaluate(SIGN_IN, anna)  # her unsent prompt is restored and sent with her token
+    await other.evaluate(SIGN_IN, anna)  # anna's unsent prompt is sent with her token
     await expect(other.locator(".turn .prompt")).to_have_text(["You asked: unsent"])
     await wait_until(lambda: len(guarded.prompts) == 3)
     assert [(anna, "hers"), (ben, "his"), (anna, "unsent")] == guarded.prompts
@@ -258,7 +258,7 @@ async def test_a_logout_reaches_other_tabs_and_a_new_subject_ends_a_stream(
     await wait_for_text(page, "Half, ")
 
     hers = guarded.sockets[-1]
-    # The token that replaces hers during the stream is another user's.
+    # While anna's answer streams, her token is replaced by another user's token.
     await page.evaluate("token => sessionStorage.setItem('token', token)", ben)
     await wait_until(lambda: ben in guarded.tokens_received)
     await expect(prompts).to_have_count(0)
@@ -266,7 +266,7 @@ async def test_a_logout_reaches_other_tabs_and_a_new_subject_ends_a_stream(
     assert [] == await element(page, "chat.turns")
     assert ["anna"] == await page.evaluate(kept)
 
-    # She is back in two tabs; the answer continues in both.
+    # anna signs in again, in two tabs, and the answer continues in both.
     other = await open_page(url, page.context)
     for tab in (page, other):
         await tab.evaluate(SIGN_IN, anna)
@@ -283,14 +283,14 @@ async def test_a_logout_reaches_other_tabs_and_a_new_subject_ends_a_stream(
         await tab.evaluate(SIGN_IN, ben)
         await expect(tab.locator("#state")).to_have_attribute("data-state", "open")
         await expect(tab.locator(".turn")).to_have_count(0)
-    # Both tabs may send a prompt, with the same idempotency key.
+    # Either tab may have sent the prompt, because both use the same idempotency key.
     assert {(short, "hers"), (anna, "hers, too")} == set(guarded.prompts)
 
 
 async def test_conversations_are_separate_by_user_on_a_page_without_tokens(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """Conversations that were stored without a user are shown to no user."""
+    """Conversations that were stored without a user are not shown to any user."""
     page = await open_page(f"{await serve_app(TokenServer().app())}/docs/empty")
     prompts = """async user => {
       const turn = { prompt: "old", key: "k", request: {}, status: "completed", text: "x" };

@@ -1,4 +1,4 @@
-"""The widget's notes for each state of an answer, and the actions on an answer."""
+"""The widget's messages for each state of an answer, and the actions on an answer."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import System, wait_until
 
-# A test here starts up to seven processes, and each start takes seconds on shared cores.
+# The tests here start up to seven processes, each of which needs seconds on shared cores.
 pytestmark = pytest.mark.timeout(120)
 RESTARTED = "holdline:restarted"
 SLOW = "mode=slow tokens=60 pace=0.03"
@@ -51,7 +51,7 @@ def kinds(events: list[Any], *wanted: str) -> list[str]:
 
 
 def calls_in(text: str) -> set[str]:
-    """Returns the numbers of the model calls whose tokens a text contains."""
+    """Returns the call numbers of the fake model that appear in a text's tokens."""
     return set(re.findall(r"c(\d+)t\d+", text))
 
 
@@ -104,7 +104,7 @@ async def test_a_resumed_worker_that_lost_its_lease_writes_nothing_and_closes_it
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     paused = await system.worker(model.url)
-    # The first call never ends, so it is still open however long the other worker takes to start.
+    # The first call never ends, so it is still open however long the second worker takes to start.
     id_ = await start(ask, model, "mode=hang tokens=150 at=150 pace=0.03 times=1")
     paused.signal(signal.SIGSTOP)
     await system.worker(model.url)
@@ -124,7 +124,7 @@ async def test_a_job_longer_than_many_leases_runs_once(
 ) -> None:
     lease = {"HOLDLINE_LEASE_SECONDS": "0.6"}
     await asyncio.gather(system.worker(model.url, **lease), system.worker(model.url, **lease))
-    id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")  # as long as 10 leases
+    id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")  # lasts as long as 10 leases
     events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
     assert [] == kinds(events, RESTARTED)
@@ -204,13 +204,13 @@ async def test_after_the_grace_period_sigterm_returns_unfinished_jobs_to_the_que
 ) -> None:
     system.environ |= {"HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0.2", "HOLDLINE_LEASE_SECONDS": "30"}
     worker = await system.worker(model.url)
-    # The first call never ends, so it is unfinished however long the other worker takes to start.
+    # The first call never ends, so it is unfinished however long the second worker takes to start.
     id_ = await start(ask, model, "mode=hang times=1")
     await system.worker(model.url)
     asked = time.monotonic()
     worker.signal(signal.SIGTERM)
     await wait_until(lambda: len(model.calls) == 2)
-    assert time.monotonic() - asked < 3  # the takeover did not wait for the lease of 30 s to expire
+    assert time.monotonic() - asked < 3  # the takeover did not wait until the lease of 30 s expired
     assert 0 == await worker.wait()
     events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type

@@ -27,11 +27,11 @@ class Turn:
 
     @property
     def kinds(self) -> list[str]:
-        """The types of its events, without Holdline's extensions."""
+        """The turn's event types, without Holdline's extensions."""
         return [kind for event in self.events if (kind := event["type"]) in EVENTS]
 
     def add_event(self, event: dict[str, Any]) -> bool:
-        """Checks and adds an event. Returns whether it is terminal."""
+        """Checks an event and adds it to the turn. Returns whether the event is terminal."""
         check_event(event)
         self.events.append(event)
         if event["type"] in TERMINAL:
@@ -61,7 +61,7 @@ Ask = Callable[[dict[str, Any]], Awaitable[Turn]]
 
 @asynccontextmanager
 async def plain(server: Server) -> AsyncIterator[Ask]:
-    """POST that returns one object."""
+    """Sends a POST whose response is a single object."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http:
 
         async def ask(body: dict[str, Any]) -> Turn:
@@ -77,7 +77,7 @@ async def plain(server: Server) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def streamed(server: Server) -> AsyncIterator[Ask]:
-    """POST that returns server-sent events."""
+    """Sends a POST whose response is a stream of server-sent events."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http:
 
         async def ask(body: dict[str, Any]) -> Turn:
@@ -106,7 +106,7 @@ async def streamed(server: Server) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def socket(server: Server) -> AsyncIterator[Ask]:
-    """`response.create` messages over one WebSocket, one after the other."""
+    """Sends `response.create` messages over a single WebSocket, one after another."""
     async with (
         aiohttp.ClientSession() as http,
         http.ws_connect(server.ws_url) as ws,

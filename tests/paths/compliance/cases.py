@@ -1,6 +1,6 @@
 """The single-request cases of the standard's compliance suite, rewritten for these tests.
 
-A prompt begins with words that control the tests' model.
+Each prompt begins with words that control the fake model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def text(prompt: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A request and what the suite requires of its response."""
+    """A request, and the properties that the compliance suite requires of its response."""
 
     id: str
     script: str
@@ -44,7 +44,7 @@ class Case:
     kinds: set[str] = field(default_factory=set)
 
     def request(self, prompt: str) -> dict[str, Any]:
-        """Returns the body. `prompt` contains the script for the model."""
+        """Returns the request body. `prompt` contains the script for the fake model."""
         request: dict[str, Any] = {"model": "m", **self.body(prompt)}
         return request
 
@@ -133,7 +133,7 @@ CASES = [
             ]
         },
     ),
-    # The standard's schema describes these, but the suite has no case for them.
+    # The compliance suite has no case for these features, which the standard's schema describes.
     Case(
         "parallel calls of allowed tools",
         f"mode=calls args={ARGUMENTS}",

@@ -29,7 +29,7 @@ EVENTS: Final[dict[str, type[BaseModel]]] = {
     if name.endswith("StreamingEvent")
 }
 SOCKET_ERROR: Final = standard.WebSocketErrorEvent
-# OpenAI added these events after the standard was written. The official SDK has a type for each.
+# OpenAI added these events after the standard was written. The official SDK has types for them.
 LATER: Final[TypeAdapter[Any]] = TypeAdapter(ResponseStreamEvent)
 
 

@@ -1,4 +1,4 @@
-"""Clients that record everything they receive over one open socket or as server-sent events."""
+"""Clients that record each event received over a single socket or as server-sent events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Answer:
             self.events.append(event)
 
     def forget(self) -> None:
-        """Drops the events so far, before the response is followed from its beginning."""
+        """Drops the received events, before the response is followed from its start again."""
         self.events, self.problem = [], None
 
     @property
@@ -49,14 +49,14 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        """The code of the error that ended the stream of events, if any."""
+        """The code of the error that ended the event stream, if any."""
         if self.problem is None:
             return None
         return own_code(self.problem["error"])
 
     @property
     def text(self) -> str:
-        """The text since the last restart."""
+        """The text received since the last restart."""
         said = ""
         for event in self.events:
             if event["type"] == "holdline:restarted":
@@ -66,16 +66,16 @@ class Answer:
         return said
 
     async def wait_for_tokens(self, tokens: int, seconds: float = 8.0) -> None:
-        """Waits until this number of tokens has arrived."""
+        """Waits until this number of tokens has been received."""
         await wait_until(lambda: self.text.count(" ") >= tokens, seconds)
 
     async def wait_for_end(self, seconds: float = 10.0) -> None:
-        """Waits for the last event or an error."""
+        """Waits for the terminal event or an error."""
         await wait_until(lambda: self.ended or self.problem, seconds)
 
 
 class SocketClient:
-    """A client with one socket that sends each prompt on its own `stream_id`."""
+    """A client with a single socket that sends each prompt on its own `stream_id`."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._ws = ws
@@ -88,7 +88,7 @@ class SocketClient:
         return not self._ws.closed
 
     async def ask(self, prompt: str) -> Answer:
-        """Sends a prompt. Returns its answer, to which `read` adds events as they arrive."""
+        """Sends a prompt and returns its answer, to which `read` adds each event that arrives."""
         lane = f"lane{next(self._count)}"
         answer = self._lanes[lane] = Answer(prompt)
         await self._ws.send_json(
@@ -106,7 +106,7 @@ class SocketClient:
         await self._ws.send_json({**resume, "stream_id": lane})
 
     async def cancel(self, answer: Answer) -> None:
-        """Cancels the answer, which then receives its last event."""
+        """Cancels the response. The answer then receives its terminal event."""
         await self._ws.send_json({"type": "response.cancel", "response_id": answer.id})
 
     async def wait_for_degraded(self, degraded: bool, seconds: float = 8.0) -> float:

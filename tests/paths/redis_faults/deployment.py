@@ -1,4 +1,4 @@
-"""A server, workers and a model on a Redis with faults, and checks for complete recovery."""
+"""A server, workers and a model on a Redis with faults, and checks that all of them recover."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.paths.redis_faults.store import Store
 from tests.system import Process, Server, System
 
 RECOVERY_SECONDS = 10.0
-# The size of a client library's connection pool may vary.
+# Allowed growth, because the size of a client library's connection pool may vary.
 SLACK = 3
 
 
@@ -37,7 +37,7 @@ class Footprint:
 
 @dataclass
 class Deployment:
-    """The running system; `before` has the largest footprint of each kind of process."""
+    """The running system. `before` holds the largest footprint of each kind of process."""
 
     store: Store
     model: FakeModel

@@ -8,7 +8,7 @@ from tests.fake_model import FakeModel
 from tests.fake_wire import Call
 from tests.paths.redis_faults.clients import TERMINAL, Answer, SocketClient
 
-# An answer of three seconds. `prompts` adds a number so that each prompt is unique.
+# Produces an answer that takes three seconds. `prompts` adds a number to make each prompt unique.
 SLOW = "mode=slow tokens=60 pace=0.05"
 
 
@@ -37,7 +37,7 @@ def assert_complete(answer: Answer, model: FakeModel, *, calls: int = 1) -> None
 
 
 async def assert_answers(client: SocketClient, model: FakeModel) -> None:
-    """Asserts that the socket, which stayed open during the fault, still answers a prompt."""
+    """Asserts that a prompt is answered over the socket that stayed open during the fault."""
     answer = await client.ask("anew")
     await answer.wait_for_end()
     assert_complete(answer, model)

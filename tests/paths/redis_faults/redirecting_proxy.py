@@ -1,4 +1,4 @@
-"""A proxy that can redirect to another Redis or discard replies."""
+"""A proxy that can redirect connections to another Redis or discard replies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.jobs.proxy import CHUNK, Link, Proxy
 
 
 class RedirectingProxy(Proxy):
-    """A fixed address in front of a changing Redis."""
+    """A fixed address for a Redis that may be replaced."""
 
     def __init__(self, redis_url: str) -> None:
         super().__init__(redis_url)

@@ -33,7 +33,7 @@ class Store:
         self.url = f"redis://127.0.0.1:{port}" if port else embedded.url
 
     async def start(self) -> None:
-        """Starts Redis and waits until it has loaded its file and answers."""
+        """Starts Redis and waits until it has loaded its data and answers commands."""
         argv, set_pdeathsig = with_pdeathsig(self._embedded.argv, signal.SIGKILL)
         self._popen = subprocess.Popen(
             argv,
@@ -49,7 +49,7 @@ class Store:
             self._popen.send_signal(number)
 
     async def kill(self) -> None:
-        """Sends SIGKILL and waits for the end. The file keeps everything written to the kernel."""
+        """Sends SIGKILL and waits for the end. Data already written to the file survives."""
         if self._popen is not None:
             self._popen.kill()
             popen, self._popen = self._popen, None
@@ -85,7 +85,7 @@ class Store:
             return await pipe.call(*command)
 
     async def leftovers(self) -> dict[str, Any]:
-        """Returns state that a finished answer must not leave behind, by name."""
+        """Returns the keys, by kind, that a finished answer must not leave behind."""
         async with Pipe(Redis(self.url)) as pipe:
             found = {
                 "leases": await pipe.call("ZRANGE", NAMES.leases, 0, -1),
@@ -100,9 +100,9 @@ class Store:
 
 @contextlib.asynccontextmanager
 async def running(*options: str, tcp: bool = False) -> AsyncIterator[Store]:
-    """Starts a Redis with persistence; with `tcp`, on a loopback port."""
+    """Starts a Redis with persistence. With `tcp`, it listens on a loopback port."""
     port = free_port() if tcp else 0
-    # Sync with a replica at once instead of waiting for more replicas.
+    # Synchronize with a replica at once instead of waiting for further replicas.
     own = ["--repl-diskless-sync-delay", "0"]
     own += ["--port", str(port), "--bind", "127.0.0.1"] if tcp else []
     with prepared(installed(os.environ.get("PATH")).path, None, *own, *options) as embedded:

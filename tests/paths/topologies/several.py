@@ -35,14 +35,14 @@ async def wait_for_reply(store: Store, *command: str, text: str) -> None:
 
 @dataclass
 class Nodes:
-    """A cluster: its masters and, in the same order, their replicas, if any."""
+    """A cluster: its masters, and their replicas, if any, in the same order."""
 
     masters: list[Store]
     replicas: list[Store]
 
     @property
     def url(self) -> str:
-        """The URL for Holdline, with two of its nodes."""
+        """The cluster's URL for Holdline, which contains two of its nodes."""
         places = ",".join(f"127.0.0.1:{node.port}" for node in self.masters[:2])
         return f"redis+cluster://{places}"
 
