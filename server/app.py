@@ -173,7 +173,8 @@ class Server:
         )
         try:
             await auth.reserve()
-            self._check_room()  # `reserve` waited, and other sockets may have been opened
+            # Other sockets may have been opened while `reserve` waited.
+            self._check_room()
             socket = Socket(
                 auth,
                 self.config,
@@ -272,7 +273,8 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
         return answer
     except ConnectionError:
         return web.Response(status=400)  # the client has disconnected and will not read this
-    except Exception as error:  # the last handler: the traceback is only logged
+    except Exception as error:
+        # The response must not reveal the traceback, which is only logged.
         log.exception(
             "unhandled error in request handler", path=request.path, error=type(error).__name__
         )

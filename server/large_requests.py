@@ -43,7 +43,8 @@ class LargeRequests:
                 503, "busy", "Too many large requests are waiting. Try again.", retry_after=1
             ) from None
         try:
-            await asyncio.sleep(0)  # yields to other ready tasks
+            # Lets other ready tasks run first.
+            await asyncio.sleep(0)
             yield True
         finally:
             self._lock.release()

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .live.relay import Relay
     from .responses import Responses
 
-AT_ONCE: Final = 1000  # response ids per script call
+# The maximum number of response ids in one call of the script.
+AT_ONCE: Final = 1000
 MAX_FOUND: Final = 100
 MIN_PERIOD_SECONDS: Final = 0.05
 LOOKS_BEFORE_CANCEL: Final = 3
@@ -76,7 +77,8 @@ class Orphans:
         return found - self._relay.followed
 
     async def _cancel(self, response_id: str) -> None:
-        with contextlib.suppress(HoldlineError, Problem):  # found again after a minute
+        # After an error, the orphan is found again in a minute.
+        with contextlib.suppress(HoldlineError, Problem):
             view = await read(self._pipe, response_id, 0, max_entries=0)
             if not view.status.ended:
                 log.info("orphan cancelled", response_id=response_id)

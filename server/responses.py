@@ -107,7 +107,8 @@ class Responses:
         `listener`. A caller whose client may retry the request automatically passes `post`, and
         calls `replied` once the reply was sent or cut off.
         """
-        owner = who.owner  # a caller can continue only from its own responses
+        # A caller can continue only from its own responses, even if it can see more.
+        owner = who.owner
         create, params = admitted(
             create, who, self._catalog, self._templates, self._max_context_bytes
         )
@@ -232,7 +233,8 @@ class Responses:
     async def delete(self, viewer: str, response_id: str) -> None:
         """Deletes a response, and stops it if it is running."""
         await self.owned(viewer, response_id)
-        with contextlib.suppress(Undecodable):  # the job's turns then expire by TTL
+        # If the job cannot be decoded, its turns expire by TTL.
+        with contextlib.suppress(Undecodable):
             job = await self._conversations.job(viewer, response_id)
             await self._queue.turns.release(response_id, job.turns)
         await self._queue.delete(response_id)

@@ -30,7 +30,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class Opaque(msgspec.Struct):
-    """A type with fields in `_OPAQUE`, whose values must be storable as MessagePack."""
+    """A base class for types with `_OPAQUE` fields, whose values must fit into MessagePack."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for an integer of more than 64 bits; msgspec adds the field's path."""

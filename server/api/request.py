@@ -109,7 +109,8 @@ class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
 
     effort: Effort | None = None
     summary: Summary | None = None
-    generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET  # the older name of `summary`
+    # `generate_summary` is the older name of `summary`.
+    generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         """Keep one of the two names; if both are given, the newer name takes precedence."""

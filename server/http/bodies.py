@@ -68,7 +68,8 @@ class Bodies:
             view = await self._responses.look(viewer, response_id)
         small = response_of(view) if len(view.entries) == view.length else None
         key = (form, response_id, view.status, view.attempt, view.length)
-        del view  # frees up to 256 KB that a slow client would keep in memory
+        # Frees up to 256 KB, which would otherwise stay in memory as long as a slow client reads.
+        del view
 
         async def make() -> Body:
             found = small or await self._responses.retrieve(viewer, response_id)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class ChatCompletionRoutes:
-    """The chat completions route, which shares waiting and streaming with `ResponseRoutes`."""
+    """The chat completions route.
+
+    It shares waiting, streaming and retry tracking with `ResponseRoutes`.
+    """
 
     def __init__(
         self, config: Config, relay: Relay, responses: Responses, routes: ResponseRoutes

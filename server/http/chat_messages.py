@@ -111,7 +111,8 @@ def _call(call: Any, place: str) -> Json:
     function = mapping(call.get("function"), f"{place}.function")
     arguments = function.get("arguments")
     given = {"name": function.get("name"), "arguments": "" if arguments is None else arguments}
-    extra = call.get("extra_content")  # the provider expects this data back
+    # The provider's own data, which the provider expects back.
+    extra = call.get("extra_content")
     own = {} if extra is None else {"extra_content": extra}
     id_ = string(call.get("id"), f"{place}.id")
     return {"type": "function_call", "call_id": id_, **given, **own}

@@ -146,7 +146,8 @@ class Translation:
 
     def _settings(self, chat: Json) -> None:
         given = {name: value for name, value in chat.items() if value is not None}
-        for name in ("max_tokens", "max_completion_tokens"):  # the newer name wins
+        # The newer name takes precedence.
+        for name in ("max_tokens", "max_completion_tokens"):
             if name in given:
                 self.body["max_output_tokens"], self._limit = given[name], name
         if "reasoning_effort" in given:

@@ -238,7 +238,8 @@ def _finish_reason(response: Json) -> str:
 
 def _call(item: Json) -> Json:
     function = {"name": item["name"], "arguments": item["arguments"]}
-    extra = item.get("extra_content")  # the provider expects this data back
+    # The provider expects this data back in later requests.
+    extra = item.get("extra_content")
     own = {"extra_content": extra} if extra else {}
     return {"id": item["call_id"], "type": "function", "function": function, **own}
 

@@ -66,7 +66,8 @@ class Connection(web.RequestHandler):
                 exc_info=exc,
             )
         if exc is not None:
-            exc.__traceback__ = None  # the frames refer to the exception: a cycle
+            # The traceback's frames refer to the exception, which is a reference cycle.
+            exc.__traceback__ = None
         if request.writer.output_size > 0:
             raise ConnectionError
         if status >= 500:
@@ -122,7 +123,8 @@ async def stop_listening(runner: web.AppRunner, listener: asyncio.Server) -> Non
     """
     loop = asyncio.get_running_loop()
     rest = [socket.socket(fileno=os.dup(one.fileno())) for one in listener.sockets]
-    listener.close()  # the duplicates keep the sockets open
+    # Closing the listener leaves the duplicated sockets open.
+    listener.close()
     accepted = []
     for one in rest:
         with one, contextlib.suppress(OSError):

@@ -140,7 +140,8 @@ class ResponseRoutes:
             cut = problem.response_id is not None
             raise
         finally:
-            with contextlib.suppress(RedisTrouble):  # a retry is then treated as a new request
+            # If Redis is unavailable, a retry is treated as a new request.
+            with contextlib.suppress(RedisTrouble):
                 await self._responses.replied(owner, post, response_id, cut=cut)
         return answer
 
@@ -269,7 +270,8 @@ class ResponseRoutes:
         return self._config.shared.only_if_unseen
 
     async def _seen(self, response_id: str) -> None:
-        with contextlib.suppress(RedisTrouble):  # the response is then kept for the full retention
+        # If Redis is unavailable, the response is kept for the full retention time.
+        with contextlib.suppress(RedisTrouble):
             await self._responses.seen(response_id)
 
     async def wait(self, request: web.Request, viewer: str, response_id: str) -> None:

@@ -140,7 +140,8 @@ class Stream:
             }
         )
         await self._hold()
-        with contextlib.suppress(ConnectionError):  # also raised before the first byte
+        # The client may disconnect even before the first byte is sent.
+        with contextlib.suppress(ConnectionError):
             if (failure := self._early_failure) is not None:
                 answer = error_answer(failure)
                 answer.headers["X-Response-Id"] = response_id

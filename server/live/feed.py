@@ -90,7 +90,8 @@ class Feed:
         self.partition = partition_of(response_id)
         self.channel = Partition(self.partition).notifications(response_id)
         self.followers: set[Follower] = set()
-        self.only: Follower | None = None  # the only follower, in the usual case of one
+        # The follower, if there is exactly one, as in nearly all cases.
+        self.only: Follower | None = None
         self.listener: SubmissionListener | None = None
         self.confirmed = False
         self.number = 0
@@ -118,9 +119,11 @@ class Feed:
         self.notified_at = time.monotonic()
         try:
             notification = decode_notification(payload)
-            if isinstance(notification, tuple):  # the hot path; other kinds are rare
+            # The hot path: nearly all notifications carry events.
+            if isinstance(notification, tuple):
                 first, entries = notification
-                if first:  # index 0 is the submission: the job still waits
+                # Entries at index 0 come from the submission, while the job still waits.
+                if first:
                     self.number = 0
                 if (cipher := self._relay.cipher) is not None:
                     entries = cipher.decrypted(self.response_id, first, entries)
@@ -197,7 +200,8 @@ class Feed:
         try:
             view = await self._relay.read(self.response_id, *question)
         finally:
-            del self._under_way[question], mine  # a traceback refers to this stack frame
+            # The traceback of an exception refers to this stack frame.
+            del self._under_way[question], mine
         self._learn(view)
         return view, self._framed(question[0], view.entries)
 

@@ -119,8 +119,10 @@ class Follower:
         self._sink = sink
         self._shown = shown if starting_after >= 0 else NOTHING
         self._heard = 0
-        self._doubted = False  # entries may have been missed since the read began
-        self._sent_last: int | None = None  # hash of the last sent entry, to detect a lost log
+        # True if entries may have been missed since the current read began.
+        self._doubted = False
+        # The hash of the last sent entry, by which a later read checks that the log is unchanged.
+        self._sent_last: int | None = None
         self._live = False
         self._reading: asyncio.Task[None] | None = None
         self.done = False

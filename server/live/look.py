@@ -11,6 +11,7 @@ Look = tuple[View, list[Frame]]
 
 def framed(first: int, entries: list[bytes]) -> list[Frame]:
     """Decodes the log entries that begin at index `first`. Raises: Undecodable."""
-    if len(entries) == 1:  # the usual case, faster than a comprehension
+    # Usually there is one entry, and this path saves the cost of a comprehension.
+    if len(entries) == 1:
         return [frame(first, entries[0])]
     return [frame(number, entry) for number, entry in enumerate(entries, first)]

@@ -123,7 +123,8 @@ class SubmissionListener:
         self.doubt()
         if not frames:
             return None
-        status = Status.QUEUED if self._waits else Status.RUNNING  # events report the end
+        # If the response has already ended, its events say so.
+        status = Status.QUEUED if self._waits else Status.RUNNING
         entries = [frame.entry for frame in frames]
         number, queue_name = self._number, self._queue_name
         return View(status, self._owner, 0, number, "", len(frames), entries, queue_name), frames

@@ -67,7 +67,8 @@ class Delivery:
             before = await self._responses.asked(self._connection.owner, id_)
             self._turns.keep(lane, id_, [*before, *response["output"]])
         except HoldlineError:
-            pass  # a turn that continues from this answer is then refused
+            # If the answer is not kept, a turn that continues from it is refused as not found.
+            pass
         finally:
             self._keeping.pop(id_).set()
         self.ask(id_)
@@ -82,7 +83,8 @@ class Delivery:
 
     async def seen(self, response_id: str) -> None:
         """Records in Redis that the client has received the whole response."""
-        with contextlib.suppress(HoldlineError):  # otherwise kept for the full retention
+        # After an error, the response is kept for the full retention time.
+        with contextlib.suppress(HoldlineError):
             await self._responses.seen(response_id)
 
     def leave(self) -> None:

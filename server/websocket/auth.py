@@ -169,7 +169,8 @@ class SocketAuth:
                 self._connection.say(problem.event())
                 await self._connection.close(CloseCode.TRY_AGAIN, problem.code)
             else:
-                self._connection.say(problem.event())  # the old credential stays valid
+                # The socket's earlier credential stays valid.
+                self._connection.say(problem.event())
             return
         self._who, self._credential = who, credential
         if self._changed is not None:
@@ -225,7 +226,8 @@ class SocketAuth:
         except Problem:
             return False
         except HoldlineError:
-            return True  # Redis is unavailable, so the key cannot have been revoked there
+            # The key store is unavailable, so the key cannot have been revoked in it.
+            return True
         return True
 
     def _tell(self, left: float) -> None:

@@ -115,7 +115,8 @@ class Socket:
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             heartbeat=config.ping_seconds,
-            autoping=False,  # our own code answers pings and handles pongs
+            # `_receive` answers pings and passes pongs to `Delivery`.
+            autoping=False,
             compress=False,
             max_msg_size=config.max_body_bytes,
             protocols=(self._encoding.subprotocol,),
@@ -149,14 +150,16 @@ class Socket:
             await self._auth.enter(self)
             self._spawn(self._auth.watch())
             await self._receive()
-        except Exception as error:  # after an upgrade, no HTTP response can report this
+        except Exception as error:
+            # After the upgrade, no HTTP response can report the error, so it is logged.
             log.exception("unhandled error in WebSocket", error=type(error).__name__)
             self._transport.abort()
         finally:
             self._metrics.sockets.dec()
             await self._leave()
             lost = self._ws.exception()
-            while lost is not None:  # frames refer to the WebSocket, which keeps the exception
+            # The stack frames refer to the WebSocket, which keeps the exception: a reference cycle.
+            while lost is not None:
                 lost.__traceback__ = None
                 lost = lost.__context__
         return self._ws
@@ -404,7 +407,8 @@ class Socket:
         known = {}
         for follower in self._followers:
             known[follower.response_id] = follower.last
-            follower.doubt()  # a lost last event is found at the next ping
+            # If the last event was lost, this check finds the loss when the client pings.
+            follower.doubt()
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
     def _write(self, data: bytes) -> None:

@@ -22,7 +22,7 @@ class Deleted(Struct):
 
 
 class Subject(Struct):
-    """The response that a webhook is about."""
+    """The response that a webhook reports on."""
 
     id: str
 
