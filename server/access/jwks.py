@@ -84,7 +84,10 @@ class Jwks:
 
 
 async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
-    """Returns the body at a URL. Raises: ValueError for a status other than 200, or a long body."""
+    """Downloads the body at a URL.
+
+    Raises: ValueError if the status is not 200, or if the body exceeds `MAX_BYTES`.
+    """
     # A redirect could lead from an https URL to an insecure one.
     async with http.get(url, allow_redirects=False) as answer:
         if answer.status != 200:

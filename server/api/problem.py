@@ -1,4 +1,4 @@
-"""Refusals of requests, in the standard's error shape.
+"""The errors with which requests are refused, in the standard's error format.
 
 Every refusal is a `Problem`. HTTP routes send a problem as a status and a body; sockets send it as
 an `error` event with the same content.

@@ -113,7 +113,7 @@ class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
     generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
-        """Keep one of the two names; if both are given, the newer name takes precedence."""
+        """Move `generate_summary` to `summary`, which takes precedence if both are given."""
         if self.summary is None and self.generate_summary is not msgspec.UNSET:
             self.summary = self.generate_summary
         self.generate_summary = msgspec.UNSET

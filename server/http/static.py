@@ -243,7 +243,7 @@ class Pages:
 
 @functools.cache
 def pages() -> Pages:
-    """Returns the pages of this installation, which are read once per process."""
+    """Returns the pages of this installation, which are read from disk once per process."""
     return Pages()
 
 

@@ -40,7 +40,7 @@ _Question = tuple[int, int, str]
 
 
 class FeedOwner(Protocol):
-    """The part of `Relay` that a feed uses."""
+    """The members of `Relay` that `Feed` uses."""
 
     cipher: Cipher | None
 
@@ -232,7 +232,7 @@ class Feed:
         self.only = follower if len(self.followers) == 1 else None
 
     def drop(self, follower: Follower) -> None:
-        """Removes a follower that is done."""
+        """Removes a follower that has stopped following."""
         if follower in self.followers:
             self.followers.discard(follower)
             self.only = next(iter(self.followers)) if len(self.followers) == 1 else None

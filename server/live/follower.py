@@ -37,7 +37,7 @@ REWRITE_SECONDS = 5.0
 
 
 class FollowedFeed(Protocol):
-    """The part of `Feed` that a follower uses."""
+    """The members of `Feed` that `Follower` uses."""
 
     response_id: str
     owner: str
@@ -54,7 +54,7 @@ class FollowedFeed(Protocol):
         """Reads the response's log, beginning at index `start`."""
 
     def drop(self, follower: Follower) -> None:
-        """Removes a follower that is done."""
+        """Removes a follower that has stopped following."""
 
 
 class Sink(Protocol):
@@ -77,7 +77,7 @@ class Sink(Protocol):
         """
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Reports that the follower is done, because of the last event or because of a problem."""
+        """Reports the end of following, because of the last event or because of a problem."""
 
 
 class Follower:

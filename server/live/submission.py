@@ -33,7 +33,7 @@ NOTIFICATION_TURNS: Final = 2
 
 
 class ListenedFeed(Protocol):
-    """The part of `Feed` that a listener uses."""
+    """The members of `Feed` that `SubmissionListener` uses."""
 
     listener: SubmissionListener | None
 

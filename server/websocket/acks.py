@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """The part of `Socket` that `Delivery` uses."""
+    """The members of `Socket` that `Delivery` uses."""
 
     @property
     def owner(self) -> str:

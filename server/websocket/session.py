@@ -243,7 +243,7 @@ class Session:
             return [self._unpacked(state.waiting.popleft())]
         del self._lanes[lane]
         if not self._lanes:
-            self._lanes = {}  # an emptied dict would keep its hash table
+            self._lanes = {}  # a new dict: an emptied one keeps its hash table
         return []
 
 
