@@ -1,4 +1,4 @@
-"""`python -m admin.tenants` changes the settings of a tenant at run time."""
+"""The command `python -m admin.tenants` changes a tenant's settings at run time."""
 
 from __future__ import annotations
 

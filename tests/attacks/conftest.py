@@ -1,4 +1,4 @@
-"""Fixtures: a system to attack, a well-behaved client, and checks that the attack left no trace."""
+"""Fixtures: a system to attack, a normal client, and checks that an attack caused no damage."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from tests.keys_without_ttl import keys_without_ttl
 from tests.system import Process, Server, System, wait_until
 
 REQUEST_SECONDS = 1.0
-# Caches, allocator arenas and buffers that a process keeps after a busy minute. More growth than
+# Memory that a process keeps after a busy minute in caches, arenas and buffers. More growth than
 # this is a leak.
 RSS_SLACK = 24 * 1024 * 1024
-# Room for the requests that other clients have in flight. An attack that leaks leaves hundreds.
+# Allows for requests that other clients have in flight. A leak caused by an attack is in the
+# hundreds.
 GAUGE_SLACK = 3
 TRACES = ("Traceback", "unhandled error")
 
@@ -42,7 +43,10 @@ class Footprint:
 
 @dataclass
 class Target:
-    """The system under attack; `decoy` is a second server to attack in place of `server`."""
+    """The system under attack.
+
+    `decoy` is a second server that can be attacked instead of `server`.
+    """
 
     server: Server
     decoy: Server
@@ -76,7 +80,10 @@ class Target:
         }
 
     async def send_request(self, prompt: str = "tokens=3") -> str:
-        """Sends a request as another client and returns its status. It must always succeed."""
+        """Sends a request as another client and returns the status.
+
+        The request must always succeed.
+        """
         body = {"input": prompt, "model": "m"}
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http,
@@ -87,12 +94,12 @@ class Target:
             return status
 
     async def check_unharmed(self) -> None:
-        """Checks that nothing crashed, leaked or logged an error, and that requests succeed."""
+        """Checks that no process crashed, leaked or logged an error, and that requests succeed."""
         assert "completed" == await self.send_request()
         deadline = time.monotonic() + 15
         while grown := self._growth(await self.footprints()):
             assert time.monotonic() < deadline, grown
-            await asyncio.sleep(0.1)  # polling interval
+            await asyncio.sleep(0.1)  # the polling interval
         assert [] == await keys_without_ttl(self.pipe)
         for process in (self.server, self.worker):
             assert process.popen.poll() is None, process.output
@@ -175,7 +182,7 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
 
 @pytest.fixture
 async def target(_running: _Running) -> AsyncIterator[Target]:
-    """A warmed-up system that is checked for damage after the test."""
+    """Yields a warmed-up system, and checks the system for damage after the test."""
     async with Pipe(Redis(_running.redis_url)) as pipe:
         running = _running
         target = Target(running.server, running.decoy, running.worker, running.model, pipe)
@@ -233,7 +240,7 @@ class Victim:
             while (message := await self._ws.receive_json(timeout=20)).get("id") != number:
                 assert message["type"] == "holdline:welcome"
             self.waits.append(time.monotonic() - began)
-            await asyncio.sleep(0.012)  # paced below the message limit of a socket
+            await asyncio.sleep(0.012)  # a pace below the socket's message limit
 
 
 @pytest.fixture

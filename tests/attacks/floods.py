@@ -1,8 +1,8 @@
-"""Floods that run in a process of their own, so that they do not share the victim's event loop.
+"""Floods, each in a separate process, so that they do not share the victim's event loop.
 
     python -m tests.attacks.floods NAME
 
-Each line of standard input is the URL to flood from then on; an empty line pauses the flood.
+Each line of standard input is the next URL to flood; an empty line pauses the flood.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tests.attacks.raw import BINARY, PING, Raw, frame
 from tests.system import ROOT
 
 ATTACKERS = 2
-# This pause and the size of each write bound the rate of a flood. The machine must keep enough
-# processor time for the server to react.
+# This pause and the size of each write limit the rate of a flood, which leaves the server enough
+# processor time to react.
 PAUSE_SECONDS = 0.005
 SETTLE_SECONDS = 0.3
 

@@ -133,7 +133,7 @@ def decoders(rng: random.Random) -> None:
 
 
 def frames(rng: random.Random, *, packed: bool) -> bytes:
-    """Returns one frame, usually with an almost valid message."""
+    """Returns one frame, which usually contains an almost valid message."""
     message = rng.choice(MESSAGES)
     for _ in range(rng.randrange(3)):
         message = mutated(rng, message)
@@ -190,7 +190,7 @@ async def check_bystander(url: str) -> None:
 
 
 async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:
-    """Runs rounds until the time is over and returns the number of results of each kind."""
+    """Runs rounds until the time is over, and returns the number of results of each kind."""
     rng, seen = random.Random(seed), Counter[str]()
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""A client that can break the protocol: raw connections and arbitrary WebSocket frames."""
+"""A client that can violate the protocol, with raw connections and arbitrary WebSocket frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frame(
     mask: bool = True,
     length: int | None = None,
 ) -> bytes:
-    """Returns a client frame. `length` overrides the payload length in its header."""
+    """Returns a client frame. `length` overrides the payload length in the frame's header."""
     claimed = len(payload) if length is None else length
     first, masked = (0x80 if fin else 0) | rsv << 4 | opcode, 0x80 if mask else 0
     if claimed < 126:
@@ -59,7 +59,7 @@ class Raw:
                 with contextlib.suppress(OSError):
                     await self.writer.wait_closed()
         except TimeoutError:
-            self.writer.transport.abort()  # the server does not read what was written
+            self.writer.transport.abort()  # the server has not read all data
 
     async def send(self, data: bytes) -> None:
         """Writes data. Does nothing if the peer has already closed the connection."""
@@ -82,7 +82,7 @@ class Raw:
         return received
 
     async def answer(self, request: bytes, seconds: float = SECONDS) -> tuple[int, bytes]:
-        """Sends a request and returns the status and head of its response; 0 if there was none."""
+        """Sends a request; returns the response's status and head, or 0 for no response."""
         await self.send(request)
         head = b""
         async with asyncio.timeout(seconds):
@@ -130,7 +130,7 @@ class Raw:
                         return message
 
     async def closed(self, seconds: float = SECONDS) -> int | None:
-        """Returns the code of the server's close frame, or None if there is none before the end."""
+        """Returns the code of the server's close frame, or None if the stream ends without one."""
         async with asyncio.timeout(seconds):
             try:
                 while True:

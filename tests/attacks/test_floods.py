@@ -20,8 +20,8 @@ from tests.attacks.raw import Raw
 
 pytestmark = pytest.mark.timeout(180)
 SHARE = 1.2
-# Added to that share, for median and p99 in seconds: one turn of the event loop that handles some
-# messages of each attacker.
+# Allowed in addition to `SHARE`, for median and p99 in seconds: one iteration of the event loop in
+# which it handles some messages of each attacker.
 TURN = Waits(0.002, 0.005)
 WINDOW = 80
 MIN_ROUNDS, ROUNDS = 3, 12
@@ -30,7 +30,7 @@ ROOM = Waits(0.05, 1.0)
 
 
 def check_undelayed(attack: str, before: Waits, during: Waits) -> None:
-    """Fails if a well-behaved client waits much longer than before."""
+    """Fails if a normal client waits much longer than before the attack."""
     print(f"{attack}: a pong took {before}, and under attack {during}")
     for allowed, then, now in zip(ROOM, before, during, strict=True):
         assert now < max(RATIO * then, allowed)
@@ -42,8 +42,8 @@ async def test_a_flood_does_not_delay_other_clients(
 ) -> None:
     """Pongs take at most a fifth longer than during the same flood of another server.
 
-    Other load on the machine can only lengthen a wait, and the flood never stops. So the best
-    rounds of both targets, measured in turn, show the effect of the flood alone.
+    Other load on the machine can only lengthen a wait, and the flood never stops. Therefore the
+    best rounds of both targets, measured in turn, show the effect of the flood alone.
     """
     elsewhere, here = list[Waits](), list[Waits]()
     async with Flood(name) as flood:
@@ -61,7 +61,7 @@ async def test_a_flood_does_not_delay_other_clients(
 
 
 def best(rounds: list[Waits]) -> Waits:
-    """Returns the shortest median and the shortest p99."""
+    """Returns the shortest median and the shortest p99 of all rounds."""
     return Waits(*map(min, zip(*rounds, strict=True)))
 
 

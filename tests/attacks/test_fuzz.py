@@ -1,4 +1,4 @@
-"""Runs the fuzzer for a few seconds, once with a fixed seed and once with a new one."""
+"""Runs the fuzzer for a few seconds: once with a fixed seed and once with a new seed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ BODY = b'{"input":"tokens=1","model":"m"}'
 HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /livez?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-# Requests for which a proxy and the server behind it may disagree about where the request ends.
+# For these requests, a proxy and the server behind it may disagree about the end of the request.
 SMUGGLING = {
     "both lengths": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "two lengths": b"Content-Length: 0\r\nContent-Length: 50\r\n\r\n" + SMUGGLED,
@@ -52,7 +52,7 @@ async def test_an_ambiguous_request_cannot_smuggle_another(target: Target, shape
 
 MALFORMED = [
     b"\x00\x01\x02\x03\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # the start of a TLS handshake
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
     b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -156,7 +156,7 @@ async def test_an_incomplete_request_head_times_out(target: Target) -> None:
     async def drip(raw: Raw) -> None:
         for byte in b"GET /livez HTTP/1.1\r\nX-Slow: " + b"a" * 10_000:
             await raw.send(bytes([byte]))
-            await asyncio.sleep(0.05)  # a slow client
+            await asyncio.sleep(0.05)  # simulates a slow client
 
     async with Raw(target.url) as silent, Raw(target.url) as slow:
         dripping = asyncio.create_task(drip(slow))

@@ -1,4 +1,4 @@
-"""Client input that tries to inject Redis keys, commands, log lines or headers."""
+"""Client input that attempts to inject Redis keys, commands, log lines or headers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_client_input_cannot_inject_redis_keys_or_commands(target: Target)
             async with http.post(f"{target.url}/v1/responses", json=body) as answer:
                 reply = await answer.json()
                 assert 200 == answer.status, reply
-                # User and metadata are returned unchanged.
+                # The response returns user and metadata unchanged.
                 assert (word, {word[:64]: word}) == (reply["user"], reply["metadata"])
     names = await _key_names(target)
     assert canary in names

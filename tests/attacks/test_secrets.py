@@ -1,4 +1,4 @@
-"""Secrets must not leak through any path, and deleted data must not stay in Redis."""
+"""No secret leaks through any interface, and deleted data does not stay in Redis."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ SECRETS = {
     "HOLDLINE_MAX_ATTEMPTS": "1",
 }
 SCRIPTS = ["", *(f"mode={m}" for m in ("400", "401", "503", "badjson", "errorobject", "html"))]
-# A failure after the first output returns the partial response; an earlier one is an HTTP error.
+# With these scripts, the model fails after some output, so the partial response is returned. With
+# the other scripts, the result is an HTTP error.
 BEGUN = ("", "mode=badjson", "mode=errorobject")
-# The forms that a canary takes in JSON, base64 and headers.
+# The forms in which a canary appears in JSON, base64 and headers.
 FORMS = ("canary", "Y2FuYXJ5", "Canary")
 
 
@@ -63,7 +64,7 @@ async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe:
                 found = await answer.json()
                 assert (answer.status == 200) == (script in BEGUN), found
                 outputs.append(str(found["error"]))
-        # Validation errors of fields that hold a secret.
+        # Validation errors of fields that contain a secret.
         refused: list[dict[str, Any]]
         refused = [{"temperature": 99}, {"tools": "x"}, {"input": 5}, {"metadata": []}]
         for wrong in refused:
@@ -79,7 +80,7 @@ async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe:
             async with http.get(server.url + path) as answer:
                 outputs.append(await answer.text())
         outputs += await _damaged(http, responses, pipe, ids[0])
-        # A worker dies during a response, and its successor reports the response.
+        # A worker dies during a response, and another worker reports the failure.
         asked = asyncio.create_task(_ask(http, responses, "mode=slow pace=5"))
         await wait_until(lambda: any("pace=5" in call.prompt for call in model.calls))
         await worker_.kill()
@@ -102,10 +103,10 @@ async def _ask(http: aiohttp.ClientSession, responses: str, script: str) -> None
 async def _damaged(
     http: aiohttp.ClientSession, responses: str, pipe: Pipe, response_id: str
 ) -> list[str]:
-    """Returns the server's replies about a record and a log that cannot be decoded."""
+    """Damages a record and a log, and returns the server's replies about both."""
     names, outputs = Partition(0), []
     await pipe.call("HSET", names.job(response_id), "job", b"\xc1canary-record")
-    # The log is compacted soon after the response has ended. Damage the form that it has now.
+    # The log is compacted soon after the response has ended. Damage the log in its current form.
     if await pipe.call("HEXISTS", names.job(response_id), "block0"):
         await pipe.call("HSET", names.job(response_id), "block0", b"\xc1canary-block")
     else:
@@ -150,7 +151,8 @@ async def test_a_deleted_response_leaves_no_trace_in_redis(system: System, pipe:
             assert id_ in held
             async with http.delete(f"{responses}/{id_}") as answer:
                 assert 200 == answer.status
-        # The ids that a claim returned are kept until their lease expires; no content is.
+        # The ids that a claim returned are kept until their lease expires, but without any
+        # content.
         left = {k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k}
     assert "canary" not in repr(left)
     for id_ in ids:

@@ -30,7 +30,7 @@ def peak(process: Process) -> int:
 
 
 def queued_seconds(task: str) -> float:
-    """Returns how long a task of /proc has waited for a processor in total."""
+    """Returns the total time that a task in /proc has waited for a processor."""
     return int(Path(f"/proc/{task}/schedstat").read_text().split()[1]) / 1e9
 
 
@@ -78,7 +78,7 @@ async def stored_item(http: aiohttp.ClientSession, url: str) -> str:
 
 
 async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once: int) -> float:
-    """Sends concurrent requests of one case. Returns another client's longest wait in seconds."""
+    """Sends one case's requests concurrently. Returns another client's longest wait in seconds."""
     body, status = CASES[name]
     sent = body(await stored_item(http, server.url) if "references" in name else "")
     assert len(sent) < BODY_BYTES
@@ -87,12 +87,12 @@ async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once
     async def post() -> None:
         url = f"{server.url}/v1/responses"
         async with http.post(url, data=sent, headers=headers) as answer:
-            # A server under load rejects large requests that it could not handle in time.
+            # A server under load rejects large requests that it could not process in time.
             assert answer.status in (status, 503), (name, await answer.text())
 
     with other_client(server) as waits:
         await asyncio.gather(*(post() for _ in range(at_once)))
-        await asyncio.sleep(0.1)  # for a request to `/livez` that is still in flight
+        await asyncio.sleep(0.1)  # for the last request to `/livez`
     return max(waits)
 
 

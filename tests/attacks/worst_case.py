@@ -1,4 +1,4 @@
-"""The costliest requests that a client can send, just within the default limits or just beyond."""
+"""The most expensive requests that a client can send, just within or just beyond the limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from server.api.request import MAX_VALUES
 
 BODY_BYTES = 1_048_576
-# The model sends headers and nothing more, so that a worker holds the job.
+# The model sends only headers, so a worker keeps the job.
 HOLD = "mode=headers"
 LARGE = "x" * 900_000
 
@@ -44,8 +44,8 @@ def call(number: int) -> list[dict[str, Any]]:
 
 
 VALUES = MAX_VALUES - 100
-# By case: a function from the id of a stored 900 KB item to a request body, and the expected
-# status.
+# Maps each case to a function and the expected status. The function takes the id of a stored 900
+# KB item and returns a request body.
 CASES: dict[str, tuple[Body, int]] = {
     "560 references to a large item": (references(560), 400),
     "1000 references to a large item": (references(1000), 400),
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Body, int]] = {
     "a megabyte of text": (lambda _: request(input=f"{HOLD} {LARGE}"), 200),
     "a body that inflates": (lambda _: gzip.compress(b"a" * 200_000_000, 1), 413),
 }
-# One case of each kind, which is few enough for the gate.
+# One case of each kind; the gate has no time for more.
 QUICK = (
     "560 references to a large item",
     "4 references to a large item",

@@ -1,7 +1,8 @@
-"""Bounds on counts that do not depend on the machine, each with its reason.
+"""Limits on counts that do not depend on the machine, each with its reason.
 
-If a bound breaks, an operation has become more expensive for every user. Raise the bound only if
-the benefit is worth the cost, and document why. Lower it when a count has fallen.
+If a count exceeds its limit, an operation has become more expensive for every user. Raise the
+limit only if the benefit is worth the cost, and document why. Lower the limit when a count has
+fallen.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ async def test_the_redis_commands_per_job_are_bounded() -> None:
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
-        await noop.ask(f"fill {JOBS}")  # loads the scripts
+        await noop.ask(f"fill {JOBS}")  # the first run loads the scripts
         await noop.ask(f"drain {JOBS}")
         await rig.forget_commands()
         await noop.ask(f"fill {JOBS}")
@@ -56,7 +57,10 @@ async def test_the_redis_commands_of_a_single_job_are_bounded() -> None:
 
 
 async def test_a_backlog_does_not_add_redis_commands_per_job() -> None:
-    """No cost grows with the backlog. The margin of a tenth covers different batches of claims."""
+    """The cost per job does not grow with the backlog.
+
+    A tenth is allowed for different claim batches.
+    """
     async with Rig() as rig:
         noop = rig.ours("noop")
         counts = []
@@ -127,11 +131,12 @@ async def test_an_answer_over_a_socket_needs_no_read_script() -> None:
 @pytest.mark.parametrize(
     ("what", "most"),
     [
-        # A type code, the item id of 43 characters, two small integers and the text.
+        # An entry consists of a type code, an item id of 43 characters, two small integers and the
+        # text.
         (lambda: a_delta(a_job().id, "tok42 "), 64),
-        # Most of it is the standard's field names, which every client relies on.
+        # Most of an event is the standard's field names, on which every client relies.
         (lambda: frame(1000, a_delta(a_job().id, "tok42 ")).json, 240),
-        # The complete response object with every field that the standard requires.
+        # The complete response object, with all fields required by the standard.
         (lambda: encode_event(last_event(a_job())), 900),
         (partial(encode_job, a_job()), 120),
     ],

@@ -22,7 +22,7 @@ from tests.chaos.history import Event, History
 from tests.chaos.log_rules import TERMINAL, LogChecker
 from tests.chaos.segments import Segment, TraceReader
 
-# Errors after which a retry is correct and nothing is lost.
+# After one of these errors, the request can be retried and no data is lost.
 PASSING = frozenset(
     {
         "already_followed",
@@ -55,7 +55,7 @@ class Violation:
 
 @dataclass
 class Verdict:
-    """The checker's findings. `counts` has further statistics for the report."""
+    """The checker's findings. `counts` contains further statistics for the report."""
 
     violations: list[Violation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -117,7 +117,7 @@ class _Checker:
             parts += [f"{who} {text}" for text in _excerpt(received, seq)]
         self.verdict.violations.append(Violation(invariant, id_, says, "\n".join(parts)))
 
-    # The logs
+    # Checks of the logs
 
     def log(self, id_: str) -> None:
         job, log = self.history.jobs[id_], self.history.logs.get(id_, [])
@@ -140,7 +140,7 @@ class _Checker:
     def _about(self, id_: str, invariant: str, says: str) -> None:
         self.complain(invariant, id_, says)
 
-    # Events that clients received
+    # Checks of the events that clients received
 
     def segment(self, segment: Segment) -> None:
         numbers = [event["sequence_number"] for _, event in segment.events]
@@ -182,7 +182,7 @@ class _Checker:
                 )
 
     def views(self) -> None:
-        """Checks what each client received of each response, in all segments together."""
+        """Checks the events that each client received for each response, in all segments."""
         whole: dict[tuple[str, str], list[Segment]] = {}
         for segment in self.segments:
             whole.setdefault((segment.client, segment.marker), []).append(segment)
@@ -225,7 +225,7 @@ class _Checker:
             log_checker = LogChecker(partial(self._about, id_), marker, self.calls)
             log_checker.read(have)
 
-    # Model calls
+    # Checks of the model calls
 
     def model_calls(self) -> None:
         ids: dict[str, list[str]] = {}
@@ -277,7 +277,7 @@ class _Checker:
 
 
 def _sent(entry: Event) -> Event:
-    """Returns a log entry as a server sends it, with failures translated to API error codes."""
+    """Returns a log entry as a server sends it, with causes translated to API error codes."""
     if "response" not in entry:
         return entry
     return {**entry, "response": translated(entry["response"])}

@@ -29,7 +29,7 @@ PING_SECONDS = 0.5
 SILENT_SECONDS = 2.5
 SEND_SECONDS = 2.0
 
-# The modes of the model, with their weights in percent.
+# The fake model's modes, with their weights in percent.
 MODES = (
     (62, ""),
     (6, "mode=eof times=1"),
@@ -52,9 +52,9 @@ encode = msgspec.json.encode
 
 @dataclass(eq=False)
 class Request:
-    """An answer that a client requests. `last` is the last sequence number that it has received.
+    """A client's request for an answer. `last` is the last sequence number received.
 
-    `shown` has the fields of that event which a resume sends back, if the event was received.
+    `shown` has the fields of the last event that a resume sends back, if the event was received.
     """
 
     marker: str
@@ -70,13 +70,16 @@ class Request:
     lane: str | None = None
 
     def place(self) -> Event:
-        """The position of a resume. The server detects a regrown log by the fields of the event."""
+        """The position from which to resume.
+
+        The event's fields let the server detect a regrown log.
+        """
         return {"starting_after": self.last, **self.shown}
 
 
 @dataclass
 class Workload:
-    """Shared state of the clients: servers, joinable answers and the phase of the run."""
+    """The state that all clients share: servers, answers to join, and the phase of the run."""
 
     urls: list[str]
     http: aiohttp.ClientSession
@@ -92,7 +95,7 @@ class Workload:
 
 
 class Client:
-    """The base of all kinds of clients."""
+    """The base class of all clients."""
 
     def __init__(self, name: str, workload: Workload, rng: random.Random, most: int) -> None:
         self.name = name
@@ -108,7 +111,7 @@ class Client:
 
     @property
     def idle(self) -> bool:
-        """Whether no request and no task is pending."""
+        """Whether the client has no pending request and no task."""
         return not self.requests and not self._tasks
 
     async def run(self) -> None:
@@ -140,11 +143,11 @@ class Client:
         self.trace.entries.append(TraceEntry(time.monotonic(), self.socket, what, data))
 
     def url(self) -> str:
-        """The URL of a random server."""
+        """The URL of a randomly chosen server."""
         return self.rng.choice(self.workload.urls)
 
     def next_request(self) -> Request | None:
-        """The next request, if it is time for one."""
+        """The next request, if it is due."""
         now = time.monotonic()
         if not self.workload.open or len(self.requests) >= self.most or now < self._next_at:
             return None

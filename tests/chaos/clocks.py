@@ -17,7 +17,7 @@ def clock_environ(folder: Path, kind: str) -> dict[str, str]:
     return {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_CACHE_DURATION": "1",  # seconds until a step takes effect
+        "FAKETIME_CACHE_DURATION": "1",  # the delay in seconds until a step takes effect
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_DISABLE_SHM": "1",
     }

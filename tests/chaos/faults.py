@@ -47,7 +47,7 @@ class Faults:
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, seconds: float) -> None:
-        """Injects faults for this time. Call `heal` afterwards."""
+        """Injects faults for this duration. Call `heal` afterwards."""
         if self.profile.wire_delay:
             self.redis_proxy.slow_down(self.profile.wire_delay)
         names, weights = list(self.profile.weights), list(self.profile.weights.values())
@@ -61,7 +61,7 @@ class Faults:
 
     async def _inject(self, kind: str) -> None:
         at = time.monotonic() - self.began
-        # An earlier fault may affect the control commands themselves.
+        # A fault injected earlier may also affect the control commands.
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             if what := await self.kinds[kind](self):
                 self.done[kind] += 1
@@ -80,10 +80,10 @@ class Faults:
         await self.configure("maxmemory", "0")
         await self.configure("min-replicas-to-write", "0")
 
-    # Helpers for faults
+    # Helper functions for faults
 
     async def control(self, *command: str) -> object:
-        """Sends a command to Redis without a proxy."""
+        """Sends a command directly to Redis, without a proxy."""
         client = redis.asyncio.Redis(port=self.storage.port, socket_timeout=3)
         try:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
@@ -100,6 +100,6 @@ class Faults:
         return self.rng.choice(living) if len(living) > 1 else None
 
     def some(self, proxies: Sequence[Proxy], share: float) -> list[Link]:
-        """Returns a random share of the healthy links, at least one if there is any."""
+        """Returns a random selection of the healthy links, at least one if there are any."""
         links = [link for proxy in proxies for link in proxy.links if not link.half_open]
         return self.rng.sample(links, min(len(links), max(1, round(len(links) * share))))

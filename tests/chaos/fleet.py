@@ -1,4 +1,4 @@
-"""The processes of a run: one Redis, servers and workers, which are restarted when they die."""
+"""The processes of a run: one Redis, and servers and workers that are restarted when they die."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from tests.system import ROOT, Process, start_process, wait_until
 
 START_SECONDS = 60.0  # the machine may be busy
 HANG_SECONDS = 8.0
-# A server that starts while Redis is unavailable exits within this time.
+# A server that starts while Redis is unavailable exits after at most this time.
 AWAY_SECONDS = 10.0
 
-# Errors that the faults cause by design: the faults can use up all attempts of a job.
+# Errors that faults are expected to cause: a job may use up all its attempts.
 EXPECTED = frozenset({"dead list has grown"})
 
 
@@ -44,9 +44,9 @@ def free_port(rng: random.Random) -> int:
 
 
 class Storage:
-    """A Redis on its own TCP port. Acknowledged writes are in its file even after a kill."""
+    """A Redis on its own TCP port. Acknowledged writes stay in its file even after a kill."""
 
-    url = ""  # set if Holdline's processes connect without the proxy
+    url = ""  # set if Holdline's processes connect directly, without the proxy
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
@@ -56,7 +56,8 @@ class Storage:
     async def start(self) -> None:
         """Starts Redis and waits until it answers."""
         binary = installed(os.environ.get("PATH")).path
-        # `always`, because with `everysec` a write may be acknowledged before it is in the file.
+        # `always` is required: with `everysec`, a write may be acknowledged before it is in the
+        # file.
         options = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
@@ -67,7 +68,7 @@ class Storage:
             "--maxmemory-policy": "noeviction",
             "--enable-debug-command": "local",
         }
-        # With its signal ignored, a write beyond RLIMIT_FSIZE fails like a write to a full disk.
+        # If SIGXFSZ is ignored, a write beyond RLIMIT_FSIZE fails as on a full disk.
         argv = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "redis", str(binary)]
         argv += [part for pair in options.items() for part in pair]
         environ = clock_environ(self.folder.parent, "redis")
@@ -120,7 +121,7 @@ async def running(folder: Path, port: int) -> AsyncIterator[Storage]:
 
 
 class Member:
-    """A server or worker and its successive processes, one at a time.
+    """A server or worker, which runs as one process after another.
 
     A kill specifies the time until the restart. An unexpected death is recorded as an anomaly.
     """
@@ -148,7 +149,7 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is running and was not asked to stop."""
+        """Whether the process is running and has not been asked to stop."""
         process = self._process
         return process is not None and process.popen.poll() is None and self._asked is None
 
@@ -167,11 +168,11 @@ class Member:
         self.starts += 1
 
     def kill(self, away: float) -> None:
-        """Sends SIGKILL. The next process starts after `away` seconds."""
+        """Sends SIGKILL. The next process starts `away` seconds later."""
         self._stop(signal.SIGKILL, away)
 
     def term(self, away: float) -> None:
-        """Sends SIGTERM. The next process starts `away` seconds after the end of this one."""
+        """Sends SIGTERM. The next process starts `away` seconds after this process has ended."""
         self._stop(signal.SIGTERM, away)
 
     def pause(self) -> None:
@@ -197,7 +198,7 @@ class Member:
             self._process.signal(number)
 
     def keep(self, *, redis_was_away: bool) -> None:
-        """Restarts a dead process and kills a hanging one. Must be called often."""
+        """Restarts a dead process and kills a hanging process. It must be called often."""
         if self._process is None:
             return
         status, now = self._process.popen.poll(), time.monotonic()
@@ -207,16 +208,16 @@ class Member:
                 self._asked_at, self._asked = now, signal.SIGKILL
             return
         if self._asked is None:
-            # A server exits if it starts without Redis, and is started again.
+            # A server that starts while Redis is unavailable exits, and is started again.
             if not (redis_was_away and self.kind == "server" and status == 1):
                 self.anomalies.append(f"{self.name} ended by itself, status {status}:\n{self.tail}")
             self._asked, self._back_at = signal.SIGKILL, 0.2
         elif self._asked is signal.SIGTERM and status not in (0, -signal.SIGKILL):
-            # Before its signal handlers are installed, the signal kills Python.
+            # A SIGTERM that arrives before the signal handlers are installed kills Python.
             if status != -signal.SIGTERM or self.ready:
                 self.anomalies.append(f"{self.name} answered SIGTERM with {status}:\n{self.tail}")
             self._asked = signal.SIGKILL
-        if self._back_at < 1e6:  # still the delay in seconds, because the end was not yet noticed
+        if self._back_at < 1e6:  # small values are still a delay: the end was not yet noticed
             self._back_at = now + self._back_at + 1e6
         elif now + 1e6 >= self._back_at:
             self.start()
@@ -249,11 +250,11 @@ class Member:
 
     @property
     def tail(self) -> str:
-        """The last lines of its output."""
+        """The last lines of the process's output."""
         return "\n".join(self.output.splitlines()[-16:])
 
     def errors(self) -> list[str]:
-        """Returns the distinct error logs and tracebacks of all its processes, with counts."""
+        """Returns the distinct error logs and tracebacks of all processes, with counts."""
         found: Counter[str] = Counter()
         if not self._output.exists():
             return []
@@ -339,10 +340,10 @@ class Fleet:
             away = time.monotonic() - self.redis_away_at < AWAY_SECONDS
             for member in self.members:
                 member.keep(redis_was_away=away)
-            await asyncio.sleep(0.02)  # polling interval
+            await asyncio.sleep(0.02)  # the polling interval
 
     async def ready(self, seconds: float = START_SECONDS) -> bool:
-        """Waits until all members are ready. Returns False after `seconds`."""
+        """Waits until all members are ready. Returns False if this takes longer than `seconds`."""
         deadline = time.monotonic() + seconds
         async with aiohttp.ClientSession() as http:
             waiting = list(self.members)
@@ -350,7 +351,7 @@ class Fleet:
                 for member in list(waiting):
                     if member.alive and member.ready and await self._answers(http, member):
                         waiting.remove(member)
-                await asyncio.sleep(0.02)  # polling interval
+                await asyncio.sleep(0.02)  # the polling interval
         return not waiting
 
     async def _answers(self, http: aiohttp.ClientSession, member: Member) -> bool:

@@ -1,7 +1,7 @@
-"""The history of a finished run, which the checker reads. Does no I/O.
+"""The history of a finished run, from which the checker draws its conclusions. Does no I/O.
 
-A trace contains what one client sent and received, in order. It contains no conclusions of the
-client, so that the checker draws its own.
+A trace contains only what one client sent and received, in order, and no conclusions of the
+client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TraceEntry(NamedTuple):
 
 @dataclass
 class ClientTrace:
-    """Everything that one client sent and received, on all its sockets."""
+    """All that a single client sent and received, on all its sockets."""
 
     client: str
     entries: MutableSequence[TraceEntry] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Call:
-    """A model call. Its text consists of `tokens` tokens `c<number>t<index> `."""
+    """A model call, whose text consists of `tokens` tokens of the form `c<number>t<index> `."""
 
     number: int
     marker: str
@@ -57,7 +57,7 @@ class Call:
 
 @dataclass
 class History:
-    """A finished run. `loss` is set if Redis was made to lose acknowledged writes."""
+    """A finished run. `loss` is set if faults made Redis lose acknowledged writes."""
 
     traces: list[ClientTrace]
     logs: dict[str, list[Event]]

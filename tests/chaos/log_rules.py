@@ -1,4 +1,4 @@
-"""The rules for a log, either from Redis at the end of a run or as a client received it.
+"""The rules for a log, whether read from Redis after a run or received by a client.
 
 Each token of the model contains the number of its call and its index, as in `c17t4 `. So the text
 alone shows whether calls were spliced or tokens were lost or repeated.
@@ -41,7 +41,7 @@ class LogChecker:
         self.end: Event | None = None
 
     def read(self, events: Iterable[Event]) -> None:
-        """Checks a log or a prefix of it."""
+        """Checks a complete log or a prefix of a log."""
         for number, event in enumerate(events):
             self._number = number
             self._check_event(event)

@@ -1,4 +1,4 @@
-"""Faults of connections between clients and servers and between Holdline and Redis."""
+"""Network faults, between clients and servers and between Holdline and Redis."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def _lose(f: Faults, name: str) -> str:
     before = f.redis_proxy.swallowed[needle]
     f.redis_proxy.needles.add(needle)
     for _ in range(100):
-        await asyncio.sleep(0.02)  # polling interval
+        await asyncio.sleep(0.02)  # the polling interval
         if f.redis_proxy.swallowed[needle] > before:
             f.lost_replies[name] += 1
             return name

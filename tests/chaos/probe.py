@@ -36,7 +36,7 @@ def _name(thing: object) -> str:
 
 
 def report(*_: object) -> None:
-    """Writes the counts; a signal handler."""
+    """Writes the counts to a file. This function is a signal handler."""
     gc.collect()
     found = Counter(name for thing in gc.garbage if (name := _name(thing)))
     gc.garbage.clear()
@@ -49,7 +49,7 @@ def report(*_: object) -> None:
 
 
 def main() -> int:
-    """Runs the process."""
+    """Runs the server or worker process."""
     kind = sys.argv.pop()
     signal.signal(signal.SIGUSR1, report)
     status: int = importlib.import_module(f"{kind}.__main__").main()

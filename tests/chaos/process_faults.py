@@ -1,4 +1,4 @@
-"""Faults of servers and workers: kills, SIGTERM, and pauses longer than a lease."""
+"""Faults of server and worker processes: kills, SIGTERM, and pauses longer than a lease."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def worker_pause(f: Faults) -> str:
 
 
 async def worker_pause_past_lease(f: Faults) -> str:
-    """Pauses a worker until another one takes over, when a late write could corrupt the log."""
+    """Pauses a worker until another takes over; a late write could then corrupt the log."""
     worker = f.member(f.fleet.workers)
     if worker is None:
         return ""

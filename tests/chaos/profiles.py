@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Profile:
-    """The faults with their weights and the range of seconds between two faults."""
+    """A set of faults with their weights, and the range of seconds between two faults."""
 
     weights: dict[str, float]
     pause: tuple[float, float] = (0.05, 0.35)
@@ -27,9 +27,10 @@ class Profile:
     lease: float = 0.3
     plain: bool = False
     model_pace: tuple[float, float] = (0.005, 0.04)
-    # Redis loses acknowledged writes. The loss must be reported, and all other promises hold.
+    # If set, Redis loses acknowledged writes. The loss must be reported; all other promises hold.
     loss: bool = False
-    # If above 0, Redis is a master with a replica and Sentinels that wait this many seconds for it.
+    # If above 0, Redis is a master with a replica, and Sentinels that wait this many seconds for
+    # it.
     sentinels: float = 0
 
 
@@ -62,7 +63,7 @@ USUAL = {
     "redis.disk_full": 0.5,
     "clock.step": 1,
 }
-# With Sentinels, Holdline's processes connect to the nodes directly.
+# With Sentinels, Holdline's processes connect to the nodes without the proxy.
 WITHOUT_PROXY = {
     kind: weight
     for kind, weight in USUAL.items()
@@ -76,7 +77,7 @@ PROFILES = {
         pause=(0.1, 0.6),
         loss=True,
     ),
-    # After a rollback, logs grow again beyond the positions of clients.
+    # After a rollback, logs grow again beyond the positions that clients have reached.
     "rollback": Profile(
         {"loss.go_back": 3, "loss.cut_file": 1}
         | {kind: weight / 8 for kind, weight in USUAL.items()},
@@ -90,11 +91,12 @@ PROFILES = {
         loss=True,
         sentinels=1,
     ),
-    # Each profile exercises one defence. Without that defence, the checker reports violations.
+    # Each profile tests one defence. When the defence is disabled, the checker reports violations.
     "zombies": Profile(
         {"worker.pause_past_lease": 1},
         pause=(0.8, 1.2),
-        # A zombie can do harm only until its successor's first output. The delay extends that time.
+        # A zombie's write is harmful only before its successor's first output. The delay extends
+        # that time.
         wire_delay=0.05,
         lease=0.7,
         plain=True,

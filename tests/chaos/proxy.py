@@ -1,8 +1,8 @@
-"""A TCP proxy that can misbehave.
+"""A TCP proxy that can simulate faults.
 
 Each connection is a link between its near end, where it was accepted, and its far end. A half-open
 link accepts all data and forwards nothing, not even the end of the connection, so that the peers
-have to detect it.
+have to detect the fault.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
 from typing import Self, cast
 
 CONNECT_SECONDS = 2.0
-# Small, so that throttling soon blocks the sender.
+# The buffer is small, so that throttling soon blocks the sender.
 RECEIVE_BUFFER = 16_384
 
 
 class _End(asyncio.Protocol):
-    """One of the two ends of a link."""
+    """One of a link's two ends."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -84,7 +84,7 @@ class _End(asyncio.Protocol):
 
 
 class Link:
-    """One connection through the proxy, with its current faults."""
+    """One connection through the proxy, with the faults that affect it now."""
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
@@ -93,7 +93,7 @@ class Link:
         self.half_open = False
         self.delay = 0.0
         self.rate = 0.0
-        # The command whose reply will be dropped together with the connection.
+        # When this command's reply arrives, it is dropped and the connection is closed.
         self.swallows = b""
         self.opened = False
         self._opening: asyncio.Task[None] | None = None
@@ -150,7 +150,7 @@ class Link:
 
     def lost(self, end: _End, *, reset: bool) -> None:
         if not self.opened and end is self.near:
-            return  # the far end is closed once it is connected, or it could not be connected
+            return  # the far end failed to connect, or is closed when it connects
         if end.peer.transport is None:
             if self in self.proxy.links:
                 self.proxy.links.remove(self)
@@ -185,7 +185,7 @@ class Proxy:
         self.port = port
         self.target = target
         self.links: list[Link] = []
-        # The reply to the next command that contains one of these is dropped.
+        # The proxy drops the reply to the next command that contains one of these strings.
         self.needles: set[bytes] = set()
         self.swallowed: Counter[bytes] = Counter()
         self.delay = 0.0

@@ -1,4 +1,4 @@
-"""Faults of Redis itself. Faults named `loss.*` lose acknowledged writes."""
+"""Faults of Redis itself. Faults whose names start with `loss.` lose acknowledged writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tests.chaos import clocks
 from tests.chaos.faults import Fault, Faults
 
-# Less than half the retention, so that a step forward expires no response.
+# Less than half of the retention, so that no response expires after a step forward.
 CLOCK_SECONDS = 90.0
 
 
@@ -77,7 +77,7 @@ async def redis_restart(f: Faults) -> str:
 
 
 async def redis_refuse_writes(f: Faults) -> str:
-    """Every write fails with NOREPLICAS."""
+    """Makes all writes fail with NOREPLICAS."""
     seconds = f.rng.uniform(0.5, 3.0)
     await f.configure("min-replicas-to-write", "1")
     await asyncio.sleep(seconds)
@@ -86,7 +86,7 @@ async def redis_refuse_writes(f: Faults) -> str:
 
 
 async def redis_disk_full(f: Faults) -> str:
-    """With `everysec`, every write fails with MISCONF; with `always`, Redis exits and restarts."""
+    """With `everysec`, all writes fail with MISCONF; with `always`, Redis exits and restarts."""
     if f.redis_busy:
         return ""
     f.redis_busy = True
@@ -139,7 +139,7 @@ async def loss_cut_file(f: Faults) -> str:
 
 
 async def loss_go_back(f: Faults) -> str:
-    """Restores an older copy of the file, like a disk snapshot, from which the logs grow again."""
+    """Restores an older copy of the file, like a disk snapshot; the logs grow again from there."""
     if f.redis_busy:
         return ""
     f.redis_busy = True

@@ -1,4 +1,4 @@
-"""The printed report of a run, and the files kept from a failed one."""
+"""The printed report of a run, and the files that are kept after a failed run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _joined(counts: Counter[str]) -> str:
 
 
 def keep(folder: Path, work: Path, report: list[str], result: RunResult) -> None:
-    """Writes all data of a run to a folder."""
+    """Writes all data of a run into a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "report.txt").write_text("\n".join(report) + "\n")

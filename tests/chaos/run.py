@@ -1,4 +1,4 @@
-"""One run: a system under load with faults, then a calm phase, then the collected history."""
+"""A single run: a system under load with faults, then a calm phase, and then its history."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FAULTS = process_faults.KINDS | network_faults.KINDS | redis_faults.KINDS | sent
 SERVERS, WORKERS = 3, 3
 CALM_SECONDS = 10.0
 BASELINE_SECONDS = 10.0
-# Clients stop sending prompts this long before the faults end, because retries wait seconds.
+# Clients stop sending prompts this many seconds before the faults end, because retries take time.
 LAST_SECONDS = 1.5
 MARKER = re.compile(r"marker=(\S+)")
 
@@ -46,7 +46,7 @@ class RunResult:
 
     history: History
     faults: Faults
-    # Problems outside the promises that the checker knows.
+    # Problems other than violations of the promises that the checker verifies.
     anomalies: list[str] = field(default_factory=list)
     settled_after: float = 0.0
     baseline_after: float = 0.0
@@ -116,9 +116,7 @@ async def run(
         await faults.run(seconds)
         await faults.heal()
         workload.open, workload.closing = False, True
-        ready_again = (
-            await fleet.ready()
-        )  # a fault has ended when the killed process is ready again
+        ready_again = await fleet.ready()  # a fault ends when the killed process is ready again
         calm = time.monotonic()
         result = RunResult(History([], {}, {}, [], calm, CALM_SECONDS, loss=chosen.loss), faults)
         if not ready_again:
@@ -181,7 +179,7 @@ def swarm(workload: Workload, seed: int) -> list[Client]:
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:
     """Cancels the tasks and raises the first exception of any of them."""
-    # Repeatedly, because a timeout inside a library can swallow a cancellation.
+    # The loop is needed because a timeout inside a library can swallow a cancellation.
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()
@@ -194,7 +192,7 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
 async def until(condition: Callable[[], bool], deadline: float) -> None:
     """Waits until the condition is true, at most until the deadline."""
     while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no single event to wait for
-        await asyncio.sleep(0.02)  # polling interval
+        await asyncio.sleep(0.02)  # the polling interval
 
 
 def open_files(member: Member) -> int:
@@ -212,7 +210,7 @@ async def check_leftovers(
     http: aiohttp.ClientSession,
     baseline: dict[int, int],
 ) -> None:
-    """Records state other than retained responses that is left after the last client has gone."""
+    """Records leftovers, other than retained responses, after the last client has disconnected."""
     most = max(baseline.values()) + 4
     rest: list[str] = []
     began = time.monotonic()
@@ -225,13 +223,13 @@ async def check_leftovers(
             rest += await leftovers_in_server(http, server.name, port)
         if not rest:
             break
-        await asyncio.sleep(0.2)  # polling interval
+        await asyncio.sleep(0.2)  # the polling interval
     result.baseline_after = time.monotonic() - began
     result.anomalies += [f"left behind: {what}" for what in rest]
 
 
 async def leftovers_in_redis(pipe: Pipe) -> list[str]:
-    """Returns leftovers in Redis although no job is waiting or running."""
+    """Returns the state left in Redis although no job is waiting or running."""
     rest: list[str] = []
     for key in sorted(await pipe.call("KEYS", "holdline:*")):
         name = key.decode().partition("}:")[2]
@@ -243,17 +241,17 @@ async def leftovers_in_redis(pipe: Pipe) -> list[str]:
             number = await pipe.call(how_many, key) if how_many else "?"
             rest.append(f"key {name} with {number} entries")
     clients = (await pipe.call("CLIENT", "LIST")).splitlines()
-    # Connections of a replica and of Sentinels do not count.
+    # Do not count the connections of replicas and Sentinels.
     connections = sum(b" name=sentinel" not in one and b" flags=S" not in one for one in clients)
-    # A server has a pipe and a subscriber, a worker has one more pipe for blocking commands, and
-    # this test has one.
+    # A server has a pipe and a subscriber. A worker also has a pipe for blocking commands. This
+    # test has one pipe.
     if connections > (most := 2 * SERVERS + 3 * WORKERS + 1):
         rest.append(f"Redis has {connections} connections, expected at most {most}")
     return rest
 
 
 async def leftovers_in_server(http: aiohttp.ClientSession, name: str, port: int) -> list[str]:
-    """Returns followers and sockets that are still counted although all clients have gone."""
+    """Returns followers and sockets that a server still counts after all clients left."""
     async with http.get(f"http://127.0.0.1:{port}/metrics") as response:
         page = await response.text()
     found = dict(re.findall(r"^(holdline_\w+) (\S+)$", page, re.MULTILINE))
@@ -282,7 +280,7 @@ def _marker(prompt: str) -> str:
 
 
 def work_folder() -> tempfile.TemporaryDirectory[str]:
-    """Returns a folder for the run, in memory if possible, because Redis writes continuously."""
+    """Returns the run's folder, in memory if possible, because Redis writes continuously."""
     memory = Path("/dev/shm")
     return tempfile.TemporaryDirectory(
         prefix="holdline-chaos-", dir=memory if memory.is_dir() else None

@@ -31,7 +31,7 @@ def change(script: str, before: str, after: str) -> None:
 
 
 def successor() -> None:
-    """Delays the first output of a restarted attempt, which is harmless while the fence works."""
+    """Delays a restarted attempt's first output, which is harmless while the fence works."""
     from worker import execute
     from worker.context import WorkerContext
     from worker.opening import Opening, read_opening
@@ -46,7 +46,7 @@ def successor() -> None:
 
 
 def fence() -> None:
-    """Appends do not check the claim.
+    """Makes appends ignore the claim.
 
     Lease renewals do not report a lost claim either. Usually that report precedes a zombie's first
     append; the fence protects the log if it does not.
@@ -57,12 +57,12 @@ def fence() -> None:
 
 
 def compare() -> None:
-    """Appends do not compare the log's length with the writer's."""
+    """Makes appends ignore a difference between the log's length and the writer's length."""
     change("append", "if length == expected then", "if true then")
 
 
 def seen() -> None:
-    """A follower sends entries again that it has already sent."""
+    """Makes followers send entries that they have already sent."""
     from server.api.frames import Frame
     from server.live.follower import Follower
 
@@ -80,7 +80,7 @@ def seen() -> None:
 
 
 def gap() -> None:
-    """Lost notifications do not cause a read of the log."""
+    """Makes followers ignore lost notifications instead of reading the log."""
     from server.live.feed import Feed
 
     original = Feed.gap
@@ -92,7 +92,7 @@ def gap() -> None:
     Feed.gap = once  # type: ignore[method-assign]
 
 
-# `successor` disables no defence, so the checker must report nothing under the same faults.
+# `successor` disables no defence, so the checker must report no violation under the same faults.
 SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "fence": (fence, "zombies"),
     "successor": (successor, "zombies"),
@@ -103,7 +103,7 @@ SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
 
 
 def main() -> int:
-    """Runs the process."""
+    """Runs the sabotaged process."""
     _, what, kind = sys.argv
     SABOTAGES[what][0]()
     sys.argv = [kind]

@@ -1,4 +1,4 @@
-"""Divides a client's trace into segments. A segment is one response followed on one socket."""
+"""Divides a client's trace into segments; each is one response followed on one socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.error_codes import own_code
 
 @dataclass
 class Segment:
-    """One response on one socket: the request and all numbered events that followed."""
+    """A response followed on a socket: the request, and all numbered events after it."""
 
     client: str
     socket: int
@@ -22,13 +22,13 @@ class Segment:
 
     @property
     def last(self) -> int:
-        """The last sequence number received, or else the position of the resume."""
+        """The last sequence number received, or the resume position if no event was received."""
         return int(self.events[-1][1]["sequence_number"]) if self.events else self.start
 
 
 @dataclass
 class TraceSummary:
-    """The segments, deletions, cancellations and anomalies in a trace."""
+    """The segments, deletions, cancellations and anomalies found in a trace."""
 
     segments: list[Segment] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
@@ -38,7 +38,7 @@ class TraceSummary:
 
 
 class TraceReader:
-    """Reads one trace. `markers` maps response ids to markers, as far as they are known."""
+    """Reads a single trace. `markers` maps the known response ids to their prompts' markers."""
 
     def __init__(self, trace: ClientTrace, markers: dict[str, str]) -> None:
         self._client = trace.client

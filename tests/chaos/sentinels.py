@@ -1,4 +1,4 @@
-"""A master with a replica and three Sentinels, instead of the single Redis of a run."""
+"""A master with a replica and three Sentinels, in place of a run's single Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.paths.topologies.several import with_sentinels
 
 
 class Pair(Storage):
-    """Both nodes. `port` is the master's."""
+    """A master and its replica. `port` is the master's."""
 
     def __init__(
         self, folder: Path, url: str, nodes: tuple[Store, Store], down_seconds: float
@@ -41,7 +41,7 @@ class Pair(Storage):
                 if sum(masters) == 1 and b"connected" in roles[not masters.index(True)]:
                     self.port = self._nodes[masters.index(True)].port
                     return
-            await asyncio.sleep(0.05)  # polling interval
+            await asyncio.sleep(0.05)  # the polling interval
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +74,7 @@ async def sentinel_freeze(f: Faults) -> str:
 
 
 async def loss_failover(f: Faults) -> str:
-    """Freezes the master until a replica, which may lack its last writes, usually replaces it."""
+    """Freezes the master until its replica, which may lack writes, has usually replaced it."""
     return await _freeze(f, 1.2, 6.0)
 
 

@@ -30,20 +30,20 @@ from tests.fake_model import FakeModel
 RETENTION_SECONDS = 20.0
 SAMPLE_SECONDS = 2.0
 GARBAGE_SECONDS = 15.0
-# Allowed growth: a share, plus a number by which a random load alone can vary.
+# Allowed growth: a share, and a number that covers the variation of a random load.
 ALLOWED = {"memory": (0.1, 6e6), "files": (0.0, 12), "tasks": (0.0, 20), "keys": (0.2, 60)}
 
 Sample = dict[str, float]
 
 
 def memory(member: Member) -> int:
-    """Returns the anonymous memory of a process in bytes."""
+    """Returns a process's anonymous memory in bytes."""
     status = Path(f"/proc/{member.pid}/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 
 async def probe(member: Member, folder: Path) -> dict[str, Any]:
-    """Returns the counts of a process; see `tests.chaos.probe`."""
+    """Returns the counts reported by a process; see `tests.chaos.probe`."""
     path = folder / f"probe-{member.pid}.json"
     path.unlink(missing_ok=True)
     assert member.alive
@@ -54,7 +54,7 @@ async def probe(member: Member, folder: Path) -> dict[str, Any]:
 
 
 async def tasks_of(http: aiohttp.ClientSession, port: int) -> float:
-    """Returns the number of tasks from a server's metrics."""
+    """Returns the number of tasks according to a server's metrics."""
     async with http.get(f"http://127.0.0.1:{port}/metrics") as response:
         page = await response.text()
     return float(page.partition("\nholdline_tasks ")[2].split()[0])
@@ -72,7 +72,7 @@ async def sample(fleet: Fleet, pipe: Pipe, http: aiohttp.ClientSession) -> Sampl
 
 
 def growth_report(before: list[Sample], after: list[Sample]) -> list[str]:
-    """Returns a line per name with both means, and FAILED if the second is too large."""
+    """Returns a line per resource with both means, and FAILED if the second mean is too large."""
     lines: list[str] = []
     for name in before[0]:
         old, new = (mean(one[name] for one in samples) for samples in (before, after))

@@ -25,7 +25,7 @@ from tests.error_codes import own_code
 
 
 class SocketClient(Client):
-    """A client with one WebSocket at a time. With `most` > 1, each answer has its own lane."""
+    """A client with one WebSocket at a time. If `most` > 1, each answer has its own lane."""
 
     async def connect(self) -> None:
         server = self.url()
@@ -121,7 +121,7 @@ class SocketClient(Client):
 
 
 class Joiner(SocketClient):
-    """Follows answers that other clients requested, like a second device."""
+    """A client that follows answers requested by other clients, like a second device."""
 
     def __init__(self, name: str, workload: Workload, rng: random.Random, most: int) -> None:
         super().__init__(name, workload, rng, most)
@@ -134,7 +134,8 @@ class Joiner(SocketClient):
         if other.response_id in self._joined:
             return None
         self._joined.add(other.response_id)
-        # A client that has the terminal event does not resume, because it would receive nothing.
+        # A client that has received the terminal event does not resume, since no events would
+        # follow.
         most = other.last - 1 if other.done else other.last
         last = -1 if self.rng.random() < 0.6 else self.rng.randint(-1, most)
         return Request(other.marker, {}, other.response_id, last, lane=other.marker)

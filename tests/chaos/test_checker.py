@@ -1,4 +1,4 @@
-"""Tests the checker with constructed runs, one correct and the others each with a violation."""
+"""Tests the checker with constructed runs: one is correct, and each other contains a violation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _asked(id_: str, marker: str) -> Asked:
 
 
 def _log(id_: str, marker: str, first: int, second: int) -> list[Event]:
-    """Returns a log with a lost attempt of two tokens and a completed one of three tokens."""
+    """Returns a log with a lost attempt of two tokens and a completed attempt of three tokens."""
     job = _asked(id_, marker)
     text = f"c{second}t0 c{second}t1 c{second}t2 "
     done = message_done("msg_2", 1, text, "completed")
@@ -104,7 +104,7 @@ def _change(history: History, client: int, index: int, **fields: object) -> None
     lines[index] = lines[index]._replace(data={**lines[index].data, **fields})
 
 
-# Each function breaks one promise in a correct run. The tests assert that this violation is found.
+# Each function breaks one promise in a correct run. The checker must find the violation.
 
 
 def an_event_is_missing(history: History) -> None:
@@ -148,7 +148,10 @@ def the_log_is_shorter(history: History) -> None:
 
 
 def a_zombie_writes(history: History) -> None:
-    """The first attempt writes after the second has started. All clients receive the same."""
+    """Makes the first attempt write after the second has started.
+
+    All clients receive the same events.
+    """
     log = history.logs[OTHER]
     log.insert(12, text_delta("msg_1", 0, "c2t2 "))
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))

@@ -7,22 +7,22 @@ import pytest
 
 
 def _wait_until(predicate: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits until the predicate is true. Fails after `seconds`."""
+    """Waits until the predicate is true. Fails if this takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not predicate():
         assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.01)  # polling interval
+        time.sleep(0.01)  # the polling interval
 
 
 def _is_alive(pid: int) -> bool:
-    """Returns whether the process is running. A zombie has a pid but is not running."""
+    """Returns whether the process is running. A zombie has a pid but does not run."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:  # There is no /proc, or the process has just ended; the next call decides.
+    except OSError:  # without /proc, or after a recent end, the next call decides
         return True
 
 

@@ -32,7 +32,7 @@ sys.exit(status)
 
 
 def make_run(folder: Path) -> list[str]:
-    """Returns `make run` for a Makefile with our recipe that runs the stand-in program."""
+    """Returns `make run` for a Makefile that contains our recipe and runs the stand-in program."""
     (folder / "program.py").write_text(PROGRAM)
     recipe = f"@PYTHONPATH={Path.cwd()} exec {sys.executable} {folder}/program.py"
     (folder / "Makefile").write_text(f"run:\n\t{recipe}\n")
@@ -40,14 +40,14 @@ def make_run(folder: Path) -> list[str]:
 
 
 class Terminal:
-    """Runs a command as a session with its own terminal."""
+    """Runs a command in a session with a separate terminal."""
 
     def __init__(self, command: list[str]) -> None:
         self.ours, theirs = pty.openpty()
         os.set_blocking(self.ours, False)
         self.shown = b""
         self.process = subprocess.Popen(
-            # Like a shell: start a session whose controlling terminal is this one.
+            # As a shell does, start a session whose controlling terminal is this one.
             ["setsid", "--ctty", "--wait", *command],
             stdin=theirs,
             stdout=theirs,
@@ -56,7 +56,7 @@ class Terminal:
         os.close(theirs)
 
     def shows(self, text: bytes) -> bool:
-        with contextlib.suppress(OSError):  # No output yet, or all processes have ended.
+        with contextlib.suppress(OSError):  # no output yet, or all processes have ended
             self.shown += os.read(self.ours, 65536)
         return text in self.shown
 
@@ -85,7 +85,7 @@ def test_everything_stops_when_make_is_killed(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     log = tmp_path / "log"
-    # Without a terminal, because its hang-up would stop the processes too.
+    # Run without a terminal, because a hang-up of the terminal would also stop the processes.
     with log.open("wb") as output:
         make = subprocess.Popen(make_run(tmp_path), stdin=subprocess.DEVNULL, stdout=output)
     wait_until(lambda: "all ready" in log.read_text())

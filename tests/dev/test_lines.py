@@ -1,4 +1,4 @@
-"""Child processes' log lines are formatted for a reader at a terminal."""
+"""The log lines of child processes are formatted for a terminal."""
 
 import pytest
 

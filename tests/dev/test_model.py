@@ -1,4 +1,4 @@
-"""The demo model is an OpenAI-compatible endpoint, tested with the official SDK."""
+"""The demo model as an OpenAI-compatible endpoint, tested with the official SDK."""
 
 import json
 import subprocess
@@ -97,7 +97,7 @@ async def test_usage_is_the_last_chunk_and_only_sent_on_request(client: openai.A
     usage = counted[-1].usage
     assert usage is not None
     assert [] == counted[-1].choices
-    # The first chunk, the finish reason and the usage carry no token.
+    # The first chunk, the finish reason and the usage contain no token.
     assert len(counted) - 3 == usage.completion_tokens
     assert usage.prompt_tokens + usage.completion_tokens == usage.total_tokens
 

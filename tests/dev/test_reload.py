@@ -1,4 +1,4 @@
-"""`--reload` detects changes of source files and restarts only the reloading children."""
+"""`--reload` detects changed source files and restarts only the children that reload."""
 
 import asyncio
 import signal
@@ -34,7 +34,7 @@ PROGRAM = "import os, time; print('pid', os.getpid(), {}); time.sleep(60)\n"
 
 
 class Reloading:
-    """A supervisor with a child `program` that runs a file in the folder."""
+    """A supervisor whose child `program` runs a file in the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.program = folder / "program.py"

@@ -1,4 +1,4 @@
-"""The supervisor, with small stand-ins for the real processes."""
+"""The supervisor, tested with small stand-ins for the real processes."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# Each argument is a child `name:kind`, where the kind selects a program below.
+# Each argument has the form `name:kind`, where the kind selects one of the programs below.
 SUPERVISOR = """
 import asyncio, os, sys
 from dev.supervise import Child, supervise

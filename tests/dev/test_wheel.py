@@ -1,4 +1,4 @@
-"""The server's wheel: a single package that behaves as the checkout does."""
+"""The server's wheel is a single package that behaves like the checkout."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def test_a_line_that_cannot_be_rewritten_is_rejected_with_its_location(source: s
 
 
 async def install(folder: Path) -> str:
-    """Installs the wheel in a fresh environment with our dependencies. Returns its Python."""
+    """Installs the wheel in a new environment with our dependencies.
+
+    Returns the environment's Python.
+    """
     stage(folder / "staged")
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
     await run_command(
@@ -101,7 +104,7 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
         aiohttp.ClientSession() as http,
     ):
         assert "configuration is valid" in await system.run("server", "--check")
-        # With several processes, each child is started by its module name.
+        # With several processes, each child process is started by its module name.
         server = await system.server(HOLDLINE_PROCESSES="2")
         worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
         await wait_until(lambda: worker.output.count("worker ready") == 2)

@@ -22,7 +22,7 @@ pytestmark = [
 
 
 class Dev:
-    """A running `python -m dev` on a free port, with a folder of its own."""
+    """A running `python -m dev` on a free port, with its own folder."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -79,7 +79,7 @@ def run_dev(tmp_path: Path) -> Iterator[Callable[[], Dev]]:
         dev.process.terminate()
         dev.process.wait(6)
     with prepared(Path("any"), tmp_path / "data"):
-        pass  # Cleans up after a killed process.
+        pass  # cleans up after a killed process
 
 
 def text_of(response: dict[str, Any]) -> str:

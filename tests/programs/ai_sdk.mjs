@@ -1,4 +1,4 @@
-// The Vercel AI SDK with its OpenAI provider. Prints its results as JSON.
+// Runs the Vercel AI SDK with its OpenAI provider. Prints the results as JSON.
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";

@@ -1,4 +1,4 @@
-"""AutoGen's assistant agent, with its own retries. Prints its results as JSON."""
+"""Runs AutoGen's assistant agent with its own retries. Prints the results as JSON."""
 
 import asyncio
 import json

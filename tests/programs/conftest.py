@@ -1,8 +1,8 @@
-"""Fixtures for the programs, which `make setup-tests` installs in the folder PROGRAMS."""
+"""Fixtures for third-party programs, which `make setup-tests` installs in the folder PROGRAMS."""
 
 import os
 
 from tests.paths.conftest import shared as shared  # noqa: PLC0414 - a fixture, used by its name
 
-# If they are not installed, `make test` skips these files.
+# If the programs are not installed, `make test` skips these files.
 collect_ignore_glob = [] if os.environ.get("PROGRAMS") else ["test_*.py"]

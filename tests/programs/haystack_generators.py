@@ -1,4 +1,4 @@
-"""haystack's generators for both APIs and its agent. Prints its results as JSON."""
+"""Runs haystack's generators and agent over both APIs. Prints the results as JSON."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from haystack.utils import Secret
 from openai import APIStatusError
 from pydantic import BaseModel
 
-# The generator class and its option for a schema.
+# For each API, the generator class and the name of its schema option.
 APIS = {
     "chat": (OpenAIChatGenerator, "response_format"),
     "responses": (OpenAIResponsesChatGenerator, "text_format"),
@@ -38,7 +38,7 @@ def plain(generator: Any, prompt: str, **options: Any) -> str:
 
 
 def streamed(generator: Any, prompt: str) -> list[str]:
-    """Returns the complete text and the concatenated pieces."""
+    """Returns the complete text and the concatenated streamed pieces."""
     pieces: list[str] = []
     text = plain(generator, prompt, streaming_callback=lambda piece: pieces.append(piece.content))
     return [text, "".join(pieces)]

@@ -1,4 +1,4 @@
-"""instructor in several modes over both APIs. Prints its results as JSON."""
+"""Runs instructor in several modes over both APIs. Prints the results as JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""LangChain's `ChatOpenAI` over the Responses API. Prints its results as JSON."""
+"""Runs LangChain's `ChatOpenAI` over the Responses API. Prints the results as JSON."""
 
 import json
 import os

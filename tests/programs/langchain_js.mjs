@@ -1,4 +1,4 @@
-// LangChain JS over both APIs, with its own retries. Prints its results as JSON.
+// Runs LangChain JS over both APIs with its own retries. Prints the results as JSON.
 import { tool } from "@langchain/core/tools";
 import { ChatOpenAI } from "@langchain/openai";
 import { z } from "zod";

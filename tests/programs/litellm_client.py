@@ -1,4 +1,4 @@
-"""LiteLLM as a client, over both APIs. Prints its results as JSON."""
+"""Runs LiteLLM as a client over both APIs. Prints the results as JSON."""
 
 import json
 import os
@@ -22,7 +22,7 @@ litellm.suppress_debug_info = True
 
 
 class Chat:
-    """Chat completions."""
+    """Calls over the chat completions API."""
 
     tools: ClassVar = [{"type": "function", "function": WEATHER}]
     json_mode: ClassVar = {"response_format": {"type": "json_object"}}
@@ -48,7 +48,7 @@ class Chat:
 
 
 class Responses:
-    """The Responses API."""
+    """Calls over the Responses API."""
 
     tools: ClassVar = [{"type": "function", "strict": False, **WEATHER}]
     json_mode: ClassVar = {"text": {"format": {"type": "json_object"}}}

@@ -1,4 +1,4 @@
-"""LlamaIndex's models for OpenAI-compatible servers, over both APIs. Prints its results as JSON."""
+"""Runs LlamaIndex's models for OpenAI-compatible servers. Prints the results as JSON."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ common = {
 chat = OpenAILike(**common, is_chat_model=True)
 responses = OpenAILikeResponses(**common)
 saw = {"chat": seen(chat, asked["chat"]), "responses": seen(responses, asked["responses"])}
-# LlamaIndex sends a schema as a tool in chat completions and as a format in responses.
+# LlamaIndex sends a schema as a tool over chat completions and as a format over responses.
 saw["chat"]["tool"] = city(chat, asked["chat"]["tool"])
 text = chat.complete(asked["chat"]["json"], response_format={"type": "json_object"}).text
 saw["chat"]["json"] = json.loads(text)["city"]

@@ -1,4 +1,4 @@
-// The official Node SDK while its server restarts. Prints its results as JSON.
+// Runs the official Node SDK while its server restarts. Prints the results as JSON.
 import OpenAI from "openai";
 
 const [elsewhereURL, asked, streamed, later] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-// The official Node SDK, given only the server's base URL. Prints its results as JSON.
+// Runs the official Node SDK with only the server's base URL. Prints the results as JSON.
 import OpenAI from "openai";
 import { ResponsesWS } from "openai/resources/responses/ws";
 

@@ -1,4 +1,4 @@
-"""pydantic-ai over both APIs. Prints its results as JSON."""
+"""Runs pydantic-ai over both APIs. Prints the results as JSON."""
 
 import asyncio
 import json

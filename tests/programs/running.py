@@ -18,17 +18,20 @@ CALL = 'mode=call args={"location":"Bern"}'
 
 
 def environment(name: str) -> Path:
-    """Returns the folder of the commands in one of `environments/`."""
+    """Returns the commands folder of one of the environments in `environments/`."""
     return PYTHON.parents[1] / "environments" / name / "bin"
 
 
 async def run(shared: Shared, program: str, *arguments: str, python: Path = PYTHON) -> Any:
-    """Runs a program against the tests' shared server, like `run_at`."""
+    """Runs a program with the tests' shared server; see `run_at`."""
     return await run_at(shared.server.url, program, *arguments, python=python)
 
 
 async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON) -> Any:
-    """Runs a program against the server at `url`. It must succeed. Returns its JSON output."""
+    """Runs a program with the server at `url`.
+
+    The program must succeed. Returns its JSON output.
+    """
     command = "node" if program.endswith(".mjs") else str(python)
     process = await asyncio.create_subprocess_exec(
         *(command, str(HERE / program), *arguments),

@@ -1,4 +1,4 @@
-"""Semantic Kernel's chat agent with a configured client. Prints its results as JSON."""
+"""Runs Semantic Kernel's chat agent with a configured client. Prints the results as JSON."""
 
 import asyncio
 import json

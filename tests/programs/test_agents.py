@@ -1,4 +1,4 @@
-"""AutoGen and Semantic Kernel, unmodified, each with its own retries."""
+"""Unmodified AutoGen and Semantic Kernel agents, each with its own retries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
 
 
 async def check_agent(shared: Shared, program: str, call: str) -> None:
-    """Checks a tool loop and two failures, each shown with its reason after a single call."""
+    """Checks a tool loop and two failures.
+
+    Each failure is shown with its reason after a single call.
+    """
     narrow, locked = shared.prompt("mode=narrow at=1"), shared.prompt("mode=401")
     saw = await run(shared, program, shared.prompt(call), narrow, locked, python=AGENTS)
     assert "Rain in Bern." == saw["loop"]

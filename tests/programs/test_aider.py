@@ -1,4 +1,4 @@
-"""aider, unmodified, with its own retries."""
+"""The unmodified aider program, with its own retries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
 
 
 async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call]]:
-    """Returns the output of one turn about `rain.py` and the model calls. aider always exits 0."""
+    """Runs one turn about `rain.py`; returns the output and the model calls. aider exits with 0."""
     metadata = folder / "metadata.json"
     metadata.write_text(json.dumps({"openai/m": MODEL}))
     output = await run_command(
@@ -36,12 +36,12 @@ async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call
             "HOME": str(folder),
             "OPENAI_API_BASE": f"{shared.server.url}/v1",
             "OPENAI_API_KEY": "any",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads the map
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise aider downloads the map
             "NO_PROXY": "127.0.0.1",
-            "BROWSER": "true",  # aider opens a browser when the context overflows
+            "BROWSER": "true",  # otherwise aider opens a browser when the context overflows
         },
     )
-    # aider appends its own instructions to the prompt.
+    # The prompt's end differs, because aider appends its own instructions.
     return output, [call for call in list(shared.model.calls) if call.prompt.startswith(prompt)]
 
 

@@ -1,4 +1,4 @@
-"""guidellm, unmodified, counts answers, tokens and failures correctly."""
+"""The unmodified guidellm counts answers, tokens and failures correctly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.system import clean_environ, run_command
 
 from .running import environment
 
-# guidellm imports torch, which takes long.
+# Importing torch takes guidellm a long time.
 SECONDS = 400
 
 pytestmark = [pytest.mark.timeout(SECONDS), pytest.mark.heavy]

@@ -1,4 +1,4 @@
-"""LangChain JS, unmodified, with its own retries."""
+"""The unmodified LangChain JS library, with its own retries."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from .running import CALL, PYTHON, SECONDS, environment, has_tokens, run
 
 TOOL = 'mode=call args={"city":"Bern"}'
 JSON = 'say={"city":"Bern"}'
-# A retry would fail again, so each request must reach the model only once, whatever the library's
-# own retries.
+# A retry would fail again. Each of these requests must reach the model only once, whether or not
+# the library retries failures.
 FAILURES = {"context": "mode=narrow at=1", "unauthorized": "mode=401"}
 REASONS = {
     "context": ("400", "context_length_exceeded", "Shorten it"),
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
 def failures(shared: Shared) -> dict[str, str]:
-    """Returns a prompt for each failure."""
+    """Returns a prompt for each kind of failure."""
     return {name: shared.prompt(script) for name, script in FAILURES.items()}
 
 
@@ -41,7 +41,7 @@ def check_failures(
     reasons: Reasons = REASONS,
     calls: Mapping[str, int] = ONCE,
 ) -> None:
-    """Asserts that a library shows each reason, after the expected number of model calls."""
+    """Asserts that a library shows each reason after the expected number of model calls."""
     for name, words in reasons.items():
         for word in words:
             assert word in shown[name]
@@ -49,7 +49,7 @@ def check_failures(
 
 
 def prompts(shared: Shared) -> dict[str, Any]:
-    """Returns the prompts of a program for one API."""
+    """Returns a program's prompts for one of the APIs."""
     scripts = {"plain": "tokens=3", "streamed": "tokens=5", "loop": CALL, "tool": TOOL}
     asked = {name: shared.prompt(script) for name, script in (scripts | {"json": JSON}).items()}
     return asked | {"failures": failures(shared)}
@@ -68,7 +68,7 @@ async def answers(
     reasons: Reasons = REASONS,
     calls: Mapping[str, int] = ONCE,
 ) -> dict[str, Any]:
-    """Runs a program over both APIs, checks its failures and returns its output by API."""
+    """Runs a program over both APIs, checks its failures, and returns its output for each API."""
     late = shared.prompt("mode=narrow at=1")
     asked = {api: prompts(shared) for api in ("chat", "responses")}
     saw: dict[str, Any] = await run(
@@ -116,7 +116,7 @@ async def test_instructor(shared: Shared) -> None:
 
 @pytest.mark.heavy
 async def test_llama_index(shared: Shared) -> None:
-    """LlamaIndex retries each status of 500 and above twice by itself."""
+    """By default, LlamaIndex retries a status of 500 or above twice."""
     saw = await answers(
         shared,
         "llama_index_models.py",

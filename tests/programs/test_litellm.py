@@ -1,4 +1,4 @@
-"""A real LiteLLM proxy as the upstream."""
+"""A real LiteLLM proxy as Holdline's upstream model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
             env={
                 **clean_environ(),
                 "LITELLM_MASTER_KEY": KEY,
-                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads the map
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise LiteLLM downloads the map
                 "NO_PROXY": "127.0.0.1",
             },
             stdin=asyncio.subprocess.DEVNULL,

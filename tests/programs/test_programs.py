@@ -1,4 +1,4 @@
-"""Third-party SDKs, unmodified, that are given only the base URL of a server."""
+"""Unmodified third-party SDKs, configured with only the base URL of a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Node SDK during a SIGTERM or SIGKILL of the server and a SIGTERM of the worker."""
+"""The Node SDK while the server gets a SIGTERM or SIGKILL, or the worker gets a SIGTERM."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_a_retried_request_attaches_to_its_response_after_a_server_is_kill
             run_at(old.url, "node_deploy.mjs", f"{new.url}/v1", f"way=plain {SLOW}", *others)
         )
         await wait_until(lambda: len(model.calls) == 3 and all(c.sent for c in model.calls))
-        await asyncio.sleep(0.5)  # the others have ended
+        await asyncio.sleep(0.5)  # until the other requests have ended
         await old.kill()
         await system.server(HOLDLINE_PORT=old.url.rpartition(":")[2])
         assert "completed" == (await running)["plain"]

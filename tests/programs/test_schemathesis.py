@@ -1,4 +1,4 @@
-"""Schemathesis, unmodified: every route conforms to `/openapi.json`."""
+"""The unmodified Schemathesis: every route conforms to `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.system import run_command
 
 SCHEMATHESIS = environment("schemathesis") / "schemathesis"
 SEED = "7"
-# A schema cannot express that a result needs its call, a choice its tool and `after` an existing
-# item.
+# The schema cannot express three rules: a result needs its call, a tool choice needs its tool, and
+# `after` needs an existing item.
 CONFIG = """
 [[operations]]
 include-path-regex = "chat/completions|responses"
@@ -37,7 +37,8 @@ async def test_every_route_conforms_to_openapi_json(shared: Shared, tmp_path: Pa
         "run",
         f"{shared.server.url}/openapi.json",
         f"--seed={SEED}",
-        # This route is a WebSocket handshake. Another test checks that it rejects a plain GET.
+        # This route is a WebSocket handshake. Another test checks that the route rejects a plain
+        # GET.
         "--exclude-operation-id=get_v1_responses",
         "--max-examples=100",
         "--no-color",

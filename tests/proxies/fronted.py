@@ -1,4 +1,4 @@
-"""Runs the proxy configurations in `deploy/`, unmodified except for ports and folders."""
+"""Runs the proxy configurations in `deploy/`, with only their ports and folders changed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def run_proxy(
         for word in ("server", "to"):
             text = text.replace(f"# {word} {two}", f"{word} 127.0.0.1:{second}")
     text = text.replace(one, f"127.0.0.1:{port}")
-    if proxy == "nginx":  # its default folders for temporary files and logs belong to root
+    if proxy == "nginx":  # nginx's default folders for temporary files and logs belong to root
         places = "".join(
             f"{kind}_temp_path {folder}/{kind};\n"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

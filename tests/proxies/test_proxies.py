@@ -1,4 +1,4 @@
-"""The proxy configurations in `deploy/`, in front of a real server."""
+"""The proxy configurations in `deploy/`, tested with a real server behind the proxy."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ async def test_sockets_streams_and_subpaths_work_through_a_proxy(
                 assert "text/html" in answer.headers["Content-Type"]
             too_large = io.BytesIO(b"a" * 2_000_000)
             async with http.post(f"{url}/v1/responses", data=too_large) as answer:
-                # Caddy 2.6 returns 502 for a body that it has truncated itself.
+                # Caddy 2.6 truncates the body itself and then returns 502.
                 assert answer.status in (413, 502)
 
 
 async def _socket(http: aiohttp.ClientSession, url: str) -> None:
-    """The upgrade works, and a socket that is idle for several pings stays open."""
+    """Checks that the upgrade works and that a socket idle for several pings stays open."""
     async with http.ws_connect(f"{url}/v1/responses", heartbeat=None) as ws:
         assert "holdline:welcome" == (await ws.receive_json(timeout=10))["type"]
         receiving = asyncio.create_task(ws.receive_json(timeout=20))  # answers pings while it waits
@@ -57,7 +57,7 @@ async def _socket(http: aiohttp.ClientSession, url: str) -> None:
 
 
 async def _stream(http: aiohttp.ClientSession, url: str) -> None:
-    """Events arrive one by one. A buffering proxy would deliver all of them at the end."""
+    """Checks that events arrive one by one. A buffering proxy would deliver them all at the end."""
     body = {"input": "mode=slow pace=0.3 tokens=6", "model": "m", "stream": True}
     async with http.post(f"{url}/v1/responses", json=body) as answer:
         assert 200 == answer.status
@@ -68,7 +68,7 @@ async def _stream(http: aiohttp.ClientSession, url: str) -> None:
 
 
 async def _origins(url: str) -> None:
-    """The server sees the host name that the browser used, so it accepts pages of the same site."""
+    """Checks that the server receives the browser's host name and accepts same-site pages."""
     place, path = url.removesuffix("/chat"), "/chat/v1/responses"
     async with Raw(url) as raw:
         assert 101 == (await raw.upgrade(f"Origin: {place}", path=path))[0]
@@ -85,7 +85,7 @@ async def test_a_proxy_replaces_a_forged_x_forwarded_for(tmp_path: Path, proxy: 
         return web.Response()
 
     async def remove_server_header(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.pop("Server", None)  # like our own server
+        response.headers.pop("Server", None)  # as Holdline's server does
 
     app = web.Application()
     app.on_response_prepare.append(remove_server_header)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.heavy]
 COMPLETE = "whole"
-DELAY = {"HOLDLINE_SHUTDOWN_DELAY_SECONDS": "3"}  # the value that the files in `deploy/` name
+DELAY = {"HOLDLINE_SHUTDOWN_DELAY_SECONDS": "3"}  # the value given in the files in `deploy/`
 
 
 class Load:
-    """Clients of each kind that send one request after another until `over` is set."""
+    """Clients of each kind, which send one request after another until `over` is set."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self.url = f"{url}/v1/responses"
@@ -47,7 +47,7 @@ class Load:
             result = await ask()
             self.results[result] += 1
             if result != COMPLETE:
-                await asyncio.sleep(0.5)  # as the SDKs do before they retry
+                await asyncio.sleep(0.5)  # the SDKs also pause before a retry
 
     async def plain(self) -> str:
         body = {"input": "tokens=2 mode=slow pace=0.1", "model": "m"}
