@@ -12,7 +12,7 @@ ALL: Final = "all"
 SERVER: Final = "server"
 WORKER: Final = "worker"
 EACH: Final = "server, worker"
-CLIENT: Final = "`holdline`"
+CLIENT: Final = "`holdline-ask`"
 
 
 @dataclass(frozen=True, slots=True)

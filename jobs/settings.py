@@ -64,10 +64,14 @@ def check_names(environ: Mapping[str, str]) -> None:
             # Names are compared without the prefix, because REDIS_URL and OPENAI_API_KEY lack it.
             wanted = name.upper().removeprefix(PREFIX)
             names = {known.removeprefix(PREFIX): known for known in SETTINGS}
-            longer = [known for known in names if wanted in known]
-            near = names[difflib.get_close_matches(wanted, longer or names, n=1, cutoff=0.0)[0]]
-            about = SETTINGS[near].plain_help
-            raise ConfigError(f"{name} is not a setting; did you mean {near} ({about})?")
+            longer = [known for known in names if len(wanted) > 2 and wanted in known]
+            cutoff = 0.0 if longer else 0.5
+            near = difflib.get_close_matches(wanted, longer or names, n=1, cutoff=cutoff)
+            if not near:
+                raise ConfigError(f"{name} is not a setting; --help lists all settings")
+            found = names[near[0]]
+            about = SETTINGS[found].plain_help
+            raise ConfigError(f"{name} is not a setting; did you mean {found} ({about})?")
 
 
 def text(environ: Mapping[str, str], name: str) -> str:

@@ -141,7 +141,7 @@ def checked(name: str, value: str) -> str:
         raise WrongSetting(f"{name} must be a number, not {value!r}") from None
     if not field.least <= number <= field.most:
         raise WrongSetting(
-            f"{name} must be between {field.least:g} and {field.most:g}, not {value}"
+            f"{name} must be between {field.least:.15g} and {field.most:.15g}, not {value}"
         )
     if field.whole and number != int(number):
         raise WrongSetting(f"{name} must be a whole number, not {value}")

@@ -317,7 +317,7 @@ class Execution:
             logging.WARNING if CAUSES[call.cause].message else logging.INFO,
             "attempt ended",
             cause=call.cause,
-            error=call.detail or None,
+            error=None if call.detail == "finish_reason" else call.detail or None,
             bytes=size,
             retry_ms=decision.delay_ms if isinstance(decision, RetryAfter) else None,
             **self._timing(),

@@ -73,6 +73,12 @@ def test_the_error_of_an_unknown_setting_suggests_the_nearest_name(
         env.check_names({wrong: "1"})
 
 
+@pytest.mark.parametrize("wrong", ["HOLDLINE_X", "HOLDLINE_ZZYZX"])
+def test_no_setting_is_suggested_for_a_name_that_resembles_none(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=f"{wrong} is not a setting; --help"):
+        env.check_names({wrong: "1"})
+
+
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_the_error_of_a_renamed_setting_names_the_new_one(old: str, new: str) -> None:
     assert new in SETTINGS
