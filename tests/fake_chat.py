@@ -43,7 +43,7 @@ def tokens(script: Script, call: Call) -> list[str]:
 
 
 async def say(wire: Wire, script: Script, call: Call, stop: int | None = None) -> None:
-    """Sends the tokens, or those before `stop`."""
+    """Sends the tokens of this call's answer, or only the first `stop` tokens."""
     await wire.event(chunk({"role": "assistant", "content": ""}))
     for token in tokens(script, call)[:stop]:
         await wire.event(chunk({"content": token}))

@@ -87,7 +87,7 @@ class FakeModel:
                 while early is not None:
                     early = await self._serve_one(early, reader, writer)
         except asyncio.CancelledError:
-            pass  # Otherwise asyncio's own callback on this task would report it.
+            pass  # Otherwise asyncio's callback on this task would report the cancellation.
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -119,8 +119,8 @@ class FakeModel:
         script = self._read(prompt)
         call = Call(len(self.calls) + 1, prompt, script.mode, body, headers)
         self.calls.append(call)
-        # The client sends nothing during an answer. A read returns when it disconnects or, just
-        # after the end, with the first byte of its next request.
+        # The client sends nothing during an answer, so a read returns only when the client
+        # disconnects or, just after the end, when it sends its next request.
         next_byte = asyncio.create_task(reader.read(1))
         modes = fake_chat.MODES | fake_responses.MODES if passes else fake_chat.MODES
         answer = asyncio.create_task(_answer(modes[script.mode], wire, script, call))

@@ -36,7 +36,7 @@ PREFERENCES = {
     "services.settings.server": "data:,#remote-settings-dummy/v1",
     "toolkit.telemetry.reportingpolicy.firstRun": False,
 }
-# Runs before the page's own scripts.
+# This script runs before the page's own scripts.
 WATCH = """() => {
   window.wrong = [];
   document.addEventListener("securitypolicyviolation", event =>
@@ -47,7 +47,7 @@ WATCH = """() => {
 
 
 class Firefox:
-    """A browser with one tab. An async context manager."""
+    """A browser with one tab. It is an async context manager."""
 
     def __init__(self) -> None:
         self.console: list[str] = []

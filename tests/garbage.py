@@ -21,7 +21,7 @@ class Collected:
 
     @property
     def ours(self) -> dict[str, int]:
-        """The types of Holdline, and the types that a prompt can have."""
+        """The counts of Holdline's types, and of the types that can hold a prompt."""
         return {
             name: count
             for name, count in self.types.items()

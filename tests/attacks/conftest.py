@@ -203,7 +203,10 @@ class Waits(NamedTuple):
 
 
 class Victim:
-    """A client that sends pings and measures the time until each pong. An async context manager."""
+    """A client that measures the time from each ping to its pong.
+
+    It is an async context manager.
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target

@@ -95,7 +95,7 @@ FLOODS: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
 
 
 class Flood:
-    """A process that floods a given URL. An async context manager."""
+    """A process that floods a given URL. It is an async context manager."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -41,7 +41,7 @@ def frame(
 
 
 class Raw:
-    """One TCP connection to a server. An async context manager."""
+    """One TCP connection to a server. It is an async context manager."""
 
     def __init__(self, url: str) -> None:
         self._place = urlsplit(url)

@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Body, int]] = {
     "a megabyte of text": (lambda _: request(input=f"{HOLD} {LARGE}"), 200),
     "a body that inflates": (lambda _: gzip.compress(b"a" * 200_000_000, 1), 413),
 }
-# One case of each kind; the gate has no time for more.
+# One case of each kind. The gate has no time to run all cases.
 QUICK = (
     "560 references to a large item",
     "4 references to a large item",

@@ -36,7 +36,9 @@ def main() -> int:
     profile = "loss" if chosen.loss else chosen.profile
     if chosen.sabotage:
         switch_off, profile = SABOTAGES[chosen.sabotage]
-        switch_off()  # in this process too, because the faults identify scripts by their SHA1
+        # Change the scripts in this process too, because the faults identify scripts by their
+        # SHA1.
+        switch_off()
     print(f"seed {chosen.seed}, {chosen.seconds:g} s, {profile}", flush=True)
     with work_folder() as work:
         running = run(

@@ -115,7 +115,7 @@ class Client:
         return not self.requests and not self._tasks
 
     async def run(self) -> None:
-        """Connects again and again until it is cancelled."""
+        """Reconnects repeatedly until it is cancelled."""
         failures = 0
         try:
             while True:

@@ -24,7 +24,7 @@ from dev.redis import installed
 from tests.chaos.clocks import clock_environ
 from tests.system import ROOT, Process, start_process, wait_until
 
-START_SECONDS = 60.0  # the machine may be busy
+START_SECONDS = 60.0  # a start may take this long on a busy machine
 HANG_SECONDS = 8.0
 # A server that starts while Redis is unavailable exits after at most this time.
 AWAY_SECONDS = 10.0
@@ -217,7 +217,8 @@ class Member:
             if status != -signal.SIGTERM or self.ready:
                 self.anomalies.append(f"{self.name} answered SIGTERM with {status}:\n{self.tail}")
             self._asked = signal.SIGKILL
-        if self._back_at < 1e6:  # small values are still a delay: the end was not yet noticed
+        # Before the end is noticed, `_back_at` is still the delay in seconds, far below 1e6.
+        if self._back_at < 1e6:
             self._back_at = now + self._back_at + 1e6
         elif now + 1e6 >= self._back_at:
             self.start()
@@ -287,7 +288,7 @@ class Member:
 
 
 class Fleet:
-    """All servers and workers. An async context manager."""
+    """All servers and workers. It is an async context manager."""
 
     def __init__(
         self, folder: Path, environ: dict[str, str], wrapper: tuple[str, ...] = ()

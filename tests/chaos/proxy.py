@@ -179,7 +179,7 @@ class Link:
 
 
 class Proxy:
-    """Forwards connections from `port` to `target`. An async context manager."""
+    """Forwards connections from `port` to `target`. It is an async context manager."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port = port

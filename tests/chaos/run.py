@@ -229,7 +229,7 @@ async def check_leftovers(
 
 
 async def leftovers_in_redis(pipe: Pipe) -> list[str]:
-    """Returns the state left in Redis although no job is waiting or running."""
+    """Returns leftovers in Redis although no job is waiting or running any more."""
     rest: list[str] = []
     for key in sorted(await pipe.call("KEYS", "holdline:*")):
         name = key.decode().partition("}:")[2]

@@ -22,7 +22,8 @@ def _is_alive(pid: int) -> bool:
         return False
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:  # without /proc, or after a recent end, the next call decides
+    # There is no /proc, or the process has just ended, which the next call will detect.
+    except OSError:
         return True
 
 

@@ -56,7 +56,8 @@ class Terminal:
         os.close(theirs)
 
     def shows(self, text: bytes) -> bool:
-        with contextlib.suppress(OSError):  # no output yet, or all processes have ended
+        # There is no output yet, or all processes have ended.
+        with contextlib.suppress(OSError):
             self.shown += os.read(self.ours, 65536)
         return text in self.shown
 

@@ -68,7 +68,7 @@ def opening(job: Job) -> list[Event]:
 
 
 def saying(job: Job, attempt: int, index: int, pieces: list[str]) -> list[Event]:
-    """The events of one attempt's message up to its last delta, without the closing events."""
+    """Returns one attempt's events up to its message's last delta, without the closing ones."""
     message = item_id("msg", job.id, attempt, index)
     return [
         lifecycle(job, "response.in_progress", "in_progress"),

@@ -125,7 +125,8 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
             for grant in await queue.claim(0, new_claim(), 5):
                 with suppress(NotWritable):
                     await finish(pipe, job, grant.claim, Status.CANCELLED)
-            if await status_of(pipe, job.id) == "running":  # its worker must end a running job
+            # A running job is only asked to stop. Its worker must write the end.
+            if await status_of(pipe, job.id) == "running":
                 held = await pipe.call("HGET", NAMES.job(job.id), "claim")
                 await finish(pipe, job, held.decode(), Status.CANCELLED)
 

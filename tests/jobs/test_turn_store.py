@@ -98,7 +98,8 @@ async def test_a_turn_outlives_its_response_while_jobs_reference_it(
     turn = await a_turn(queue)
     name = NAMES.turn(turn.response_id)
     await pipe.call("PEXPIRE", name, 1000)
-    await pipe.call("DEL", NAMES.job(turn.response_id), NAMES.log(turn.response_id))  # it expired
+    # Delete the job and its log, as if the response had expired.
+    await pipe.call("DEL", NAMES.job(turn.response_id), NAMES.log(turn.response_id))
     await turns.hold("job", [turn])
     assert SETTINGS.job_ttl_ms - 1000 < await pipe.call("PTTL", name) <= SETTINGS.job_ttl_ms
     assert items_of("said") == await turns.read([turn])

@@ -48,7 +48,10 @@ class Shared:
         return [call for call in list(self.model.calls) if call.prompt == prompt]
 
     def answer_to(self, prompt: str) -> str:
-        """Returns the model's answer to a prompt. Fails unless it was called exactly once."""
+        """Returns the model's answer to a prompt.
+
+        Fails unless the model was called exactly once.
+        """
         calls = self.calls(prompt)
         assert 1 == len(calls)
         return calls[0].sent.strip()

@@ -46,7 +46,7 @@ async def wait_until_ready(process: Process, times: int) -> None:
 
 
 async def ask(url: str) -> str:
-    """Requests an answer over a new connection and returns its status."""
+    """Requests an answer over a new connection and returns the answer's status."""
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{url}/v1/responses", json={"input": "tokens=5"}) as response,

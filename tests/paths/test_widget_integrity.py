@@ -93,9 +93,8 @@ async def test_a_lazily_loaded_part_that_was_modified_in_transit_never_runs(
     await page.unroute(f"**/{part}", change)
     prompt = shared.prompt("tokens=20")
     await ask(page, prompt)
-    assert await wait_for_end(page) == shared.answer_to(
-        prompt
-    )  # the page requests a needed module again
+    # The page needs the rejected module and requests it again.
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     assert await page.evaluate("window.pwned === undefined")
     watch: Watch = page.watch  # type: ignore[attr-defined]
     assert watch.wrong

@@ -148,9 +148,8 @@ async def test_a_tab_that_was_hidden_for_an_hour_catches_up(
     else:
         await page.clock.fast_forward(HOUR_MS)
     assert await page.evaluate("Date.now()") - began >= HOUR_MS
-    if (
-        timers == "fire"
-    ):  # without a pong in that hour, the socket was closed, and no socket is opened
+    # Without a pong in that hour, the socket was closed. No new socket is opened.
+    if timers == "fire":
         await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
         await asyncio.sleep(1)  # time passes: a reconnection would happen now
         assert [] == sockets

@@ -64,7 +64,8 @@ async def run_proxy(
 
             async def is_up() -> bool:
                 assert process.poll() is None, (folder / "log").read_text()
-                with contextlib.suppress(aiohttp.ClientConnectorError):  # it is not listening yet
+                # The proxy may not be listening yet.
+                with contextlib.suppress(aiohttp.ClientConnectorError):
                     async with http.get(f"{url}/livez") as answer:
                         return answer.status == 200
                 return False

@@ -73,7 +73,8 @@ async def test_a_job_whose_previous_turn_is_lost_fails_without_a_model_call(
 ) -> None:
     turn = await a_turn(harness, EARLIER, 1)
     job = await accepted(harness, [turn])
-    await harness.context.pipe.call("DEL", Partition(1).turn(turn))  # the turn's shard lost it
+    # Delete the stored turn, as if the master of its shard had lost it.
+    await harness.context.pipe.call("DEL", Partition(1).turn(turn))
 
     await harness.execution(await harness.claim()).run()
 

@@ -119,7 +119,7 @@ async def test_a_cancel_that_races_the_end_leaves_one_terminal_event(
     async with work(harness):
         ids = [await harness.submit("mode=slow pace=0.002 tokens=10") for _ in range(20)]
         for response_id in ids:
-            await asyncio.sleep(0.01)  # the interval: cancels some jobs early, others near the end
+            await asyncio.sleep(0.01)  # cancel some jobs early and others near their end
             await harness.context.queue.cancel(response_id, 2, [])
         for response_id in ids:
             await harness.ended(response_id)

@@ -230,7 +230,8 @@ async def test_a_connection_without_messages_is_kept(subscriber: Subscriber) -> 
     wire = subscriber._wire
     probes: set[float] = set()
 
-    def ten_probes() -> bool:  # ten probes take more than twice the longest allowed silence
+    # Ten probes take more than twice the longest allowed silence.
+    def ten_probes() -> bool:
         probes.add(subscriber._last_probe)
         return len(probes) > 10
 

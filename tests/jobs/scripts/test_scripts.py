@@ -102,6 +102,3 @@ async def test_scripts_agree_with_the_model_under_repeats_and_reorderings(
     for _ in range(data.draw(st.integers(1, 40), label="steps")):
         await step(both, data.draw)
     await both.drain()
-
-
-# Each script runs in one situation in which it changes the state.

@@ -83,7 +83,7 @@ async def deploy(
 
 
 async def wait_for_baseline(deployment: Deployment, seconds: float = RECOVERY_SECONDS) -> None:
-    """Waits until the deployment has returned to its idle state. Fails after `seconds`.
+    """Waits until the deployment is idle again. Fails after `seconds`.
 
     Then Redis has no waiting or leased job and no key without a TTL, no client follows a response,
     and every process has as many open files and threads as before.

@@ -60,8 +60,8 @@ values = st.recursive(
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.text()
-    # JSON may write a larger float with other digits than MessagePack; both digits mean the same
-    # value.
+    # JSON may write a large float with other digits than MessagePack; the decoded values are
+    # equal.
     | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=20),
     max_leaves=12,
@@ -249,7 +249,7 @@ async def test_a_token_in_a_subprotocol_is_never_echoed(client: Client) -> None:
         assert PACKED == ws.protocol
 
 
-# Whole sockets
+# Tests of a whole socket
 
 
 async def test_a_message_pack_socket_receives_the_same_events_as_a_json_socket(

@@ -421,13 +421,13 @@ def test_any_chat_body_becomes_a_request_or_raises_a_problem(chat: dict[str, Any
 @pytest.mark.parametrize(
     "echoed",
     [
-        {"provider_specific_fields": {"refusal": None}},  # LiteLLM
+        {"provider_specific_fields": {"refusal": None}},  # sent by LiteLLM
         {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "x"}]},
-        {"parsed": {"a": 1}, "audio": None, "function_call": None},  # the SDK's own `parse`
-        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},  # OpenRouter
-        {"context": {"citations": []}},  # Azure
+        {"parsed": {"a": 1}, "audio": None, "function_call": None},  # added by the SDK's `parse`
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},  # sent by OpenRouter
+        {"context": {"citations": []}},  # sent by Azure
         {"images": []},
-        {"extra_content": {"google": {"thought_signature": "QUJD"}}},  # Gemini
+        {"extra_content": {"google": {"thought_signature": "QUJD"}}},  # sent by Gemini
     ],
 )
 def test_model_messages_with_fields_added_by_client_libraries_are_accepted(

@@ -52,7 +52,7 @@ async def test_a_notification_during_a_read_is_not_missed() -> None:
 
 
 async def test_a_gap_during_a_read_causes_another_read() -> None:
-    # The read returns the log as it was before the subscription was restored, and no notification
+    # The read returns the log as it was before the subscription was restored. No notification
     # follows.
     feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     feed.back.clear()

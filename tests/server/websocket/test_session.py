@@ -275,7 +275,8 @@ class Driver:
         if self.submitting:
             submit = self.submitting.pop(which % len(self.submitting))
             self.number += 1
-            id_ = A if known else f"resp_000{self.number:032x}"  # a known key returns the old id
+            # A known idempotency key returns the id of an existing response.
+            id_ = A if known else f"resp_000{self.number:032x}"
             self.do(self.session.submitted(submit.create.stream_id, id_))
 
     def refused(self, which: int) -> None:

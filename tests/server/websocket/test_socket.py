@@ -58,8 +58,8 @@ async def test_lanes_run_concurrently_and_each_in_its_own_order(talk: Talk, work
     assert ["1", "3"] == [asked(first), asked(third)]
     await third.say("third")
     await third.complete()
-    # Wait for this end before the first response ends: events of different lanes may arrive in any
-    # order.
+    # Wait for this end before the first response ends, because events of different lanes may
+    # arrive in any order.
     ends = [await talk.until("response.completed")]
     await first.complete()
     second = await worker.take()

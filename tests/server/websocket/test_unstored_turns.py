@@ -141,7 +141,7 @@ async def test_an_undelivered_unstored_response_is_kept_for_the_retention_time(
             pass
         ping = await ws.receive(timeout=8)
         assert (aiohttp.WSMsgType.PING, b"1") == (ping.type, bytes(ping.data))
-        await ws.pong(b"99")  # not the payload of the ping
+        await ws.pong(b"99")  # the payload differs from the ping's
         await ws.close()
     left = await ttl(pipe, id_)
     assert all(59 < each <= 60 for each in left)  # the retention that the test's worker sets

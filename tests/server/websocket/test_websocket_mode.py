@@ -45,7 +45,7 @@ async def test_a_warm_up_ends_at_once_without_a_model_call_and_can_be_continued(
     for key in (NAMES.ready, NAMES.open, NAMES.wake):
         assert 0 == await pipe.call("EXISTS", key), "nobody is to answer it"
 
-    for text in ("First.", "Second."):  # later turns contain the warm-up, too
+    for text in ("First.", "Second."):  # each later turn contains the warm-up
         await talk.say(
             "response.create", input=text, previous_response_id=warm["id"], stream_id=text
         )

@@ -30,7 +30,7 @@ async def test_a_wait_beyond_the_deadline_times_out() -> None:
 async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
-            pass  # no wait here: a busy machine may take too long even for a yield
+            pass  # no await: even one loop iteration may exceed the deadline
         with deadline.at(loop.time() + 100):
             await asyncio.sleep(0.05)  # the timer of the first deadline fires
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
@@ -40,7 +40,7 @@ async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
 async def test_a_timer_that_fires_outside_of_a_wait_cancels_nothing() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
-            pass  # no wait here: a busy machine may take too long even for a yield
+            pass  # no await: even one loop iteration may exceed the deadline
         await asyncio.sleep(0.05)  # time passes: the timer fires
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)

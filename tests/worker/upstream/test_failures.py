@@ -23,7 +23,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 DATE = "Sun, 06 Nov 1994 08:49:07 GMT"
-NOW = 784_111_777.0  # 08:49:37
+NOW = 784_111_777.0  # 6 November 1994, 08:49:37 GMT
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['code']}-{row['from']}")

@@ -161,7 +161,7 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
             )
         )
         if item.type == "reasoning":
-            steps["null"] = False  # the item itself may be empty
+            steps["null"] = False  # a reasoning item may well be empty
         complete = steps["item_done"] and not steps["null"]
         if not (complete or steps["deltas"] or steps["done"] or listed):
             steps["item_done"], steps["null"] = True, False
