@@ -1,4 +1,4 @@
-"""Each promise and each program in the documents names existing tests."""
+"""Tests that each promise and each program in the documents names existing tests."""
 
 from __future__ import annotations
 

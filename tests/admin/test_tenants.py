@@ -1,4 +1,4 @@
-"""The command `python -m admin.tenants` changes a tenant's settings at run time."""
+"""Tests that `python -m admin.tenants` changes a tenant's settings at run time."""
 
 from __future__ import annotations
 

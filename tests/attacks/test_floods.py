@@ -1,4 +1,4 @@
-"""Floods and large numbers of idle connections must not delay well-behaved clients.
+"""Tests that floods and many idle connections do not delay well-behaved clients.
 
 Each flood is directed at a second server on the same machine, then at the measured one. It uses
 the same processor time in both cases, so the difference is its effect on the measured server.

@@ -1,4 +1,4 @@
-"""Frames that violate RFC 6455: the applicable cases of the Autobahn suite, sections 2 to 7.
+"""Tests frames that violate RFC 6455: the applicable Autobahn cases of sections 2 to 7.
 
 The suite itself cannot be used because it requires an echo server.
 """

@@ -1,4 +1,4 @@
-"""Malformed HTTP requests, request smuggling, hostile paths and forged origins."""
+"""Tests malformed HTTP requests, request smuggling, hostile paths and forged origins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Client input that attempts to inject Redis keys, commands, log lines or headers."""
+"""Tests client input that attempts to inject Redis keys, commands, log lines or headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No secret leaks through any interface, and deleted data does not stay in Redis."""
+"""Tests that no interface leaks a secret and that deleted data does not stay in Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The costliest requests that default settings allow must not delay other clients."""
+"""Tests that the most expensive requests allowed by default do not delay other clients."""
 
 from __future__ import annotations
 

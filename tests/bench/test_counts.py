@@ -1,4 +1,4 @@
-"""Limits on counts that do not depend on the machine, each with its reason.
+"""Tests limits on counts that do not depend on the machine, and gives each limit's reason.
 
 If a count exceeds its limit, an operation has become more expensive for every user. Raise the
 limit only if the benefit is worth the cost, and document why. Lower the limit when a count has

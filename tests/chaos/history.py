@@ -1,7 +1,7 @@
-"""The history of a finished run, from which the checker draws its conclusions. Does no I/O.
+"""The recorded history of a finished run, from which the checker draws its conclusions.
 
 A trace contains only what one client sent and received, in order, and no conclusions of the
-client.
+client. This module does no I/O.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ctrl-C in a real terminal, with `make` as the parent of the supervisor."""
+"""Tests Ctrl-C in a real terminal, with `make` as the parent of the supervisor."""
 
 import contextlib
 import os

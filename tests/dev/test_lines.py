@@ -1,4 +1,4 @@
-"""The log lines of child processes are formatted for a terminal."""
+"""Tests that the log lines of child processes are formatted for a terminal."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The messages and exit statuses of `python -m dev`."""
+"""Tests the messages and exit statuses of `python -m dev`."""
 
 import os
 import socket

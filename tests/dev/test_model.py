@@ -1,4 +1,4 @@
-"""The demo model as an OpenAI-compatible endpoint, tested with the official SDK."""
+"""Tests the demo model, as an OpenAI-compatible endpoint, with the official SDK."""
 
 import json
 import subprocess

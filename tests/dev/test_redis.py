@@ -1,4 +1,4 @@
-"""The choice of a Redis server, and the guarantees of the embedded Redis."""
+"""Tests the choice of a Redis server and the guarantees of the embedded Redis."""
 
 import signal
 import subprocess

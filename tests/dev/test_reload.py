@@ -1,4 +1,4 @@
-"""`--reload` detects changed source files and restarts only the children that reload."""
+"""Tests that `--reload` detects changed source files and restarts only the reloading children."""
 
 import asyncio
 import signal

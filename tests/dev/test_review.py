@@ -1,4 +1,4 @@
-"""The demo model's statements about code are correct."""
+"""Tests that the demo model's statements about code are correct."""
 
 import textwrap
 

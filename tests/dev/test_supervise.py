@@ -1,4 +1,4 @@
-"""The supervisor, tested with small stand-ins for the real processes."""
+"""Tests the supervisor with small stand-ins for the real processes."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The server's wheel is a single package that behaves like the checkout."""
+"""Tests that the server's wheel is a single package that behaves like the checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state machine of one request: it takes messages and times, and returns messages."""
+"""Tests the state machine of one request, which takes messages and times and returns messages."""
 
 from __future__ import annotations
 

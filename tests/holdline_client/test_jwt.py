@@ -1,4 +1,4 @@
-"""Tokens created by an application's backend: their claims, and the arguments that are refused."""
+"""Tests the tokens that an application's backend creates, and the arguments that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keepalive of a socket: when the client sends a ping and when it declares the socket dead."""
+"""Tests when the client pings its socket and when it declares the socket dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages that the client reads and writes."""
+"""Tests the messages that the client reads and writes."""
 
 from __future__ import annotations
 

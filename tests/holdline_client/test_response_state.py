@@ -1,4 +1,4 @@
-"""The test vectors shared with tests/web/response-state.test.js, and text deltas of this client."""
+"""Tests with the vectors of tests/web/response-state.test.js, and tests of text deltas."""
 
 from __future__ import annotations
 

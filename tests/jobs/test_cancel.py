@@ -1,4 +1,4 @@
-"""Cancelling and deleting a response in each of its states, on a real Redis."""
+"""Tests cancelling and deleting a response in each of its states, on a real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cipher: a value decrypts unchanged, but only in its own place and with a listed key."""
+"""Tests that a value decrypts unchanged, but only in its own place and with a listed key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims: their order, their leases, and entries that are not jobs."""
+"""Tests claims: their order, their leases, and queue entries that are not jobs."""
 
 from __future__ import annotations
 

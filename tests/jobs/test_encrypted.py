@@ -1,4 +1,4 @@
-"""Encrypted jobs and logs in Redis work like plain ones, and no plaintext is stored."""
+"""Tests that encrypted jobs and logs work like plain ones and that no plaintext is stored."""
 
 from __future__ import annotations
 

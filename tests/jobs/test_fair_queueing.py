@@ -1,4 +1,4 @@
-"""Fair queueing: the lowest finish tag is served next, with weights and concurrency limits."""
+"""Tests fair queueing, in which the lowest finish tag is served next, with weights and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Valid models files are accepted; the error for an invalid file names the place of the error."""
+"""Tests that valid models files are accepted and that errors name the place in the file."""
 
 from __future__ import annotations
 

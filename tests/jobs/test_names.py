@@ -1,4 +1,4 @@
-"""Ids and the Redis keys derived from them: no unchecked input becomes part of a key."""
+"""Tests ids and the Redis keys derived from them: no unchecked input becomes part of a key."""
 
 from __future__ import annotations
 

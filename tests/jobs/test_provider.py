@@ -1,4 +1,4 @@
-"""A model provider's limits, shared by all workers, and the reported reasons for waiting."""
+"""Tests a model provider's limits, shared by all workers, and the reported reasons for waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue on a real Redis: the guarantees of its scripts."""
+"""Tests the guarantees of the queue's scripts on a real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of status transitions, compared with the scripts that implement it."""
+"""Compares the table of status transitions with the scripts that implement it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rescues of jobs: their worker died, they waited too long, or they were lost from the queue."""
+"""Tests rescues of jobs whose worker died, that waited too long, or that the queue has lost."""
 
 from __future__ import annotations
 

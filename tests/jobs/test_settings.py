@@ -1,4 +1,4 @@
-"""Shared settings: accepted values, and errors that name the invalid setting."""
+"""Tests the accepted values of the shared settings, and errors that name an invalid setting."""
 
 from __future__ import annotations
 

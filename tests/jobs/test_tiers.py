@@ -1,4 +1,4 @@
-"""Tiers and models in the queue: priority, starvation, and models whose slots are all in use."""
+"""Tests priority, starvation and models without free slots in a queue with tiers and models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates of the tokens that a request will use."""
+"""Tests the estimates of the tokens that a request will use."""
 
 from __future__ import annotations
 

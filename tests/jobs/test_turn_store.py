@@ -1,4 +1,4 @@
-"""A turn is stored once, and accepted jobs can read it even after its deletion."""
+"""Tests that a turn is stored once and that accepted jobs can read it after its deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The total size of unfinished prompts and of the turns that they reference is limited."""
+"""Tests the limit on the total size of unfinished prompts and the turns that they reference."""
 
 from __future__ import annotations
 

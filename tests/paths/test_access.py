@@ -1,4 +1,4 @@
-"""Clients with API keys and tokens use real processes, which must not leak these credentials."""
+"""Tests that real processes accept and never leak the API keys and tokens of clients."""
 
 from __future__ import annotations
 

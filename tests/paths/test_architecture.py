@@ -1,4 +1,4 @@
-"""The README and the architecture diagrams match the code."""
+"""Tests that the README and the architecture diagrams match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random faults in a complete system, and proof that the checker detects violations."""
+"""Injects random faults into a complete system, and proves that the checker detects violations."""
 
 from __future__ import annotations
 

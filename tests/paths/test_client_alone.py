@@ -1,4 +1,4 @@
-"""`web/client.js` without the widget: Node 22 and a web worker resume after a lost connection."""
+"""Tests that `web/client.js` resumes in Node 22 and in a web worker after a lost connection."""
 
 from __future__ import annotations
 

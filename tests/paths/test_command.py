@@ -1,4 +1,4 @@
-"""The `holdline-ask` command on a terminal and in a pipe, interrupted and resumed."""
+"""Tests the `holdline-ask` command on a terminal and in a pipe, interrupted and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every required case of the standard's compliance suite, on every transport."""
+"""Tests each required case of the standard's compliance suite on each transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a server restarts during requests of the official SDK, the model is not called again."""
+"""Tests that a server restart during requests of the official SDK causes no second model call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents' tables and settings match the code."""
+"""Tests that the documents' tables and settings match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example requests of the protocol reference return the documented errors and headers."""
+"""Tests that the protocol reference's example requests return the documented errors and headers."""
 
 from __future__ import annotations
 

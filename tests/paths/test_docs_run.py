@@ -1,4 +1,4 @@
-"""The examples in the README and in the client document run as printed."""
+"""Tests that the examples in the README and in the client document run as printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI and AsyncAPI documents are valid, complete and match the server's real output."""
+"""Tests that the OpenAPI and AsyncAPI documents are valid, complete and match the server."""
 
 from __future__ import annotations
 

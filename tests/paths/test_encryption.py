@@ -1,4 +1,4 @@
-"""Encryption of the data in Redis, end to end: all features work, and no text is stored plain."""
+"""Tests that with encryption, all features work and Redis stores no text unencrypted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table "Every input" in docs/limits.md states the limits that the code enforces."""
+"""Tests that the table "Every input" in docs/limits.md states the limits in the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official SDK uses several models behind one server."""
+"""Tests several models behind one server with the official SDK."""
 
 from __future__ import annotations
 

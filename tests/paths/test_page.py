@@ -1,4 +1,4 @@
-"""The page at `/` in a real Chromium: streaming, reload in mid-answer, stop, reconnection."""
+"""Tests streaming, reload, stop and reconnection on the page at `/` in a real Chromium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages under a path prefix, behind the provided proxy configurations, in a real browser."""
+"""Tests the pages under a path prefix, behind the provided proxies, in a real browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server and worker as an operator sees them: checks, start-up errors and logs."""
+"""Tests the checks, start-up errors and logs that an operator sees from server and worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python client with real servers, workers and Redis: answers arrive despite failures."""
+"""Tests that the Python client receives whole answers although servers, workers or Redis fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python client with tools and unstored responses."""
+"""Tests the Python client with tools and with unstored responses."""
 
 from __future__ import annotations
 

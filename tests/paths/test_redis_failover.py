@@ -1,4 +1,4 @@
-"""Failover to a replica that lacks its master's last writes."""
+"""Tests a failover to a replica that lacks its master's last writes."""
 
 from __future__ import annotations
 

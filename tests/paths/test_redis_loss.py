@@ -1,4 +1,4 @@
-"""If Redis loses acknowledged writes, they are written again or the loss is reported."""
+"""Tests that writes lost by Redis are repeated or that the loss is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No event is lost when subscriptions are killed, overflow or become silent."""
+"""Tests that no event is lost when subscriptions are killed, overflow or become silent."""
 
 from __future__ import annotations
 

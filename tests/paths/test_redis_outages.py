@@ -1,4 +1,4 @@
-"""Answers continue after Redis was killed, stopped or full, or has lost its scripts."""
+"""Tests that answers continue after Redis was killed, stopped or full, or lost its scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""While Redis rejects commands, answers pause; then they continue with the same model call."""
+"""Tests that answers pause while Redis rejects commands, and continue with the same model call."""
 
 from __future__ import annotations
 

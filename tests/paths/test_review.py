@@ -1,4 +1,4 @@
-"""The code review page in a real Chromium: streamed sections, marked lines, shared reviews."""
+"""Tests the code review page in Chromium: streamed sections, marked lines, shared reviews."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers restart one by one behind each proxy, without an error on any page or in any client."""
+"""Tests that pages and clients see no error while servers restart one by one behind each proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chat completions with the unmodified official SDK."""
+"""Tests chat completions with the unmodified official SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unmodified official SDK over HTTP, with a real server, worker and Redis and a fake model."""
+"""Tests the unmodified official SDK over HTTP with a real server, worker and Redis."""
 
 from __future__ import annotations
 

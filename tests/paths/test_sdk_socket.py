@@ -1,4 +1,4 @@
-"""The official SDK over WebSocket, and Holdline's own messages, such as resume."""
+"""Tests the official SDK over WebSocket, and Holdline's own messages, such as resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Further features of the Responses standard with the official SDK: tools, formats, files."""
+"""Tests tools, formats, reasoning and files of the Responses standard with the official SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentinels replace a frozen master; it receives no further writes, even after it resumes."""
+"""Tests that Sentinels replace a frozen master, which receives no writes even after it resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers die, restart or face a reconnect storm, and some clients never read."""
+"""Tests servers that die, restart or face a reconnect storm, and clients that never read."""
 
 from __future__ import annotations
 

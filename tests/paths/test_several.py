@@ -1,4 +1,4 @@
-"""Server and worker with several processes: shared port, replaced children, joint shutdown."""
+"""Tests a server and worker with several processes: shared port, restarts and joint shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export and deletion of all responses of a single end user."""
+"""Tests the export and deletion of all responses of a single end user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other Redis topologies: a cluster, Sentinels, and Redis behind TLS."""
+"""Tests other Redis topologies: a cluster, Sentinels, and Redis behind TLS."""
 
 from __future__ import annotations
 

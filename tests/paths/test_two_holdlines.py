@@ -1,4 +1,4 @@
-"""One Holdline server is the upstream model of another, with `api = "responses"`."""
+"""Tests a Holdline server that is the upstream model of another, with `api = "responses"`."""
 
 from __future__ import annotations
 

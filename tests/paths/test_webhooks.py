@@ -1,4 +1,4 @@
-"""Webhooks, end to end: a server, workers, a receiver and the official SDK."""
+"""Tests webhooks end to end, with a server, workers, a receiver and the official SDK."""
 
 from __future__ import annotations
 

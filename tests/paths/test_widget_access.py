@@ -1,4 +1,4 @@
-"""Accessibility of the widget: announcements, keyboard, touch, zoom and axe checks."""
+"""Tests the widget's accessibility: announcements, keyboard, touch, zoom and axe checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How answers are rendered: streamed Markdown, safe nodes and links, thoughts and sources."""
+"""Tests how answers are rendered: streamed Markdown, safe nodes and links, thoughts and sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formulas in answers are rendered as safe, limited MathML, or else shown as their source."""
+"""Tests that formulas are rendered as safe, limited MathML or else shown as their source."""
 
 from __future__ import annotations
 

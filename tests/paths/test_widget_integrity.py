@@ -1,4 +1,4 @@
-"""A pinned version of the widget: the browser loads only files that match its integrity value."""
+"""Tests that the browser loads only files that match the integrity value of a pinned widget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The widget's interface for pages: embedding, methods, events, properties and languages."""
+"""Tests the widget's interface for pages: embedding, methods, events, properties and languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page snippets in README.md and docs/widget.md, as printed, on a new page of another site."""
+"""Tests the page snippets in README.md and docs/widget.md, as printed, on a new page of a site."""
 
 from __future__ import annotations
 

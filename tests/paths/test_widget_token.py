@@ -1,4 +1,4 @@
-"""The widget's token provider, with a small simulated server that requires tokens."""
+"""Tests the widget's token provider with a small simulated server that requires tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The widget's messages for each state of an answer, and the actions on an answer."""
+"""Tests the widget's messages for each state of an answer, and the actions on an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that die, pause, hang or stop: each answer arrives once, complete and unspliced."""
+"""Tests that an answer arrives once and complete although workers die, pause, hang or stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unmodified AutoGen and Semantic Kernel agents, each with its own retries."""
+"""Tests unmodified AutoGen and Semantic Kernel agents with their own retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unmodified aider program, with its own retries."""
+"""Tests the unmodified aider program with its own retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unmodified guidellm counts answers, tokens and failures correctly."""
+"""Tests that the unmodified guidellm counts answers, tokens and failures correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unmodified LangChain JS library, with its own retries."""
+"""Tests the unmodified LangChain JS library with its own retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Third-party libraries return correct answers and show the reasons of failures."""
+"""Tests that third-party libraries return correct answers and show the reasons for failures."""
 
 from __future__ import annotations
 

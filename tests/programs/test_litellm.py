@@ -1,4 +1,4 @@
-"""A real LiteLLM proxy as Holdline's upstream model."""
+"""Tests a real LiteLLM proxy as Holdline's upstream model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unmodified third-party SDKs, configured with only the base URL of a server."""
+"""Tests unmodified third-party SDKs that know only the base URL of a server."""
 
 from __future__ import annotations
 

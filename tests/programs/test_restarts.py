@@ -1,4 +1,4 @@
-"""The Node SDK while the server gets a SIGTERM or SIGKILL, or the worker gets a SIGTERM."""
+"""Tests the Node SDK while the server gets a SIGTERM or SIGKILL, or the worker gets a SIGTERM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unmodified Schemathesis: every route conforms to `/openapi.json`."""
+"""Tests with the unmodified Schemathesis that every route conforms to `/openapi.json`."""
 
 from __future__ import annotations
 

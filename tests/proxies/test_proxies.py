@@ -1,4 +1,4 @@
-"""The proxy configurations in `deploy/`, tested with a real server behind the proxy."""
+"""Tests the proxy configurations in `deploy/` in front of a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two servers restart one after the other behind a proxy, and no client sees a 502."""
+"""Tests that no client sees a 502 while two servers restart in turn behind a proxy."""
 
 from __future__ import annotations
 

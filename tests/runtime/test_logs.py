@@ -1,4 +1,4 @@
-"""The log lines that a process writes."""
+"""Tests the log lines that a process writes."""
 
 from __future__ import annotations
 

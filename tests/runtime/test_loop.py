@@ -1,4 +1,4 @@
-"""Background loops: how they run repeatedly, stop, and handle errors."""
+"""Tests how background loops run repeatedly, stop, and handle errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limit of open files is raised at the start, and errors at the limit are recognized."""
+"""Tests that the limit of open files is raised, and that errors at the limit are recognized."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server configuration: an invalid setting prevents the start and is named in the error."""
+"""Tests that an invalid server setting prevents the start and is named in the error."""
 
 from __future__ import annotations
 

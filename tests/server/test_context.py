@@ -1,4 +1,4 @@
-"""The size of a request, expanded by its earlier turns, is checked before the request is built."""
+"""Tests that a request's size, including earlier turns, is checked before the request is built."""
 
 from __future__ import annotations
 

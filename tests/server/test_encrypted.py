@@ -1,4 +1,4 @@
-"""Clients of a server that encrypts its data, and of a server that lacks the encryption key."""
+"""Tests clients of a server that encrypts its data and of a server that lacks the key."""
 
 from __future__ import annotations
 

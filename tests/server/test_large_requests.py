@@ -1,4 +1,4 @@
-"""Large requests are parsed one at a time; their bodies are freed before the answers come."""
+"""Tests that large requests are parsed one at a time and that their bodies are freed early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tenant limits: each limit, the error when it is exceeded, and the header that states it."""
+"""Tests each tenant limit, the error when it is exceeded, and the header that states it."""
 
 from __future__ import annotations
 

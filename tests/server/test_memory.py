@@ -1,4 +1,4 @@
-"""A closed connection is freed at once: no reference cycle waits for the garbage collector."""
+"""Tests that a closed connection is freed without waiting for the garbage collector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of models that a caller may use, as the server reports it."""
+"""Tests the list of models that a caller may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses that no server has followers for, and the policies for them."""
+"""Tests the policies for orphans, which are responses without followers on any server."""
 
 from __future__ import annotations
 

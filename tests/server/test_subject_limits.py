@@ -1,4 +1,4 @@
-"""Limits per end user: no single end user can exhaust the limits of the tenant."""
+"""Tests the limits per end user: a single end user cannot exhaust the limits of the tenant."""
 
 from __future__ import annotations
 

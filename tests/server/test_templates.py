@@ -1,4 +1,4 @@
-"""Prompt templates expand to requests, and variables are inserted as literal values."""
+"""Tests that prompt templates expand to requests and that variables are inserted literally."""
 
 from __future__ import annotations
 

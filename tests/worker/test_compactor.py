@@ -1,4 +1,4 @@
-"""Finished logs are compacted soon after their end, without delaying any client."""
+"""Tests that finished logs are compacted soon after their end without delaying any client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker without the servers' encryption key: its jobs wait, or fail with a specific code."""
+"""Tests that jobs of a worker without the encryption key wait or fail with a specific code."""
 
 from __future__ import annotations
 

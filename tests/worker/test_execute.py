@@ -1,4 +1,4 @@
-"""One attempt with a model that behaves correctly: events, items and limits."""
+"""Tests one attempt with a model that behaves correctly: events, items and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimated memory of a decoded job, compared with the size that Python reports."""
+"""Compares the estimated memory of a decoded job with the size that Python reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When Redis refuses lease renewals, no job is lost and no job is taken from another worker."""
+"""Tests that refused lease renewals neither lose a job nor take one from another worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished job is freed: no reference cycle keeps its prompt until the garbage collector runs."""
+"""Tests that a finished job is freed without waiting for the garbage collector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model faults: permanent ones fail the job, transient ones are retried, and none completes it."""
+"""Tests that permanent model faults fail a job, transient ones are retried, none completes it."""
 
 from __future__ import annotations
 

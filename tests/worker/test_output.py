@@ -1,4 +1,4 @@
-"""Deltas become items and events, and the accumulated events equal the final response."""
+"""Tests that deltas become items and events whose accumulation equals the final response."""
 
 from __future__ import annotations
 

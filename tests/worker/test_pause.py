@@ -1,4 +1,4 @@
-"""All workers pause a model when the model's provider requests a pause."""
+"""Tests that all workers pause a model when the model's provider requests a pause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that stop early: they are cancelled, returned to the queue, lost, or deleted."""
+"""Tests jobs that stop early: cancelled, returned to the queue, lost or deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis loses log entries, is full, or holds data that the worker cannot read."""
+"""Tests a Redis that loses log entries, is full, or holds data that the worker cannot read."""
 
 from __future__ import annotations
 

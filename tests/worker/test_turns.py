@@ -1,4 +1,4 @@
-"""A job that continues earlier turns loads them when claimed and releases them when it ends."""
+"""Tests that a job loads its earlier turns when claimed and releases them when it ends."""
 
 from __future__ import annotations
 

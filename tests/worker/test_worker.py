@@ -1,4 +1,4 @@
-"""The worker, end to end: submitted jobs finish even if workers die or are stopped."""
+"""Tests that submitted jobs finish even if workers die or are stopped."""
 
 from __future__ import annotations
 

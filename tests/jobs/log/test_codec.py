@@ -1,4 +1,4 @@
-"""The encoding of jobs and events in Redis, and the decoding of arbitrary bytes."""
+"""Tests the encoding of jobs and events in Redis, and the decoding of arbitrary bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compacted logs in Redis read the same as before; only the writer that ended a log compacts it."""
+"""Tests that compacted logs read the same and that only the writer that ended a log compacts it."""
 
 from __future__ import annotations
 

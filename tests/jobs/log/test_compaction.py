@@ -1,4 +1,4 @@
-"""A compacted log expands to exactly the original entries, from any index on."""
+"""Tests that a compacted log expands to exactly the original entries, from any index on."""
 
 from __future__ import annotations
 

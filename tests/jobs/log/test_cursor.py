@@ -1,4 +1,4 @@
-"""A client always holds a prefix of the log, even if notifications are lost or reordered."""
+"""Tests that a client holds a prefix of the log even if notifications are lost or reordered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The response accumulated from a log's events, compared with that of the official SDK."""
+"""Compares the response accumulated from a log's events with that of the official SDK."""
 
 from __future__ import annotations
 

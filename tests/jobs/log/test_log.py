@@ -1,4 +1,7 @@
-"""A log has one writer, no gaps, no repeats and one terminal event; notifications carry entries."""
+"""Tests that a log has one writer, no gaps, no repeats and one terminal event.
+
+Notifications must carry the new entries.
+"""
 
 from __future__ import annotations
 

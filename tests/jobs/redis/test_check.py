@@ -1,4 +1,4 @@
-"""The start-up check of Redis describes a suitable Redis and names a wrong setting of others."""
+"""Tests that the check describes a suitable Redis and names the wrong setting of other ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pipe over lost, stalled or slow connections, and with a Redis that has lost its scripts."""
+"""Tests a pipe over lost, stalled or slow connections, and with a Redis that lost its scripts."""
 
 from __future__ import annotations
 

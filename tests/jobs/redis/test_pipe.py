@@ -1,4 +1,4 @@
-"""A pipe over a working connection: batching, replies, cancellation and errors."""
+"""Tests batching, replies, cancellation and errors of a pipe over a working connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A subscriber may lose messages, but it must report each loss as a gap."""
+"""Tests that a subscriber, which may lose messages, reports each loss as a gap."""
 
 from __future__ import annotations
 

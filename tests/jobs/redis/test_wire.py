@@ -1,4 +1,4 @@
-"""One Redis connection: opening, closing, received data, and the exceptions that it raises."""
+"""Tests a single Redis connection: opening, closing, received data and raised exceptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each script, with its reply lost and with Redis out of memory."""
+"""Tests each script with its reply lost and with Redis out of memory."""
 
 from __future__ import annotations
 

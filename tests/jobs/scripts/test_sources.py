@@ -1,4 +1,4 @@
-"""The scripts' source files: headers, includes, and the Python calls generated from them."""
+"""Tests the script files' headers and includes, and the Python calls generated from them."""
 
 from __future__ import annotations
 

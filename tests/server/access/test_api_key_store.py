@@ -1,4 +1,4 @@
-"""API keys in Redis: recently used keys are soon accepted again even if Redis does not respond."""
+"""Tests that recently used API keys are soon accepted again even if Redis does not respond."""
 
 from __future__ import annotations
 

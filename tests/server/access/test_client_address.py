@@ -1,4 +1,4 @@
-"""The address of a client behind proxies, and the account that its requests count against."""
+"""Tests the address of a client behind proxies, and the account that its requests count against."""
 
 from __future__ import annotations
 

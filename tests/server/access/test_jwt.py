@@ -1,4 +1,4 @@
-"""JWTs: which ones are accepted; all others are refused with the same message."""
+"""Tests which JWTs are accepted, and that all others are refused with the same message."""
 
 from __future__ import annotations
 

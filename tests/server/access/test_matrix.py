@@ -1,4 +1,4 @@
-"""The access matrix: every operation over HTTP and WebSocket by every kind of caller."""
+"""Tests every operation, over HTTP and WebSocket, by every kind of caller."""
 
 from __future__ import annotations
 

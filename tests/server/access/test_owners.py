@@ -1,4 +1,4 @@
-"""Owners: no external name can be confused with another name or with a reserved one."""
+"""Tests that no external owner name can be confused with another name or a reserved one."""
 
 from __future__ import annotations
 

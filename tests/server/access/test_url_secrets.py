@@ -1,4 +1,4 @@
-"""Credentials in URLs are found under any parameter name; other parameters are accepted."""
+"""Tests that credentials in URLs are found under any name and other parameters are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The range of a WebSocket close code tells the client whether to reconnect."""
+"""Tests that the range of a WebSocket close code tells the client whether to reconnect."""
 
 from __future__ import annotations
 

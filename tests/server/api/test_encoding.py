@@ -1,4 +1,4 @@
-"""The encodings of a socket: JSON and MessagePack carry the same objects."""
+"""Tests that the two encodings of a socket, JSON and MessagePack, carry the same objects."""
 
 from __future__ import annotations
 

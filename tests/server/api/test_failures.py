@@ -1,4 +1,4 @@
-"""The causes of failed responses, mapped to the errors that clients know."""
+"""Tests the mapping of failure causes to the errors that clients know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log entries encoded as events of the Responses standard."""
+"""Tests the encoding of log entries as events of the Responses standard."""
 
 from __future__ import annotations
 

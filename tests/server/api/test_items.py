@@ -1,4 +1,4 @@
-"""A function call's result must follow the call, in the same request or in a later turn."""
+"""Tests that a function call's result must follow the call, in the same or in a later request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON from a client: a single object within the limits; each error names its cause."""
+"""Tests that a client's JSON must be one object within the limits. Errors name the cause."""
 
 from __future__ import annotations
 

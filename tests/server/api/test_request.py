@@ -1,4 +1,4 @@
-"""Bodies and messages: every error is a problem that names the field and has an error code."""
+"""Tests that each error in a body or message is a problem that names the field and has a code."""
 
 from __future__ import annotations
 

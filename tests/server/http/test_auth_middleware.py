@@ -1,4 +1,4 @@
-"""Authentication: API keys in a file and in Redis; JWTs with keys from a file and from a URL."""
+"""Tests API keys in a file and in Redis, and JWTs with keys from a file and from a URL."""
 
 from __future__ import annotations
 

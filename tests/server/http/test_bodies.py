@@ -1,4 +1,4 @@
-"""A response body is encoded once for all readers, and the memory of large bodies is limited."""
+"""Tests that all readers share one encoded response body, and that unread bodies are limited."""
 
 from __future__ import annotations
 

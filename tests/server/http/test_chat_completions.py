@@ -1,4 +1,4 @@
-"""The chat completions route, on a real Redis with a worker that the test controls."""
+"""Tests the chat completions route with a real Redis and a worker that the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The translation of chat completion bodies to response requests."""
+"""Tests the translation of chat completion bodies to response requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses and their events, translated to chat completions."""
+"""Tests the translation of responses and their events to chat completions."""
 
 from __future__ import annotations
 

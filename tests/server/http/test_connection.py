@@ -1,4 +1,4 @@
-"""How a stopping server treats the connections that a proxy keeps open."""
+"""Tests how a stopping server treats the connections that a proxy keeps open."""
 
 from __future__ import annotations
 

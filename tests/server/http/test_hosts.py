@@ -1,4 +1,4 @@
-"""DNS rebinding: a server without keys accepts only loopback names and the configured hosts."""
+"""Tests that a server without keys accepts only loopback names and the configured hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Idempotency keys over HTTP: requests with the same key share one response."""
+"""Tests that HTTP requests with the same idempotency key share one response."""
 
 from __future__ import annotations
 

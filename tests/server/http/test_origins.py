@@ -1,4 +1,4 @@
-"""Allowed origins: equivalent spellings, origins of native apps, and requested headers."""
+"""Tests allowed origins: equivalent spellings, origins of native apps, and requested headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests refused over HTTP, and their error messages."""
+"""Tests the HTTP requests that the server refuses, and their error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP routes for responses, on a real Redis with a worker that the test controls."""
+"""Tests the HTTP routes for responses with a real Redis and a worker that the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server recognizes the official SDKs' retry of an interrupted request as the same request."""
+"""Tests that the server recognizes an official SDK's retry as the same request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes that retrieve a response, on a real Redis with a worker that the test controls."""
+"""Tests the routes that retrieve a response, with a real Redis and a worker run by the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Static files: sources, immutable versions, the bundled widget, and the allowed sites."""
+"""Tests static files: sources, immutable versions, the bundled widget and the allowed sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of live following: quicker retries, and longer waits for notifications."""
+"""Fixtures that shorten the pauses between reads and lengthen the wait for notifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Followers of logs in a real Redis. They join at different times and lose subscriptions."""
+"""Tests followers of logs in a real Redis that join at different times and lose subscriptions."""
 
 from __future__ import annotations
 

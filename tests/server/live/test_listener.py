@@ -1,4 +1,4 @@
-"""The listener of one submission receives notifications in every possible order."""
+"""Tests a submission's listener with notifications in every possible order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Followers at the same position of a log share one read and one decoding, and miss no entry."""
+"""Tests that followers at the same position of a log share one read and miss no entry."""
 
 from __future__ import annotations
 

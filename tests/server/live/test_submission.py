@@ -1,4 +1,4 @@
-"""A submission uses notified entries instead of a read, and reads the log when in doubt."""
+"""Tests that a submission uses notified entries, and reads the log only when in doubt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Authentication of WebSockets, and the expiry of their tokens."""
+"""Tests the authentication of WebSockets and the expiry of their tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A single timer watches all blocked sockets, and it runs only while a socket is blocked."""
+"""Tests that a single timer watches all blocked sockets, and runs only while one is blocked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a socket: pings, server shutdown, and clients that disconnect or stop reading."""
+"""Tests pings, server shutdown, and clients that disconnect or stop reading."""
 
 from __future__ import annotations
 

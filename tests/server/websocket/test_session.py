@@ -1,4 +1,4 @@
-"""The session state machine: lanes stay in order under any sequence of messages."""
+"""Tests that a session keeps its lanes in order under any sequence of messages."""
 
 from __future__ import annotations
 

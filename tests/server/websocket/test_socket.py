@@ -1,4 +1,4 @@
-"""The WebSocket, on a real Redis with a worker that the test controls."""
+"""Tests the WebSocket with a real Redis and a worker that the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unstored answers that a socket keeps for later turns."""
+"""Tests the unstored answers that a socket keeps for later turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses with `store: false` are kept until shortly after delivery and then deleted."""
+"""Tests that responses with `store: false` are deleted shortly after their delivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The standard's WebSocket mode: warm-ups, continued turns, and WebSocket-specific errors."""
+"""Tests the standard's WebSocket mode: warm-ups, continued turns and its own errors."""
 
 from __future__ import annotations
 

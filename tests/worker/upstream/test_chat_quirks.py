@@ -1,4 +1,4 @@
-"""Unusual but unambiguous chat streams produce the same items as a regular stream."""
+"""Tests that unusual but unambiguous chat streams produce the same items as a regular stream."""
 
 from __future__ import annotations
 

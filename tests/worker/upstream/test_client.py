@@ -1,4 +1,4 @@
-"""Model calls by Holdline's client are identical to those of the OpenAI SDK."""
+"""Tests that Holdline's model calls are identical to those of the OpenAI SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expiring API keys: from a file that changes, and from a command that is rerun in time."""
+"""Tests expiring API keys, from a file that changes or from a command that is rerun in time."""
 
 from __future__ import annotations
 

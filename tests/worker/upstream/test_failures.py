@@ -1,4 +1,4 @@
-"""Error messages of many providers and their meanings; see `tests/vectors/failures.json`."""
+"""Tests the meanings of providers' error messages; see `tests/vectors/failures.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast parser returns either the full parser's result or None."""
+"""Tests that the fast parser returns either the full parser's result or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provider-specific data in an answer is sent back unchanged in the next turn."""
+"""Tests that provider-specific data in an answer is sent back unchanged in the next turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds a provider's API key in key files and in the output of cloud commands."""
+"""Tests that a provider's API key is found in key files and in the output of cloud commands."""
 
 from __future__ import annotations
 

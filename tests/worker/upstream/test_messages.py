@@ -1,4 +1,4 @@
-"""Any history of items is converted to messages that every model server accepts."""
+"""Tests that any history of items becomes messages that every model server accepts."""
 
 from __future__ import annotations
 

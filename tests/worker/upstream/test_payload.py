@@ -1,4 +1,4 @@
-"""Errors and heartbeats, in many forms, where a chunk or an event is expected."""
+"""Tests errors and heartbeats, in many forms, where a chunk or an event is expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses streams with missing events produce the same items as complete streams."""
+"""Tests that Responses streams with missing events produce the same items as complete ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several models: the order in which they are called, fallbacks, and the cost of an attempt."""
+"""Tests several models: the order of calls, fallbacks, and the cost of an attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Responses upstream: items are passed on with new ids and numbers, errors with own messages."""
+"""Tests that a Responses upstream's items are passed on with new ids, numbers and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses allowed for webhooks, and a check that the connection uses the checked address."""
+"""Tests the addresses allowed for webhooks, and that the checked address is the one used."""
 
 from __future__ import annotations
 

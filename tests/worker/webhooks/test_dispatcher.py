@@ -1,4 +1,4 @@
-"""Webhook delivery to a real receiver, with a real Redis and with faults."""
+"""Tests webhook delivery to a real receiver, with a real Redis and with faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A webhook's content, its retries, and its forbidden targets."""
+"""Tests a webhook's content, its retries and its forbidden targets."""
 
 from __future__ import annotations
 
