@@ -136,7 +136,7 @@ async def rotate(store: Store, id_: str, keep_seconds: float) -> str:
     written, secret = api_keys.new_key(id_)
     after = api_keys.rotated(api_keys.decode(before), secret, round(time.time()), keep_seconds)
     await store.put(id_, before, api_keys.encode(after))
-    return f"{_shown_once(written)}\nThe old secret stays valid for {keep_seconds:g} seconds."
+    return f"{_shown_once(written)}\nThe old secret stays valid for {keep_seconds / 3600:g} hours."
 
 
 async def revoke(store: Store, id_: str) -> str:

@@ -80,7 +80,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
                 lines = [
                     f"{key.kid}  {key.algorithm}  {key.tenant or 'any tenant'}" for key in keys
                 ]
-                yield "\n".join([*lines, f"{len(lines)} keys"])
+                yield "\n".join([*lines, f"{len(lines)} key{'s' * (len(lines) != 1)}"])
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

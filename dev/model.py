@@ -81,7 +81,7 @@ class DemoModel:
         began = time.monotonic()
         response = await reply.send(pace, cut=wished.be_cut and granted)
         seconds = time.monotonic() - began
-        print(f"simulated {len(reply.tokens)} tokens in {seconds:.1f} s", flush=True)
+        print(f"simulated {reply.sent} tokens in {seconds:.1f} s", flush=True)
         return response
 
     def _is_first(self, messages: list[Any]) -> bool:

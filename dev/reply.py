@@ -23,6 +23,7 @@ class Reply:
         self.body = body
         self.tool: dict[str, Any] | None = None
         self.tokens = tokens(text)
+        self.sent = 0
         self.finish = "stop"
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         if isinstance(limit, int) and 0 < limit < len(self.tokens):
@@ -50,6 +51,7 @@ class Reply:
         await asyncio.sleep((FIRST_TOKENS + len(self.tokens)) / pace)
         if cut:
             self._hang_up()
+        self.sent = len(self.tokens)
         return web.json_response(self._whole())
 
     def _whole(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Reply:
                     self._hang_up()
                     return response
                 await chunk(self._delta(token))
+                self.sent = number + 1
             await chunk({}, self.finish)
             if wants_usage:
                 await event({"choices": [], "usage": self._usage()})

@@ -99,7 +99,7 @@ def number(environ: Mapping[str, str], name: str) -> float:
         raise ConfigError(f"{name} must be a number, not {written!r}") from None
     if not setting.least <= value <= setting.most:
         raise ConfigError(
-            f"{name} must be between {setting.least:g} and {setting.most:g}, not {written}"
+            f"{name} must be between {setting.least:.15g} and {setting.most:.15g}, not {written}"
         )
     return value
 

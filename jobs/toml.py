@@ -133,7 +133,7 @@ def _allowed(found: inspect.Type) -> str:
             return _allowed(one)
         case inspect.IntType(ge=least, le=most) | inspect.FloatType(ge=least, le=most):
             whole = "whole " if isinstance(found, inspect.IntType) else ""
-            return f"a {whole}number between {least:g} and {most:g}"
+            return f"a {whole}number between {least:.15g} and {most:.15g}"
         case inspect.LiteralType(values=values):
             return " or ".join(map(str, values))
         case inspect.VarTupleType(item_type=inspect.StrType()):

@@ -40,6 +40,7 @@ async def test_tenant_settings_are_shown_until_cleared(run: Run, pipe: Pipe) -> 
     ("written", "said"),
     [
         ("weight=0", "weight must be between 0.01 and 100, not 0"),
+        ("waiting=-1", "waiting must be between 0 and 1000000, not -1"),
         ("weight=nan", "weight must be between"),
         ("running=1.5", "running must be a whole number, not 1.5"),
         ("running=many", "running must be a number, not 'many'"),

@@ -138,7 +138,9 @@ async def test_be_cut_aborts_the_stream(client: openai.AsyncOpenAI) -> None:
         await streamed(client, user_message("be cut"))
 
 
-async def test_the_text_before_an_aborted_stream_arrives(endpoint: test_utils.TestServer) -> None:
+async def test_the_text_before_an_aborted_stream_arrives(
+    endpoint: test_utils.TestServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     body = {"messages": user_message("be cut"), "stream": True}
     seen = b""
     async with aiohttp.ClientSession() as session:
@@ -149,7 +151,10 @@ async def test_the_text_before_an_aborted_stream_arrives(endpoint: test_utils.Te
                 async for piece in response.content.iter_any():
                     seen += piece
 
-    assert seen.count(b"\n\n") > 100
+    chunks = seen.count(b"\n\n")
+    assert chunks > 100
+    # The first chunk contains only the role.
+    assert f"simulated {chunks - 1} tokens in " in capsys.readouterr().out
     assert b"[DONE]" not in seen
 
 

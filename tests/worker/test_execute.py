@@ -7,6 +7,7 @@ import hashlib
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobs.log.response_state import ResponseState
 from jobs.record import Status
@@ -37,7 +38,10 @@ async def test_an_answer_consists_of_the_standards_events_in_order(harness: Harn
 
 
 async def test_a_completed_answer_has_its_checksum_timings_and_usage(harness: Harness) -> None:
-    await harness.execute("mode=ok")
+    with capture_logs() as logs:
+        await harness.execute("mode=ok")
+    [line] = [line for line in logs if line["event"] == "attempt ended"]
+    assert ("stop", None) == (line["cause"], line["error"])
     ended = response(await harness.events(harness.only))
     text = numbered(1).encode()
     assert ("completed", None, None) == (
