@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 # The programs that read a setting. With "all", every process on one Redis needs the same value.
-Readers = Literal["all", "server", "worker", "server, worker", "`holdline`"]
+Readers = Literal["all", "server", "worker", "server, worker", "`holdline-ask`"]
 ALL: Final = "all"
 SERVER: Final = "server"
 WORKER: Final = "worker"
