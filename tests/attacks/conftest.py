@@ -243,7 +243,7 @@ class Victim:
             while (message := await self._ws.receive_json(timeout=20)).get("id") != number:
                 assert message["type"] == "holdline:welcome"
             self.waits.append(time.monotonic() - began)
-            await asyncio.sleep(0.012)  # a pace below the socket's message limit
+            await asyncio.sleep(0.012)  # slow enough to stay below the socket's message limit
 
 
 @pytest.fixture

@@ -59,7 +59,8 @@ class Raw:
                 with contextlib.suppress(OSError):
                     await self.writer.wait_closed()
         except TimeoutError:
-            self.writer.transport.abort()  # the server has not read all data
+            # The server has not read all data.
+            self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
         """Writes data. Does nothing if the peer has already closed the connection."""

@@ -184,7 +184,8 @@ BOMBS = [
 async def test_a_messagepack_bomb_gets_an_error_and_the_socket_stays_open(target: Target) -> None:
     async with Raw(target.url) as raw:
         assert 101 == (await raw.upgrade("Sec-WebSocket-Protocol: holdline.msgpack"))[0]
-        await raw.next()  # the welcome message
+        # Read the welcome message.
+        await raw.next()
         for bomb in BOMBS:
             await raw.send(frame(bomb, BINARY))
             async with asyncio.timeout(10):

@@ -92,7 +92,7 @@ async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once
 
     with other_client(server) as waits:
         await asyncio.gather(*(post() for _ in range(at_once)))
-        await asyncio.sleep(0.1)  # for the last request to `/livez`
+        await asyncio.sleep(0.1)  # wait for the last request to `/livez`
     return max(waits)
 
 

@@ -32,7 +32,8 @@ async def test_the_redis_commands_per_job_are_bounded() -> None:
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
-        await noop.ask(f"fill {JOBS}")  # the first run loads the scripts
+        # The first run loads the scripts, so it is not counted.
+        await noop.ask(f"fill {JOBS}")
         await noop.ask(f"drain {JOBS}")
         await rig.forget_commands()
         await noop.ask(f"fill {JOBS}")

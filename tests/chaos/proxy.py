@@ -150,7 +150,8 @@ class Link:
 
     def lost(self, end: _End, *, reset: bool) -> None:
         if not self.opened and end is self.near:
-            return  # the far end failed to connect, or is closed when it connects
+            # The far end failed to connect, or it will be closed when it connects.
+            return
         if end.peer.transport is None:
             if self in self.proxy.links:
                 self.proxy.links.remove(self)

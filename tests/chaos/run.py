@@ -116,7 +116,8 @@ async def run(
         await faults.run(seconds)
         await faults.heal()
         workload.open, workload.closing = False, True
-        ready_again = await fleet.ready()  # a fault ends when the killed process is ready again
+        # A fault ends when the killed process is ready again.
+        ready_again = await fleet.ready()
         calm = time.monotonic()
         result = RunResult(History([], {}, {}, [], calm, CALM_SECONDS, loss=chosen.loss), faults)
         if not ready_again:

@@ -107,7 +107,8 @@ async def test_an_encrypted_log_reads_the_same_from_every_index_and_is_stored_no
 async def test_a_repeated_encrypted_append_is_recognized(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     entries = of(job)
-    for _ in range(2):  # repeats the append, as a worker does whose first reply was lost
+    # Repeat the append, as a worker does if the first reply was lost.
+    for _ in range(2):
         await LogWriter(pipe, job.id, grant.claim, grant.length).append(entries[:-1])
     for _ in range(2):
         again = LogWriter(pipe, job.id, grant.claim, grant.length + len(entries) - 1)
@@ -199,7 +200,8 @@ async def test_a_missing_key_is_named_in_the_error(
         with pytest.raises(EncryptionKeyMissing) as missing:
             job_of(job.id, record, stranger.cipher)
         assert Cipher(OLD).ids[0] == missing.value.key_id
-        if listed is not None:  # without a cipher, entries are returned still encrypted
+        # Without a cipher, a process returns the entries still encrypted.
+        if listed is not None:
             with pytest.raises(EncryptionKeyMissing):
                 await read_all(stranger, job.id)
         await writer.compact(list(map(encode_event, opening_of(job))), entries)

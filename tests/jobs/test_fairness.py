@@ -62,4 +62,5 @@ async def test_ten_thousand_jobs_of_one_tenant_delay_another_only_by_running_job
     )
     assert left > FLOOD - 500, "it was a flood all the time"
     assert max(waits) <= SLOTS
-    await pipe.call("FLUSHALL")  # otherwise the clean-up would check each key of the flood
+    # Otherwise the clean-up after the test would check each key of the flood.
+    await pipe.call("FLUSHALL")

@@ -72,7 +72,8 @@ async def test_each_way_to_end_a_prompt_frees_its_bytes(pipe: Pipe) -> None:
     await queue.cancel(cancelled.id, 2, [ending(cancelled, Status.CANCELLED)])
     await queue.delete(deleted.id)
     await queue.delete(deleted.id)
-    await pipe.call("DEL", NAMES.job(lost.id))  # as if the job had expired
+    # Delete the job, as if it had expired.
+    await pipe.call("DEL", NAMES.job(lost.id))
     assert 3 == await pipe.call("HLEN", NAMES.sizes)
     await inspect_now(pipe, lost.id)
     await queue.rescue(0, "rescuer")

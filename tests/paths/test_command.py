@@ -178,7 +178,8 @@ async def test_a_suspended_command_resumes_after_its_socket_has_died(shared: Sha
         command = await Command.start(prompt, "--stream", url=url)
         await wait_until(lambda: len(tokens(command.shown)) > 3)
         command.process.send_signal(signal.SIGSTOP)
-        proxy.stop_forwarding()  # like a router that has dropped the connection from its table
+        # The proxy acts like a router that has dropped the connection from its table.
+        proxy.stop_forwarding()
         accepted = proxy.accepted
         command.process.send_signal(signal.SIGCONT)
         await wait_until(lambda: proxy.accepted > accepted)

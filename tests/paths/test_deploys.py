@@ -55,7 +55,7 @@ async def test_after_a_sigterm_each_kind_of_request_has_called_the_model_once(
                 input=prompts["background"], model="m", background=True
             )
             await wait_until(lambda: len(model.calls) == 4 and all(c.sent for c in model.calls))
-            await asyncio.sleep(0.2)  # time passes: the first deltas reach the clients
+            await asyncio.sleep(0.2)  # wait until the first deltas reach the clients
             old.signal(signal.SIGTERM)
             events, error = await stream
             assert events

@@ -31,7 +31,7 @@ async def test_answers_continue_after_redis_is_killed_and_restarted_with_its_dat
             await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             await store.kill()
             await client.wait_for_degraded(True)
-            await asyncio.sleep(1.5)  # time passes: more than a lease
+            await asyncio.sleep(1.5)  # wait for longer than a lease
             await store.start()
             await client.wait_for_degraded(False)
             await asyncio.gather(*(answer.wait_for_end() for answer in answers))
@@ -55,7 +55,7 @@ async def test_answers_continue_when_a_full_redis_has_room_again(
             answers = [await client.ask(one), stream]
             await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             await store.call("CONFIG", "SET", "maxmemory", 1)
-            full = asyncio.create_task(asyncio.sleep(2))  # time passes: more than a lease
+            full = asyncio.create_task(asyncio.sleep(2))  # longer than a lease
             assert (503, "5") == await rejected_prompt(deployment.server)
             meanwhile = await client.ask("meanwhile")
             await meanwhile.wait_for_end()
@@ -83,7 +83,7 @@ async def test_answers_continue_after_redis_is_stopped_for_12_seconds(tmp_path: 
             store.signal(signal.SIGSTOP)
             stopped = time.monotonic()
             try:
-                await asyncio.sleep(12)  # time passes: the outage lasts 12 s
+                await asyncio.sleep(12)  # the duration of the outage
             finally:
                 store.signal(signal.SIGCONT)
             assert [True] == [degraded for _, degraded in client.degraded]

@@ -73,7 +73,8 @@ async def test_the_lanes_of_the_sdk_run_in_parallel_and_each_in_order(
         await first.send({"type": "response.create", "input": slow[0], "model": "m"})
         await second.send({"type": "response.create", "input": quick, "model": "m"})
         done = await second.get_final_response()
-        assert shared.calls(slow[0])[0].ended is None  # the first answer is still running
+        # The first answer is still running.
+        assert shared.calls(slow[0])[0].ended is None
         before = await first.get_final_response()
         await first.send(
             {
@@ -101,7 +102,8 @@ async def test_a_lane_runs_its_requests_in_order(shared: Shared) -> None:
             if event["type"] == "response.created":
                 created.append(event["response"]["id"])
                 running.add(event["response"]["id"])
-                assert 1 == len(running)  # at most one running response per lane
+                # Each lane has at most one running response.
+                assert 1 == len(running)
             elif event["type"] == "response.completed":
                 running.remove(event["response"]["id"])
                 wait_for_end += 1
@@ -146,7 +148,8 @@ async def test_a_resend_with_the_same_key_attaches_to_the_same_answer(shared: Sh
         "idempotency_key": prompt,
     }
     async with socket(shared.server) as ws:
-        await ws.send_json(create)  # the socket closes before any reply arrives
+        # The socket closes before any reply arrives.
+        await ws.send_json(create)
     async with socket(shared.other) as one, socket(shared.server) as two:
         await one.send_json(create)
         await two.send_json(create)

@@ -254,7 +254,8 @@ async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
     system: System, pipe: Pipe, http: aiohttp.ClientSession
 ) -> None:
     server = await system.server(HOLDLINE_PING_SECONDS="4")
-    id_ = await finished_response(pipe, 40_000)  # the response has several megabytes
+    # The response has several megabytes.
+    id_ = await finished_response(pipe, 40_000)
     loop = asyncio.get_running_loop()
     before = rss(server)
     raws = [await open_raw_socket(server) for _ in range(20)]

@@ -81,7 +81,8 @@ async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
         async def at_the_end(page: Page = page) -> bool:
             return bool(await page.evaluate(TO_END) <= 1)
 
-        await wait_until(at_the_end)  # the text was drawn in the visible area
+        # The text was drawn in the visible area.
+        await wait_until(at_the_end)
         await page.context.close()
         print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
         if best < BUDGET_MS:

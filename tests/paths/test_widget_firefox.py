@@ -96,7 +96,7 @@ async def test_hostile_answers_run_and_load_nothing_in_firefox(
             json.dumps(HOSTILE),
             chunk,
         )
-        await asyncio.sleep(0.3)  # time passes: an injected script would run now
+        await asyncio.sleep(0.3)  # wait until an injected script would have run
         assert [] == await firefox.run(found)
     assert await firefox.run("() => window.pwned === undefined")
 

@@ -207,7 +207,8 @@ async def test_a_thousand_formulas_keep_the_page_responsive(
     await page.wait_for_timeout(500)
     made = await page.locator(MATHS).count()
     print(f"{made} formulas rendered, longest task {await page.evaluate('longest')} ms")
-    assert made < 200  # formulas outside of the view are not rendered yet
+    # Formulas outside of the view are not rendered yet.
+    assert made < 200
     assert await page.evaluate("longest") < 1_000
     block = page.locator("article.answer .text > *").nth(150)
     await block.scroll_into_view_if_needed()

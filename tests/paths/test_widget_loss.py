@@ -151,7 +151,7 @@ async def test_a_tab_that_was_hidden_for_an_hour_catches_up(
     # Without a pong in that hour, the socket was closed. No new socket is opened.
     if timers == "fire":
         await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
-        await asyncio.sleep(1)  # time passes: a reconnection would happen now
+        await asyncio.sleep(1)  # wait until a reconnection would have happened
         assert [] == sockets
     await hide(page, hidden=False)
     assert await wait_for_end(page) == shared.answer_to(prompt)

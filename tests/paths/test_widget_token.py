@@ -199,7 +199,8 @@ async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
     await wait_until(lambda: guarded.tokens_received == [anna])
     await ask(page, "hers")
     await wait_for_text(page, "Half, ")
-    await page.evaluate(SIGN_IN, again)  # the same subject keeps its socket and view
+    # The same subject keeps its socket and its view.
+    await page.evaluate(SIGN_IN, again)
     await wait_until(lambda: guarded.tokens_received == [anna, again])
     await expect(prompts).to_have_text(["You asked: hers"])
 
@@ -223,7 +224,8 @@ async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
     await wait_for_text(page, "Half, ")
 
     other = await open_page(url, page.context)
-    await other.evaluate(SIGN_IN, anna)  # anna's unsent prompt is sent with her token
+    # The page sends anna's unsent prompt with her token.
+    await other.evaluate(SIGN_IN, anna)
     await expect(other.locator(".turn .prompt")).to_have_text(["You asked: unsent"])
     await wait_until(lambda: len(guarded.prompts) == 3)
     assert [(anna, "hers"), (ben, "his"), (anna, "unsent")] == guarded.prompts

@@ -124,7 +124,8 @@ async def test_a_job_longer_than_many_leases_runs_once(
 ) -> None:
     lease = {"HOLDLINE_LEASE_SECONDS": "0.6"}
     await asyncio.gather(system.worker(model.url, **lease), system.worker(model.url, **lease))
-    id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")  # lasts as long as 10 leases
+    # This answer lasts as long as 10 leases.
+    id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")
     events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
     assert [] == kinds(events, RESTARTED)

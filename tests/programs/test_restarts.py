@@ -47,7 +47,7 @@ async def test_a_retried_request_attaches_to_its_response_after_a_server_is_kill
             run_at(old.url, "node_deploy.mjs", f"{new.url}/v1", f"way=plain {SLOW}", *others)
         )
         await wait_until(lambda: len(model.calls) == 3 and all(c.sent for c in model.calls))
-        await asyncio.sleep(0.5)  # until the other requests have ended
+        await asyncio.sleep(0.5)  # wait until the other requests have ended
         await old.kill()
         await system.server(HOLDLINE_PORT=old.url.rpartition(":")[2])
         assert "completed" == (await running)["plain"]

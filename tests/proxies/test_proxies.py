@@ -47,8 +47,9 @@ async def _socket(http: aiohttp.ClientSession, url: str) -> None:
     """Checks that the upgrade works and that a socket idle for several pings stays open."""
     async with http.ws_connect(f"{url}/v1/responses", heartbeat=None) as ws:
         assert "holdline:welcome" == (await ws.receive_json(timeout=10))["type"]
-        receiving = asyncio.create_task(ws.receive_json(timeout=20))  # answers pings while it waits
-        await asyncio.sleep(1.5)  # time passes: the socket is idle for three pings
+        # The client answers pings while it waits.
+        receiving = asyncio.create_task(ws.receive_json(timeout=20))
+        await asyncio.sleep(1.5)  # the socket is idle for three pings
         assert not receiving.done()
         await ws.send_json({"type": "response.create", "input": "tokens=3", "model": "m"})
         kinds = [(await receiving)["type"]]
@@ -85,7 +86,8 @@ async def test_a_proxy_replaces_a_forged_x_forwarded_for(tmp_path: Path, proxy: 
         return web.Response()
 
     async def remove_server_header(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.pop("Server", None)  # as Holdline's server does
+        # Like Holdline's server, send no such header.
+        response.headers.pop("Server", None)
 
     app = web.Application()
     app.on_response_prepare.append(remove_server_header)

@@ -120,7 +120,7 @@ async def test_a_rolling_restart_returns_no_502_and_loses_no_answer(
             load = Load(url, http)
             async with asyncio.TaskGroup() as tasks:
                 load.start(tasks)
-                await asyncio.sleep(1)  # time passes: the load starts
+                await asyncio.sleep(1)  # wait until the load has started
                 for server in (one, two):
                     await restart(system, server)
                     await asyncio.sleep(2.5)  # Caddy checks the server's health every second

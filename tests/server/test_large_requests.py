@@ -21,7 +21,7 @@ async def test_large_requests_are_parsed_one_at_a_time_and_small_ones_in_between
     async def ask(name: str, size: int) -> None:
         async with requests.turn(size):
             order.append(name)
-            await asyncio.sleep(0.01)  # time passes: another request could interleave here
+            await asyncio.sleep(0.01)  # another request could interleave here
             order.append(name)
 
     large = MAX_SMALL_BYTES + 1

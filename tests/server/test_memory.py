@@ -80,7 +80,8 @@ async def test_a_lost_connection_leaves_no_reference_cycles(
         await wait_until(lambda: not web_server.connections and at_rest(server))
 
     try:
-        await lost()  # the first run creates objects that are kept for all connections
+        # The first run creates objects that are kept for all connections.
+        await lost()
         with collected() as found:
             for _ in range(CONNECTIONS):
                 await lost()

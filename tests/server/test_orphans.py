@@ -40,7 +40,7 @@ async def test_an_orphan_is_cancelled_after_its_last_follower_has_left(
     second = await other.ws_connect("/v1/responses")
     await second.send_json({"type": "holdline:resume", "response_id": id_, "starting_after": -1})
     await ws.close()
-    await asyncio.sleep(2.5)  # time passes: one follower is left, so the response is not cancelled
+    await asyncio.sleep(2.5)  # one follower is left, so the response is not cancelled
     assert "queued" == await status_of(pipe, id_)
     await second.close()
     await ends(pipe, id_)

@@ -110,4 +110,5 @@ async def test_a_step_cancelled_before_it_runs_leaves_no_coroutine_behind() -> N
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [] == begun
-    gc.collect()  # the collector reports an abandoned coroutine, which fails the test
+    # The collector reports an abandoned coroutine, which fails the test.
+    gc.collect()

@@ -47,7 +47,8 @@ async def waited_ms(pipe: Pipe, response_id: str) -> int:
     return queued
 
 
-@pytest.mark.heavy  # tests/jobs/test_fairness.py tests fairness in the gate without processes
+# In the gate, tests/jobs/test_fairness.py tests fairness without processes.
+@pytest.mark.heavy
 @pytest.mark.timeout(120)
 async def test_ten_thousand_prompts_of_one_tenant_delay_another_only_by_running_answers(
     system: System, pipe: Pipe
@@ -77,4 +78,5 @@ async def test_ten_thousand_prompts_of_one_tenant_delay_another_only_by_running_
     # after it, and one for a job claimed after the patient's job and called before it.
     assert max(places) < 2 * SLOTS * WORKERS
     assert median(places) <= SLOTS * WORKERS
-    await pipe.call("FLUSHALL")  # otherwise the clean-up would check each key of the flood
+    # Otherwise the clean-up after the test would check each key of the flood.
+    await pipe.call("FLUSHALL")

@@ -29,7 +29,8 @@ async def test_a_finished_job_leaves_no_reference_cycles(
     make_harness: MakeHarness, prompt: str
 ) -> None:
     async with make_harness(HOLDLINE_MAX_ATTEMPTS="1") as harness:
-        await executed(harness, prompt)  # the first run creates objects that are kept for all jobs
+        # The first run creates objects that are kept for all jobs.
+        await executed(harness, prompt)
         with collected() as found:
             await executed(harness, prompt)
     assert {} == found.ours

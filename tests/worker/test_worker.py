@@ -119,7 +119,7 @@ async def test_a_cancel_that_races_the_end_leaves_one_terminal_event(
     async with work(harness):
         ids = [await harness.submit("mode=slow pace=0.002 tokens=10") for _ in range(20)]
         for response_id in ids:
-            await asyncio.sleep(0.01)  # cancel some jobs early and others near their end
+            await asyncio.sleep(0.01)  # cancels some jobs early and others near their end
             await harness.context.queue.cancel(response_id, 2, [])
         for response_id in ids:
             await harness.ended(response_id)
@@ -141,7 +141,8 @@ async def test_the_job_of_a_dead_worker_is_finished_by_another(
     harness: Harness, work: Work
 ) -> None:
     response_id = await harness.submit("mode=ok")
-    await harness.claim()  # claimed by a worker that then disappears
+    # A worker claims the job and then disappears.
+    await harness.claim()
     async with work(harness):
         view = await harness.ended(response_id)
         assert (Status.COMPLETED, 2) == (view.status, view.attempt)
@@ -245,7 +246,7 @@ async def test_a_worker_suspended_past_its_lease_keeps_jobs_that_nobody_claimed(
     async with work(harness):
         response_id = await harness.submit("mode=slow pace=0.02 tokens=60")
         await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
-        time.sleep(1.0)  # time passes: more than a lease, which this blocked process cannot renew
+        time.sleep(1.0)  # longer than a lease, which this blocked process cannot renew
         view = await harness.ended(response_id)
     assert (Status.COMPLETED, 1) == (view.status, view.attempt)
 

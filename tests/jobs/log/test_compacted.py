@@ -97,7 +97,8 @@ async def test_compacting_and_ending_may_be_repeated(pipe: Pipe, queue: Queue) -
     writer, length = answer.writer, answer.writer.length
     for _ in range(3):
         await answer.compact()
-        writer.length = length - 1  # as if the reply to the final append had been lost
+        # Repeat the final append, as if its reply had been lost.
+        writer.length = length - 1
         await writer.finish(Status.COMPLETED, answer.rest[-1:], retention_ms=RETENTION)
     assert length == writer.length
     assert answer.head + answer.rest == (await answer.view()).entries

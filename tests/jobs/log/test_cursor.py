@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from jobs.log.cursor import Cursor, Relation
 
-Notification = tuple[int, int]  # index of the first entry, number of entries
+# The index of the first entry, and the number of entries.
+Notification = tuple[int, int]
 
 
 class Client:

@@ -99,7 +99,8 @@ def added_up_by_the_sdk(events: list[Event]) -> Response:
     state: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
     response = None
     for event in on_the_wire(events):
-        if event["type"] != RESTARTED:  # the SDK ignores event types that it does not know
+        # The SDK ignores event types that it does not know, such as this one.
+        if event["type"] != RESTARTED:
             for seen in state.handle_event(EVENT.validate_python(event)):
                 response = getattr(seen, "response", None)
     assert isinstance(response, Response)

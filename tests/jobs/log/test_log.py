@@ -168,7 +168,8 @@ async def test_a_writer_that_lost_its_lease_writes_nothing(
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await run_out(pipe, job.id)
     await queue.rescue(0, new_claim())
-    for _ in range(2):  # first while the job waits, then while another worker holds it
+    # First the job waits; then another worker holds it.
+    for _ in range(2):
         with pytest.raises(Fenced):
             if ending:
                 await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)

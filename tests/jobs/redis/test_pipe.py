@@ -46,7 +46,8 @@ async def test_the_reply_of_a_cancelled_caller_is_discarded(proxy: Proxy, throug
     for pause in range(4):
         proxy.stop_forwarding()
         cancelled = [asyncio.create_task(through.call("ECHO", "lost")) for _ in range(5)]
-        for _ in range(pause):  # cancels before, while and after the commands are sent
+        # Cancel before, while and after the commands are sent.
+        for _ in range(pause):
             await asyncio.sleep(0)
         kept = asyncio.create_task(through.call("ECHO", "kept"))
         for task in cancelled:

@@ -250,7 +250,7 @@ async def test_a_subscription_refused_by_a_busy_redis_is_repeated(
     await pipe.call("CONFIG", "SET", "busy-reply-threshold", "10")
     loop = "local over = os.clock() + 0.5 while os.clock() < over do end"
     script = asyncio.create_task(pipe.call("EVAL", loop, 0))
-    await asyncio.sleep(0.2)  # time passes: the script exceeds the busy threshold
+    await asyncio.sleep(0.2)  # long enough for the script to exceed the busy threshold
     recorder = Recorder(subscriber)
     try:
         await script

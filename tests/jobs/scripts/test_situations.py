@@ -274,5 +274,6 @@ async def test_only_scripts_that_need_no_extra_memory_write_to_a_full_redis(
     finally:
         await pipe.call("CONFIG", "SET", "maxmemory", "0")
 
-    await situation.do(pipe)  # after memory is freed, the script works without any repair
+    # After memory is freed, the script works without any repair.
+    await situation.do(pipe)
     assert expected == await dump(pipe)

@@ -299,7 +299,8 @@ async def test_models_and_prompts_of_other_tenants_are_unknown(
     status, text = await ask(prompt={"id": "q"})
     assert (404, True) == (status, "prompt_not_found" in text)
     assert '"q' not in text.replace("'q'", "")
-    assert 404 == (await ask(prompt={"id": "p"}))[0]  # this key cannot use the template's model
+    # This key cannot use the model of the template.
+    assert 404 == (await ask(prompt={"id": "p"}))[0]
     assert 200 == (await ask(prompt={"id": "p"}, model="a"))[0]
     async with client.get("/v1/models", headers=bearer(key)) as response:
         assert ["a"] == [model["id"] for model in (await response.json())["data"]]

@@ -64,7 +64,8 @@ async def test_a_stopping_server_ends_a_stream_with_the_id_to_continue_from(
             pass
         await client.app[SERVER].drain()
         told = b""
-        with pytest.raises(ClientPayloadError):  # the stream has no final chunk
+        # The client raises because the stream has no final chunk.
+        with pytest.raises(ClientPayloadError):
             while piece := await answer.content.readany():
                 told += piece
     last = json.loads(told.rpartition(b"data: ")[2])

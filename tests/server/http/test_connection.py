@@ -53,6 +53,7 @@ async def test_a_delayed_stop_accepts_requests_and_reports_itself_unready(system
             assert (200, "close") == (answer.status, answer.headers["Connection"])
         async with http.ws_connect(f"{server.url}/v1/responses") as ws:
             assert "holdline:welcome" == (await ws.receive_json(timeout=5))["type"]
-            server.signal(signal.SIGTERM)  # a second signal skips the shutdown delay
+            # A second signal skips the shutdown delay.
+            server.signal(signal.SIGTERM)
             assert "holdline:draining" == (await ws.receive_json(timeout=5))["type"]
     assert 0 == await server.wait()

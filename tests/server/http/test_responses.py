@@ -238,7 +238,8 @@ async def test_a_stopping_server_tells_waiting_callers_to_retry_elsewhere(
             pass
         await server.drain()
         told = b""
-        with pytest.raises(ClientPayloadError):  # the stream has no final chunk
+        # The client raises because the stream has no final chunk.
+        with pytest.raises(ClientPayloadError):
             while piece := await streamed.content.readany():
                 told += piece
     async with await plain as response:
@@ -315,7 +316,8 @@ async def test_stalled_readers_of_a_body_are_dropped_and_hold_one_piece_each(
             reader = stack.enter_context(socket.socket())
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.connect(("127.0.0.1", client.port))
-            reader.sendall(request * 3)  # requests on one connection are answered one after another
+            # The requests on one connection are answered one after another.
+            reader.sendall(request * 3)
         await wait_until(lambda: len(client.server.handler.connections) >= 10)
 
         def dropped() -> bool:

@@ -446,6 +446,7 @@ async def test_a_client_always_has_a_prefix_and_the_whole_log_after_one_more_gap
     await feed.settle()
     assert list(range(after + 1, len(feed.log))) == sink.numbers
 
-    feed.append(END)  # entries that are appended later still arrive
+    # Entries that are appended later still arrive.
+    feed.append(END)
 
     assert (1, None) == (sink.ended_times, sink.problem)

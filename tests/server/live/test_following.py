@@ -79,7 +79,8 @@ async def test_a_follower_must_subscribe_before_it_reads(
     sink = RecordingSink()
     follower = relay.follow(job.id, "public", -1, sink)
     if there is not None:
-        await there.wait()  # from here on, the follower is notified; earlier entries are lost
+        # From here on, the follower is notified. Notifications of earlier entries are lost.
+        await there.wait()
     await wait_until(lambda: follower._live and writer.length == 3)
 
     assert ([0, 1] if swapped else [0, 1, 2]) == sink.numbers

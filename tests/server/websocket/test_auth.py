@@ -204,7 +204,7 @@ async def test_a_fresh_token_keeps_the_socket_open(
         await talk.until("holdline:expiring")
         await talk.say("holdline:auth", token=credentials.token(seconds=seconds))
         await talk.until("holdline:authenticated")
-    await asyncio.sleep(2.1)  # time passes: every token except the last one expires
+    await asyncio.sleep(2.1)  # wait until all tokens except the last one have expired
     assert await works(talk)
 
 

@@ -89,7 +89,8 @@ def test_the_unstored_turns_of_a_process_are_bounded_and_release_their_bytes() -
     two.keep("a", "resp_2", items("x" * 600))
     assert (True, None) == (one.recall("resp_1") is not None, two.recall("resp_2"))
 
-    one.keep("a", "resp_3", items("x" * 700))  # replaces the first response of this lane
+    # This response replaces the first one on the lane.
+    one.keep("a", "resp_3", items("x" * 700))
     assert one.recall("resp_3") is not None
     one.clear()
     assert 0 == limiter.used

@@ -141,10 +141,12 @@ async def test_an_undelivered_unstored_response_is_kept_for_the_retention_time(
             pass
         ping = await ws.receive(timeout=8)
         assert (aiohttp.WSMsgType.PING, b"1") == (ping.type, bytes(ping.data))
-        await ws.pong(b"99")  # the payload differs from the ping's
+        # The payload differs from that of the ping.
+        await ws.pong(b"99")
         await ws.close()
     left = await ttl(pipe, id_)
-    assert all(59 < each <= 60 for each in left)  # the retention that the test's worker sets
+    # The test's worker sets this retention.
+    assert all(59 < each <= 60 for each in left)
     async with client.get(f"{ALL}/{id_}") as again:
         assert ANSWER in await again.text()
 

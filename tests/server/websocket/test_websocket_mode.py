@@ -45,7 +45,8 @@ async def test_a_warm_up_ends_at_once_without_a_model_call_and_can_be_continued(
     for key in (NAMES.ready, NAMES.open, NAMES.wake):
         assert 0 == await pipe.call("EXISTS", key), "nobody is to answer it"
 
-    for text in ("First.", "Second."):  # each later turn contains the warm-up
+    # Each later turn contains the warm-up.
+    for text in ("First.", "Second."):
         await talk.say(
             "response.create", input=text, previous_response_id=warm["id"], stream_id=text
         )
@@ -110,7 +111,8 @@ async def test_a_turn_can_continue_a_response_still_running_on_its_lane(
         store=store,
         previous_response_id=created["response"]["id"],
     )
-    assert await still_open(talk)  # the second turn waits for the first one
+    # The second turn waits for the first one.
+    assert await still_open(talk)
     await first.say("One.")
     await first.complete()
     second = await worker.take()

@@ -156,7 +156,8 @@ def call_deltas(draw: st.DrawFn, answer: Answer) -> list[dict[str, Any]]:
     index = draw(st.sampled_from(["int", "text", "float", "none", "zero"]))
     ids = draw(st.sampled_from(["first", "every", "fresh", "none"]))
     if index == "zero" and ids == "none":
-        index = "none"  # otherwise two equal calls look like one call that is repeated
+        # Otherwise two equal calls would look like one call that is sent twice.
+        index = "none"
     # A second call may start at the index of the previous call and continue at its own index.
     late = index == "int" and ids == "first" and draw(st.booleans())
     names = draw(st.sampled_from(["first", "every", "pieces"])) if not late else "first"
@@ -256,7 +257,8 @@ def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
     if where != "choice" or field != "finish_reason":
         last |= draw(st.sampled_from([{}, {"finish_reason": None}]))
     if place == "delta" and draw(st.booleans()):
-        last["message"] = whole(answer)  # repeats the whole message beside the deltas
+        # Repeat the whole message beside the deltas.
+        last["message"] = whole(answer)
     chunk: dict[str, Any] = {"choices": [last]}
     if where == "chunk":
         chunk = {"choices": draw(st.sampled_from([[], [last]])), field: reason}

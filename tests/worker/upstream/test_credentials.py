@@ -98,11 +98,11 @@ async def test_a_key_is_renewed_in_the_background_before_it_expires(
     source.key("sk-1", 1.0)
     assert "sk-1" == await credential.key()
     source.key("sk-2", 3600)
-    await asyncio.sleep(0.85)  # time passes: the key becomes due for renewal
+    await asyncio.sleep(0.85)  # wait until the key is due for renewal
     began = time.monotonic()
     assert "sk-1" == await credential.key()
     assert time.monotonic() - began < 0.05
-    await asyncio.sleep(0.1)  # the time that the renewing command takes
+    await asyncio.sleep(0.1)  # wait for the command that renews the key
     assert ("sk-2", 2) == (await credential.key(), source.runs)
 
 
@@ -113,12 +113,12 @@ async def test_a_valid_key_is_used_while_the_command_fails(
     source.key("sk-secret-1", 1.2)
     await credential.key()
     source.fail("no network; the token was sk-secret-1, now token=abc")
-    await asyncio.sleep(1.0)  # time passes: the key becomes due for renewal
+    await asyncio.sleep(1.0)  # wait until the key is due for renewal
     with capture_logs() as logs:
         for _ in range(10):
             assert "sk-secret-1" == await credential.key()
             await asyncio.sleep(0.01)  # the interval between two jobs
-        await asyncio.sleep(0.2)  # time passes: the key expires
+        await asyncio.sleep(0.2)  # wait until the key has expired
         for _ in range(10):
             with pytest.raises(KeyUnavailable, match="status 3"):
                 await credential.key()

@@ -32,7 +32,7 @@ async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
         with deadline.at(loop.time() + 0.02):
             pass  # no await: even one loop iteration may exceed the deadline
         with deadline.at(loop.time() + 100):
-            await asyncio.sleep(0.05)  # the timer of the first deadline fires
+            await asyncio.sleep(0.05)  # wait until the timer of the first deadline has fired
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)
 
@@ -41,7 +41,7 @@ async def test_a_timer_that_fires_outside_of_a_wait_cancels_nothing() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
             pass  # no await: even one loop iteration may exceed the deadline
-        await asyncio.sleep(0.05)  # time passes: the timer fires
+        await asyncio.sleep(0.05)  # wait until the timer has fired
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)
 
@@ -67,7 +67,8 @@ async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
             try:
                 await asyncio.sleep(LONG_SECONDS)
             finally:
-                task.cancel()  # in the same loop iteration as the deadline
+                # Cancel in the same loop iteration in which the deadline expires.
+                task.cancel()
 
     task = asyncio.create_task(wait())
     with pytest.raises(asyncio.CancelledError):

@@ -105,7 +105,8 @@ def cut(draw: st.DrawFn, text: str) -> list[str]:
 def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
     said = draw(st.lists(items(), min_size=1, max_size=3))
     ids = draw(st.sampled_from(["stable", "fresh", "none"]))
-    shared = ids == "stable" and draw(st.booleans())  # all items have the same index
+    # All items may have the same index.
+    shared = ids == "stable" and draw(st.booleans())
     listed = draw(st.booleans())
     empty: list[Any] | None = draw(st.sampled_from([[], None]))
     # Open Responses and vLLM use their own event names for reasoning.
@@ -161,12 +162,14 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
             )
         )
         if item.type == "reasoning":
-            steps["null"] = False  # a reasoning item may well be empty
+            # A reasoning item may well be empty.
+            steps["null"] = False
         complete = steps["item_done"] and not steps["null"]
         if not (complete or steps["deltas"] or steps["done"] or listed):
             steps["item_done"], steps["null"] = True, False
         if ids != "stable" or shared or item.type == "function_call":
-            steps["added"] = True  # deltas without an announcement belong to no item
+            # Deltas of an item that was not announced belong to no item.
+            steps["added"] = True
         if steps["added"]:
             events.append(
                 {
