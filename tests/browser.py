@@ -140,7 +140,7 @@ async def wait_for_text(page: Page, token: str = "t3 ") -> None:
 
 
 async def wait_for_end(page: Page, status: str = "completed") -> str:
-    """Waits until the last answer has this final status, and returns its text."""
+    """Waits until the last answer has the given final status, and returns its text."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=40_000)
     return (await answer.locator(".text").text_content() or "").strip()

@@ -121,7 +121,7 @@ class Raw:
         return first & 0x0F, await self.reader.readexactly(length)
 
     async def message(self, kind: str, seconds: float = SECONDS) -> dict[str, Any]:
-        """Returns the next JSON message of this type and skips all others."""
+        """Returns the next JSON message of the given type and skips all others."""
         async with asyncio.timeout(seconds):
             while True:
                 opcode, payload = await self.next()

@@ -1,10 +1,12 @@
 """Tests that floods and many idle connections do not delay well-behaved clients.
 
-Each flood is directed at a second server on the same machine, then at the measured one. It uses
-the same processor time in both cases, so the difference is its effect on the measured server.
-Idle connections cannot be redirected like this. They are compared with the times before the
-attack, with a wide margin because tests share two cores; times below `ROOM` always pass. Both
-times are printed.
+Each flood is directed first at a second server on the same machine and then at the measured
+server. The flood uses the same processor time in both cases, so the difference is its effect on
+the measured server.
+
+Idle connections cannot be redirected like this, so the waiting times are compared with those
+before the attack. The margin is wide, because tests share two cores; times below `ROOM` always
+pass. Both times are printed.
 """
 
 from __future__ import annotations

@@ -161,9 +161,9 @@ async def test_an_invalid_message_gets_an_error_and_the_socket_stays_open(
 
 BOMBS = [
     b"\xc1",
-    b"\xdf\xff\xff\xff\xff",  # claims a map of 4 billion pairs
-    b"\xdd\xff\xff\xff\xff",  # claims a list of 4 billion elements
-    b"\xdb\xff\xff\xff\xff",  # claims a string of 4 GiB
+    b"\xdf\xff\xff\xff\xff",  # announces a map of 4 billion pairs
+    b"\xdd\xff\xff\xff\xff",  # announces a list of 4 billion elements
+    b"\xdb\xff\xff\xff\xff",  # announces a string of 4 GiB
     b"\xc6\xff\xff\xff\xff",
     b"\xc9\xff\xff\xff\xff\x00",
     b"\x81\xa1a" + b"\x91" * 1000 + b"\xc0",

@@ -24,7 +24,7 @@ def clock_environ(folder: Path, kind: str) -> dict[str, str]:
 
 
 def step(folder: Path, kind: str, seconds: float) -> bool:
-    """Sets the clock offset of these processes. Returns False without libfaketime."""
+    """Sets the clock offset of the given processes. Returns False without libfaketime."""
     if not (offset := _offset(folder, kind)).exists():
         return False
     offset.write_text(f"{seconds:+.2f}")

@@ -47,7 +47,7 @@ class Faults:
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, seconds: float) -> None:
-        """Injects faults for this duration. Call `heal` afterwards."""
+        """Injects faults for the given duration. Call `heal` afterwards."""
         if self.profile.wire_delay:
             self.redis_proxy.slow_down(self.profile.wire_delay)
         names, weights = list(self.profile.weights), list(self.profile.weights.values())

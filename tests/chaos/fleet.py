@@ -99,7 +99,7 @@ class Storage:
             await self.process.kill()
 
     def limit_file_size(self, limit: int) -> None:
-        """Limits the size of its files; `RLIM_INFINITY` removes the limit."""
+        """Limits the size of Redis's files; `RLIM_INFINITY` removes the limit."""
         assert self.process is not None
         resource.prlimit(self.process.popen.pid, RLIMIT_FSIZE, (limit, RLIM_INFINITY))
 
@@ -320,13 +320,13 @@ class Fleet:
             member.end()
 
     def add_server(self, port: int) -> None:
-        """Starts a server on this port."""
+        """Starts a server on the given port."""
         member = self._member("server", len(self.servers), HOLDLINE_PORT=str(port))
         self.servers.append(member)
         self.ports.append(port)
 
     def add_worker(self, model_url: str) -> None:
-        """Starts a worker with this model."""
+        """Starts a worker with the given model."""
         self.workers.append(self._member("worker", len(self.workers), OPENAI_BASE_URL=model_url))
 
     def _member(self, kind: str, number: int, **environ: str) -> Member:

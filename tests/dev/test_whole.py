@@ -79,7 +79,8 @@ def run_dev(tmp_path: Path) -> Iterator[Callable[[], Dev]]:
         dev.process.terminate()
         dev.process.wait(6)
     with prepared(Path("any"), tmp_path / "data"):
-        pass  # cleans up after a killed process
+        # Entering the context cleans up after a killed process.
+        pass
 
 
 def text_of(response: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
 
 
 async def save(control: Pipe, status: bytes) -> None:
-    """Takes snapshots until one ends with this status."""
+    """Takes snapshots until one ends with the given status."""
 
     async def saved() -> bool:
         with contextlib.suppress(Exception):  # another snapshot is already running

@@ -211,7 +211,7 @@ async def test_3000_clients_that_reconnect_at_once_receive_their_complete_answer
 
 
 async def wait_for_metric(server: Server, name: str, expected: float) -> None:
-    """Waits until one of the server's metrics has this value."""
+    """Waits until one of the server's metrics has the given value."""
 
     async def becomes() -> bool:
         return expected == await server.metric(name)

@@ -43,7 +43,7 @@ async def prepare(shared: Shared, open_page: NewPage) -> tuple[Page, CDPSession]
     assert TOKENS == await page.evaluate(STREAM, [text, SECONDS])
     await element(page, "chat.conversation = 'measured'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
-    await page.wait_for_timeout(800)  # long enough for the page's idle-time work
+    await page.wait_for_timeout(800)  # wait until the page has finished its idle-time work
     return page, await page.context.new_cdp_session(page)
 
 

@@ -58,7 +58,7 @@ MATHS = "article.answer .text math"
 
 
 async def show_answer(page: Page, text: str) -> None:
-    """Shows an answer with this text, sent by a simulated server inside the page."""
+    """Shows an answer with the given text, sent by a simulated server inside the page."""
     content = [{"type": "output_text", "text": text}]
     item = {"type": "message", "id": "i", "content": content}
     event = {"type": "response.output_item.done", "output_index": 0, "item": item}

@@ -84,7 +84,7 @@ def token(number: int, seconds: int, subject: str = "ÿ") -> str:
 
 
 async def visit(url: str, open_page: NewPage, tokens: list[str]) -> Page:
-    """Opens a page whose token provider returns these tokens in order."""
+    """Opens a page whose token provider returns the given tokens in order."""
     page = await open_page(f"{url}/docs/empty")
     await page.evaluate(
         """tokens => {

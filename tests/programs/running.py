@@ -51,5 +51,5 @@ async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON)
 
 
 def has_tokens(tokens: int, text: str) -> bool:
-    """Returns whether the text consists of this number of tokens."""
+    """Returns whether the text consists of the given number of tokens."""
     return tokens == len(text.split())

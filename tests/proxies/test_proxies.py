@@ -49,7 +49,7 @@ async def _socket(http: aiohttp.ClientSession, url: str) -> None:
         assert "holdline:welcome" == (await ws.receive_json(timeout=10))["type"]
         # The client answers pings while it waits.
         receiving = asyncio.create_task(ws.receive_json(timeout=20))
-        await asyncio.sleep(1.5)  # the socket is idle for three pings
+        await asyncio.sleep(1.5)  # leaves the socket idle for three pings
         assert not receiving.done()
         await ws.send_json({"type": "response.create", "input": "tokens=3", "model": "m"})
         kinds = [(await receiving)["type"]]

@@ -32,7 +32,8 @@ async def ask(client: Client, **more: Any) -> tuple[int, dict[str, Any], Any]:
     return response.status, await response.json(), response.headers
 
 
-# The header with which a refusal states the exceeded limit. The socket limit is tested below.
+# Maps each error code to the header that states the exceeded limit. The socket limit is tested
+# separately below.
 STATED = {
     "rate_limit_exceeded": "X-RateLimit-Limit-Requests",
     "waiting_limit_exceeded": "X-RateLimit-Limit-Waiting",

@@ -86,7 +86,7 @@ class Harness:
         return [decode_event(entry) for entry in (await self.view(response_id)).entries]
 
     async def until_said(self, response_id: str, text: str) -> None:
-        """Returns when the log contains exactly this text."""
+        """Returns when the log contains exactly the given text."""
 
         async def is_said() -> bool:
             return text == said(await self.events(response_id))

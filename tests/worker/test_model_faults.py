@@ -37,7 +37,8 @@ TRANSIENT = {
     "drop": "upstream_unavailable",
     "badjson": "upstream_malformed",
     "badutf": "upstream_malformed",
-    "shape": "upstream_busy",  # its error message contains "overloaded"
+    # The error message of this mode contains "overloaded".
+    "shape": "upstream_busy",
     "errorobject": "upstream_error",
 }
 

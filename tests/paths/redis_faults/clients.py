@@ -66,7 +66,7 @@ class Answer:
         return said
 
     async def wait_for_tokens(self, tokens: int, seconds: float = 8.0) -> None:
-        """Waits until this number of tokens has been received."""
+        """Waits until the given number of tokens has been received."""
         await wait_until(lambda: self.text.count(" ") >= tokens, seconds)
 
     async def wait_for_end(self, seconds: float = 10.0) -> None:

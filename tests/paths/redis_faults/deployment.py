@@ -19,7 +19,7 @@ from tests.paths.redis_faults.store import Store
 from tests.system import Process, Server, System
 
 RECOVERY_SECONDS = 10.0
-# Allowed growth, because the size of a client library's connection pool may vary.
+# The allowed growth of a footprint: a client library's connection pool may vary in size.
 SLACK = 3
 
 

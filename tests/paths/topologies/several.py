@@ -25,7 +25,7 @@ MASTER = "answers"
 
 
 async def wait_for_reply(store: Store, *command: str, text: str) -> None:
-    """Waits until the reply of a command contains this text."""
+    """Waits until the reply of a command contains the given text."""
 
     async def has_come() -> bool:
         return text.encode() in await store.call(*command)
