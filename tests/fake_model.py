@@ -46,7 +46,7 @@ WORDS = re.compile(r"\b([a-z]+)=(\S+)")
 
 
 class FakeModel:
-    """The fake endpoint, an async context manager. `url` is its base URL."""
+    """The fake endpoint. It is an async context manager, and `url` is its base URL."""
 
     def __init__(self, **script: Any) -> None:
         self.script = script

@@ -21,7 +21,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: clos
 
 
 class ReplayedEndpoint:
-    """The endpoint, an async context manager. `url` is its base URL."""
+    """Replays the recorded replies. It is an async context manager, and `url` is its base URL."""
 
     def __init__(self, replies: Sequence[bytes], *, closes: bool = True) -> None:
         self._closes = closes

@@ -1,6 +1,7 @@
-"""Takes the documents' screenshots of the real system in a real Chromium: `make screenshots`.
+"""Takes the screenshots for the documents from the real system in a real Chromium.
 
-It shows each visible state in light and dark mode, on a desktop and on a phone.
+The command `make screenshots` runs this program. It shows each visible state in light and dark
+mode, on a desktop and on a phone.
 """
 
 from __future__ import annotations

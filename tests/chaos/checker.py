@@ -117,7 +117,7 @@ class _Checker:
             parts += [f"{who} {text}" for text in _excerpt(received, seq)]
         self.verdict.violations.append(Violation(invariant, id_, says, "\n".join(parts)))
 
-    # Checks of the logs
+    # Checks for the logs
 
     def log(self, id_: str) -> None:
         job, log = self.history.jobs[id_], self.history.logs.get(id_, [])
@@ -140,7 +140,7 @@ class _Checker:
     def _about(self, id_: str, invariant: str, says: str) -> None:
         self.complain(invariant, id_, says)
 
-    # Checks of the events that clients received
+    # Checks for the events that clients received
 
     def segment(self, segment: Segment) -> None:
         numbers = [event["sequence_number"] for _, event in segment.events]
@@ -225,7 +225,7 @@ class _Checker:
             log_checker = LogChecker(partial(self._about, id_), marker, self.calls)
             log_checker.read(have)
 
-    # Checks of the model calls
+    # Checks for the model calls
 
     def model_calls(self) -> None:
         ids: dict[str, list[str]] = {}

@@ -61,7 +61,7 @@ async def tasks_of(http: aiohttp.ClientSession, port: int) -> float:
 
 
 async def sample(fleet: Fleet, pipe: Pipe, http: aiohttp.ClientSession) -> Sample:
-    """Returns the current resource usage by name."""
+    """Returns the current usage of each resource, keyed by the resource's name."""
     now: Sample = {"keys": float(await pipe.call("DBSIZE"))}
     for member in fleet.members:
         now[f"{member.name} memory"] = memory(member)

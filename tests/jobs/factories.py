@@ -26,8 +26,8 @@ def on_redis(max_examples: int) -> settings:
     return settings(
         max_examples=max_examples,
         deadline=None,
-        # Without shrinking, which takes minutes on a real Redis. The first failing example is
-        # enough.
+        # Shrinking is omitted because it takes minutes on a real Redis; the first failing example
+        # is enough.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

@@ -18,7 +18,8 @@ from tests.paths.redis_faults.deployment import Deployment, deploy, wait_for_bas
 from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import wait_until
 
-# Longer than several leases: if renewals did not precede the first rescue, answers would restart.
+# This is longer than several leases. If a rescue preceded the first renewals, answers would
+# restart.
 TROUBLE_SECONDS = 3.0
 
 Trouble: TypeAlias = Callable[[Pipe], contextlib.AbstractAsyncContextManager[None]]

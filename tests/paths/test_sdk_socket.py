@@ -37,7 +37,7 @@ async def socket(server: Server) -> AsyncIterator[aiohttp.ClientWebSocketRespons
 
 
 async def until(ws: aiohttp.ClientWebSocketResponse, *kinds: str) -> list[dict[str, Any]]:
-    """Receives events until one has one of the given types; returns all received events."""
+    """Receives and returns events, up to the first event that has one of the given types."""
     events: list[dict[str, Any]] = []
     while not events or events[-1]["type"] not in kinds:
         events.append(await ws.receive_json(timeout=8))

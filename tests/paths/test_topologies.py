@@ -1,4 +1,4 @@
-"""Tests other Redis topologies: a cluster, Sentinels, and Redis behind TLS."""
+"""Tests a Redis cluster, Redis with Sentinels, and Redis behind TLS."""
 
 from __future__ import annotations
 

@@ -36,9 +36,11 @@ async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call
             "HOME": str(folder),
             "OPENAI_API_BASE": f"{shared.server.url}/v1",
             "OPENAI_API_KEY": "any",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise aider downloads the map
+            # Otherwise LiteLLM, which aider uses, downloads its price list.
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "NO_PROXY": "127.0.0.1",
-            "BROWSER": "true",  # otherwise aider opens a browser when the context overflows
+            # Otherwise aider opens a browser when the context overflows.
+            "BROWSER": "true",
         },
     )
     # The prompt's end differs, because aider appends its own instructions.

@@ -36,7 +36,8 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
             env={
                 **clean_environ(),
                 "LITELLM_MASTER_KEY": KEY,
-                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise LiteLLM downloads the map
+                # Otherwise LiteLLM downloads its price list.
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
                 "NO_PROXY": "127.0.0.1",
             },
             stdin=asyncio.subprocess.DEVNULL,

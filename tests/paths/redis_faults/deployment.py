@@ -128,6 +128,6 @@ def _sockets_to(own: Path, port: int) -> set[str]:
 
 
 def cpu_seconds(process: Process) -> float:
-    """Returns the processor time of a process so far, user and kernel."""
+    """Returns the processor time that a process has used so far, in user and kernel mode."""
     fields = Path(f"/proc/{process.popen.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
