@@ -2,9 +2,9 @@
 /**
  * Follows one prompt from its request to the verified answer, across any number of sockets.
  *
- * After a lost connection, the client sends the request again until the server has named the response. Both copies carry
- * the same idempotency key, so the second attaches to the first. Once the response has an id, the client resumes after
- * the last sequence number instead. Neither causes a second model call.
+ * After a lost connection, the client sends the request again until the server has returned a response id. Both copies
+ * carry the same idempotency key, so the second attaches to the first. Once the response has an id, the client resumes
+ * after the last sequence number instead. Neither way causes a second model call.
  */
 
 import { ResponseState, verify } from "./response-state.js";
@@ -36,7 +36,7 @@ const ACCEPT_TRIES = 3;
  */
 export const RESEND_WINDOW_MS = 30 * 60_000;
 
-/** A prompt that could not be sent for a day fails. */
+/** A prompt fails if it cannot be sent within a day. */
 export const UNSENT_WINDOW_MS = 24 * 3_600_000;
 
 /**
@@ -64,15 +64,15 @@ export class AnswerHandle extends EventTarget {
   /** The time of the first send; null if the request has not been sent. @type {number | null} */ #sentAt = null;
   #sendings = 0;
   #refusals = 0;
-  /** The sequence number after which this socket was asked to resume. @type {number | null} */ #askedAfter = null;
+  /** The sequence number in the last resume message on the current socket; null if none was sent. @type {number | null} */ #askedAfter = null;
   /** Whether events were skipped on this socket. */ #hasGap = false;
   /** The answer whose checksum did not match, kept while it is fetched again. @type {ResponseState | null} */ #mismatched = null;
   /** @type {any} */ #timer = 0;
 
   /**
    * @param {Transport} transport
-   * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: ResponseState}} of a request to
-   *   send, or an answer whose response id is known
+   * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: ResponseState}} start either a
+   * request to send, or an answer whose response id is known
    */
   constructor(transport, { streamId, idempotencyKey, request, answer }) {
     super();
@@ -126,7 +126,7 @@ export class AnswerHandle extends EventTarget {
     this.#after(Math.max(left, 0), () => this.#outcomeUnknown());
   }
 
-  /** Handles an event of this stream or this response.
+  /** Handles an event with the stream id or the response id of this answer.
    * @param {ServerEvent} event
    */
   receive(event) {
@@ -223,8 +223,9 @@ export class AnswerHandle extends EventTarget {
     const status = event.status ?? 0;
     const accepted = this.answer.responseId !== null;
     if (accepted && status === 409) {
-      // The response is already followed, or it ended before it could be cancelled, so nothing is left to do. But if
-      // this socket has skipped events, the server will not send them on it again.
+      // This socket already follows the response, or the response ended before it could be cancelled. Usually nothing
+      // is left to do. But if events were skipped on this socket, the server does not send them on it again, so the
+      // socket is replaced.
       if (this.#hasGap) this.#transport.renew();
       return;
     }

@@ -1,5 +1,8 @@
 // @ts-check
-/** The parts of an answer other than its text: reasoning, tool calls, refusal, sources and unsupported items. Pure. */
+/**
+ * The parts of an answer other than its text: reasoning, tool calls, refusal, sources and unsupported items. This
+ * module performs no I/O.
+ */
 
 /**
  * `others` are the types of items and parts that the widget cannot show, for example an image.
@@ -14,7 +17,10 @@ const DRAWN = new Set([
 ]);
 /** Image generation counts as unsupported content and not as a tool call. */
 const MAKES = "image_generation_call";
-/** Limits for the names of unsupported types, which come from the provider: how many, and how many characters each. */
+/**
+ * The maximum number of unsupported type names that are kept, and the maximum length of each name in characters. The
+ * provider chooses these names.
+ */
 const MAX_OTHERS = 8;
 const LONGEST_TYPE = 64;
 

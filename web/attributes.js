@@ -1,5 +1,8 @@
 // @ts-check
-/** The attributes of the element. Each except `lang` and `open` is also a property. Pure. */
+/**
+ * The attributes of `<holdline-chat>`. Each of them is also a property, except `lang` and `open`. This module performs
+ * no I/O.
+ */
 
 /** Attributes whose change rebuilds the widget. The conversation is kept. */
 export const BUILT = [

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Computes the delay before the next connection attempt. Pure.
+ * Computes the delay before the next connection attempt. This module performs no I/O.
  *
  * The first retry is immediate, because most losses affect one connection and not the server. From the second retry on,
  * the delay is fully random (full jitter), so that the clients of a restarted server do not reconnect all at once.

@@ -170,7 +170,10 @@ export class HoldlineChat extends HTMLElement {
     return this.getAttribute("lang") ?? this.closest("[lang]")?.getAttribute("lang") ?? "en";
   }
 
-  /** Determines the owner of the conversation. Fetches a token only if one is needed already. */
+  /**
+   * Determines the owner of the conversation by fetching a token, but only if the thread has started or a conversation
+   * is stored.
+   */
   #identify() {
     const kept = () => Object.keys(this.#storage).some((name) => name.startsWith(this.#place));
     if (this.#thread?.begun || kept()) void this.#thread?.renew();

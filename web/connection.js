@@ -41,10 +41,13 @@ export const PING_INTERVAL_MS = 25_000;
 export const PONG_DEADLINE_MS = 10_000;
 export const PROBE_DEADLINE_MS = 3_000;
 
-/** The pong may be queued behind a long answer, so each received frame extends its deadline, up to this factor. */
+/**
+ * The pong may be queued behind a long answer, so each received frame extends its deadline, up to this multiple of the
+ * original deadline.
+ */
 const MAX_DEADLINE_FACTOR = 3;
 
-/** A ping timer that fires this late shows that the machine was asleep, so the socket is probed. */
+/** If a ping timer fires this late, in milliseconds, the machine was asleep, so the client probes the socket. */
 const OVERSLEPT_MS = 5_000;
 
 /** @typedef {"socket" | "ping" | "pong" | "drain"} Timer */

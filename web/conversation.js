@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * A conversation in a storage that reloads and other tabs share. Pure except for that storage.
+ * A conversation kept in a storage, such as `localStorage`, so that it survives reloads and is shared with other tabs.
+ * This module performs no other I/O.
  *
  * A turn is stored with its request's idempotency key before its prompt is sent. After a reload, the page sends the same
  * request with the same key if the response has no id yet, and otherwise follows the response. Either way there is one
@@ -70,7 +71,7 @@ export class Conversation {
     this.#write(place < 0 ? [...stored, turn] : stored.with(place, turn));
   }
 
-  /** Loads the turns that other tabs have stored. Turns that are already here stay the same objects. */
+  /** Loads the turns that other tabs have stored. Turns that are already in memory keep their objects. */
   sync() {
     const here = new Map(this.turns.map((turn) => [turn.key, turn]));
     this.turns = this.#stored().map((turn) => {

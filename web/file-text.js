@@ -1,9 +1,9 @@
 // @ts-check
-/** Decodes a text file in its declared or detected encoding. Pure. */
+/** Decodes a text file in its declared or detected encoding. This module performs no I/O. */
 
 /** @type {readonly [number[], string][]} */
 const MARKS = [[[0xef, 0xbb, 0xbf], "utf-8"], [[0xff, 0xfe], "utf-16le"], [[0xfe, 0xff], "utf-16be"]];
-/** Encoding declarations of Python, Ruby and editors, of XML, and of HTML and CSS. */
+/** Matches encoding declarations: those of Python, Ruby and editors, of XML, and of HTML and CSS. */
 const DECLARED = /^(?:.*\n)?.*coding[:=]\s*([-\w.]+)|<\?xml[^>]*encoding=["']([-\w]+)|charset[= ]["']?([-\w]+)/;
 const DECLARED_WITHIN = 1_024;
 /** Control characters. A text that contains one was decoded with the wrong encoding, or the file is binary. */

@@ -5,9 +5,9 @@ import { make } from "./dom.js";
 import { MAX_CHARACTERS } from "./lexer.js";
 import { load } from "./place.js";
 
-/** The time per frame for typesetting formulas, so that even a thousand formulas do not block the page. */
+/** The maximum time per frame for typesetting formulas, so that even a thousand formulas do not block the page. */
 const SLICE_MS = 8;
-/** The maximum number of attempts to load the typesetter. Without it, formulas stay as their source. */
+/** The maximum number of attempts to load the typesetter. If all attempts fail, formulas are shown as their source. */
 const MAX_LOADS = 3;
 
 const CLOSED = /^(?:\\\(([^]*)\\\)|\\\[([^]*)\\\]|\$\$([^]*)\$\$|\$(?!\$)([^]*)\$)$/;
@@ -128,7 +128,7 @@ function written(copied) {
 /** @type {WeakSet<Node>} */
 const roots = new WeakSet();
 
-/** Makes copying from a root put the sources of the selected formulas on the clipboard. @param {Node} root */
+/** When a selection inside the root is copied, puts the sources of its formulas on the clipboard. @param {Node} root */
 function copyAsWritten(root) {
   if (roots.has(root)) return;
   roots.add(root);

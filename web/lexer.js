@@ -1,9 +1,10 @@
 // @ts-check
 /**
- * Tokenizes Markdown with `marked`. Formulas become tokens of their own, and a single `~` stays text. Pure.
+ * Tokenizes Markdown with `marked`. Formulas become tokens of their own, and a single `~` stays text. This module
+ * performs no I/O.
  *
- * `marked` takes quadratic time for some texts. The number of steps is therefore estimated first, and a text that needs
- * too many is tokenized with fewer kinds of tokens.
+ * `marked` takes quadratic time for some texts. The number of steps is therefore estimated first. If the estimate is
+ * too high, some kinds of tokens are disabled and their text stays plain.
  */
 
 import { Lexer, Tokenizer } from "./vendor/marked/marked.esm.js";
@@ -12,13 +13,16 @@ import { Lexer, Tokenizer } from "./vendor/marked/marked.esm.js";
 
 /** The longest formula in characters; a longer one is parsed as Markdown. */
 export const MAX_CHARACTERS = 2_000;
-/** The maximum number of steps for the inline text of a block, and for the tables and underlined headings of a call: about 60 ms. */
+/**
+ * The maximum number of parsing steps, which take about 60 ms. It applies to the inline text of each block, and to all
+ * tables and underlined headings of one call together.
+ */
 const MAX_STEPS = 3_000_000;
 /** The maximum nesting depth of lists and quotes. */
 const MAX_LEVELS = 20;
-/** Characters for which `marked` may search the rest of the text for a counterpart. */
+/** Each of these characters can make `marked` scan the rest of the text, for example for a closing delimiter. */
 const DELIMITERS = /[!$&*<[\\\]_`~]/g;
-/** Long words: for each character of a word, `marked` may search the rest of the word for an `@`. */
+/** Matches long words: at each character of a word, `marked` may scan the rest of the word for an `@`. */
 const WORDS = /[!-~]{200,}/g;
 
 // Each `\\.` in a formula is one unit: `\\)` is a line break and a parenthesis, not the end.
@@ -75,7 +79,10 @@ function tilde(text, before) {
   return { type: "text", raw: "~", text: "~" };
 }
 
-/** Limits the steps for inline text, and keeps that text, in which `mask` finds formulas. */
+/**
+ * A lexer that limits the parsing steps for inline text. It keeps this text, so that `mask` can find the formulas in
+ * it.
+ */
 class FormulaLexer extends Lexer {
   source = "";
   /** The steps for the current block. */ #steps = 0;
@@ -106,7 +113,7 @@ function linesOf(text) {
   });
 }
 
-/** Limits the work of `marked` for blocks. */
+/** A tokenizer that limits the work of `marked` on blocks. */
 class BoundedTokenizer extends Tokenizer {
   #steps = 0;
   #levels = 0;

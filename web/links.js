@@ -1,5 +1,5 @@
 // @ts-check
-/** Checks the addresses of links in answers. Pure. */
+/** Checks the addresses of links in answers. This module performs no I/O. */
 
 const ALLOWED = new Set(["https:", "http:", "mailto:", "tel:"]);
 

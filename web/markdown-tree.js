@@ -1,5 +1,5 @@
 // @ts-check
-/** Maps the tokens of `marked` to the tree of elements that are shown. Pure. */
+/** Maps the tokens of `marked` to the tree of elements that are shown. This module performs no I/O. */
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 

@@ -31,12 +31,15 @@ import { childrenOf, isBlock, isShown, keyOf } from "./markdown-tree.js";
 
 /** The maximum depth of the tree; more deeply nested text is shown as its source. */
 const DEEPEST = 40;
-/** The size of a piece in characters. A piece that ends within its first block is doubled. */
+/** The initial size of a piece in characters. The size is doubled if the piece ends within its first block. */
 const PIECE = 4_096;
-/** The size at which blocks are divided, because parse time grows faster than length. Code stays whole; lists are divided between items. */
+/**
+ * The size in characters at which blocks are divided, because parse time grows faster than length. Code blocks are
+ * never divided, and lists are divided between items.
+ */
 const LARGEST_BLOCK = 16_384;
 const LARGEST_LIST = 8_192;
-/** The time per task in which all answers of a page together show new pieces. */
+/** The time per task for showing new pieces, in milliseconds; all answers on a page share it. */
 const SHOWING_MS = 40;
 
 let sliceEnd = 0;
@@ -48,7 +51,7 @@ function isSliceOver() {
   }
   return performance.now() > sliceEnd;
 }
-/** A height in lines that exceeds any panel, and an estimate of the characters per line. */
+/** A number of lines that is higher than any panel, and an estimated number of characters per line. */
 const NEAR_LINES = 48;
 const LINE_CHARACTERS = 64;
 
@@ -165,7 +168,10 @@ export class Markdown {
     this.#frozen = this.#shown.slice(0, end);
   }
 
-  /** Adds a frozen block, and marks blocks as past that are out of view for a reader at the end. @param {Shown} entry */
+  /**
+   * Adds a frozen block. Marks the earlier blocks as past that a reader at the end of the answer cannot see.
+   * @param {Shown} entry
+   */
   #leave({ node, raw }) {
     if (!(node instanceof Element)) return;
     const lines = raw.split("\n").length + raw.length / LINE_CHARACTERS;

@@ -11,7 +11,7 @@
 /**
  * Reports the life cycle of a page to a client until the returned function is called.
  *
- * After each of these changes, the socket may be dead without a close event: the network has changed, the lid was
+ * After each of these changes, the socket may be dead without a close event: the network has changed, the laptop was
  * opened, or the page was restored from the back-forward cache.
  * @param {Living} client
  * @param {Window} window

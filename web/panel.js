@@ -10,13 +10,13 @@ import { button, icon, ICONS, make, name } from "./dom.js";
 
 /** The delay before the banner reports a lost connection, in milliseconds. Most losses are shorter. */
 const BANNER_DELAY_MS = 1_500;
-/** The panel follows the end again once a reader who scrolled up is this close to it. */
+/** If a reader who scrolled up returns to within this distance of the end, the panel follows new text again. */
 const FOLLOW_END_PX = 96;
 /** The pause after a draw, as a multiple of the time that it took, which limits the share of time spent on drawing. */
 const REST = 12;
 const LONGEST_REST_MS = 400;
 const SHORTEST_REST_MS = 80;
-/** Characters per millisecond beyond any reading speed; faster output is drawn in larger steps. */
+/** A rate of characters per millisecond that nobody can read. Faster output is drawn in larger steps. */
 const READ_PER_MS = 5;
 
 export class Panel {
@@ -39,7 +39,9 @@ export class Panel {
   #followsEnd = true;
   /** The scroll position. */ #top = 0;
   /** The distance from the scroll position to the end in pixels. */ #left = 0;
-  /** Observes sizes: blocks get their real height in view, and the log's height depends on the window. */
+  /**
+   * Observes size changes: a block gets its real height when it comes into view, and the log resizes with the window.
+   */
   #sizes = new ResizeObserver(() => this.#keepEnd());
   #bannerTimer = 0;
   /** Whether the server refuses this origin, which the connection cannot detect. */ #refused = false;
@@ -66,7 +68,8 @@ export class Panel {
     this.#state.append(make("span", "dot"), this.#stateWord);
     this.#announcement.setAttribute("role", "status");
     this.#banner.setAttribute("role", "status");
-    // For assistive technology it is a log to read through. The status below announces each answer once, whole.
+    // Assistive technology presents this element as a log. Only the announcement element announces answers: each answer
+    // once, when it has ended.
     this.#log.setAttribute("role", "log");
     this.#log.setAttribute("aria-live", "off");
     name(this.#log, words.conversation);
@@ -162,7 +165,7 @@ export class Panel {
     this.#keepEnd();
   }
 
-  /** Skips the layout of fast output above the end while the reader is at the end. @param {boolean} rushes */
+  /** While the reader is at the end, skips the layout of the earlier parts of fast output. @param {boolean} rushes */
   #rush(rushes) {
     this.#log.classList.toggle("rushing", rushes && this.#followsEnd);
   }
@@ -211,8 +214,8 @@ export class Panel {
   #scrolled() {
     const top = this.#top, left = this.#left;
     this.#measure();
-    // Growing content moves the end away, but only a reader scrolls up, if only a little. The browser's scroll anchoring
-    // changes the position but not the distance to the end, which only a reader can reduce.
+    // Growing content increases the distance to the end, and only a reader can scroll up. Scroll anchoring in the
+    // browser changes the position but not the distance to the end, so only a reader can reduce that distance.
     if (this.#top < top && this.#left > 1) this.#followsEnd = false;
     else if (this.#left < FOLLOW_END_PX && this.#left < left) this.#followsEnd = true;
     if (!this.#followsEnd) this.#rush(false);

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Reads and writes the frames of the WebSocket protocol. Pure.
+ * Reads and writes the frames of the WebSocket protocol. This module performs no I/O.
  *
  * The events are those of the Responses API, plus Holdline's own, which have the prefix `holdline:`.
  * See `docs/protocol-reference.md` for the reference.
@@ -23,7 +23,7 @@
  * }} Request
  */
 
-/** The longest delay of a timer in milliseconds; a timer with a longer one fires at once. */
+/** The longest delay of a timer in milliseconds; a timer with a longer delay fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
@@ -144,7 +144,7 @@ const FINAL_STANDARD = new Set([
 /** Temporary close codes in the range 4400 to 4499; the other codes concern the client itself. */
 const COME_BACK = new Set([4408, 4429]); // time-out, too many requests
 
-/** The delay after close code 4429 without a stated time, in milliseconds. */
+/** The delay after close code 4429 if the close reason states no delay, in milliseconds. */
 const TOO_MANY_MS = 5_000;
 
 /**

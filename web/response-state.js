@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Builds the state of one response from its events. Pure except for `verify`, which uses WebCrypto.
+ * Builds the state of one response from its events. This module performs no I/O; `verify` uses WebCrypto.
  *
  * The state always corresponds to a prefix of the response's log. Duplicate events are dropped, and an event that arrives
  * too early is reported as a gap and not applied, so later text never hides missing text.

@@ -1,5 +1,8 @@
 // @ts-check
-/** The texts of a review: the request, the sections of the answer, and line references. Pure except for a digest. */
+/**
+ * The texts of a review: the request, the sections of the answer, and line references. This module performs no I/O; the
+ * idempotency key is computed with WebCrypto.
+ */
 
 /** @typedef {import("./protocol.js").Request} Request */
 /** @typedef {"improvements" | "complexity" | "bugs"} Section */
@@ -36,7 +39,7 @@ export function fenced(code, language) {
   return `${fence}${language}\n${code}\n${fence}`;
 }
 
-/** Reverses `fenced`. A text without a fence is code as a whole. @param {string} text */
+/** Reverses `fenced`. A text without a fence is treated entirely as code. @param {string} text */
 export function unfenced(text) {
   const found = /^(`{3,})([\w+#-]*)\n([^]*)\n\1$/.exec(text);
   return found ? { code: found[3] ?? "", language: found[2] ?? "" } : { code: text, language: "" };

@@ -131,7 +131,7 @@ async function follow(id) {
       draw();
     }
   } catch {
-    // The review itself shows that the server has deleted it.
+    // If the server has deleted the review, the view of the review reports this.
   }
 }
 

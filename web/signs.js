@@ -1,5 +1,5 @@
 // @ts-check
-/** The icons beside an answer, and copying to the clipboard. */
+/** The icons beside an answer, and a function that copies text to the clipboard. */
 
 import { make } from "./dom.js";
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** The texts for the states of an answer and of the connection. Pure. */
+/** The texts for the states of an answer and of the connection. This module performs no I/O. */
 
 import { fill } from "./words.js";
 

@@ -37,7 +37,10 @@ const RENEW = 0.7;
 export class Thread extends EventTarget {
   /** @type {Entry[]} */
   entries = [];
-  /** Called when something has to be drawn. A callback, because it is called for each piece of an answer. */
+  /**
+   * Called when something has to be drawn. It is a callback and not an event, because it is called for each piece of an
+   * answer.
+   */
   changed = () => {};
   /** Whether the server reports that answers may be delayed. */
   degraded = false;
@@ -147,7 +150,10 @@ export class Thread extends EventTarget {
     if (lifetime > 0) this.#renewal = setTimeout(async () => this.#give(client, await this.#token()), RENEW * lifetime);
   }
 
-  /** Returns a fresh token or null. Of concurrent calls, the last one counts. @returns {Promise<string | null>} */
+  /**
+   * Returns a fresh token or null. If calls overlap, all of them return the token of the last call.
+   * @returns {Promise<string | null>}
+   */
   #token() {
     /** @type {Promise<string | null>} */
     const asked = Promise.resolve().then(this.setting.token).then((token) => {

@@ -15,7 +15,7 @@ const MAX_EXPANSIONS = 1_000;
 const MAX_ELEMENTS = 5_000;
 const MAX_DEPTH = 100;
 const MAX_TABLES = 6;
-/** The maximum length in each unit. @type {Readonly<Record<string, number>>} */
+/** The maximum length in a formula, for each unit. @type {Readonly<Record<string, number>>} */
 const MAX_LENGTHS = { em: 10, ex: 20, pt: 100, px: 150 };
 /** The colour in which KaTeX shows untrusted commands: links, images, classes. */
 const UNTRUSTED = "#f0f1f2";

@@ -1,5 +1,7 @@
 // @ts-check
-/** The texts around a conversation. Pure. `words/` contains the translations. */
+/**
+ * The texts of the widget, except those about answers. This module performs no I/O. `words/` contains the translations.
+ */
 
 /** @typedef {Readonly<Record<keyof typeof ENGLISH, string>>} Words */
 
