@@ -133,7 +133,7 @@ def banner(page: str, redis: str, model: str) -> str:
 
   page    {page}
   redis   {redis}
-          (another: REDIS_URL=redis://...)
+          (your own, for further servers and workers too: REDIS_URL=redis://...)
   model   {model}
           (another: OPENAI_API_KEY=... or OPENAI_BASE_URL=..., with HOLDLINE_MODEL=...)
 

@@ -218,8 +218,8 @@ _TABLE: Final = (
         4_000_000,
         1,
         100_000_000,
-        "the maximum output of one response: its text, and the same amount again for "
-        "everything else (calls, annotations, log probabilities, passed items)",
+        "the maximum size of the text of one response; its other output (calls, annotations, "
+        "log probabilities, passed items) has a separate limit of the same size",
     ),
     number(
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
