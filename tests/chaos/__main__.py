@@ -1,4 +1,7 @@
-"""Injects faults into real processes and checks the promises. Exits with 1 on a violation."""
+"""Injects faults into real processes and checks Holdline's promises.
+
+Exits with 1 on a violation.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ HANG_SECONDS = 8.0
 # A server that starts while Redis is unavailable exits after at most this time.
 AWAY_SECONDS = 10.0
 
-# Errors that faults are expected to cause: a job may use up all its attempts.
+# Errors that the faults may cause by design, because a job can use up all its attempts.
 EXPECTED = frozenset({"dead list has grown"})
 
 

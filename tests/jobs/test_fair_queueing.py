@@ -52,7 +52,7 @@ async def end(pipe: Pipe, grant: Grant, tokens: int | None = None) -> None:
     await writer.finish(Status.COMPLETED, [last], retention_ms=60_000, tokens=tokens)
 
 
-# Order by used tokens
+# The tokens that a tenant has used determine its turn
 
 
 async def test_a_new_owner_is_served_next_regardless_of_the_queue_length(queue: Queue) -> None:
@@ -107,8 +107,8 @@ async def test_an_idle_tenant_accumulates_no_credit(pipe: Pipe, queue: Queue) ->
         await end(pipe, grant, 5000)
     for _ in range(30):
         await submitted(queue, "b")
-    # b catches up only with a's last job, which equals ten of b's, and not with the 95,000 tokens
-    # before.
+    # Tenant b may catch up only with the last job of a, which equals ten jobs of b. The 95,000
+    # tokens that a used earlier do not count.
     assert "b" * 10 + "a" == await owners(queue, 11)
 
 

@@ -70,7 +70,8 @@ class Command:
         os.set_blocking(self._master, False)
         loop.add_reader(self._master, news.set)
         try:
-            with contextlib.suppress(OSError):  # the process has closed its side of the terminal
+            # Reading fails when the process has closed its side of the terminal.
+            with contextlib.suppress(OSError):
                 while True:
                     await news.wait()
                     news.clear()

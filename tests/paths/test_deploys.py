@@ -78,7 +78,8 @@ async def test_after_a_sigterm_each_kind_of_request_has_called_the_model_once(
         assert sorted(prompts.values()) == sorted(call.prompt for call in model.calls)
 
 
-@pytest.mark.heavy  # test_responses.py tests this in the gate without processes
+# In the gate, test_responses.py tests this behaviour without processes.
+@pytest.mark.heavy
 async def test_a_request_cut_off_by_a_restart_returns_its_id_and_is_not_repeated(
     system: System,
 ) -> None:

@@ -115,7 +115,8 @@ async def test_events_that_redis_and_the_worker_lost_end_with_response_rolled_ba
         await wait_for_baseline(deployment)
 
 
-@pytest.mark.timeout(120)  # the test starts several processes twice
+# The test starts several processes twice.
+@pytest.mark.timeout(120)
 @pytest.mark.skipif(node_22() is None, reason="Node 22 is not installed: make check installs it")
 async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_spliced(
     tmp_path: Path,

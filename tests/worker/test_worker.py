@@ -251,7 +251,7 @@ async def test_a_worker_suspended_past_its_lease_keeps_jobs_that_nobody_claimed(
     assert (Status.COMPLETED, 1) == (view.status, view.attempt)
 
 
-# Worker processes
+# Tests with real worker processes
 
 
 async def test_a_worker_process_answers_and_exits_with_status_0(

@@ -110,7 +110,7 @@ class SocketClient:
         await self._ws.send_json({"type": "response.cancel", "response_id": answer.id})
 
     async def wait_for_degraded(self, degraded: bool, seconds: float = 8.0) -> float:
-        """Waits for a `holdline:degraded` message with this value. Returns its monotonic time."""
+        """Waits for a `holdline:degraded` message with the value; returns its time of arrival."""
         await wait_until(lambda: self.degraded and self.degraded[-1][1] is degraded, seconds)
         return self.degraded[-1][0]
 

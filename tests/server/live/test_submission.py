@@ -39,7 +39,7 @@ async def no_subscription(server: Server) -> bool:
     return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
 
 
-# Submissions that need no read
+# Submissions that do not need to read the log
 
 
 def subscribe_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,9 +202,11 @@ def test_provider_data_is_sent_only_to_the_model_that_produced_it() -> None:
         items = sent_back([asked, *whole_turn(*deltas, maker="one")])
         for named, to, goes in (
             ("one", "one", True),
-            ("one", "two", False),  # the fallback of `one` is called
+            # A fallback is called, which did not make the items.
+            ("one", "two", False),
             ("two", "two", False),
-            ("two", "one", True),  # the called fallback made the items
+            # A fallback is called, which made the items itself.
+            ("two", "one", True),
         ):
             job = Job("resp_x", "me", 0, {"model": named, "input": items})
             told = completion(job, default_model="m", asked=to)["messages"][1]
