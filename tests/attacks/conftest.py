@@ -23,11 +23,11 @@ from tests.keys_without_ttl import keys_without_ttl
 from tests.system import Process, Server, System, wait_until
 
 REQUEST_SECONDS = 1.0
-# Memory that a process keeps after a busy minute in caches, arenas and buffers. More growth than
-# this is a leak.
+# The growth allowed for caches, arenas and buffers that a process keeps after a busy minute.
+# Larger growth is a leak.
 RSS_SLACK = 24 * 1024 * 1024
-# Allows for requests that other clients have in flight. A leak caused by an attack is in the
-# hundreds.
+# The number of requests that other clients may have in flight. A leak caused by an attack is in
+# the hundreds.
 GAUGE_SLACK = 3
 TRACES = ("Traceback", "unhandled error")
 

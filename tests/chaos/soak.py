@@ -30,7 +30,8 @@ from tests.fake_model import FakeModel
 RETENTION_SECONDS = 20.0
 SAMPLE_SECONDS = 2.0
 GARBAGE_SECONDS = 15.0
-# Allowed growth: a share, and a number that covers the variation of a random load.
+# The allowed growth of each resource: a share of the mean, plus a number that covers random
+# variation.
 ALLOWED = {"memory": (0.1, 6e6), "files": (0.0, 12), "tasks": (0.0, 20), "keys": (0.2, 60)}
 
 Sample = dict[str, float]

@@ -53,7 +53,7 @@ async def packed(client: Client) -> AsyncIterator[PackedTalk]:
         yield talk
 
 
-# Encoding a single event
+# Tests of single events
 
 values = st.recursive(
     st.none()
@@ -112,7 +112,7 @@ def test_sockets_without_a_lane_share_the_encoded_bytes(encoding: Encoding) -> N
         assert websocket_frame(payload, encoding.kind) == encoding.message(event, lane)
 
 
-# Decoding a single message
+# Tests of single messages
 
 
 @given(objects)
@@ -203,7 +203,7 @@ def test_nesting_up_to_the_limit_is_accepted() -> None:
     parse_packed(deep(MAX_DEPTH - 1))
 
 
-# Choosing the encoding
+# Tests of the choice of an encoding
 
 
 @pytest.mark.parametrize(

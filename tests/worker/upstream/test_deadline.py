@@ -30,7 +30,9 @@ async def test_a_wait_beyond_the_deadline_times_out() -> None:
 async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
-            pass  # no await: even one loop iteration may exceed the deadline
+            # Do not await here: on a busy machine, even one loop iteration may exceed the
+            # deadline.
+            pass
         with deadline.at(loop.time() + 100):
             await asyncio.sleep(0.05)  # wait until the timer of the first deadline has fired
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
@@ -40,7 +42,9 @@ async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
 async def test_a_timer_that_fires_outside_of_a_wait_cancels_nothing() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
-            pass  # no await: even one loop iteration may exceed the deadline
+            # Do not await here: on a busy machine, even one loop iteration may exceed the
+            # deadline.
+            pass
         await asyncio.sleep(0.05)  # wait until the timer has fired
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)
