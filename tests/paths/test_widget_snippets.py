@@ -14,7 +14,15 @@ from playwright.async_api import expect
 from tests.browser import NewPage, ServeSite, ask, in_chromium, wait_for_end
 from tests.firefox import Firefox, needs_firefox
 from tests.paths.conftest import Shared
-from tests.system import ROOT, Server, System, clean_environ, free_port, wait_until
+from tests.system import (
+    ROOT,
+    Server,
+    System,
+    clean_environ,
+    free_port,
+    run_command,
+    wait_until,
+)
 
 pytestmark = in_chromium
 
@@ -90,6 +98,18 @@ async def test_the_snippets_with_tokens_work_in_chromium(
             assert await wait_for_end(page) == shared.answer_to(prompt)
         finally:
             site.kill()
+
+
+async def test_only_the_owner_can_read_the_private_key_and_git_ignores_it(tmp_path: Path) -> None:
+    [snippet] = re.findall(r"```sh\n(umask .*?signing-key\.json)\n", WIDGET, re.DOTALL)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    environ = clean_environ() | {"PYTHONPATH": str(ROOT)}
+    await run_command("bash", "-ec", snippet, cwd=tmp_path, environ=environ)
+    written = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert {"signing-key.json", "signers.json"} <= {path.name for path in written}
+    assert {0o600} == {path.stat().st_mode & 0o777 for path in written}
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {f"/{path.name}" for path in written} <= set(ignored)
 
 
 async def answers(url: str) -> bool:
