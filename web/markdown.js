@@ -107,7 +107,10 @@ export class Markdown {
     else this.#timer = setTimeout(() => this.#advance());
   }
 
-  /** Shows the next piece or enlarges it. Returns whether the whole text is shown. */
+  /**
+   * Shows the next piece of the text, or enlarges the piece if it ends within its first block. Returns whether the
+   * whole text is shown.
+   */
   #showPiece() {
     const rest = this.#shown.slice(this.#frozen.length);
     const piece = pieceOf(rest, this.#size);
@@ -154,7 +157,7 @@ export class Markdown {
     }
   }
 
-  /** Freezes the first blocks. @param {Token[]} final */
+  /** Freezes the first blocks, which are not parsed or changed again. @param {Token[]} final */
   #freeze(final) {
     let end = this.#frozen.length;
     for (const token of final) {

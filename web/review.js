@@ -45,7 +45,7 @@ if (token) client.authenticate(token);
 attachPage(client, window);
 client.addEventListener("state", () => {
   setTimeout(draw, client.state === "open" ? 0 : BANNER_DELAY_MS);
-  // After the reload, the stored request is sent again.
+  // After a token is entered, the page reloads and sends the stored request again.
   if (client.closed?.code === UNAUTHENTICATED) askForToken(() => location.reload());
 });
 

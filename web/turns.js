@@ -97,7 +97,8 @@ export class Turns {
   }
 
   /**
-   * Puts a prompt into the field. The next prompt replaces its turn. Emptying the field cancels the edit.
+   * Puts an earlier prompt into the input field for editing. The next prompt that is sent replaces its turn. Emptying
+   * the field cancels the edit.
    * @param {Turn} turn
    */
   #edit(turn) {
