@@ -84,13 +84,13 @@ class Rescue:
         except RedisTrouble as error:
             # A rescue has a short lease, so the response is rescued again.
             log.warning(
-                "closing a response postponed: Redis unavailable",
+                "postponed closing a response: Redis unavailable",
                 response_id=response_id,
                 error=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - the edge of a job: the others must be rescued
             log.error(
-                "unhandled error in closing a response",
+                "unhandled error while closing a response",
                 response_id=response_id,
                 error=described(error),
             )
