@@ -139,7 +139,7 @@ def _receiver(environ: Mapping[str, str]) -> Receiver | None:
     schemes = ("https", "http") if private else ("https",)
     if parts.scheme not in schemes or not parts.hostname or "@" in parts.netloc:
         raise ConfigError(
-            "HOLDLINE_WEBHOOK_URL must be an https:// URL without user and password; "
+            "HOLDLINE_WEBHOOK_URL must be an https:// URL without a user name or password; "
             "http:// requires HOLDLINE_WEBHOOK_ALLOW_PRIVATE=1"
         )
     try:
