@@ -168,7 +168,8 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
                     match before, after:
                         case ast.Constant("-m"), ast.Constant(str(run)) if run in modules:
                             raise refuse(
-                                after, f"-m {run!r} hard-codes a module name; use __package__ or __name__"
+                                after,
+                                f"-m {run!r} hard-codes a module name; use __package__ or __name__",
                             )
                         case _:
                             pass
