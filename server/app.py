@@ -271,7 +271,10 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
         if isinstance(error, web.HTTPMethodNotAllowed):
             answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return answer
-    except ConnectionError:
+    except ConnectionError as error:
+        # aiohttp keeps this error in the body's stream. Its traceback refers to the stream and the
+        # request, which would be a reference cycle.
+        error.__traceback__ = None
         return web.Response(status=400)  # the client has disconnected and will not read this
     except Exception as error:
         # The response must not reveal the traceback, which is only logged.

@@ -52,18 +52,12 @@ async def _received(request: web.Request) -> bytes:
     Raises: HTTPRequestEntityTooLarge; ConnectionResetError if the client is gone.
     """
     body = bytearray()
-    try:
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > request.client_max_size:
-                raise web.HTTPRequestEntityTooLarge(
-                    max_size=request.client_max_size, actual_size=len(body)
-                )
-    except ConnectionError as error:
-        # The stream keeps this error, and the traceback refers to the stream and the request: a
-        # cycle.
-        error.__traceback__ = None
-        raise ConnectionResetError from None
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > request.client_max_size:
+            raise web.HTTPRequestEntityTooLarge(
+                max_size=request.client_max_size, actual_size=len(body)
+            )
     return bytes(body)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
-from tests.system import ROOT
+from tests.system import run_command
 
 SCRIPT = """
 import structlog
@@ -22,18 +21,11 @@ structlog.get_logger().error("no error", exc_info=None)
 """
 
 
-def test_a_logged_traceback_lacks_the_message_of_the_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=True,
-    )
-    *lines, last = [json.loads(line) for line in done.stderr.splitlines()]
+async def test_a_logged_traceback_lacks_the_message_of_the_error() -> None:
+    output = await run_command(sys.executable, "-c", SCRIPT)
+    *lines, last = [json.loads(line) for line in output.splitlines()]
     for line in lines:
         assert line["exception"].endswith("ValueError")
         assert ", line 7," in line["exception"]
     assert "exception" not in last
-    assert "the prompt" not in done.stderr
+    assert "the prompt" not in output

@@ -90,8 +90,6 @@ class ChatChunkReader:
         if self._text.high or not (text := decode_text(payload)):
             return None
         self._has_output = True
-        if self._index is None:
-            self._index = 0
         return text
 
     def read(self, payload: bytes) -> list[Delta]:
@@ -114,13 +112,9 @@ class ChatChunkReader:
             usage = usage or choice.get("usage")  # Moonshot
             index = choice.get("index") or 0
             if self._index is None:
-                self._index = index
-            same = index == self._index
-            if not number or same:
-                began, before = self._has_output, len(pieces)
-                self._choice(choice, pieces)
-                if not same and began and any(isinstance(one, Text) for one in pieces[before:]):
-                    raise Malformed("a second choice has text")
+                self._index = 0 if self._has_output else index  # `fast_text` reads choice 0 alone
+            if not number or index == self._index:
+                self._choice(choice, pieces, second=index != self._index)
             elif isinstance(message := choice.get("message"), dict) and not self._calls.seen:
                 # GitHub Copilot puts the text and the calls of one answer into two choices.
                 self._choice({"message": {"tool_calls": message.get("tool_calls")}}, pieces)
@@ -148,16 +142,17 @@ class ChatChunkReader:
             raise Malformed("the stream is not a whole chat completion")
         return []
 
-    def _choice(self, choice: dict[str, Any], pieces: list[Delta]) -> None:
+    def _choice(self, choice: dict[str, Any], pieces: list[Delta], *, second: bool = False) -> None:
         if choice.get("error"):
             raise ErrorInStream(choice)
         reason = _reason(choice)
         delta = self._delta(choice, last=reason is not None)
         before = len(pieces)
         self._content(delta, choice, pieces, last=reason is not None)
-        self._has_output = self._has_output or any(
-            not isinstance(one, Thinking) for one in pieces[before:]
-        )
+        added = pieces[before:]
+        if second and self._has_output and any(isinstance(one, Text) for one in added):
+            raise Malformed("a second choice has text")
+        self._has_output = self._has_output or any(not isinstance(one, Thinking) for one in added)
         self._reason = reason or self._reason
         if self._reason is None:
             return
