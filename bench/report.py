@@ -67,7 +67,7 @@ def keep(found: Result, folder: Path) -> Path:
 
 
 def kept(folder: Path) -> list[Result]:
-    """Reads all results of a folder, P1 first."""
+    """Returns the results of all measures in a folder, in the order of their numbers."""
     found = [json.loads(path.read_bytes()) for path in folder.glob("p*.json")]
     return sorted(found, key=lambda one: int(one["name"][1:]))
 

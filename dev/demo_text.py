@@ -27,7 +27,7 @@ REMEMBERED = 5
 
 @dataclass(frozen=True)
 class Wish:
-    """The special behaviour that words in a prompt request from the demo model."""
+    """The special behaviour of the demo model; words in the prompt switch it on."""
 
     slowly: bool = False
     fail: bool = False

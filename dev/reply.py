@@ -102,7 +102,7 @@ class Reply:
         return response
 
     def _hang_up(self) -> None:
-        # `close` still sends the data that was written; only the end is missing.
+        # `close` still sends the data that was written, but not the end of the response.
         if self.request.transport is not None:
             self.request.transport.close()
 

@@ -127,7 +127,7 @@ def _functions(tree: ast.Module) -> Iterator[Function]:
 
 
 def _depth(tree: ast.Module) -> int:
-    """Returns the maximum nesting depth of blocks. An elif counts as deep as its if."""
+    """Returns the maximum nesting depth of blocks. An `elif` has the depth of its `if`."""
     deepest = 0
     nodes: list[tuple[ast.AST, int]] = [(tree, 0)]
     while nodes:

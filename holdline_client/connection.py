@@ -303,7 +303,7 @@ class Connection:
         """Ends the connection if the close code is final. Returns the server's delay in seconds."""
         code = ws.close_code or 1006
         advice = protocol.close_advice(code)
-        # An expired token on an accepted socket is no reason to stop, if it can be renewed.
+        # If a token expires on a socket that was accepted, the client renews the token and goes on.
         renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
         if not advice.come_back and not renewed:
             self.end(

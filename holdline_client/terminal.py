@@ -47,7 +47,7 @@ class Terminal:
         self._clean = out.isatty()
         self._lively = status.isatty()
         self._shown = ""  # the status on the screen now
-        self._behind_text = False  # True if that status is behind text
+        self._behind_text = False  # True if the status follows text on its line
         self._column = 0
         self._wrote = False
         self._began = time.monotonic()

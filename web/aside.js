@@ -11,7 +11,7 @@
  * }} Aside
  */
 
-/** The types that the widget shows, besides tool calls. */
+/** The types of items and parts that the widget shows, in addition to tool calls. */
 const DRAWN = new Set([
   "message", "reasoning", "output_text", "refusal", "summary_text", "reasoning_text", "text",
 ]);

@@ -61,7 +61,7 @@ export function cancel(responseId) {
 }
 
 /**
- * Makes a resume message: the server replays the events after a sequence number, or all after -1, then streams new ones.
+ * Makes a resume message: the server replays the events after a sequence number (-1: all events), then streams new ones.
  * @param {{responseId: string | null, lastSequenceNumber: number, event?: {item_id: string | undefined, event_type: string} | undefined}} answer `event`
  *   describes the event with this number, which the server compares with its log
  * @param {string} streamId

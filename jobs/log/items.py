@@ -60,7 +60,7 @@ class Place:
 
 
 def message(item_id: str, status: str, content: list[Part]) -> Item:
-    """Returns a message item of the model."""
+    """Returns an output item of the type `message`."""
     return {
         "id": item_id,
         "type": "message",

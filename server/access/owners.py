@@ -19,7 +19,8 @@ from urllib.parse import quote
 PUBLIC: Final = "public"
 MAX_SUBJECT: Final = 256
 TENANT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"
-# No owner contains a `*`, so no owner equals the viewer of a tenant's administrator.
+# The viewer of a tenant's administrator ends in `/*`. No owner contains a `*`, so the two never
+# collide.
 _ALL: Final = "/*"
 _TENANT = re.compile(TENANT_PATTERN, re.ASCII)
 

@@ -48,7 +48,7 @@ class _Shared:
 
 
 class Bodies:
-    """The bodies in use. Each body exists as long as at least one client reads it."""
+    """The response bodies in use. A body is kept while at least one client is reading it."""
 
     def __init__(self, responses: Responses) -> None:
         self._responses = responses

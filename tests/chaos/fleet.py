@@ -280,7 +280,7 @@ class Member:
         return [f"{self.name} logged {number} x {what}" for what, number in found.items()]
 
     def end(self) -> None:
-        """Kills the process without a restart."""
+        """Kills the process and does not restart it."""
         if self._process is not None:
             self._process.popen.kill()
             self._process.popen.wait()

@@ -121,8 +121,8 @@ async def test_an_expired_token_is_replaced_and_the_answer_continues(
     await ask(page, "go")
     await wait_for_text(page, "Half, ")
     guarded.valid = {"new"}
-    # The widget fetches no token for a while after a quick rejection. Move the clock, so that the
-    # token seems to have been used for longer.
+    # If a token is rejected soon after it was fetched, the widget waits before it fetches another.
+    # Advancing the clock makes the token appear older.
     await page.evaluate("() => { const now = Date.now; Date.now = () => now() + 60_000; }")
     await guarded.sockets[0].close(code=4401, message=b"the token has ended")
     assert "Half, and whole." == await wait_for_end(page)

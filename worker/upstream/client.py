@@ -183,7 +183,7 @@ async def _unpacked(packed: AsyncIterable[bytes], packing: str) -> AsyncIterator
     """Yields the decompressed body in pieces of at most `MAX_PACKED_BYTES`.
 
     Without that limit, a few compressed bytes could expand to megabytes at once. A gzip body may
-    have several members. Other bytes after its end are ignored.
+    have several members. Any other bytes after the last member are ignored.
     """
     if packing not in PACKINGS:
         raise httpx2.DecodingError(f"unsupported content encoding {packing[:32]}")

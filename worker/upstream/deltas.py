@@ -124,7 +124,7 @@ def parse(payload: bytes) -> Any:
 
 
 def integer(value: Any) -> int | None:
-    """Returns an integer, also from a float or a string with an integral value, or None."""
+    """Returns the value of an integer, an integral float or such a string as an int, or None."""
     match value:
         case bool():
             return None

@@ -97,7 +97,7 @@ class SocketClient:
         return answer
 
     async def follow_again(self, answer: Answer) -> None:
-        """Drops the events of an answer and follows it from its beginning."""
+        """Discards the events received for an answer, and streams it again from its beginning."""
         id_ = answer.id
         answer.forget()
         lane = f"lane{next(self._count)}"
