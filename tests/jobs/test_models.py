@@ -94,7 +94,7 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
         (ONE + "silence_seconds = 1", "did you mean stall_timeout_seconds"),
         (ONE + "total_seconds = 1", r"did you mean timeout_seconds\?"),
         (ONE + "timeout_seconds = inf", "timeout_seconds must be a number between 0.1 and 86400"),
-        (ONE + "requests_per_minute = 0", "whole number between 1 and 1e"),
+        (ONE + "requests_per_minute = 0", "whole number between 1 and 1000000000$"),
         (ONE + "fallbacks = ['m', 2]", r"\[models.m\] fallbacks\[1\] must be a string"),
         (ONE + "model = ' '", "model must be a non-empty string"),
         (ONE + "price = 3", r"\[models.m\] price must be a table"),
