@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WEB: Final = Path(__file__).parents[2] / "web"
 DOCS: Final = Path(__file__).parents[2] / "docs"
-DOCUMENT: Final = "{name:[a-z/-]+}"
+DOCUMENT: Final = "{name:[A-Za-z/-]+}"
 PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
 FIRST_DOCUMENT: Final = "protocol"
 # Matches an image link in the Markdown documents.

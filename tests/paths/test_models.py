@@ -63,9 +63,9 @@ async def test_each_model_answers_over_its_api_and_a_failed_one_falls_back(
 async def _check_models_and_templates(client: AsyncOpenAI, chat: FakeModel) -> None:
     assert ["down", "passed", "plain"] == [model.id async for model in client.models.list()]
     assert "passed" == (await client.models.retrieve("passed")).id
-    with pytest.raises(NotFoundError, match=r"Known: down, passed, plain\."):
+    with pytest.raises(NotFoundError, match=r"Available models: down, passed, plain\."):
         await client.responses.create(input="hi", model="other")
-    with pytest.raises(NotFoundError, match=r"Known: code-review, greet\."):
+    with pytest.raises(NotFoundError, match=r"Available prompts: code-review, greet\."):
         await client.responses.create(prompt={"id": "other"})
     answer = await client.responses.create(prompt={"id": "greet", "variables": {"whom": "Ada"}})
     assert ("plain", chat.calls[0].sent) == (answer.model, answer.output_text)

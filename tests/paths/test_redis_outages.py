@@ -15,7 +15,7 @@ from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import rejected_prompt, socket_client, streamed
 from tests.paths.redis_faults.deployment import cpu_seconds, deploy, wait_for_baseline
 from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
-from tests.system import Process, System, wait_until
+from tests.system import START_SECONDS, Process, System, wait_until
 
 
 async def test_answers_continue_after_redis_is_killed_and_restarted_with_its_data(
@@ -152,7 +152,7 @@ async def test_server_and_worker_refuse_to_start_on_a_redis_that_evicts_keys(
             system._start(Process, "server", {"HOLDLINE_PORT": "0"}),
             system._start(Process, "worker", {}),
         ]
-        assert [1, 1] == [await process.wait() for process in started]
+        assert [1, 1] == [await process.wait(START_SECONDS) for process in started]
         for process in started:
             assert "maxmemory-policy is allkeys-lru" in process.output
             assert "CONFIG SET maxmemory-policy noeviction" in process.output

@@ -167,7 +167,7 @@ async def test_a_job_that_kills_its_workers_fails_and_moves_to_the_dead_list(
     asked = system.run("admin.dead", "again", response.id)
     again = re.findall(r"resp_\w+", await asked)[-1]
     assert response.id != again
-    assert "0 in the dead list" in await system.run("admin.dead", "list")
+    assert "0 entries in the dead list" in await system.run("admin.dead", "list")
     assert "cancelled" == (await ask.responses.cancel(again)).status
 
 
