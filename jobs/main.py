@@ -89,7 +89,7 @@ class Program(ABC, Generic[C]):
         raise_open_file_limit()
         for name in ignored_links(environ):
             log.warning(
-                "setting ignored: service link of an orchestrator",
+                "setting ignored: it is a service link of Kubernetes or Docker",
                 setting=name,
                 action="set enableServiceLinks to false, or rename the service",
             )

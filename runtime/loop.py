@@ -105,7 +105,9 @@ class Loop:
                 pass
             except Exception as error:  # noqa: BLE001 - the edge of a loop: the next tick may succeed
                 log.error(
-                    "unhandled error in background loop", loop=self.name, error=described(error)
+                    "unhandled error in background loop: loop continues",
+                    loop=self.name,
+                    error=described(error),
                 )
             await self._wait(self._pause)
 

@@ -143,7 +143,10 @@ class _Child:
             pause = backoff(deaths, *RESTART_SECONDS)
             pid = self._process.pid if self._process else 0
             log.error(
-                "child process died", pid=pid, exit_status=status, retry_ms=round(1000 * pause)
+                "child process died: starting another one",
+                pid=pid,
+                exit_status=status,
+                retry_ms=round(1000 * pause),
             )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -48,7 +48,11 @@ class LiveFile(Generic[_T]):
                 self._mark = mark
                 self._value = self._read()
         except ValueError as error:
-            log.warning("file not reloaded", file=str(self._path), reason=str(error))
+            log.warning(
+                "file reload failed: keeping the previous content",
+                file=str(self._path),
+                reason=str(error),
+            )
         return self._value
 
     def _look(self) -> tuple[int, int, int]:

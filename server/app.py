@@ -135,7 +135,7 @@ class Server:
         if self.draining:
             return
         self.stopping = self.draining = True
-        log.info("draining", sockets=len(self.sockets))
+        log.info("shutting down: asking clients to reconnect", sockets=len(self.sockets))
         await asyncio.gather(
             self.streams.stop(self.config.grace_seconds),
             *(socket.restart(RETRY_AFTER_MS) for socket in list(self.sockets)),
@@ -302,7 +302,9 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 
 def _log_outage(error: RedisAway) -> None:
-    log.warning("waiting for Redis", error=type(error).__name__, reason=str(error))
+    log.warning(
+        "Redis unavailable at start-up: retrying", error=type(error).__name__, reason=str(error)
+    )
 
 
 def _code(error: web.HTTPException) -> str:

@@ -81,5 +81,5 @@ class Orphans:
         with contextlib.suppress(HoldlineError, Problem):
             view = await read(self._pipe, response_id, 0, max_entries=0)
             if not view.status.ended:
-                log.info("orphan cancelled", response_id=response_id)
+                log.info("response cancelled: no client follows it", response_id=response_id)
                 await self._responses.cancel(view.owner, response_id)

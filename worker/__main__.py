@@ -142,7 +142,9 @@ async def _tried_key(endpoint: Endpoint) -> str:
 
 
 def _log_waiting(error: RedisAway) -> None:
-    log.warning("waiting for Redis", error=type(error).__name__, reason=str(error))
+    log.warning(
+        "Redis unavailable at start-up: retrying", error=type(error).__name__, reason=str(error)
+    )
 
 
 async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) -> str | None:

@@ -82,7 +82,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     )
     await release_turns(context, job)
     log.info(
-        "response closed without a model call",
+        "response ended without a model call",
         response_id=grant.response_id,
         cause=cause,
         dead_list=bury,

@@ -110,12 +110,14 @@ class Execution:
         try:
             await self._run()
         except (Fenced, Gone, UnknownResponse) as error:
-            self._log.info("lease lost", error=type(error).__name__)
+            self._log.info("lease lost: job stopped on this worker", error=type(error).__name__)
         except asyncio.CancelledError:
             if self._stopped is not Stop.LOST:
                 raise
             self._task.uncancel()  # the cancellation came from `stop` and ends here
-            self._log.info("lease lost", reason="renewal refused")
+            self._log.info(
+                "lease lost: job stopped on this worker", reason="the lease could not be renewed"
+            )
         finally:
             self._task = None
 
@@ -136,14 +138,18 @@ class Execution:
             else:
                 await self._attempt(await self._with_context(job))
         except TurnMissing as error:
-            self._log.warning("earlier turn missing", turn_id=error.response_id)
+            self._log.warning(
+                "Redis lost an earlier turn: ending the response", turn_id=error.response_id
+            )
             await self._close("context_lost")
         except LogLost as error:
-            self._log.warning("log entries lost", reason=str(error))
+            self._log.warning(
+                "Redis lost entries of a response log: attempt failed", reason=str(error)
+            )
             await self._retry_or_close("log_lost")
         except EncryptionKeyMissing as error:
             self._log.error(
-                "encryption key missing",
+                "encryption key missing: job cannot be decrypted",
                 key_id=error.key_id,
                 action="add the key to the HOLDLINE_ENCRYPTION_KEYS file of this worker",
             )
@@ -268,7 +274,7 @@ class Execution:
         )
 
     async def _give_back(self, reason: str) -> None:
-        self._log.info("job given back", cause=reason)
+        self._log.info("job returned to the queue", cause=reason)
         grant = self.grant
         await self._context.queue.give_back(grant.response_id, grant.claim, reason)
 
@@ -315,7 +321,7 @@ class Execution:
         call = self._call
         self._log.log(
             logging.WARNING if CAUSES[call.cause].message else logging.INFO,
-            "attempt ended",
+            "model call attempt ended",
             cause=call.cause,
             error=None if call.detail == "finish_reason" else call.detail or None,
             bytes=size,

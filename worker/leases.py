@@ -46,7 +46,11 @@ class RedisHealth:
         """Logs the first failure since the last success."""
         if not self._failing:
             self._failing = True
-            log.warning("Redis failing", error=type(error).__name__, reason=str(error))
+            log.warning(
+                "Redis is failing: retrying until it recovers",
+                error=type(error).__name__,
+                reason=str(error),
+            )
 
     def succeeded(self) -> None:
         """Logs the recovery, if requests were failing."""
@@ -159,7 +163,11 @@ class Leases:
         late = gap > self._lease * LATE
         self.pace.renewed(late=late)
         if late:
-            log.warning("leases renewed late", seconds=round(gap, 3), jobs=len(self._held))
+            log.warning(
+                "leases renewed late: claiming fewer jobs",
+                seconds=round(gap, 3),
+                jobs=len(self._held),
+            )
         # If Redis was unavailable or refused requests, the leases of other workers may have expired
         # as well: their last renewal was up to one period before this worker's. The rescue is
         # postponed so that they can renew, but only once, because a worker that is always late must

@@ -56,7 +56,12 @@ class Rescue:
             return
         requeued, grants = await self._context.queue.rescue(partition, secrets.token_hex(8))
         if requeued or grants:
-            log.warning("jobs rescued", partition=partition, requeued=requeued, closing=len(grants))
+            log.warning(
+                "jobs rescued: worker lost or retry due",
+                partition=partition,
+                requeued=requeued,
+                closing=len(grants),
+            )
         for grant in grants:
             task = asyncio.create_task(self._close(grant), name="rescue")
             self._closing.add(task)
@@ -67,7 +72,7 @@ class Rescue:
         dead = await self._context.queue.count_dead(partition)
         if dead > self._dead.get(partition, 0):
             log.error(
-                "dead list has grown",
+                "dead list has grown: its responses need an operator",
                 partition=partition,
                 entries=dead,
                 action="run python -m admin.dead list",
@@ -84,13 +89,13 @@ class Rescue:
         except RedisTrouble as error:
             # A rescue has a short lease, so the response is rescued again.
             log.warning(
-                "postponed closing a response: Redis unavailable",
+                "postponed ending a response: Redis unavailable",
                 response_id=response_id,
                 error=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - the edge of a job: the others must be rescued
             log.error(
-                "unhandled error while closing a response",
+                "unhandled error while ending a response",
                 response_id=response_id,
                 error=described(error),
             )

@@ -238,7 +238,7 @@ class Worker:
         """Pauses claims, so that running jobs can end and other workers claim first."""
         if self._paused_until < time.monotonic():
             log.error(
-                "claims paused: no free file descriptors or memory",
+                "job claims paused: no free file descriptors or memory",
                 jobs=len(self._held),
                 seconds=EXHAUSTED_SECONDS,
                 action="raise the limit of open files, or lower HOLDLINE_CONCURRENCY",
@@ -255,7 +255,11 @@ class Worker:
 
     async def _drain(self) -> None:
         """Waits for running jobs until the grace period is over or `stop` is set."""
-        log.info("draining", jobs=len(self._held), seconds=self._context.config.grace)
+        log.info(
+            "shutting down: claiming no more jobs",
+            jobs=len(self._held),
+            seconds=self._context.config.grace,
+        )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.config.grace):
                 stopping = asyncio.create_task(self._stop.wait(), name="stop")

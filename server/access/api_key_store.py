@@ -77,7 +77,11 @@ class RedisKeys:
         try:
             record = api_keys.decode(found)
         except msgspec.DecodeError:
-            log.error("malformed API key record: key rejected", key_id=id_, action="revoke the key")
+            log.error(
+                "API key rejected: its record in Redis is malformed",
+                key_id=id_,
+                action=f"run python -m admin.keys revoke {id_}",
+            )
             return None
         self._known[id_] = time.monotonic(), record
         while len(self._known) > MAX_CACHED:

@@ -147,7 +147,10 @@ class Feed:
                 case Deleted():
                     self.gap()
         except Undecodable:
-            log.warning("malformed notification: reading the log", response_id=self.response_id)
+            log.warning(
+                "malformed notification ignored: reading the response log instead",
+                response_id=self.response_id,
+            )
             self.gap()
 
     def gap(self) -> None:

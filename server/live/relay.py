@@ -164,7 +164,11 @@ class Relay:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("unhandled error in log read", error=type(error).__name__, exc_info=error)
+            log.error(
+                "unhandled error while reading a response log",
+                error=type(error).__name__,
+                exc_info=error,
+            )
 
     @property
     def followed(self) -> set[str]:
@@ -191,8 +195,8 @@ class Relay:
                 log.info("Redis recovered")
             else:
                 connected = self._pipe.connected
-                reason = "no notifications received" if connected else "no connection"
-                log.warning("Redis failing", reason=reason)
+                reason = "no notifications received" if connected else "connection lost"
+                log.warning("Redis is failing: retrying until it recovers", reason=reason)
             for tell in self._on_health:
                 tell(self._was_healthy)
 

@@ -152,7 +152,9 @@ class Socket:
             await self._receive()
         except Exception as error:
             # After the upgrade, no HTTP response can report the error, so it is logged.
-            log.exception("unhandled error in WebSocket", error=type(error).__name__)
+            log.exception(
+                "unhandled error in WebSocket session: WebSocket closed", error=type(error).__name__
+            )
             self._transport.abort()
         finally:
             self._metrics.sockets.dec()
@@ -398,7 +400,9 @@ class Socket:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             log.error(
-                "unhandled error in message handler", error=type(error).__name__, exc_info=error
+                "unhandled error in message handler: WebSocket closed",
+                error=type(error).__name__,
+                exc_info=error,
             )
             if self._transport is not None:
                 self._transport.abort()

@@ -115,7 +115,7 @@ async def test_answers_pause_while_redis_rejects_commands_and_need_one_model_cal
 def assert_no_restart(deployment: Deployment) -> None:
     """Asserts that no worker has abandoned, lost or rescued a job."""
     output = "".join(worker.output for worker in deployment.workers)
-    for line in ("job abandoned", "lease lost", "rescued", "log entries lost"):
+    for line in ("job abandoned", "lease lost", "rescued", "Redis lost entries"):
         assert line not in output
 
 

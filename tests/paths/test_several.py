@@ -70,7 +70,7 @@ async def test_two_server_and_two_worker_processes_answer_and_shut_down(
         process.signal(signal.SIGTERM)
     assert [0, 0] == [await server.wait(20), await worker.wait(20)]
     assert not any(map(alive, kept))
-    assert 2 == server.output.count("draining")
+    assert 2 == server.output.count("shutting down")
 
 
 async def test_a_dead_child_process_is_replaced(system: System, model: FakeModel) -> None:
@@ -84,7 +84,7 @@ async def test_a_dead_child_process_is_replaced(system: System, model: FakeModel
         await wait_until_ready(process, 3)
         assert second in children(process)
         assert first not in children(process)
-        assert "child process died" in process.output
+        assert "child process died: starting another one" in process.output
     assert ["completed"] * 6 == await asyncio.gather(*(ask(server.url) for _ in range(6)))
     server.signal(signal.SIGINT)
     assert 0 == await server.wait(20)

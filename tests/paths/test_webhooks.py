@@ -167,7 +167,7 @@ async def test_a_webhook_is_still_sent_after_redis_is_killed_and_restarted(
         worker = await system.worker(model.url)
         async with sdk(server) as client:
             told_later = await background(client, "x")
-        await wait_until(lambda: "webhook failed" in worker.output)
+        await wait_until(lambda: "webhook attempt failed" in worker.output)
         await redis.kill()
         await redis.start()
         await wait_until(lambda: receiver.told)

@@ -262,7 +262,7 @@ async def test_a_worker_without_free_file_descriptors_returns_jobs_and_fails_non
         ]
     ended = [await events_until_end(ask, task.result().id) for task in made]
     assert ["response.completed"] * 12 == [events[-1].type for events in ended]
-    assert "claims paused: no free file descriptors or memory" in worker.output
+    assert "job claims paused: no free file descriptors or memory" in worker.output
     # Calls that could not be made were not reported as provider failures.
     assert "upstream_unavailable" not in worker.output
     assert 12 == len(model.calls)

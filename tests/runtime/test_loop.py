@@ -79,7 +79,7 @@ async def test_an_error_is_logged_without_its_message_and_the_loop_goes_on() -> 
         async with Loop("a loop", ticks, AT_ONCE):
             await ticks.reach(2)
     (line,) = lines
-    assert line["event"] == "unhandled error in background loop"
+    assert line["event"] == "unhandled error in background loop: loop continues"
     assert line["loop"] == "a loop"
     assert line["error"].startswith("ValueError at ")
     assert "the prompt" not in str(line)

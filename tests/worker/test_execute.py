@@ -40,7 +40,7 @@ async def test_an_answer_consists_of_the_standards_events_in_order(harness: Harn
 async def test_a_completed_answer_has_its_checksum_timings_and_usage(harness: Harness) -> None:
     with capture_logs() as logs:
         await harness.execute("mode=ok")
-    [line] = [line for line in logs if line["event"] == "attempt ended"]
+    [line] = [line for line in logs if line["event"] == "model call attempt ended"]
     assert ("stop", None) == (line["cause"], line["error"])
     ended = response(await harness.events(harness.only))
     text = numbered(1).encode()

@@ -130,7 +130,9 @@ class FileKey:
             if now - self._reported >= PAUSE_SECONDS:
                 self._reported = now
                 log.error(
-                    "model key unavailable", model=self._model, reason=f"api_key_file: {error}"
+                    "failed to get the API key of a model",
+                    model=self._model,
+                    reason=f"api_key_file: {error}",
                 )
             raise KeyUnavailable(f"api_key_file: {error}") from None
         return self._file.get()
@@ -233,7 +235,7 @@ class CommandKey:
         reason = f"api_key_command {reason}"
         stderr = _without_keys(errors.decode(errors="replace"), [*self._known, *printed])
         log.error(
-            "model key unavailable",
+            "failed to get the API key of a model",
             model=self._model,
             reason=f"{reason}: {stderr}" if stderr else reason,
             still_valid=time.monotonic() < self._ends_at,

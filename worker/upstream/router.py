@@ -146,7 +146,7 @@ class Router:
                 if len(routes) > 1:
                     self._cool_down(endpoint.name)
                     log.warning(
-                        "model skipped: its call failed",
+                        "model call failed: trying the next fallback, if any",
                         response_id=job.id,
                         model=endpoint.name,
                         cause=error.code,

@@ -86,7 +86,7 @@ class WebhookDispatcher:
             await self._settle(hook, claim, await self._attempt(hook))
         except RedisTrouble as error:
             log.warning(
-                "webhook result not stored: Redis unavailable",
+                "failed to store a webhook result: Redis unavailable",
                 response_id=hook.response_id,
                 error=type(error).__name__,
             )
@@ -114,7 +114,7 @@ class WebhookDispatcher:
             log.info("webhook sent", response_id=hook.response_id, attempt=hook.tries)
         else:
             log.warning(
-                "webhook failed",
+                "webhook attempt failed",
                 response_id=hook.response_id,
                 status=result.status,
                 reason=result.reason,
@@ -130,5 +130,9 @@ class WebhookDispatcher:
             case Again(after_ms):
                 await self._hooks.settle(hook.response_id, claim, again_ms=after_ms)
             case Dead():
-                log.error("webhook abandoned", response_id=hook.response_id, attempt=hook.tries)
+                log.error(
+                    "webhook abandoned: no further attempts",
+                    response_id=hook.response_id,
+                    attempt=hook.tries,
+                )
                 await self._hooks.settle(hook.response_id, claim, outcome="dead")

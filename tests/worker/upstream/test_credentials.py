@@ -123,7 +123,11 @@ async def test_a_valid_key_is_used_while_the_command_fails(
             with pytest.raises(KeyUnavailable, match="status 3"):
                 await credential.key()
     [line] = logs
-    assert ("model key unavailable", "m", True) == (line["event"], line["model"], True)
+    assert ("failed to get the API key of a model", "m", True) == (
+        line["event"],
+        line["model"],
+        True,
+    )
     said = "no network; the token was …, now token=…"
     assert f"api_key_command exited with status 3: {said}" == line["reason"]
     assert 2 == source.runs, "it is left alone for a while"
