@@ -1,14 +1,15 @@
-"""Encrypts jobs, log entries, blocks and turns in Redis; `ciphertext` has the layout.
+"""Encrypts the pieces of data that Redis stores: jobs, log entries, compacted blocks and turns.
 
-Each response has its own keys, derived from one of the operator's encryption keys and the
-response's id. The kind and the index of a piece are authenticated with it, so a ciphertext cannot
-be moved to another response or position.
+Each response has its own keys, which are derived from one of the operator's encryption keys and the
+response's id. The kind and the index of a piece are authenticated with the piece, so a ciphertext
+cannot be moved to another response or position. The module `ciphertext` describes its layout.
 
-The nonce is a keyed hash of the piece, its kind and its index. Encrypting the same piece again
-gives the same bytes, which a repeated append requires; two different pieces share a nonce with a
-probability of 2 ** -96. So no counter is needed, even when a worker writes a lost tail again.
+The nonce is a keyed hash of the piece, its kind and its index. So encrypting the same piece again
+gives the same bytes, as the comparison in a repeated append requires. Two different pieces share a
+nonce with a probability of 2 ** -96. So no counter is needed, even when a worker appends entries
+again that Redis has lost.
 
-Several encryption keys may be configured: the first one encrypts, all of them decrypt.
+Several encryption keys may be configured. The first key encrypts, and every key decrypts.
 """
 
 from __future__ import annotations
@@ -30,24 +31,25 @@ PLAIN: Final = "plain"
 ENCRYPTION_KEY_BYTES: Final = 32
 MAX_ENCRYPTION_KEYS: Final = 10
 _HEAD_BYTES: Final = len(MAGIC) + KEY_ID_BYTES
-# Deriving a key takes a few microseconds, and a response has hundreds of entries.
+# The number of derived keys in the cache. Deriving a key takes a few microseconds, and a response
+# has hundreds of entries that need the same key.
 _MAX_DERIVED: Final = 4096
 
 
 class InvalidEncryptionKeys(ValueError):
-    """An invalid list of encryption keys. The message contains no key."""
+    """The list of encryption keys is invalid. The message contains no key."""
 
 
 class Cipher:
-    """Encrypts and decrypts with the encryption keys of one process.
+    """Encrypts and decrypts data with the encryption keys of one process.
 
-    `ids` are the ids of all encryption keys; the first one encrypts.
+    `ids` contains the id of each encryption key. The first key is the one that encrypts.
     """
 
     def __init__(self, listed: str) -> None:
-        """Reads the keys from `listed`, separated by white space.
+        """Reads the encryption keys from `listed`, in which they are separated by white space.
 
-        Each is the base64 encoding of 32 bytes, or `plain` for no encryption.
+        Each key is the base64 encoding of 32 bytes, or the word `plain` for no encryption.
 
         Raises: InvalidEncryptionKeys.
         """
@@ -76,7 +78,10 @@ class Cipher:
     def encrypted(
         self, response_id: str, first: int, pieces: list[bytes], kind: bytes = ENTRY
     ) -> list[bytes]:
-        """Returns the ciphertexts of consecutive pieces; the first has the index `first`."""
+        """Returns the ciphertexts of consecutive pieces, such as the entries of an append.
+
+        `first` is the index of the first piece.
+        """
         id_ = self.ids[0]
         if id_ == PLAIN:
             return pieces
@@ -92,7 +97,9 @@ class Cipher:
     def decrypted(
         self, response_id: str, first: int, ciphertexts: list[bytes], kind: bytes = ENTRY
     ) -> list[bytes]:
-        """Returns the pieces of consecutive ciphertexts; the first has the index `first`.
+        """Decrypts consecutive ciphertexts, such as the entries of a log.
+
+        `first` is the index of the first ciphertext.
 
         Raises: EncryptionKeyMissing; Undecodable for a ciphertext that was altered or moved.
         """
@@ -102,10 +109,11 @@ class Cipher:
         ]
 
     def fingerprints(self, fingerprint: str) -> str:
-        """Returns a request's fingerprint under each encryption key, separated by commas.
+        """Returns the keyed hashes of a request's fingerprint, one for each encryption key.
 
-        The first one is stored. The others find the same request if it was stored under another
-        key. Without the keys, a guess of the request cannot be tested against the fingerprints.
+        The hashes are separated by commas; for `plain`, the fingerprint itself is in this place.
+        The first hash is stored. The others recognize a request that was stored under another
+        encryption key. Without the keys, nobody can test a guessed request against a stored hash.
         """
         return ",".join(
             fingerprint
@@ -134,7 +142,7 @@ class Cipher:
 
     def _derive(self, id_: str, response_id: str) -> tuple[AESGCM, bytes]:
         key = self._encryption_keys[id_]
-        assert key is not None  # noqa: S101 - the id of a ciphertext is never `plain`
+        assert key is not None  # noqa: S101 - `plain` never has a ciphertext
         derived = _expand(key, b"response " + response_id.encode(), 2 * ENCRYPTION_KEY_BYTES)
         return AESGCM(derived[:ENCRYPTION_KEY_BYTES]), derived[ENCRYPTION_KEY_BYTES:]
 
@@ -157,5 +165,5 @@ def _decode_key(word: str, number: int) -> bytes:
 
 
 def _expand(key: bytes, purpose: bytes, length: int = ENCRYPTION_KEY_BYTES) -> bytes:
-    # HKDF-Expand alone: the encryption keys are uniformly random, so Extract adds nothing.
+    # HKDF-Extract is skipped: the encryption keys are uniformly random, so it would add nothing.
     return HKDFExpand(SHA256(), length, b"holdline " + purpose).derive(key)

@@ -1,9 +1,10 @@
-"""The layout of encrypted bytes in Redis, for code that has no `Cipher`.
+"""Describes the layout of encrypted data in Redis, for code that has no `Cipher`.
 
     0xC1 | id of the encryption key, 4 bytes | nonce, 12 bytes | AES-256-GCM ciphertext and tag
 
-MessagePack and zlib data never begin with 0xC1. This module is separate from `cipher`, so that a
-process without encryption keys does not load the cryptography package.
+Unencrypted data is MessagePack or zlib, which never begin with the byte 0xC1. This module is
+separate from `cipher` so that a process without encryption keys does not import the package
+cryptography.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ KEY_ID_BYTES: Final = 4
 NONCE_BYTES: Final = 12
 MIN_BYTES: Final = len(MAGIC) + KEY_ID_BYTES + NONCE_BYTES + 16
 
-# The kinds of plaintext; a ciphertext of one kind is not accepted as another.
+# The kinds of encrypted data. A ciphertext of one kind is rejected where another kind is expected.
 JOB: Final = b"job"
 ENTRY: Final = b"entry"
 BLOCK: Final = b"block"
@@ -25,14 +26,14 @@ TURN: Final = b"turn"
 
 
 def key_id(data: bytes) -> str:
-    """Returns the id of the encryption key of a ciphertext, in hexadecimal."""
+    """Returns the id of the key that encrypted a ciphertext, in hexadecimal digits."""
     return data[len(MAGIC) : len(MAGIC) + KEY_ID_BYTES].hex()
 
 
 def unreadable(data: bytes, expected: str, error: Exception) -> Undecodable:
-    """Returns the error for bytes that cannot be decoded.
+    """Returns the error for bytes that could not be decoded in the `expected` format.
 
-    They are still encrypted with an unknown key, or are not of the `expected` format.
+    If the bytes are encrypted, returns EncryptionKeyMissing with the id of their key.
     """
     if data.startswith(MAGIC) and len(data) >= MIN_BYTES:
         return EncryptionKeyMissing(key_id(data))

@@ -1,26 +1,26 @@
 """The errors of the package `jobs`.
 
 HoldlineError
-├── UnknownResponse          no such response, or one of another owner: indistinguishable on purpose
+├── UnknownResponse          the response does not exist, or the caller may not see it
 ├── TurnMissing              an earlier turn of a conversation was deleted, has expired or was lost
-├── QueueFull                too many responses are queued; try again later
+├── QueueFull                too many responses are queued; the client may try again later
 ├── Limited                  a limit of the tenant is reached; `what` names the limit
-├── NotReplicated            accepted, but acknowledged by fewer replicas than required
+├── NotReplicated            the response is queued, but too few replicas have acknowledged it
 ├── IdempotencyKeyReused     the idempotency key belongs to a request with another body
 ├── NotWritable              the log accepts no more entries from this writer
-│   ├── Fenced               another attempt owns the response, or it has ended
+│   ├── Fenced               another attempt owns the response, or the response has ended
 │   ├── Gone                 the response was deleted, has expired or was lost by Redis
 │   └── Diverged             the log does not have the length that its writer expects
-├── RecordChanged            another process has changed the record since it was read; read it again
+├── RecordChanged            another process has changed the record; read it again
 ├── RecordStoreFull          the record store has no room for another record
-├── Undecodable              bytes in Redis that this program cannot decode
-│   └── EncryptionKeyMissing encrypted with a key that this process does not have
-└── RedisTrouble
-    ├── RedisAway            no connection, or no reply in time; worth repeating
-    │   └── RedisNotReady    a temporary error reply; nothing was written
-    ├── RedisFull            `maxmemory` is reached; nothing was written
-    ├── RedisRefused         Redis replied with an error; repeating is useless
-    └── RedisUnsuitable      a version or settings with which the promises cannot be kept
+├── Undecodable              this program cannot decode bytes that it read from Redis
+│   └── EncryptionKeyMissing the bytes are encrypted with a key that this process does not have
+└── RedisTrouble             a command to Redis failed
+    ├── RedisAway            Redis is not connected or did not reply in time; retry
+    │   └── RedisNotReady    Redis sent a temporary error reply and wrote nothing; retry
+    ├── RedisFull            Redis has reached `maxmemory` and wrote nothing
+    ├── RedisRefused         Redis replied with an error that a retry will not change
+    └── RedisUnsuitable      Redis has a version or settings that Holdline cannot use
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class HoldlineError(Exception):
 
 
 class UnknownResponse(HoldlineError):
-    """There is no response with this id that the owner may see."""
+    """The response does not exist, or belongs to an owner whose responses the caller may not see.
+
+    The error is the same in both cases, so it does not reveal that the response exists.
+    """
 
     def __init__(self, response_id: str) -> None:
         super().__init__("response not found")
@@ -47,7 +50,7 @@ class TurnMissing(HoldlineError):
 
 
 class QueueFull(HoldlineError):
-    """The queue has reached its limit of prompts or bytes; `counted` says which."""
+    """The queue has reached its limit of prompts or of bytes. `counted` names the exceeded unit."""
 
     def __init__(self, waiting: int, limit: int, counted: str = "prompts") -> None:
         super().__init__(f"{waiting} {counted} are in the queue already; the limit is {limit}")
@@ -59,7 +62,8 @@ class QueueFull(HoldlineError):
 class Limited(HoldlineError):
     """A tenant has reached a limit.
 
-    `what` is the name of the limit, a field of `tenants.FIELDS`. `wait` is in seconds.
+    `what` is the limit's name in `tenants.FIELDS`. `wait` is the number of seconds after which the
+    client may try again.
     """
 
     def __init__(self, what: str, limit: float, wait: float) -> None:
@@ -87,7 +91,7 @@ class IdempotencyKeyReused(HoldlineError):
 
 
 class NotWritable(HoldlineError):
-    """The log accepts no more entries from this writer, which must stop its model call."""
+    """The log accepts no more entries from this writer. The writer must stop its model call."""
 
     def __init__(self, response_id: str) -> None:
         super().__init__(f"{response_id}: {type(self).__name__.lower()}")
@@ -95,7 +99,7 @@ class NotWritable(HoldlineError):
 
 
 class Fenced(NotWritable):
-    """Another attempt owns the response now, or it has ended."""
+    """Another attempt owns the response now, or the response has ended."""
 
 
 class Gone(NotWritable):
@@ -103,7 +107,7 @@ class Gone(NotWritable):
 
 
 class Diverged(NotWritable):
-    """The log has `found` entries, where its writer expects `expected`."""
+    """The log has `found` entries, but its writer expected `expected` entries."""
 
     def __init__(self, response_id: str, expected: int, found: int) -> None:
         super().__init__(response_id)
@@ -112,7 +116,7 @@ class Diverged(NotWritable):
 
 
 class RecordChanged(HoldlineError):
-    """Another process has written this record since it was read."""
+    """Another process has changed the record after this process read it."""
 
     def __init__(self, record_id: str) -> None:
         super().__init__(f"{record_id} was changed by another process; try again")
@@ -120,7 +124,7 @@ class RecordChanged(HoldlineError):
 
 
 class RecordStoreFull(HoldlineError):
-    """The record store is full."""
+    """The record store contains the maximum number of records."""
 
     def __init__(self, records: int) -> None:
         super().__init__(f"there are {records} records already; remove some first")
@@ -128,11 +132,14 @@ class RecordStoreFull(HoldlineError):
 
 
 class Undecodable(HoldlineError):
-    """Bytes in Redis cannot be decoded: no version that this program knows wrote them."""
+    """Bytes from Redis cannot be decoded. They do not have a format that this program supports."""
 
 
 class EncryptionKeyMissing(Undecodable):
-    """Bytes are encrypted with an unknown key, or are `plain` where that is not allowed."""
+    """This process does not have the encryption key of the bytes that it read.
+
+    The key id `plain` means that the bytes are not encrypted, but this process requires encryption.
+    """
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"HOLDLINE_ENCRYPTION_KEYS has no key {key_id}")
@@ -144,11 +151,11 @@ class RedisTrouble(HoldlineError):
 
 
 class RedisAway(RedisTrouble):
-    """No connection to Redis, or no reply in time."""
+    """There is no connection to Redis, or Redis did not reply in time."""
 
 
 class RedisNotReady(RedisAway):
-    """Redis replied with a temporary error, such as MISCONF; `code` is its first word."""
+    """Redis replied with a temporary error, such as MISCONF. `code` is the reply's first word."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"Redis is not ready: {message}")
@@ -156,12 +163,12 @@ class RedisNotReady(RedisAway):
 
 
 class RedisFull(RedisTrouble):
-    """Redis has reached `maxmemory`; the failed script wrote nothing."""
+    """Redis has reached `maxmemory`. The command or script that failed wrote nothing."""
 
 
 class RedisRefused(RedisTrouble):
-    """Redis replied with an error that repeating will not change."""
+    """Redis replied with an error that a retry will not change."""
 
 
 class RedisUnsuitable(RedisTrouble):
-    """This Redis cannot keep the promises; the message says which setting to change."""
+    """Holdline cannot use this Redis. The message says which setting or version to change."""

@@ -1,7 +1,7 @@
-"""Claims webhooks that wait to be sent, and settles them.
+"""Assigns waiting webhooks to workers, and records the results of their delivery.
 
-The script that ends a response (`finish`, `cancel`) also queues its webhook, so that no webhook can
-be lost between the two steps. `Queue.seen` may drop a webhook.
+The script that ends a response (`finish` or `cancel`) also queues its webhook. Both steps are
+atomic, so no webhook is lost between them. `Queue.seen` may drop a webhook.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One webhook under a lease.
+    """One webhook that a worker may send until its lease expires.
 
-    `tries` includes the current attempt. Times are in Unix milliseconds of Redis's clock.
+    `tries` counts the delivery attempts, including the current one. `ended_ms` and `now_ms` are
+    Unix times in milliseconds, by the clock of Redis.
     """
 
     response_id: str
@@ -31,13 +32,15 @@ class Hook:
 
 
 class Hooks:
-    """The webhooks of all partitions."""
+    """The queued webhooks of all partitions."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
 
     async def claim(self, partition: int, claim: str, count: int, lease_ms: int) -> list[Hook]:
-        """Returns up to `count` due webhooks; call `settle` for each of them within the lease.
+        """Assigns up to `count` due webhooks to the caller, under the random value `claim`.
+
+        The caller must call `settle` for each webhook before its lease expires.
 
         Raises: RedisTrouble.
         """
@@ -60,10 +63,10 @@ class Hooks:
     async def settle(
         self, response_id: str, claim: str, *, again_ms: int = -1, outcome: str = "sent"
     ) -> bool:
-        """Finishes a webhook, or makes it due again after `again_ms` if that is not negative.
+        """Removes a finished webhook, or makes it due again after `again_ms` milliseconds.
 
-        `outcome`, "sent" or "dead", is counted when it finishes. Returns False if the webhook is
-        finished already or another claim holds it.
+        If `again_ms` is negative, the webhook is finished and `outcome`, which is "sent" or "dead",
+        is counted. Returns False if the webhook was finished before or is held by another claim.
 
         Raises: RedisTrouble.
         """

@@ -1,4 +1,4 @@
-"""Infrastructure of every Holdline process: logs, supervision, back-off, tuning.
+"""Infrastructure that every Holdline process uses: logs, supervision, retry delays, tuning.
 
-It does not depend on Redis, HTTP or models, and imports no other package of the project.
+This package does not depend on Redis, HTTP or models. It imports no other package of the project.
 """

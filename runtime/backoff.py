@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter."""
+"""Computes the delay before a retry: exponential backoff with jitter."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import random
 
 
 def backoff(failures: int, least: float, most: float) -> float:
-    """Returns the seconds to wait after consecutive failures: doubled each time, at most `most`.
+    """Returns the number of seconds to wait before a retry, after `failures` failures in a row.
 
-    The jitter keeps processes that failed together from retrying together.
+    The delay grows from `least` to `most` and doubles with each failure. A random factor keeps
+    processes that failed together from retrying together.
     """
     pause: float = min(most, least * 2 ** min(failures, 10))
-    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret

@@ -1,4 +1,4 @@
-"""Disables core dumps, because the memory of a process holds prompts, answers and keys."""
+"""Disables core dumps, which would write prompts, answers and keys from memory to disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 
 
 def disable_core_dumps() -> None:
-    """Disables core dumps of this process and its children, if the system supports them."""
+    """Disables core dumps of this process and its children, on systems with such a limit."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

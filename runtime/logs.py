@@ -1,18 +1,19 @@
-"""Structured logs: text on a terminal, JSON elsewhere. No prompt, answer or key is logged.
+"""Writes structured logs: text on a terminal, JSON elsewhere. No prompt, answer or key is logged.
 
-Each line has a constant message, `event`. Levels: `info` for a step in a life cycle, `warning` for
-a fault from which the program recovers by itself, `error` for a fault that needs an operator.
+Each line has a constant message in the field `event`. The level `info` marks a step in a life
+cycle, `warning` a fault from which the program recovers by itself, and `error` a fault that needs
+an operator.
 
 A line has only these fields:
 
-response_id     the response
+response_id     id of the response
 attempt         number of the attempt at a model call or a webhook, from 1
-turn_id         the earlier response whose turn is missing
+turn_id         id of the earlier response whose turn is missing
 cause           protocol code: why an attempt or a response ended, or why its job was given back
-error           class of an error; for an unhandled one in a worker, also the function and the line
+error           class of an error; for an unhandled error in a worker, also the function and line
 reason          explanation in words
 exception       traceback of an unhandled error in a server, without the error's message
-action          what an operator has to do
+action          step that the operator has to take
 model           name of a model in the models file
 partition       number of a partition
 key_id          id of an API key or of an encryption key
@@ -22,7 +23,7 @@ path            path of an HTTP request
 url             address at which a server listens
 loop            name of a background loop
 redis           version and persistence of Redis
-status          HTTP status of a webhook's receiver
+status          HTTP status with which a webhook's receiver replied
 pid             process id of a child process
 exit_status     exit status of a child process; negative for a signal
 seconds         length of a pause, a delay or a grace period
@@ -36,11 +37,11 @@ processes       number of child processes
 concurrency     number of jobs that a worker runs at once
 jobs            number of jobs that a worker runs now
 sockets         number of open WebSockets
-requeued        number of jobs put back into the queue
-closing         number of responses that a rescue ends
+requeued        number of lost jobs that a rescue put back into the queue
+closing         number of responses that a rescue takes over from lost workers to end them
 entries         number of entries in a dead list
 dead_list       true if the response is now in the dead list
-still_valid     true if the previous key is still used
+still_valid     true if the model's previous API key is still used
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 
 def configure() -> None:
-    """Sets up logging for the process."""
+    """Configures the logging of this process."""
     renderer = (
         structlog.dev.ConsoleRenderer()
         if sys.stderr.isatty()
@@ -75,15 +76,19 @@ def configure() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    # aiohttp logs the subprotocols that a client offers, and a browser's token is one of them.
+    # aiohttp would log the subprotocols that a client offers. A browser sends its token as one of
+    # these subprotocols, so these log lines are suppressed.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
-    # aiohttp logs the start of a header that is too long, and a token may be in it. Errors in a
-    # handler are logged by `server.app.problems`.
+    # aiohttp would log the beginning of a header that is too long, which may contain a token.
+    # `server.app.problems` logs the errors of request handlers instead.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
 def _format_traceback(_: object, __: str, line: EventDict) -> EventDict:
-    """Replaces `exc_info` with a traceback. The error's message may hold a prompt or a key."""
+    """Replaces `exc_info` with a traceback that omits the error's message.
+
+    The message may contain a prompt or a key.
+    """
     given = line.pop("exc_info", None)
     error = given if isinstance(given, BaseException) else given and sys.exception()
     if error:
@@ -93,9 +98,9 @@ def _format_traceback(_: object, __: str, line: EventDict) -> EventDict:
 
 
 def described(error: Exception) -> str:
-    """Returns the class of an error and the place where it was raised.
+    """Returns the class of an error, and the function and line that raised it.
 
-    Neither its message nor its traceback is included: both may hold a prompt or a key.
+    The error's message and traceback are omitted, because both may contain a prompt or a key.
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].name}:{frames[-1].lineno}" if frames else ""

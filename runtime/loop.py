@@ -1,4 +1,4 @@
-"""Background loops: one task that calls a function again and again until it is stopped."""
+"""Runs background loops. Each loop is a task that calls one function repeatedly until stopped."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ _NO_ERRORS: Final[tuple[type[Exception], ...]] = ()
 
 
 async def cancel_and_wait(task: asyncio.Task[None]) -> None:
-    """Cancels a task and waits for its end; a cancellation of the caller still takes effect.
+    """Cancels a task and waits for its end.
 
-    Raises: the task's exception, except its own cancellation.
+    Unlike `await task`, this function does not hide a cancellation of its caller during the wait.
+
+    Raises: the exception with which the task ended, unless it is the requested cancellation.
     """
     task.cancel()
     await asyncio.wait([task])
@@ -30,9 +32,9 @@ async def cancel_and_wait(task: asyncio.Task[None]) -> None:
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[None]], *, grace: float = 0.0) -> None:
-    """Waits `grace` seconds for the tasks, cancels those still running and waits for their end.
+    """Waits up to `grace` seconds for tasks to end, then cancels the others and waits for them.
 
-    Errors of the tasks are dropped: each task handles its own.
+    Errors of the tasks are ignored, because each task handles its own errors.
     """
     owned = set(tasks)
     if owned and grace:
@@ -43,18 +45,18 @@ async def cancel_all(tasks: Iterable[asyncio.Task[None]], *, grace: float = 0.0)
 
 
 class Loop:
-    """Calls `tick` until it is stopped; use it as an async context manager.
+    """Calls the function `tick` repeatedly until it is stopped.
 
-    `pause` is the range of seconds between the end of one tick and the start of the next, drawn at
-    random so that processes that started together do not stay in step. Entering starts the loop;
-    leaving cancels it, a running tick included, and waits for its end.
+    Use the loop as an async context manager: entering starts it, and leaving cancels it, even
+    during a tick, and waits for its end. `pause` is a range of seconds. Each pause between two
+    ticks is drawn from it at random, so processes that started together do not tick together.
 
-    An error of a tick does not end the loop. Errors of the classes in `ignored` are expected, for
-    instance an unavailable Redis that is reported elsewhere. Of any other error, only the class and
-    the place are logged, because its message may hold a prompt or a key.
+    An error in a tick does not end the loop. The loop ignores errors of the classes in `ignored`,
+    such as an unavailable Redis that other code reports. For any other error, it logs only the
+    class and the place, because the message may contain a prompt or a key.
 
-    `first_pause` is the range before the first tick; None starts with a tick. `wake` ends the
-    current pause at once.
+    `first_pause` is the range for the pause before the first tick. If it is None, the first tick
+    starts at once.
     """
 
     def __init__(
@@ -82,17 +84,17 @@ class Loop:
         await self.stop()
 
     def start(self) -> None:
-        """Starts the loop, which must not be running."""
+        """Starts the loop. Do not call it while the loop is running."""
         self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
-        """Cancels the loop and waits for its end; does nothing if it was not started."""
+        """Cancels the loop and waits for its end. Does nothing if the loop was not started."""
         if self._task is not None:
             task, self._task = self._task, None
             await cancel_and_wait(task)
 
     def wake(self) -> None:
-        """Ends the current pause; during a tick, skips the pause after it."""
+        """Ends the current pause at once. During a tick, skips the pause that would follow."""
         self._awake.set()
 
     async def _run(self) -> None:
@@ -103,7 +105,7 @@ class Loop:
                 await self._tick()
             except self._ignored:
                 pass
-            except Exception as error:  # noqa: BLE001 - the edge of a loop: the next tick may succeed
+            except Exception as error:  # noqa: BLE001 - the next tick may succeed
                 log.error(
                     "unhandled error in background loop: loop continues",
                     loop=self.name,
@@ -112,7 +114,7 @@ class Loop:
             await self._wait(self._pause)
 
     async def _wait(self, pause: tuple[float, float]) -> None:
-        seconds = random.uniform(*pause)  # noqa: S311 - jitter
+        seconds = random.uniform(*pause)  # noqa: S311 - jitter is no secret
         try:
             async with asyncio.timeout(seconds):
                 await self._awake.wait()

@@ -1,4 +1,4 @@
-"""Raises the limit of open files at the start, and recognizes errors caused by reaching it."""
+"""Raises the process's limit of open files, and recognizes errors caused by reaching the limit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 
 def raise_open_file_limit() -> None:
-    """Raises the soft limit of open files to the hard limit, if the system has such limits.
+    """Raises the soft limit of open files to the hard limit, on systems that have these limits.
 
-    Many systems start a process with a soft limit of 1024, for programs that call `select`.
+    Many systems start processes with a soft limit of 1024, because `select` supports no more files.
     """
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
@@ -26,10 +26,10 @@ def raise_open_file_limit() -> None:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Returns True if an error comes from a local lack of files, sockets or memory.
+    """Returns True if an error was caused by a local lack of file descriptors, sockets or memory.
 
-    Name resolution reports a lack of files as a temporary failure of the name server. So if the
-    error itself does not show the cause, the function tries to open a file.
+    Name resolution reports a lack of file descriptors as a temporary failure of the name server.
+    So if the error itself does not show the cause, this function tries to open a file.
     """
     if any(isinstance(one, OSError) and one.errno in _EXHAUSTED for one in _causes(error)):
         return True
@@ -41,7 +41,7 @@ def is_exhausted(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(10):  # bounded, because causes may form a cycle
+    for _ in range(10):  # at most 10 causes are followed, because they may form a cycle
         if error is None:
             return
         yield error

@@ -1,8 +1,8 @@
 """Runs one program as several processes, because a Python process uses only one core.
 
-The parent starts its children, forwards stop signals to them, and restarts those that die. Children
-are started with `--child`: they share their port, and stop at the end of their standard input,
-which the kernel closes when the parent dies.
+The parent process starts its child processes, forwards stop signals to them, and restarts each
+child that dies. It starts them with the argument `--child`, with which they share one port. A child
+stops at the end of its standard input, which the kernel closes when the parent dies.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_PROCESSES: Final = 64
-# The exit status of a child that would fail again; after any other status it is restarted.
+# The exit status of a child process that cannot start, for example because a setting is invalid.
+# The parent does not restart such a child. It restarts a child that ends with any other status.
 CANNOT_START: Final = 3
 RESTART_SECONDS: Final = (0.2, 10.0)
-# A child that ran for longer did not die because of its start, so the backoff starts over.
+# If a child process ran for longer than this, its start was successful. After its death, the
+# restart delay begins at the minimum again.
 STABLE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """The settings for running children.
+    """The settings with which a parent process runs its child processes.
 
-    `environ` is added to the environment of the parent. Children that still run `stop_seconds`
-    after the first stop signal are killed.
+    `environ` is added to the parent's environment variables. `stop_seconds` after the first stop
+    signal, the parent kills the children that are still running.
     """
 
     stop_seconds: float
@@ -46,7 +48,7 @@ class Children:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine to its end, on uvloop if it is installed."""
+    """Runs a coroutine until it ends, in the event loop of uvloop if that is installed."""
     try:
         import uvloop
     except ImportError:
@@ -57,9 +59,9 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def handle_stop(on_signal: Callable[[], None], on_parent_gone: Callable[[], None] | None) -> None:
-    """Calls `on_signal` for each SIGTERM and SIGINT.
+    """Installs handlers for stop signals: each SIGTERM or SIGINT calls `on_signal`.
 
-    In a child, `on_parent_gone` is called once when the parent has died.
+    In a child process, the death of the parent calls `on_parent_gone` once. Pass None elsewhere.
     """
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
@@ -77,9 +79,10 @@ def handle_stop(on_signal: Callable[[], None], on_parent_gone: Callable[[], None
 
 
 async def supervise(package: str, number: int, how: Children) -> int:
-    """Keeps `number` children of `python -m package --child` running until a SIGTERM or SIGINT.
+    """Runs `number` child processes of `python -m package --child` until SIGTERM or SIGINT arrives.
 
-    Every signal is forwarded. Returns the exit status: 0 if all children exited with 0, else 1.
+    Forwards each of these signals to all children. Returns the exit status for the parent: 0 if
+    all children exited with 0, else 1.
     """
     log.info("starting child processes", processes=number)
     command = [sys.executable, "-m", package, "--child"]
@@ -98,7 +101,8 @@ async def supervise(package: str, number: int, how: Children) -> int:
     asked = asyncio.create_task(stopping.wait())
     kept = [asyncio.create_task(child.keep()) for child in children]
     try:
-        # `keep` ends by itself only if a child cannot start; then the others cannot start either.
+        # `keep` ends without a signal only if a child cannot start. The other children cannot start
+        # either then, so all of them are stopped.
         await asyncio.wait([asked, *kept], return_when=asyncio.FIRST_COMPLETED)
         if not stopping.is_set():
             stop(signal.SIGTERM)
@@ -113,7 +117,7 @@ async def supervise(package: str, number: int, how: Children) -> int:
 
 
 class _Child:
-    """One child process, and the processes that replace it when it dies."""
+    """Runs one child process, and starts another process in its place when it dies."""
 
     def __init__(self, command: list[str], environ: Mapping[str, str]) -> None:
         self._command = command
@@ -129,7 +133,10 @@ class _Child:
             self._process.send_signal(which)
 
     async def keep(self) -> int:
-        """Restarts the process until it is stopped or cannot start. Returns its exit status."""
+        """Restarts the child process until it is stopped or cannot start.
+
+        Returns the exit status of the last process.
+        """
         deaths = 0
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -137,7 +144,8 @@ class _Child:
             if status == CANNOT_START:
                 return status
             if self._stopping.is_set():
-                # SIGTERM kills a process that has not installed its handler yet.
+                # SIGTERM kills a child that has not installed its signal handler yet. That is an
+                # orderly stop too.
                 return 0 if status == -signal.SIGTERM else status
             deaths = 1 if time.monotonic() - began > STABLE_SECONDS else deaths + 1
             pause = backoff(deaths, *RESTART_SECONDS)
@@ -156,10 +164,10 @@ class _Child:
     async def _run(self) -> int:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            stdin=asyncio.subprocess.PIPE,  # closed by the kernel when the parent dies
+            stdin=asyncio.subprocess.PIPE,  # the kernel closes it when the parent dies
             env=self._environ,
-            start_new_session=True,  # only the parent receives Ctrl-C, and forwards it once
+            start_new_session=True,  # so only the parent receives Ctrl-C, and forwards it
         )
-        if self._stopped_by is not None:  # stopped while it was being started
+        if self._stopped_by is not None:  # a stop was requested during the start
             self._process.send_signal(self._stopped_by)
         return await self._process.wait()

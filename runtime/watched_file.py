@@ -1,4 +1,4 @@
-"""Reads files again when they change while a process runs, and writes files atomically."""
+"""Reloads files that change while a process runs, and writes files atomically."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = structlog.get_logger()
 
 
 class LiveFile(Generic[_T]):
-    """The parsed content of a file, which is read again when the file changes.
+    """The parsed content of a file, which is reloaded when the file changes.
 
-    If the changed file is unreadable or invalid, the earlier content stays in force and a warning
-    is logged.
+    If the changed file cannot be read or is invalid, the process keeps the earlier content and logs
+    a warning.
     """
 
     def __init__(self, path: str, parse: Callable[[str], _T]) -> None:
-        """Reads the file. Raises: ValueError, whose message says why it cannot be used."""
+        """Reads the file. Raises: ValueError, whose message says why the file cannot be used."""
         self._path = Path(path)
         self._parse = parse
         self._mark = self._look()
@@ -39,7 +39,10 @@ class LiveFile(Generic[_T]):
         self._looked = time.monotonic()
 
     def get(self, *, at_once: bool = False) -> _T:
-        """Returns the content, at most `LOOK_SECONDS` old; `at_once` checks the file now."""
+        """Returns the content of the file, which is at most `LOOK_SECONDS` old.
+
+        With `at_once`, checks the file for changes first.
+        """
         if not at_once and time.monotonic() - self._looked < LOOK_SECONDS:
             return self._value
         self._looked = time.monotonic()
@@ -64,7 +67,7 @@ class LiveFile(Generic[_T]):
 
 
 def read_text(path: Path) -> str:
-    """Reads a settings file. Raises: ValueError, whose message says why it cannot be used."""
+    """Reads a settings file. Raises: ValueError, whose message says why the file cannot be used."""
     _stat(path)
     try:
         with path.open("rb") as file:
@@ -82,12 +85,12 @@ def _stat(path: Path) -> os.stat_result:
     except OSError as error:
         raise ValueError(f"the file cannot be read: {type(error).__name__}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("the path is not a regular file")  # reading a pipe could block for ever
+        raise ValueError("the path is not a regular file")  # a read from a pipe may block
     return found
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file atomically, so that only its owner may read it. Raises: OSError."""
+    """Replaces a file atomically; only its owner may read the new file. Raises: OSError."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -102,7 +105,7 @@ def replace(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Locks a file, so that commands that change it run one at a time. Raises: OSError."""
+    """Locks a file, so that only one command at a time changes it. Raises: OSError."""
     with path.with_name(f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
