@@ -1,4 +1,4 @@
-"""The table of all settings, from which `settings.py` makes parser, help and documentation.
+"""The table of all settings, from which `settings.py` builds the parser, help and documentation.
 
 A new setting needs an entry here, and a field in the Config of the program that reads it.
 """
@@ -14,12 +14,14 @@ from .names import MAX_PARTITIONS
 from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
 
 _TABLE: Final = (
-    text("REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "the [URL](#redis-urls) of Redis"),
+    text(
+        "REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "the [URL](#redis-urls) of the Redis database"
+    ),
     text(
         "OPENAI_BASE_URL",
         WORKER,
         "",
-        "the base URL of the model's endpoint, which must stream chat completions",
+        "the base URL of the model's endpoint, which must support streamed chat completions",
         shown="OpenAI's",
     ),
     text(
@@ -32,7 +34,8 @@ _TABLE: Final = (
         "HOLDLINE_HOST",
         SERVER,
         "127.0.0.1",
-        "the address to listen on; without API keys or tokens, only loopback addresses are allowed",
+        "the address to listen on; without API keys or tokens, the server only accepts a "
+        "loopback address",
     ),
     number(
         "HOLDLINE_PORT",
@@ -40,22 +43,29 @@ _TABLE: Final = (
         8080,
         0,
         65_535,
-        "the port to listen on; 0: any free port, which is logged",
+        "the port to listen on; with 0, the system chooses a free port, and the server logs it",
     ),
     text(
         "HOLDLINE_MODEL",
         ALL,
         "",
-        "the model for requests that name none; without it, such requests are refused",
+        "the model for requests that name no model; without this setting, such requests get an "
+        "error",
     ),
     text(
         "HOLDLINE_MODELS",
         ALL,
         "",
-        "the path of the file with [models](models.md#the-models-file) and prompt templates",
+        "the path of the TOML file that defines [models](models.md#the-models-file) and prompt "
+        "templates",
     ),
     number(
-        "HOLDLINE_PING_SECONDS", SERVER, 25, 0.05, 300, "the interval between pings and heartbeats"
+        "HOLDLINE_PING_SECONDS",
+        SERVER,
+        25,
+        0.05,
+        300,
+        "the interval of pings on a WebSocket and of heartbeats on an event stream",
     ),
     number(
         "HOLDLINE_MAX_BODY_BYTES",
@@ -63,7 +73,7 @@ _TABLE: Final = (
         1_048_576,
         1024,
         67_108_864,
-        "the maximum size of a request body or message",
+        "the maximum size of an HTTP request body or a WebSocket message",
     ),
     number(
         "HOLDLINE_MAX_CONTEXT_BYTES",
@@ -71,9 +81,8 @@ _TABLE: Final = (
         4_194_304,
         1024,
         67_108_864,
-        "the maximum size of a prompt after its "
-        "[expansion](limits.md#the-size-of-a-prompt): its input, earlier turns, "
-        "referenced items and template",
+        "the maximum size of an [expanded prompt](limits.md#the-size-of-a-prompt), which "
+        "includes its earlier turns, referenced items and template",
     ),
     number(
         "HOLDLINE_MAX_SOCKETS",
@@ -81,8 +90,8 @@ _TABLE: Final = (
         0,
         0,
         1_000_000,
-        "the maximum number of sockets of one server process; further sockets get 429 "
-        "`websocket_connection_limit_reached`; 0: no limit",
+        "the maximum number of WebSockets of one server process; the server refuses further "
+        "ones with 429 `websocket_connection_limit_reached`; 0: no limit",
     ),
     number(
         "HOLDLINE_REQUEST_SECONDS",
@@ -90,8 +99,8 @@ _TABLE: Final = (
         30,
         0.1,
         3600,
-        "the time limit for a client to send the head of its first request, and the body of"
-        " each request",
+        "the time in which a client must send the head of its first request, and the body of "
+        "each request",
     ),
     number(
         "HOLDLINE_UNSTORED_SECONDS",
@@ -99,61 +108,78 @@ _TABLE: Final = (
         60,
         0,
         DAY,
-        "how long a response that is [not stored](protocol.md#unstored-responses) is kept "
-        "after its delivery",
+        "how long Holdline keeps an [unstored response](protocol.md#unstored-responses) after "
+        "its delivery",
     ),
     text(
         "HOLDLINE_ALLOWED_ORIGINS",
         SERVER,
         "",
-        "[other sites](secure.md#allowed-sites-and-apps) whose pages may use the server, separated "
-        "by commas, such as `https://shop.example`",
+        "[origins of other sites](secure.md#allowed-sites-and-apps) whose pages may use the "
+        "server, separated by commas, such as `https://shop.example`",
     ),
     text(
         "HOLDLINE_ALLOWED_HOSTS",
         SERVER,
         "",
-        "[host names](secure.md#allowed-sites-and-apps) that `Host` may contain besides loopback "
-        "names, separated by commas, such as `chat.example`",
+        "[host names](secure.md#allowed-sites-and-apps) that the `Host` header may contain in "
+        "addition to loopback names, separated by commas, such as `chat.example`",
         shown="any, with keys or tokens",
     ),
     text(
         "HOLDLINE_TRUSTED_PROXIES",
         SERVER,
         "",
-        "addresses and networks of the proxies whose `X-Forwarded-For` determines the "
-        "[address of a client](tenants.md#limits-of-end-users), separated by commas, such as "
-        "`127.0.0.1,10.0.0.0/8`",
+        "addresses and networks of the proxies whose `X-Forwarded-For` header is trusted to "
+        "contain the [client's address](tenants.md#limits-of-end-users), separated by commas, "
+        "such as `127.0.0.1,10.0.0.0/8`",
     ),
     text(
         "HOLDLINE_API_KEYS",
         SERVER,
         "",
-        "the location of the [API keys](secure.md#api-keys-and-tokens): `redis`, or the "
-        "path of a file",
+        "the location of the [API keys](secure.md#api-keys-and-tokens): `redis`, or the path "
+        "of a file",
     ),
     text(
         "HOLDLINE_JWT_KEYS",
         SERVER,
         "",
-        "the path of the JSON Web Key Set that verifies [tokens](secure.md#api-keys-and-tokens)",
+        "the path of the JSON Web Key Set file whose keys verify "
+        "[tokens](secure.md#api-keys-and-tokens)",
     ),
     text(
         "HOLDLINE_JWKS_URL",
         SERVER,
         "",
-        "the URL of an identity provider's JSON Web Key Set: `https`, or `http` on loopback",
+        "the URL of an identity provider's JSON Web Key Set; it must use `https`, or `http` on "
+        "a loopback address",
     ),
-    text("HOLDLINE_JWT_ISSUER", SERVER, "", "the `iss` that a token must have", shown="any"),
-    text("HOLDLINE_JWT_AUDIENCE", SERVER, "", "the `aud` that a token must have", shown="any"),
-    text("HOLDLINE_JWT_TENANT_CLAIM", SERVER, "tenant", "the claim that names the tenant"),
+    text(
+        "HOLDLINE_JWT_ISSUER",
+        SERVER,
+        "",
+        "the required value of a token's `iss` claim",
+        shown="any",
+    ),
+    text(
+        "HOLDLINE_JWT_AUDIENCE",
+        SERVER,
+        "",
+        "the required value of a token's `aud` claim",
+        shown="any",
+    ),
+    text(
+        "HOLDLINE_JWT_TENANT_CLAIM", SERVER, "tenant", "the claim of a token that names its tenant"
+    ),
     number(
         "HOLDLINE_JWT_MAX_SECONDS",
         SERVER,
         3600,
         60,
         DAY,
-        "the maximum remaining lifetime of a token",
+        "the maximum remaining lifetime of a token; the server rejects tokens that are valid "
+        "for longer",
     ),
     number(
         "HOLDLINE_AUTH_SECONDS",
@@ -161,7 +187,7 @@ _TABLE: Final = (
         10,
         0.05,
         300,
-        "the time limit for a socket to authenticate",
+        "the time in which a new WebSocket must authenticate",
     ),
     number(
         "HOLDLINE_AUTH_GRACE_SECONDS",
@@ -169,7 +195,7 @@ _TABLE: Final = (
         10,
         0,
         300,
-        "how long a socket stays open after its token has expired",
+        "how long a WebSocket stays open after its token has expired",
     ),
     number(
         "HOLDLINE_WAIT_REPLICAS",
@@ -177,7 +203,7 @@ _TABLE: Final = (
         0,
         0,
         10,
-        "the number of replicas that must acknowledge a prompt before it is accepted",
+        "the number of Redis replicas that must acknowledge a prompt before the server accepts it",
     ),
     number(
         "HOLDLINE_PROCESSES",
@@ -185,8 +211,8 @@ _TABLE: Final = (
         1,
         1,
         MAX_PROCESSES,
-        "the number of [processes](scale.md#several-servers-and-workers) of one server or worker, "
-        "usually one per core; `--processes` overrides it",
+        "the number of [processes](scale.md#several-servers-and-workers) that one server or "
+        "worker command starts, usually one per core; the option `--processes` overrides it",
     ),
     number(
         "HOLDLINE_CONCURRENCY",
@@ -202,7 +228,7 @@ _TABLE: Final = (
         120,
         0.05,
         DAY,
-        "the time limit for the model's first piece of text",
+        "the time limit for the first piece of text from the model",
     ),
     number(
         "HOLDLINE_STALL_TIMEOUT_SECONDS",
@@ -210,7 +236,7 @@ _TABLE: Final = (
         60,
         0.05,
         DAY,
-        "the time limit between two pieces of text",
+        "the time limit between two pieces of text from the model",
     ),
     number(
         "HOLDLINE_MAX_OUTPUT_BYTES",
@@ -218,8 +244,8 @@ _TABLE: Final = (
         4_000_000,
         1,
         100_000_000,
-        "the maximum size of the text of one response; its other output (calls, annotations, "
-        "log probabilities, passed items) has a separate limit of the same size",
+        "the maximum size of the text of one response; the rest of its output (calls, "
+        "annotations, log probabilities, passed items) has a separate limit of the same size",
     ),
     number(
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
@@ -227,8 +253,8 @@ _TABLE: Final = (
         20,
         0,
         3600,
-        "the time for a stopping worker to finish its responses, and for a stopping server "
-        "to answer requests that wait without a stream",
+        "the time that a stopping worker has to finish its responses, and that a stopping "
+        "server has to answer waiting requests without a stream",
     ),
     number(
         "HOLDLINE_SHUTDOWN_DELAY_SECONDS",
@@ -236,8 +262,8 @@ _TABLE: Final = (
         0,
         0,
         60,
-        "the time for which a stopping server still accepts requests, while `/readyz` answers 503 "
-        "and each response closes its connection, so that load balancers stop using it",
+        "how long a stopping server still accepts requests, so that load balancers can notice; "
+        "meanwhile `/readyz` answers 503, and each response closes its connection",
     ),
     number(
         "HOLDLINE_REDIS_RETRY_SECONDS",
@@ -245,8 +271,8 @@ _TABLE: Final = (
         120,
         0,
         3600,
-        "how long a worker keeps output that [Redis does not "
-        "accept](recover.md#when-redis-is-unavailable) before it abandons the job",
+        "how long a worker keeps output while [Redis is "
+        "unavailable](recover.md#when-redis-is-unavailable) before it abandons the job",
     ),
     number(
         "HOLDLINE_MAX_UNSENT_BYTES",
@@ -254,8 +280,8 @@ _TABLE: Final = (
         1_000_000,
         1,
         100_000_000,
-        "the maximum output of one response that waits in a worker for Redis; beyond it, "
-        "the worker stops reading from the model",
+        "the maximum output of one response that a worker buffers for Redis; when the buffer is "
+        "full, the worker stops reading from the model",
     ),
     number(
         "HOLDLINE_MAX_HELD_BYTES",
@@ -263,11 +289,16 @@ _TABLE: Final = (
         67_108_864,
         1,
         10_000_000_000,
-        "the maximum memory for the decoded prompts of a worker process: their bytes, and "
-        "100 for each value in them; beyond it, the worker claims no further job",
+        "the maximum memory of one worker process for decoded prompts, estimated as their size "
+        "plus 100 bytes for each value in them; above it, the worker claims no further jobs",
     ),
     number(
-        "HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "the time limit of one model call"
+        "HOLDLINE_MODEL_TIMEOUT_SECONDS",
+        ALL,
+        900,
+        0.1,
+        DAY,
+        "the time limit of one model call, including the calls to its fallbacks",
     ),
     number(
         "HOLDLINE_LEASE_SECONDS",
@@ -275,7 +306,8 @@ _TABLE: Final = (
         15,
         0.1,
         600,
-        "how long a response stays with a worker that does not renew its lease",
+        "the duration of a [lease](glossary.md#lease); if a worker does not renew it in this "
+        "time, another worker takes the response over",
     ),
     number(
         "HOLDLINE_MAX_ATTEMPTS",
@@ -283,7 +315,7 @@ _TABLE: Final = (
         3,
         1,
         100,
-        "the maximum number of failed attempts of one response",
+        "the maximum number of failed attempts of one response; after that, the response fails",
     ),
     number(
         "HOLDLINE_MAX_WAIT_SECONDS",
@@ -291,7 +323,7 @@ _TABLE: Final = (
         3600,
         0.1,
         7 * DAY,
-        "the maximum time of a prompt in the queue",
+        "the maximum time that a prompt may wait in the queue; after that, its response fails",
     ),
     number(
         "HOLDLINE_MAX_WAITING",
@@ -299,7 +331,7 @@ _TABLE: Final = (
         10_000,
         1,
         1_000_000,
-        "the maximum number of prompts in the queue of a partition",
+        "the maximum number of prompts in the queue of a [partition](glossary.md#partition)",
     ),
     number(
         "HOLDLINE_MAX_WAITING_BYTES",
@@ -307,13 +339,15 @@ _TABLE: Final = (
         1 << 30,
         1 << 20,
         1 << 40,
-        "the maximum size of the unfinished prompts of a partition, including their earlier turns",
+        "the maximum total size of the unfinished prompts of a "
+        "[partition](glossary.md#partition), including their earlier turns",
     ),
     choice(
         "HOLDLINE_ON_ORPHAN",
         ALL,
         ("go_on", "cancel"),
-        "the policy for a response that [no client follows](#orphans): `go_on` or `cancel`",
+        "the policy for a response that [no client follows](#orphans): `go_on` lets it "
+        "continue, `cancel` cancels it",
     ),
     number(
         "HOLDLINE_ORPHAN_SECONDS",
@@ -321,14 +355,14 @@ _TABLE: Final = (
         60,
         0.1,
         DAY,
-        "the time without a follower after which a response is cancelled",
+        "how long a response may have no follower before the policy `cancel` cancels it",
     ),
     limit(
         "HOLDLINE_TENANT_SOCKETS",
         SERVER,
         1_000_000,
-        "the maximum number of sockets of one [tenant](tenants.md#limits-of-tenants) on one server "
-        "process",
+        "the maximum number of WebSockets of one [tenant](tenants.md#limits-of-tenants) on one "
+        "server process",
     ),
     limit(
         "HOLDLINE_TENANT_RUNNING",
@@ -340,25 +374,26 @@ _TABLE: Final = (
         "HOLDLINE_TENANT_WAITING",
         ALL,
         1_000_000,
-        "the maximum number of prompts of one tenant in the queue",
+        "the maximum number of prompts of one tenant that wait in the queue",
     ),
     limit(
         "HOLDLINE_TENANT_WAITING_BYTES",
         ALL,
         1 << 40,
-        "the maximum size of the unfinished prompts of one tenant, including their earlier turns",
+        "the maximum total size of the unfinished prompts of one tenant, including their "
+        "earlier turns",
     ),
     limit(
         "HOLDLINE_TENANT_REQUESTS_PER_MINUTE",
         ALL,
         1_000_000,
-        "the maximum number of prompts of one tenant per minute",
+        "the maximum number of prompts that one tenant may send per minute",
     ),
     limit(
         "HOLDLINE_TENANT_TOKENS_PER_DAY",
         ALL,
         1_000_000_000_000,
-        "the maximum number of tokens of one tenant per day",
+        "the maximum number of tokens that one tenant may use per day",
     ),
     limit(
         "HOLDLINE_TENANT_MONEY_PER_DAY",
@@ -378,13 +413,13 @@ _TABLE: Final = (
         "HOLDLINE_SUBJECT_REQUESTS_PER_MINUTE",
         ALL,
         1_000_000,
-        "the maximum number of prompts of one end user per minute",
+        "the maximum number of prompts that one end user may send per minute",
     ),
     limit(
         "HOLDLINE_SUBJECT_TOKENS_PER_DAY",
         ALL,
         1_000_000_000_000,
-        "the maximum number of tokens of one end user per day",
+        "the maximum number of tokens that one end user may use per day",
     ),
     limit(
         "HOLDLINE_SUBJECT_MONEY_PER_DAY",
@@ -404,7 +439,7 @@ _TABLE: Final = (
         3600,
         0.1,
         30 * DAY,
-        "how long a response is kept after its end",
+        "how long Holdline keeps a response after its end",
     ),
     text(
         "HOLDLINE_ENCRYPTION_KEYS",
@@ -417,7 +452,8 @@ _TABLE: Final = (
         "HOLDLINE_ON_WORKER_DEATH",
         ALL,
         ("restart", "fail"),
-        "the policy for the responses of a worker that died: `restart` or `fail`",
+        "the policy for the unfinished responses of a dead worker: `restart` runs them again, "
+        "`fail` ends them with an error",
     ),
     number(
         "HOLDLINE_PARTITIONS",
@@ -425,7 +461,8 @@ _TABLE: Final = (
         1,
         1,
         MAX_PARTITIONS,
-        "the number of partitions of the keys in Redis; leave it at 1",
+        "the number of [partitions](glossary.md#partition) of the keys in Redis; use 1 unless "
+        "Redis is a [cluster](scale.md#redis-sentinel-and-redis-cluster)",
     ),
     text(
         "HOLDLINE_WEBHOOK_URL", ALL, "", "the `https://` URL that receives [webhooks](webhooks.md)"
@@ -434,8 +471,8 @@ _TABLE: Final = (
         "HOLDLINE_WEBHOOK_SECRET",
         WORKER,
         "",
-        "the secret that signs webhooks: `whsec_` and the base64 encoding of 24 to 64 "
-        "bytes; several secrets, separated by spaces, while one is replaced",
+        "the secret that signs webhooks: `whsec_` and the base64 encoding of 24 to 64 bytes; to "
+        "replace it, list the old and the new secret, separated by a space",
     ),
     number(
         "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS",
@@ -443,21 +480,21 @@ _TABLE: Final = (
         0,
         0,
         DAY,
-        "above 0: a webhook is sent only if no client acknowledges the end of the response "
-        "within this time",
+        "if above 0, Holdline sends a webhook only if no client acknowledges the end of the "
+        "response within this time",
     ),
     choice(
         "HOLDLINE_WEBHOOK_ALLOW_PRIVATE",
         WORKER,
         ("0", "1"),
-        "`1`: webhooks may also be sent to private addresses, and over `http://`",
+        "`1` also allows webhooks to private addresses and over `http://`",
     ),
     text(
         "HOLDLINE_URL",
         CLIENT,
         "http://127.0.0.1:8080",
-        "the server that [the command](client.md#the-command) connects to",
+        "the URL of the server that [`holdline-ask`](client.md#the-command) connects to",
     ),
-    text("HOLDLINE_TOKEN", CLIENT, "", "the token that the command sends to the server"),
+    text("HOLDLINE_TOKEN", CLIENT, "", "the token that `holdline-ask` sends to the server"),
 )
 SETTINGS: Final = {setting.name: setting for setting in _TABLE}
