@@ -1,1 +1,1 @@
-"""Claims jobs, calls models and appends their output to the log. Never handles client sockets."""
+"""The worker: takes jobs from Redis, calls models and appends their output to response logs."""

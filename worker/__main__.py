@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The deadline of a blocking pop, which waits for one second. A Redis that hangs is detected by it.
+# Redis replies to a blocking pop within one second. If no reply arrives within this deadline, the
+# worker closes the connection and reconnects.
 BLOCKING_SECONDS = 4.0
-# Added to the grace period: jobs are given back within three seconds, or more on a busy machine.
+# The supervisor kills a worker that still runs this long after the grace period. A worker returns
+# its unfinished jobs to the queue within three seconds, or later on a busy machine.
 STOP_SECONDS = 8.0
 
 
@@ -113,7 +115,7 @@ class _Worker(Program[Config]):
 
 
 async def _asked(config: Config) -> list[str]:
-    """Sends each model a test prompt and returns one line per model.
+    """Sends each model a test prompt, and returns one line with the result for each model.
 
     Raises: ConfigError if a model does not answer.
     """
@@ -124,7 +126,7 @@ async def _asked(config: Config) -> list[str]:
 
 
 async def _tried_key(endpoint: Endpoint) -> str:
-    """Reads an endpoint's API key and returns a note for its summary line.
+    """Reads an endpoint's API key, and returns a note for the output of `--check`.
 
     The note is empty if the key comes from neither a file nor a command.
 
@@ -161,15 +163,18 @@ async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) ->
 
 
 def main() -> int:
-    """Runs the worker. Returns the exit status: 0 after a signal, 1 if it could not start."""
+    """Runs the worker and returns its exit status.
+
+    The status is 0 if a signal stopped the worker, and 1 if the worker could not start.
+    """
     return _Worker("worker", __package__, __doc__).main()
 
 
 def leave(status: int) -> NoReturn:
-    """Exits the process at once, without Python's own teardown.
+    """Exits the process at once and skips Python's teardown.
 
-    The teardown of the SDK takes a quarter of a second of CPU time. On a busy machine that is
-    several seconds, during which a stopped worker seems to hang.
+    The OpenAI SDK needs a quarter of a second of CPU time for its teardown. On a busy machine this
+    takes several seconds, during which a stopped worker would seem to hang.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,12 +1,15 @@
 """Executes one claimed job.
 
-    decode -> announce the attempt -> call the model -> decide -> apply
+    decode the job -> announce the attempt -> call the model -> decide on the result -> apply it
 
 The worker can stop a job for one of three reasons:
 
-    CANCEL      the model call is closed, its output is kept, the response ends as cancelled
-    GIVE_BACK   the model call is closed, the job goes to the front of the queue
-    LOST        the job is dropped at once, and nothing more is written to its log
+    CANCEL      the client cancelled the response: the worker closes the model call, keeps the
+                output and ends the response as cancelled
+    GIVE_BACK   the worker is stopping: it closes the model call and returns the job to the front
+                of the queue
+    LOST        another worker may hold the job: the worker drops the job at once and writes
+                nothing more to its log
 """
 
 from __future__ import annotations
@@ -54,13 +57,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The delay before the next attempt if the encryption key is missing. Another worker may have the
-# key, or this one may be restarted with it in the meantime.
+# The delay before the next attempt if this worker lacks the job's encryption key. In the meantime,
+# a worker that has the key may claim the job, or an operator may add the key.
 KEY_SECONDS: Final = 15.0
 
 
 class Stop(Enum):
-    """The reason for which a worker stops a job."""
+    """The reasons for which a worker stops a job."""
 
     CANCEL = "cancel"
     GIVE_BACK = "give back"
@@ -68,7 +71,7 @@ class Stop(Enum):
 
 
 class Execution:
-    """One job held by this worker.
+    """The execution of one job that this worker has claimed.
 
     Call `run` once. `stop` may be called at any time and more than once.
     """
@@ -77,7 +80,8 @@ class Execution:
         self._context = context
         self.partition = partition
         self.grant = grant
-        self.size = len(grant.job)  # an estimate of its memory in bytes; grows as it is decoded
+        # An estimate of the job's memory in bytes, which grows when the job is decoded.
+        self.size = len(grant.job)
         self._job: Job | None = None
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
@@ -100,10 +104,10 @@ class Execution:
         return self._call.cause == "worker_exhausted"
 
     async def run(self) -> None:
-        """Runs the job. Returns when it has ended, is requeued for another attempt or was lost.
+        """Runs the job until it has ended, is queued for another attempt or has been lost.
 
-        Raises: RedisTrouble if Redis was unavailable for too long. The lease then expires, and a
-            rescue takes the job over.
+        Raises: RedisTrouble if Redis was unavailable for too long. The job's lease then expires,
+        and another worker takes the job over.
         """
         self._task = asyncio.current_task()
         assert self._task is not None  # noqa: S101 - a coroutine runs in a task
@@ -114,7 +118,8 @@ class Execution:
         except asyncio.CancelledError:
             if self._stopped is not Stop.LOST:
                 raise
-            self._task.uncancel()  # the cancellation came from `stop` and ends here
+            # The cancellation came from `stop` and must not leave this method.
+            self._task.uncancel()
             self._log.info(
                 "lease lost: job stopped on this worker", reason="the lease could not be renewed"
             )
@@ -122,7 +127,10 @@ class Execution:
             self._task = None
 
     async def fail(self) -> None:
-        """Retries the job or ends its response after an unexpected error. Raises: RedisTrouble."""
+        """Retries the job or ends its response after an unexpected error.
+
+        Raises: RedisTrouble.
+        """
         with contextlib.suppress(Fenced, Gone, UnknownResponse):
             await self._retry_or_close("worker_error")
 
@@ -130,7 +138,7 @@ class Execution:
         grant = self.grant
         try:
             job = self._job = job_of(grant.response_id, grant.job, self._context.pipe.cipher)
-            # Frees the encoded job, so that the job is not in memory twice.
+            # Drops the encoded job, because the decoded job replaces it.
             self.grant = grant = grant._replace(job=b"")
             self.size += overhead(job.params)
             if grant.cancelled:
@@ -161,7 +169,10 @@ class Execution:
             await self._close("undecodable")
 
     async def _with_context(self, job: Job) -> Job:
-        """Returns the job with the items of its earlier turns loaded. Raises: TurnMissing."""
+        """Loads the items of the conversation's earlier turns, and returns the job with them.
+
+        Raises: TurnMissing.
+        """
         if not job.turns:
             return job
         self.size += job.context_bytes
@@ -185,10 +196,12 @@ class Execution:
             compact=partial(context.compactor.compact, writer, opening.head),
         ) as flusher:
             if opening.state.end is not None:
-                # Redis kept the last event but lost the job's final state, so it is written again.
+                # The log has its last event, but Redis lost the job's final state. The worker
+                # writes that state again.
                 await self._repeat_end(writer, opening.state.end)
                 return
-            # The attempt is in the log before the call is made, so that the log shows every call.
+            # The attempt is appended to the log before the model is called, so that the log shows
+            # every call.
             if opening.events:
                 flusher.add(*opening.events)
                 await flusher.drain()
@@ -211,7 +224,7 @@ class Execution:
         if call.cause == "cancelled" and self._stopped is Stop.GIVE_BACK:
             return GiveBack("draining")
         if self._stopped is Stop.CANCEL and CAUSES[call.cause].then in (Then.RETRY, Then.GIVE_BACK):
-            # The call failed while it was being cancelled, so another attempt is not wanted.
+            # The client cancelled the response while the call failed, so no other attempt is made.
             call.cause = "cancelled"
         return self._decide_on(call.cause, call.retry_after)
 
@@ -240,7 +253,8 @@ class Execution:
                     await self._finish(decision, job, output, flusher)
                 case _:
                     assert_never(decision)
-        finally:  # logs last, so that the client does not wait for it
+        # The log line is written last, so that the client does not wait for it.
+        finally:
             self._log_attempt(decision, output.size)
 
     async def _finish(self, decision: Finished, job: Job, output: Output, flusher: Flusher) -> None:
@@ -252,7 +266,7 @@ class Execution:
             output=output.end(completed=decision.status is Status.COMPLETED),
             attempts=self.grant.attempt,
             timing=self._timing(),
-            completed_at=int(time.time()),  # for display only
+            completed_at=int(time.time()),  # a wall-clock time, for display only
             usage=usage,
             error=error_of(decision),
             incomplete=decision.reason,
@@ -285,7 +299,7 @@ class Execution:
         )
 
     async def _retry_or_close(self, cause: str, after: float | None = None) -> None:
-        """Requeues the job, or ends the response with the output already in its log."""
+        """Queues the job for another attempt, or ends its response with the output in the log."""
         decision = self._decide_on(cause, after)
         if isinstance(decision, RetryAfter):
             await self._retry(decision)
@@ -296,10 +310,10 @@ class Execution:
         await close(self._context, self.grant, cause, self._job)
 
     async def _pause_model(self, job: Job) -> None:
-        """Stops all workers from calling the model for the time that its provider asks for.
+        """Keeps all workers from calling the model for the time that its provider asked for.
 
-        Applies only if models have separate queues and this one has no fallback. Otherwise a
-        provider with a low rate limit would stop requests to every model.
+        The model is paused only if each model has its own queue and this model has no fallback. In
+        a shared queue, one provider's rate limit would stop the requests to all models.
         """
         seconds = self._call.retry_after
         if self._call.cause != "upstream_busy" or not seconds:
@@ -334,7 +348,7 @@ class Execution:
         return item_id(prefix, grant.response_id, grant.attempt, index, grant.claim)
 
     def _timing(self) -> dict[str, int]:
-        """Returns the `timing` object of the response's last event, in ms."""
+        """Returns the `timing` object of the response's last event, with times in ms."""
         since_claim = round(1000 * (time.monotonic() - self._claimed))
         return {
             "queued_ms": self.grant.waited_ms,

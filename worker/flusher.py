@@ -2,42 +2,44 @@
 
 Rules:
 
-- The log has one writer, and the flusher has one producer. The producer adds nothing while it
-  awaits `drain` or `finish`.
-- At most one append is in flight. Output added in the meantime is buffered, and the next append
-  takes all of it. So the first delta is sent at once, a slow model causes one append per delta, and
-  the output of a fast model is batched at the speed of Redis, without a timer.
-- A normal append needs no task: a callback handles the reply. Only an append that has to be
-  repeated, divided or delayed runs in a task.
-- Entries stay in memory until the attempt ends. The length of the log tells how many of them it
-  has. If Redis lost its last entries in a failover, the same entries are appended again under the
-  same numbers, and readers notice nothing.
+- Only one flusher writes to a log, and only one producer, the model call, adds output to a flusher.
+  The producer adds nothing while it awaits `drain` or `finish`.
+- At most one append is in flight. Output that arrives in the meantime is buffered, and the next
+  append takes all of it. Therefore the first delta is sent at once, a slow model causes one append
+  per delta, and the output of a fast model is batched at the speed of Redis. No timer is needed.
+- A callback handles the reply to a normal append. Only an append that has to be repeated, divided
+  or delayed needs a task.
+- The flusher keeps its entries in memory until the attempt ends. If Redis loses the last entries of
+  the log in a failover, the flusher appends them again with the same sequence numbers, and readers
+  do not notice the loss.
 
-The state says which part of the program writes to the log:
+The flusher is in one of these states:
 
-    IDLE        none: all output is in the log
-    SCHEDULED   a callback, in the next iteration of the event loop
-    SENDING     none: one append is in flight, and a callback handles its reply
-    FLUSHING    a task
-    DRAINING    the producer, in `drain` or `finish`
-    LOST        none: an append failed permanently, and `check` raises its error
-    CLOSED      none: the context manager has exited
+    IDLE        all output is in the log
+    SCHEDULED   a callback will append the output in the next iteration of the event loop
+    SENDING     one append is in flight, and a callback will handle its reply
+    FLUSHING    a task appends the output
+    DRAINING    the producer appends the output itself, in `drain` or `finish`
+    LOST        an append failed permanently, and `check` raises its error
+    CLOSED      the context manager has exited
+
+The transitions between the states are:
 
     state       event                                      next state
-    IDLE        output is added                            SCHEDULED
+    IDLE        the producer adds output                   SCHEDULED
     SCHEDULED   the callback runs, the connection is up    SENDING
     SCHEDULED   the callback runs, the connection is down  FLUSHING
-    SENDING     reply, nothing is buffered                 IDLE
-    SENDING     reply, output is buffered                  SENDING or FLUSHING, as from SCHEDULED
-    SENDING     an error, or entries remain unsent         FLUSHING
-    FLUSHING    everything is in the log                   IDLE
-    FLUSHING    a permanent error                          LOST, `on_loss` is called
+    SENDING     a reply arrives, nothing is buffered       IDLE
+    SENDING     a reply arrives, output is buffered        SENDING or FLUSHING, as from SCHEDULED
+    SENDING     the append fails, or entries are unsent    FLUSHING
+    FLUSHING    all output is in the log                   IDLE
+    FLUSHING    a permanent error occurs                   LOST, and `on_loss` is called
     IDLE, SCHEDULED, SENDING
-                the producer drains or finishes            DRAINING, after the reply if SENDING
-    FLUSHING    the producer drains or finishes            FLUSHING until its end, then DRAINING
-    DRAINING    everything is in the log                   IDLE
-    DRAINING    a permanent error                          LOST, the producer gets the error
-    any         exit                                       CLOSED
+                the producer calls `drain` or `finish`     DRAINING, from SENDING after the reply
+    FLUSHING    the producer calls `drain` or `finish`     DRAINING, when the task has ended
+    DRAINING    all output is in the log                   IDLE
+    DRAINING    a permanent error occurs                   LOST, and the producer gets the error
+    any         the context manager exits                  CLOSED
 """
 
 from __future__ import annotations
@@ -63,20 +65,21 @@ if TYPE_CHECKING:
     from jobs.log.log import LogWriter
     from jobs.record import Status
 
-# A failover loses the end of a log once. If entries are lost repeatedly, the attempt makes no
-# progress and is given up.
+# A failover of Redis loses the end of a log once. After this many losses in a row, the attempt
+# makes no progress and fails.
 MAX_REPAIRS: Final = 10
 
 
 class LogLost(HoldlineError):
     """Redis lost log entries that this attempt cannot append again.
 
-    The entries are older than the attempt, or were lost more than `MAX_REPAIRS` times in a row.
+    Either an earlier attempt wrote the entries, or Redis lost entries more than `MAX_REPAIRS` times
+    in a row.
     """
 
 
 class _State(Enum):
-    """The states of a flusher; the transitions are in the module's docstring."""
+    """The states of a flusher. The docstring of the module lists the transitions."""
 
     IDLE = auto()
     SCHEDULED = auto()
@@ -88,13 +91,13 @@ class _State(Enum):
 
 
 class Flusher:
-    """Appends the output of one attempt to its log; use it as an async context manager.
+    """Appends the output of one attempt to its log. Use it as an async context manager.
 
-    `on_cancel` is called when the reply to an append reports that the response is to be cancelled.
-    `on_loss` is called when appending has failed permanently; the next call of `check`, `drain` or
-    `finish` raises the error. While Redis is unavailable, an append is repeated for up to
-    `retry_seconds`. The flusher is `full` while more than `max_unsent_bytes` of output are unsent.
-    After `finish`, `compact` is called with all entries of the attempt.
+    The flusher calls `on_cancel` when the reply to an append reports that the client has cancelled
+    the response. It calls `on_loss` when an append has failed permanently; the next call of
+    `check`, `drain` or `finish` raises the error. While Redis is unavailable, the flusher repeats
+    an append for up to `retry_seconds`. The flusher is `full` while more than `max_unsent_bytes` of
+    output are unsent. After `finish`, it calls `compact` with all entries of the attempt.
     """
 
     def __init__(
@@ -115,14 +118,15 @@ class Flusher:
         self._retry_seconds = retry_seconds
         self._max_unsent = max_unsent_bytes
         self._state = _State.IDLE
-        self._reply: asyncio.Future[object] | None = None  # of the append in flight
+        self._reply: asyncio.Future[object] | None = None  # the reply to the append in flight
         self._task: asyncio.Task[None] | None = None
         self._lost: Exception | None = None
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
         self._gathered: list[Event | TextRun] = []
-        self._gathered_size = 0  # in characters, which is accurate enough for a limit
+        # The size is in characters, which is accurate enough for a limit on memory.
+        self._gathered_size = 0
         self._unsent = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -134,14 +138,14 @@ class Flusher:
         self._state = _State.CLOSED
         if self._task is not None:
             await cancel_and_wait(self._task)
-        # Breaks reference cycles, because the tracebacks of the errors refer to this object.
+        # Breaks reference cycles: the tracebacks of stored errors refer to this object.
         self._task = self._lost = None
 
     # The producer's side
 
     @property
     def full(self) -> bool:
-        """True while too much output is unsent to read more from the model; see `room`."""
+        """True while so much output is unsent that nothing more should be read from the model."""
         return not self._room.is_set()
 
     async def room(self) -> None:
@@ -155,7 +159,7 @@ class Flusher:
             self._schedule()
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        """Schedules a piece of text to be appended. Several pieces may be joined to one delta."""
+        """Schedules a piece of text to be appended. Several pieces may become one delta event."""
         last = self._gathered[-1] if self._gathered else None
         if isinstance(last, TextRun) and last.continues(place):
             last.pieces.append(text)
@@ -173,7 +177,7 @@ class Flusher:
             self._schedule()
 
     def check(self) -> None:
-        """Raises the error if appending has failed permanently.
+        """Raises the error of an append that has failed permanently, if there is one.
 
         Raises: Fenced, Gone, LogLost, RedisTrouble.
         """
@@ -183,7 +187,7 @@ class Flusher:
     async def drain(self) -> None:
         """Waits until all added output is in the log.
 
-        Raises: Fenced, Gone, LogLost or RedisTrouble if appending has failed permanently.
+        Raises: Fenced, Gone, LogLost or RedisTrouble if an append has failed permanently.
         """
         async with self._draining():
             self._encode()
@@ -199,11 +203,12 @@ class Flusher:
         tokens: int | None = None,
         money: float | None = None,
     ) -> None:
-        """Appends all added output and `last`, and ends the response in the same script.
+        """Appends all added output and the event `last`, and ends the response in one script.
 
-        `bury` puts the job on the dead list. `tokens` and `money` are the usage, if it is known.
+        `bury` puts the job on the dead list, which operators inspect. `tokens` and `money` are the
+        usage, if it is known.
 
-        Raises: the errors of `drain`.
+        Raises: the same errors as `drain`.
         """
         async with self._draining():
             self._gathered.append(last)
@@ -224,7 +229,8 @@ class Flusher:
             ended = None
             while ended is None:
                 if self._unsent > MAX_BATCH_BYTES:
-                    # `last` must be appended by the script that ends the response.
+                    # The last event must be appended by the script that ends the response. All
+                    # other entries are appended before it.
                     await self._append_up_to(len(self._entries) - 1)
                 ended = await self._written(end)
         await self._compact(self._entries)
@@ -236,11 +242,12 @@ class Flusher:
         asyncio.get_running_loop().call_soon(self._on_turn)
 
     def _on_turn(self) -> None:
-        if self._state is _State.SCHEDULED:  # the producer may have drained in the meantime
+        # The state differs if the producer has called `drain` or `finish` in the meantime.
+        if self._state is _State.SCHEDULED:
             self._send()
 
     def _send(self) -> None:
-        """Sends the buffered output, without a task if possible."""
+        """Appends the buffered output, without creating a task if possible."""
         if not self._gathered:
             self._state = _State.IDLE
             return
@@ -256,14 +263,15 @@ class Flusher:
         self._reply = None
         if self._state is _State.CLOSED:
             return
-        with contextlib.suppress(HoldlineError):  # the append is repeated below, with retries
+        with contextlib.suppress(HoldlineError):  # a failed append is repeated below
             cancel = self._writer.appended(reply.result())
             self._repairs = 0
             self._at(self._writer.length)
             if cancel:
                 self._on_cancel()
         if self._state is _State.DRAINING:
-            pass  # the producer waits for this reply, and appends the rest
+            # The producer waits for this reply, and then appends the rest itself.
+            pass
         elif self._sent < len(self._entries):
             self._flush()
         else:
@@ -279,7 +287,7 @@ class Flusher:
             while self._gathered:
                 self._encode()
                 await self._append_up_to(len(self._entries))
-        except Exception as error:  # noqa: BLE001 - the producer gets it from `check`
+        except Exception as error:  # noqa: BLE001 - `check` raises it again
             self._lose(error)
             self._on_loss()
         else:
@@ -287,9 +295,9 @@ class Flusher:
 
     @contextlib.asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:
-        """Makes the producer the writer of the log.
+        """Lets the producer append to the log itself inside this context.
 
-        After a cancellation in here, the flusher must not be used except to exit it.
+        If the producer is cancelled in this context, it may only exit the flusher afterwards.
         """
         if self._state is _State.FLUSHING and self._task is not None:
             await asyncio.wait([self._task])
@@ -336,10 +344,10 @@ class Flusher:
                 self._on_cancel()
 
     async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool | None:
-        """Calls `write`, with retries, and returns its result.
+        """Calls `write`, repeats it while Redis is unavailable, and returns its result.
 
-        Returns None if the log was shorter or longer than expected. The caller then has to select
-        the entries to write again.
+        Returns None if the log was shorter or longer than expected. The caller then calls this
+        method again with the entries that the log lacks.
         """
         try:
             answer = await retry(write, seconds=self._retry_seconds)
@@ -351,11 +359,12 @@ class Flusher:
         return answer
 
     def _repair(self, error: Diverged) -> None:
-        """Continues from the actual end of the log, which has a prefix of this attempt's entries.
+        """Continues from the actual end of the log after Redis has lost entries of this attempt.
 
-        It cannot have any other entries, because no other attempt holds the claim.
+        The log contains a prefix of this attempt's entries and no others, because no other attempt
+        holds the claim on the job.
 
-        Raises: LogLost, or Fenced if the log has more entries than this attempt has made.
+        Raises: LogLost; Fenced if the log has more entries than this attempt has created.
         """
         self._repairs += 1
         if error.found < self._first or self._repairs > MAX_REPAIRS:

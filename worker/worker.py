@@ -1,11 +1,12 @@
 """Claims and runs jobs up to the worker's limits, and shuts down in two steps.
 
-    quiet   no more jobs are claimed; running jobs may finish within the grace period
-    stop    running jobs are given back at once, so that other workers need not wait for their
-            leases to expire
+    quiet   the worker claims no more jobs, and running jobs may finish within the grace period
+    stop    the worker returns running jobs to the queue at once; other workers can claim them
+            without waiting for the leases to expire
 
-Jobs are claimed only by a Redis script. An idle worker blocks on a Redis list of markers, one of
-which is pushed when a job is queued. If a marker is lost, the worker still looks after a second.
+A Redis script claims the jobs. An idle worker waits in a blocking pop on a Redis list, to which a
+marker is pushed when a job is queued. If a marker is lost, the worker still looks for jobs after
+one second.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The memory that a large decoded job takes, as a multiple of its encoded size.
+# A large job takes up to this many times more memory decoded than encoded.
 DECODED_BY_ENCODED: Final = 8
-# Claims are small, so that idle workers share the queued jobs.
+# A worker claims at most this many jobs at once, which leaves queued jobs for other idle workers.
 MAX_CLAIMED_AT_ONCE: Final = 10
 MARKER_SECONDS: Final = 1
 EXHAUSTED_SECONDS: Final = 1.0
-# The time limit for giving jobs back, in case Redis is unavailable.
+# A stopping worker spends at most this time on returning its jobs to the queue. The limit matters
+# if Redis is unavailable.
 STOP_SECONDS: Final = 3.0
 
 
@@ -53,8 +55,8 @@ class Worker:
 
     Call `run` once. To shut down, set the event `quiet` and then, if needed, `stop`.
 
-    `waiting` is a separate connection for blocking commands, which delay all later commands on
-    their connection.
+    `waiting` is a connection that is used only for blocking commands, because a blocking command
+    delays all later commands on the same connection.
     """
 
     def __init__(
@@ -81,8 +83,9 @@ class Worker:
         }
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
-        self._paused_until = 0.0  # by time.monotonic()
-        # The pending blocking pop. It is kept if a job ends first and the worker claims again.
+        self._paused_until = 0.0  # a time of time.monotonic()
+        # The pending blocking pop. If a job ends before a marker arrives, the worker claims again
+        # and keeps this pop pending.
         self._pop: asyncio.Future[Any] | None = None
         self._health = RedisHealth()
         self._leases = Leases(
@@ -90,9 +93,13 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Claims and runs jobs until `quiet` is set, then finishes or gives back its jobs."""
+        """Claims and runs jobs until `quiet` is set.
+
+        After that, jobs may finish within the grace period. Unfinished jobs return to the queue.
+        """
         for number in self._partitions:
-            # Without a subscription, a cancellation is noticed at the next lease renewal.
+            # While the subscription is down, the worker learns of a cancellation only at the next
+            # lease renewal.
             self._subscriber.subscribe(
                 Partition(number).cancels, self._on_cancel, self._leases.renew_now
             )
@@ -127,7 +134,7 @@ class Worker:
                 await asyncio.wait({self._pop})
 
     async def _wait_for_room(self) -> None:
-        """Waits until one more job can be held and its lease renewed on time."""
+        """Waits until the worker can hold one more job and renew its lease on time."""
         while True:
             if min(self._left) <= 0:
                 self._freed.clear()
@@ -140,10 +147,10 @@ class Worker:
                 return
 
     async def _claim(self, partitions: list[int]) -> bool:
-        """Claims and starts jobs of these partitions.
+        """Claims jobs of these partitions of the queue and starts them.
 
-        Returns False if no partition filled its claim, so that no further job is known to be
-        queued. Returns True if more jobs may be queued, or if there was no room to claim them.
+        Returns True if more jobs may be queued: a partition returned as many jobs as were
+        requested, or the worker had no room for more. Otherwise returns False.
         """
         more = False
         pace = self._leases.pace
@@ -152,8 +159,8 @@ class Worker:
             most = min(jobs_left, pace.left, MAX_CLAIMED_AT_ONCE)
             if most <= 0 or bytes_left <= 0:
                 return True
-            # A claim is reused until Redis replies. If only the reply is lost, the same claim gets
-            # the same jobs.
+            # The claim id changes only after Redis has replied. If only the reply was lost, a
+            # repeated request with the same id returns the same jobs.
             grants = await self._context.queue.claim(
                 number,
                 self._claims[number],
@@ -166,22 +173,24 @@ class Worker:
             pace.claimed(len(grants))
             for grant in grants:
                 self._start(number, grant)
-            # A claim that was not filled has left no job that this worker could run. A later
-            # submission pushes a marker, unless the list has enough markers already.
+            # If Redis returned fewer jobs than requested, no other queued job can run on this
+            # worker now. A later submission pushes a marker, unless the list already has enough
+            # markers.
             more = more or len(grants) == most or min(self._left) <= 0
         return more
 
     @property
     def _left(self) -> tuple[int, int]:
-        """The number of jobs that can still be held, and their bytes."""
+        """The number and the total size in bytes of the jobs that the worker can still take."""
         config = self._context.config
         size = sum(execution.size for execution in self._held)
         return config.concurrency - len(self._held), config.max_held_bytes - size
 
     def _room_by_model(self) -> dict[str, int]:
-        """Returns how many more jobs can be held of each model with its own concurrency limit.
+        """Returns the number of further jobs for each model that has its own concurrency limit.
 
-        Jobs of a model at its limit stay in the queue, where they do not delay other jobs.
+        Jobs of a model that has reached its limit stay in the queue, where they do not delay jobs
+        of other models.
         """
         config, router = self._context.config, self._context.router
         held = Counter(execution.grant.model for execution in self._held)
@@ -192,7 +201,10 @@ class Worker:
         }
 
     async def _wait_for_marker(self) -> list[int]:
-        """Waits for a marker or for the end of a job, and returns the partitions to claim from."""
+        """Waits until a job is queued or a running job ends.
+
+        Returns the partitions from which to claim jobs next.
+        """
         pop = self._pop or self._waiting.pop(self._markers, MARKER_SECONDS)
         self._pop = None
         if self._room_by_model():
@@ -203,10 +215,12 @@ class Worker:
             finally:
                 freed.cancel()
             if not pop.done():
-                return self._partitions  # the pop stays pending, and the next call awaits it
+                # The pop stays pending, and the next call of this method awaits it.
+                return self._partitions
             self._pop = None
         reply = await pop
-        # Without a marker, claim from all partitions, because a marker may have been lost.
+        # If no marker arrived, the worker claims from all partitions, because a marker may have
+        # been lost.
         return self._partitions if reply is None else [self._markers[reply[0].decode()]]
 
     def _start(self, partition: int, grant: Grant) -> None:
@@ -218,13 +232,14 @@ class Worker:
         try:
             await execution.run()
         except RedisTrouble as error:
-            # The lease expires, and the first worker that reaches Redis again takes the job over.
+            # The job's lease expires. Then the first worker that can reach Redis again takes the
+            # job over.
             log.warning(
                 "job abandoned: Redis unavailable",
                 response_id=response_id,
                 error=type(error).__name__,
             )
-        except Exception as error:  # noqa: BLE001 - the edge of a job: the others go on
+        except Exception as error:  # noqa: BLE001 - other jobs must go on
             log.error("unhandled error in job", response_id=response_id, error=described(error))
             with contextlib.suppress(HoldlineError):
                 await execution.fail()
@@ -235,7 +250,10 @@ class Worker:
             self._freed.set()
 
     def _pause(self) -> None:
-        """Pauses claims, so that running jobs can end and other workers claim first."""
+        """Stops claiming jobs for a while.
+
+        Meanwhile, running jobs can end, and other workers can claim the queued jobs.
+        """
         if self._paused_until < time.monotonic():
             log.error(
                 "job claims paused: no free file descriptors or memory",
@@ -246,7 +264,7 @@ class Worker:
         self._paused_until = time.monotonic() + EXHAUSTED_SECONDS
 
     def _on_cancel(self, payload: bytes) -> None:
-        # The notification is only a hint. The renewal reports the jobs that are to be cancelled.
+        # The notification is only a hint. The reply to the lease renewal names the jobs to cancel.
         response_id = payload.decode(errors="replace")
         if any(execution.grant.response_id == response_id for execution in self._held):
             self._leases.renew_now()
@@ -275,5 +293,6 @@ class Worker:
     async def _give_back(self) -> None:
         for execution in self._held:
             execution.stop(Stop.GIVE_BACK)
-        # If Redis is unavailable, the leases expire and other workers take the jobs over.
+        # If Redis is unavailable, the jobs cannot be returned to the queue. Their leases then
+        # expire, and other workers take them over.
         await cancel_all(self._held.values(), grace=STOP_SECONDS)
