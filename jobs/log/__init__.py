@@ -1,5 +1,5 @@
-"""The log of a response: its events, their encoding and compaction, and the state they fold into.
+"""Handles the log of a response: builds, encodes, stores and compacts its events.
 
-A log is a Redis list in which an event's index is its `sequence_number`. Connections to Redis are
-in `jobs.redis`, and the transitions of a job in `jobs.scripts`.
+A log is a Redis list in which the index of an event is its `sequence_number`. The package
+`jobs.redis` contains the connections to Redis, and `jobs.scripts` the scripts that change a job.
 """

@@ -1,9 +1,9 @@
 """Encodes and decodes jobs, log entries, turns and notifications.
 
-An entry is one Responses event without its `sequence_number`, which is the index of the entry. The
-events of a streamed text are positional arrays that begin with a small code, because a log has
-hundreds of them; any other event is `[type, fields]`. Entries have no version number; instead, the
-meaning of a code never changes.
+A log entry is one event of the Responses API without its `sequence_number`, which is the index of
+the entry. A log has hundreds of events for streamed text, so these are encoded as positional arrays
+that begin with a small code. Any other event is encoded as `[type, fields]`. Entries have no
+version number, because the meaning of a code never changes.
 """
 
 from __future__ import annotations
@@ -24,21 +24,28 @@ Event = dict[str, Any]
 
 JOB_VERSION: Final = 1
 
-# The index of the first appended entry, and the entries. This is a plain tuple because creating a
-# NamedTuple takes three times as long, and there is one for each event of each response.
+# The index of the first appended entry, and the appended entries. This is a plain tuple, because
+# nearly every event of a response needs one, and creating a NamedTuple takes three times as long.
 Appended = tuple[int, list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """Entries too large for a notification were appended; the log now has `length` entries."""
+    """A notification without the appended entries, which were too large to include.
+
+    The log now has `length` entries.
+    """
 
     length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The response is queued again: at `number` in its tenant's list, or after `delay_ms`."""
+    """A notification that the response is queued again, for the reason `reason`.
+
+    `number` is the job's number in its tenant's waiting list. If the job first waits for a retry,
+    `delay_ms` is the length of this delay.
+    """
 
     number: int
     delay_ms: int
@@ -47,12 +54,13 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The response was deleted."""
+    """A notification that the response was deleted."""
 
 
 TEXT_DELTA: Final = 1
 
-# code -> (event type, encoded fields, constant fields, which are not encoded)
+# Maps each code to the event type, the encoded fields, and the constant fields, which are omitted
+# from an encoded entry.
 _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
     TEXT_DELTA: (
         "response.output_text.delta",
@@ -84,7 +92,7 @@ _TRAVELLING: Final = {
 
 
 def encode_event(event: Event) -> bytes:
-    """Encodes an event that has a `type` and no `sequence_number`."""
+    """Encodes an event as a log entry. The event has a `type` but no `sequence_number`."""
     code = _CODES.get(event["type"])
     if code is not None:
         names, fields, constant = _TRAVELLING[code]
@@ -94,12 +102,12 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_text_delta(item_id: str, output_index: int, content_index: int, text: str) -> bytes:
-    """Encodes a text delta without log probabilities; the result equals that of `encode_event`."""
+    """Encodes a text delta without log probabilities. Returns the same bytes as `encode_event`."""
     return _pack([TEXT_DELTA, item_id, output_index, content_index, text])
 
 
 def decode_event(entry: bytes) -> Event:
-    """Decodes the event of an entry.
+    """Decodes a log entry and returns its event.
 
     Raises: Undecodable.
     """
@@ -116,7 +124,7 @@ def decode_event(entry: bytes) -> Event:
 
 
 def encode_job(job: Job) -> bytes:
-    """Encodes a job; the version of the encoding comes first."""
+    """Encodes a job as MessagePack that begins with the version of the encoding."""
     context = [] if job.turns else job.context
     fields = (job.id, job.owner, job.created_at, job.params, context, job.context_bytes, job.turns)
     return _pack([JOB_VERSION, *fields])
@@ -125,7 +133,7 @@ def encode_job(job: Job) -> bytes:
 def decode_job(data: bytes) -> Job:
     """Decodes a job.
 
-    Raises: Undecodable, also for the version of a newer program.
+    Raises: Undecodable, also if a newer program has encoded the job with another version.
     """
     match _unpack(data):
         case [1, str(id_), str(owner), int(at), dict(params), list(context), int(size), [*turns]]:
@@ -140,13 +148,16 @@ def decode_job(data: bytes) -> Job:
 
 
 def kept_job(job: Job, cipher: Cipher | None) -> bytes:
-    """Encodes a job for Redis and encrypts it if there is a cipher."""
+    """Encodes a job for Redis, and encrypts it unless `cipher` is None."""
     data = encode_job(job)
     return data if cipher is None else cipher.encrypted(job.id, 0, [data], JOB)[0]
 
 
 def kept_fingerprints(fingerprint: str, cipher: Cipher | None) -> str:
-    """Returns a request's fingerprint for Redis; with a cipher, one for each of its keys."""
+    """Returns a request's fingerprint in the form that is stored in Redis.
+
+    With a cipher, returns one keyed hash of the fingerprint for each encryption key.
+    """
     return fingerprint if cipher is None else cipher.fingerprints(fingerprint)
 
 
@@ -158,13 +169,13 @@ def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
 
 
 def kept_turn(response_id: str, items: list[dict[str, Any]], cipher: Cipher | None) -> bytes:
-    """Encodes a turn's items for Redis and encrypts them if there is a cipher."""
+    """Encodes the items of a turn for Redis, and encrypts them unless `cipher` is None."""
     data = _pack(items)
     return data if cipher is None else cipher.encrypted(response_id, 0, [data], TURN)[0]
 
 
 def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[str, Any]]:
-    """Decrypts and decodes a turn's items. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes the items of a turn. Raises: EncryptionKeyMissing, Undecodable."""
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], TURN)
     items = _unpack(kept)
@@ -174,12 +185,13 @@ def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[s
 
 
 def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
-    """Decodes the change that a message on a response's channel announces.
+    """Decodes a notification, which is a pub/sub message on the channel of a response.
 
     Raises: Undecodable.
     """
     change = _unpack(payload, raw=True)
-    # The common case comes first: a class pattern, as below, is slower than all these checks.
+    # Notifications with entries are the most frequent, so they are checked first. A class pattern,
+    # as in the `match` below, would take longer than all of these checks together.
     if type(change) is list and len(change) == 2:
         first, entries = change
         if type(first) is int and type(entries) is list:
@@ -205,8 +217,9 @@ def _pack(value: Any) -> bytes:
 
 
 def _unpack(data: bytes, *, raw: bool = False) -> Any:
-    # Each value has its own call of `unpackb`, because a reused Unpacker crashed after an error
-    # (CVE-2026-57585). The C and the Python implementation raise errors of different classes.
+    # Every value is decoded by a separate call of `unpackb`, because a reused Unpacker crashed
+    # after an error (CVE-2026-57585). All exceptions are caught, because the C and the Python
+    # implementation of msgpack raise errors of different classes.
     try:
         return msgpack.unpackb(data, raw=raw, strict_map_key=False)
     except Exception as error:

@@ -1,16 +1,16 @@
 """Compacts a finished log into blocks: the same entries, byte for byte, in a tenth of the memory.
 
-A growing log has an entry for each delta, and most text several times: an answer's text is in its
-deltas, in three closing events and in the last event; the request is in four snapshots. Nothing is
-appended to a finished log, so it can be stored as blocks:
+A log contains most text several times: the text of an answer is in the deltas, in three events that
+close the item and in the last event, and the request is in four snapshots of the response. Nothing
+is appended to a finished log, so it can be stored as compressed blocks:
 
     block   zlib([VERSION, [text, ...], [row, ...]])
     row     a run of deltas with one prefix: [prefix, index of its text, [bytes of each piece, ...]]
             any other entry: [bytes or index of a text, ...], to be concatenated
     text    the concatenated pieces of a run, or any other long string
 
-Compaction works on bytes and does not interpret events. Entries keep their indexes, and each block
-can be expanded without the others, so that reading the end of a log does not expand the rest.
+Compaction works on bytes and does not interpret events. Each entry keeps its index. Each block can
+be expanded without the other blocks, so a reader of the end of a log expands only the last block.
 """
 
 from __future__ import annotations
@@ -30,37 +30,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION: Final = 1
-# These are also the bounds of one read, so that one read can return a block.
+# The maximum number of entries in a block, and their maximum size before compression. One read of a
+# log has the same limits, so it can return a whole block.
 BLOCK_ENTRIES: Final = 2_000
 BLOCK_BYTES: Final = 262_144
-# Shorter strings are left to zlib, which finds repetitions within 32 KB.
+# The minimum length of a string that is stored as a text of its own block. zlib alone compresses
+# repetitions of shorter strings well enough, because it finds them within 32 KB.
 MIN_TEXT_BYTES: Final = 1_024
-# A bound on the cost of compaction, which searches each entry for each text.
+# The maximum number of texts in a block. It bounds the cost of compaction, which searches every
+# entry for every text.
 MAX_TEXTS: Final = 32
-# The result is a tenth smaller than with level 1, in the same time; level 9 gains nothing more.
+# The compression level of zlib. Level 6 takes as long as level 1 and makes a block a tenth smaller.
+# Level 9 makes it no smaller.
 LEVEL: Final = 6
-# A block of `compact` exceeds `BLOCK_BYTES` only if it holds a single entry.
+# The limit for the expansion of a block, against invalid data. The entries of a block exceed
+# `BLOCK_BYTES` only if the block has a single large entry.
 MAX_EXPANDED_BYTES: Final = 536_870_912
 
-# The first two bytes of delta entries: an array header and a code of `codec`.
+# The first two bytes of an encoded delta: a MessagePack array header, and a code from `codec`.
 _DELTAS: Final = frozenset({b"\x95\x01", b"\x94\x07", b"\x95\x08", b"\x95\x09"})
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of `count` consecutive entries of a log, compacted to `data`."""
+    """The compressed form, `data`, of `count` consecutive entries of a log."""
 
     count: int
     data: bytes
 
 
 def compact(entries: list[bytes]) -> list[Block]:
-    """Returns the blocks of a whole log, in order."""
+    """Compacts the entries of a whole log and returns the resulting blocks in order."""
     return [_compacted(some) for some in _divided(entries)]
 
 
 def expand(data: bytes, start: int = 0) -> list[bytes]:
-    """Returns the entries of a block, from index `start` within the block on.
+    """Returns the entries of a block, beginning with the entry at index `start` of the block.
 
     Raises: Undecodable.
     """
@@ -107,7 +112,7 @@ def _divided(entries: list[bytes]) -> Iterator[list[bytes]]:
 def _compacted(entries: list[bytes]) -> Block:
     texts: list[bytes] = []
     rows: list[list[Any]] = []
-    prefix: bytes | None = None  # of the current run
+    prefix: bytes | None = None  # the prefix of the current run of deltas
     pieces: list[bytes] = []
 
     def end_run() -> None:
@@ -134,18 +139,18 @@ def _compacted(entries: list[bytes]) -> Block:
 
 
 def _prefix(entry: bytes) -> bytes | None:
-    """Returns the bytes before the text of a delta, or None for any other entry."""
+    """Returns the bytes of a delta entry before its text, or None if the entry is not a delta."""
     if entry[:2] not in _DELTAS:
         return None
     try:
         text = msgpack.unpackb(entry)[-1]
         return entry.removesuffix(_header(len(text.encode())) + text.encode())
-    except Exception:  # noqa: BLE001 - then the entry is stored unchanged
+    except Exception:  # noqa: BLE001 - an undecodable entry is stored unchanged
         return None
 
 
 def _string_after(prefix: bytes | None, entry: bytes) -> bytes | None:
-    """Returns the string from the prefix to the end of the entry; None if it is not one string."""
+    """Returns the string after the prefix if it fills the rest of the entry, otherwise None."""
     if prefix is None or not entry.startswith(prefix):
         return None
     at = len(prefix)
@@ -154,13 +159,17 @@ def _string_after(prefix: bytes | None, entry: bytes) -> bytes | None:
     return text if entry[at : at + size] == _header(len(text)) else None
 
 
-# The size of a string's header by its first byte; short strings have a header of one byte.
+# Maps the first byte of a MessagePack string to the size of its header. Strings of fewer than 32
+# bytes have a header of one byte and are not listed.
 _HEADER_SIZES: Final = {b"\xd9": 2, b"\xda": 3}
 _SHORT: Final = [bytes([0xA0 | length]) for length in range(32)]
 
 
 def _header(length: int) -> bytes:
-    """Returns the MessagePack header of a string of `length` bytes; a delta has at most 16 KB."""
+    """Returns the MessagePack header of a string of `length` bytes.
+
+    From 65,536 bytes on, returns a header that matches no string. A delta has at most 16 KB.
+    """
     if length < 32:
         return _SHORT[length]
     if length < 256:
@@ -174,7 +183,10 @@ def _run(prefix: bytes, text: bytes, lengths: list[int], skipped: int) -> list[b
 
 
 def _spliced(entry: bytes, texts: list[bytes]) -> list[Any]:
-    """Returns the entry in parts, with the long texts that it contains replaced by indexes."""
+    """Splits an entry into parts, in which the index of a text replaces each long text.
+
+    Adds long strings of the entry to `texts` if they are not in it yet.
+    """
     row: list[Any] = [entry]
     if len(entry) < MIN_TEXT_BYTES:
         return row
@@ -201,18 +213,22 @@ def _split(row: list[Any], text: bytes, number: int) -> list[Any]:
     return parts
 
 
-# The header of a string of `MIN_TEXT_BYTES` or more. It may also match inside another string.
+# Matches the MessagePack header of a string of `MIN_TEXT_BYTES` or more. It may also match bytes
+# inside another string, so a match only means that the entry has to be decoded.
 _LONG_HEADER: Final = re.compile(rb"\xda[\x04-\xff]|\xdb", re.DOTALL)
 
 
 def _long_strings(entry: bytes) -> list[bytes]:
-    """Returns all long strings in an entry, longest first, since one may contain another."""
+    """Returns all long strings in an entry.
+
+    The longest string is first, because it may contain another one.
+    """
     found: set[bytes] = set()
     if not _LONG_HEADER.search(entry):
         return []
     try:
         waiting = [msgpack.unpackb(entry, strict_map_key=False)]
-    except Exception:  # noqa: BLE001 - then the entry is stored unchanged
+    except Exception:  # noqa: BLE001 - an undecodable entry is stored unchanged
         return []
     while waiting:
         match waiting.pop():
@@ -227,8 +243,9 @@ def _long_strings(entry: bytes) -> list[bytes]:
     return sorted(found, key=len, reverse=True)
 
 
-# zlib's preset dictionary: bytes that almost every log contains, and that make up half of the log
-# of a short answer. The dictionary is part of the format, so a change needs another `VERSION`.
+# The content of zlib's preset dictionary: text that almost every log contains, and that makes up
+# half of the log of a short answer. The dictionary is part of the block format, so a change of the
+# dictionary requires a new `VERSION`.
 _SNAPSHOT: Final[dict[str, Any]] = {
     "object": "response",
     "created_at": 1_800_000_000,

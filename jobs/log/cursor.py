@@ -1,12 +1,13 @@
-"""A follower's position in a log, and how a notification relates to it.
+"""Tracks the position of a follower, which sends a log to one client, as a cursor.
 
-A notification announces the entries `first .. first + count - 1`:
+A notification announces the entries `first .. first + count - 1`. The follower compares them with
+its cursor, which is the number of the next entry to send:
 
-    all of them are before the cursor     SEEN   drop them
-    the cursor is among them              FITS   send from the cursor on
-    all of them are after the cursor      GAP    read the log from the cursor
+    all entries are before the cursor     SEEN   drop the entries
+    the cursor is among the entries       FITS   send the entries from the cursor on
+    all entries are after the cursor      GAP    read the log from the cursor
 
-Nothing else moves a cursor, so a client has a prefix of the log at all times.
+Only sent entries move a cursor, so the client has a prefix of the log at all times.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 
 class Relation(Enum):
-    """How announced entries relate to a cursor."""
+    """The position of announced entries relative to a cursor: before it, at it, or after it."""
 
     SEEN = "seen"
     FITS = "fits"
@@ -28,21 +29,21 @@ class Relation(Enum):
 
 @dataclass(slots=True)
 class Cursor:
-    """A follower's position; `next` is the sequence number of the next entry to send."""
+    """A follower's position in a log. `next` is the sequence number of the next entry to send."""
 
     next: int
 
     def relation(self, first: int, count: int) -> Relation:
-        """Returns how `count` entries from `first` on relate to this cursor."""
+        """Compares `count` announced entries, the first of which is `first`, with this cursor."""
         if first + count <= self.next:
             return Relation.SEEN
         return Relation.FITS if first <= self.next else Relation.GAP
 
     def passes(self, first: int, count: int) -> bool:
-        """Moves past `count` entries if the first of them is the next one; returns whether it did.
+        """Moves the cursor past `count` entries and returns True, if the cursor is at `first`.
 
-        This is the common case, in which `take` would cut nothing off. Returns False for no
-        entries.
+        Otherwise, or if `count` is 0, does nothing and returns False. This is a faster form of
+        `take` for the common case, in which the client has received none of the entries.
         """
         if first != self.next or not count:
             return False
@@ -52,7 +53,8 @@ class Cursor:
     def take(self, first: int, entries: list[T]) -> list[tuple[int, T]]:
         """Returns the `(sequence number, entry)` pairs from the cursor on, and moves past them.
 
-        Raises: ValueError if there is a gap before the entries, which the client would see.
+        Raises: ValueError if the entries begin after the cursor, because the client would miss the
+            entries in the gap.
         """
         skip = self.next - first
         if skip < 0:

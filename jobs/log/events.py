@@ -1,8 +1,8 @@
-"""Builds response objects and the events that contain one, from the first to the last.
+"""Builds response objects, and the events that contain a response object.
 
-The last event has the SHA-256 checksum of the answer's text, which clients compare with their own.
-The events of output items are in `items`. All events are as in log entries: they have the
-standard's fields without `sequence_number`.
+The last event of a log has the SHA-256 checksum of the answer's text. Clients compare it with the
+checksum of the text that they received. The module `items` builds the events of output items. All
+events are built for the log, so they have no `sequence_number`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _TERMINAL: Final = {
     Status.COMPLETED: "response.completed",
     Status.INCOMPLETE: "response.incomplete",
     Status.FAILED: "response.failed",
-    # The standard has the status `cancelled` but no event for it; its clients stop at this one.
+    # The Responses API has the status `cancelled` but no event for it. Its clients stop at
+    # `response.incomplete`, so this event ends a cancelled response.
     Status.CANCELLED: "response.incomplete",
 }
 TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())
@@ -39,7 +40,7 @@ def snapshot(
     incomplete: str | None = None,
     completed_at: int | None = None,
 ) -> dict[str, Any]:
-    """Returns the response object, with every field that the standard requires."""
+    """Returns a response object with all fields that the Responses API requires."""
     params = job.params
     return {
         "id": job.id,
@@ -84,18 +85,18 @@ def lifecycle(job: Job, kind: str, status: str) -> Event:
 
 
 def submitted(job: Job) -> list[Event]:
-    """Returns the first two events of a queued job's log."""
+    """Returns `response.created` and `response.queued`, the first two events of a queued job."""
     response = snapshot(job, "queued")
     return [{"type": f"response.{kind}", "response": response} for kind in ("created", "queued")]
 
 
 def begins(job: Job) -> Event:
-    """Returns the first event of an attempt."""
+    """Returns `response.in_progress`, the event that says that a worker has started the job."""
     return lifecycle(job, "response.in_progress", "in_progress")
 
 
 def prepared(job: Job) -> list[Event]:
-    """Returns the whole log of a request without generation, which is completed at once."""
+    """Returns all events of a request that asks for no generation and is completed at once."""
     none = {
         "input_tokens": 0,
         "input_tokens_details": {"cached_tokens": 0},
@@ -119,7 +120,7 @@ def prepared(job: Job) -> list[Event]:
 
 
 def restarted(job: Job, attempt: int, reason: str) -> Event:
-    """Returns the event that announces another attempt and voids the output of earlier ones."""
+    """Returns the event that announces another attempt and voids the output of earlier attempts."""
     return {"type": RESTARTED, "response_id": job.id, "attempt": attempt, "reason": reason}
 
 
@@ -136,10 +137,10 @@ def terminal(
     incomplete: str | None = None,
     model: str | None = None,
 ) -> Event:
-    """Returns the last event of a log, with the checksum of the text, and the timing.
+    """Returns the last event of a log, which has the checksum of the text and the timing.
 
-    `timing` is in milliseconds. Only a completed response has a `completed_at`. `model` is the
-    model that answered, or None.
+    `timing` contains durations in milliseconds. `completed_at` is used only if the response is
+    completed. `model` is the name of the model that answered, or None.
     """
     response = snapshot(
         job,
@@ -163,7 +164,10 @@ def terminal(
 
 
 def output_text(output: list[Item]) -> str:
-    """Returns the text of all messages of a response, concatenated as in the official SDKs."""
+    """Returns the concatenated text of all messages of a response.
+
+    The official SDKs compute their property `output_text` in the same way.
+    """
     return "".join(
         part["text"]
         for item in output

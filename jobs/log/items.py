@@ -1,11 +1,11 @@
-"""Builds output items, their parts and their events, in the shapes of the standard.
+"""Builds output items, their parts and their events, as the Responses API defines them.
 
-    message         parts of output text and refusals
-    reasoning       parts of reasoning text; a summary, if an upstream writes one
-    function_call   arguments
+    message         has parts of output text and refusals
+    reasoning       has parts of reasoning text, and a summary if the endpoint writes one
+    function_call   has arguments
 
-An item is added empty, is extended by deltas, and its done event repeats it as a whole. A `Place`
-names the text that a delta extends.
+The first event of an item adds it without content, deltas extend it, and its last event repeats
+the whole item. A `Place` names the text that a delta extends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 Part = dict[str, Any]
 
-# type of a part -> the field with its text
+# Maps the type of a part to the name of the field that contains its text.
 TEXT_OF: Final = {
     "output_text": "text",
     "refusal": "refusal",
@@ -32,9 +32,10 @@ ARGUMENTS: Final = "function_call_arguments"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a piece of text: in a part of an item, or in the arguments of a call.
+    """The place to which a piece of text belongs: a part of an item, or a tool call's arguments.
 
-    `kind` is the type of the part, or `ARGUMENTS`.
+    `kind` is the type of the part, or `ARGUMENTS`. `index` is the output index of the item, and
+    `part` the index of the part in the item.
     """
 
     kind: str
@@ -44,7 +45,7 @@ class Place:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields with which an event names the place."""
+        """The fields that name this place in an event."""
         where: dict[str, Any] = {"item_id": self.item_id, "output_index": self.index}
         if self.kind == "summary_text":
             where["summary_index"] = self.part
@@ -54,7 +55,7 @@ class Place:
 
     @property
     def event(self) -> str:
-        """The prefix that the types of its events have in common."""
+        """The common prefix of the types of all events for this place."""
         kind = "reasoning_summary_text" if self.kind == "summary_text" else self.kind
         return f"response.{kind}"
 
@@ -75,7 +76,8 @@ def reasoning(
 ) -> Item:
     """Returns a reasoning item.
 
-    `field` is the field of a chat message in which `model` expects the reasoning to be sent back.
+    `field` names the field of a chat message in which the model named `model` expects to receive
+    its reasoning with the next request.
     """
     item = {
         "id": item_id,
@@ -95,9 +97,10 @@ def function_call(
     arguments: str,
     extra_content: dict[str, Any] | None = None,
 ) -> Item:
-    """Returns a tool call item; `arguments` is JSON as the model wrote it.
+    """Returns a tool call item. `arguments` is the JSON text that the model wrote, unchanged.
 
-    `extra_content` is data of the provider, which expects it to be sent back with the call.
+    `extra_content` is data from the provider, which expects to receive it with the call in later
+    requests.
     """
     item = {
         "id": item_id,
@@ -111,12 +114,12 @@ def function_call(
 
 
 def text_part(text: str) -> Part:
-    """Returns a part of output text."""
+    """Returns a part of the type `output_text`."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def part_of(kind: str, text: str = "") -> Part:
-    """Returns a part of type `kind`."""
+    """Returns a part of the type `kind` with a text."""
     return text_part(text) if kind == "output_text" else {"type": kind, TEXT_OF[kind]: text}
 
 
@@ -132,7 +135,7 @@ def part_added(place: Place) -> Event:
 
 
 def delta(place: Place, text: str, logprobs: list[Any] | None = None) -> Event:
-    """Returns the event that extends a text; only output text has `logprobs`."""
+    """Returns the event that extends a text. `logprobs` applies only to output text."""
     event = {"type": f"{place.event}.delta", **place.fields, "delta": text}
     return event | {"logprobs": logprobs or []} if place.kind == "output_text" else event
 
@@ -148,7 +151,7 @@ def annotated(place: Place, number: int, annotation: dict[str, Any]) -> Event:
 
 
 def done(index: int, item: Item) -> list[Event]:
-    """Returns the events that end an item: those of its parts, then that of the item."""
+    """Returns the events that end an item: first the events of its parts, then its own event."""
     events: list[Event] = []
     if item["type"] == "function_call":
         place = Place(ARGUMENTS, item["id"], index)
@@ -162,7 +165,10 @@ def done(index: int, item: Item) -> list[Event]:
 
 
 def _texts(item: Item, name: str) -> list[tuple[int, Part]]:
-    """Returns the numbered text parts of an item; items of unknown types may contain anything."""
+    """Returns the text parts in the field `name` of an item, with their indexes.
+
+    The field of an item of unknown type may contain other values, which are skipped.
+    """
     parts = item.get(name)
     return [
         (number, part)
@@ -181,7 +187,7 @@ def _part_done(place: Place, part: Part) -> list[Event]:
 
 
 def apply(item: Item, event: Event) -> None:
-    """Applies an event to the item it belongs to; this is the item's step of ResponseState."""
+    """Changes an item as one of its events describes. `ResponseState` calls it for each event."""
     match event["type"]:
         case "response.content_part.added":
             item.setdefault("content", []).append(deepcopy(event["part"]))
@@ -203,7 +209,7 @@ def apply(item: Item, event: Event) -> None:
         case "response.refusal.delta":
             _part(item, event)["refusal"] += event["delta"]
         case _:
-            pass  # done events repeat the deltas
+            pass  # a done event only repeats the text of the deltas
 
 
 def _part(item: Item, event: Event) -> Part:

@@ -1,7 +1,7 @@
-"""Appends to a response's log, finishes it and reads it.
+"""Reads the log of a response, appends to it and finishes it.
 
-The log is authoritative; a notification only announces that it has grown. A finished log may be
-compacted, see `compaction`, and is read in the same way.
+The log is authoritative, and a notification only announces that the log has grown. A compacted log
+(see `compaction`) is read in the same way as any other log.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
     from jobs.scripts import Call
 
-# A notification that contains its entries saves each follower a read. Above this size, a read is
-# cheaper than sending the bytes to every subscribed server, whether or not a follower needs them.
+# The maximum size of the entries in a notification, which save each follower a read of the log.
+# Redis sends a notification to every subscribed server, even if no follower there needs the
+# entries. Above this size, that costs more than a read.
 MAX_NOTIFICATION_BYTES = 32_768
 READ_ENTRIES = BLOCK_ENTRIES
 READ_BYTES = BLOCK_BYTES
-# Compacting this many bytes takes a few ms; larger logs are compacted in a thread.
+# Compacting a log of this size takes a few ms. A larger log would block the event loop for longer,
+# so it is compacted in a thread.
 MAX_INLINE_COMPACTION_BYTES = 262_144
 
 
@@ -43,12 +45,13 @@ async def read(
     min_entries: int = 1,
     viewer: str = "",
 ) -> View:
-    """Reads a response and its log from index `start` on, bounded in entries and bytes.
+    """Reads a response and its log from index `start` on, up to `max_entries` and `max_bytes`.
 
-    At least `min_entries` entries are returned, however large, so that every read makes progress. A
-    compacted log returns the rest of the block that contains `start`. A response that `viewer` may
-    not see raises UnknownResponse in the same time as a missing one. An empty viewer sees every
-    response.
+    Returns at least `min_entries` entries, even if they exceed `max_bytes`, so that every read
+    makes progress. From a compacted log, returns the rest of the block that contains `start`.
+
+    If the owner `viewer` may not see the response, raises UnknownResponse in the same time as for a
+    missing response. An empty viewer may see every response.
 
     Raises: UnknownResponse, Undecodable, RedisTrouble.
     """
@@ -90,7 +93,7 @@ async def read(
 
 
 async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
-    """Reads a response and its whole log; a long log takes several reads."""
+    """Reads a response and its whole log, with several reads if the log is long."""
     view = await read(pipe, response_id, 0, viewer=viewer)
     entries = view.entries
     while len(entries) < view.length:
@@ -111,10 +114,11 @@ async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
 
 
 class LogWriter:
-    """The only writer of a response's log, as long as its claim is valid.
+    """Writes the log of a response. Only one writer has a valid claim on the response at a time.
 
-    `length` is the log's length as far as the writer knows; every append checks it. After any error
-    other than RedisTrouble, stop writing: the response belongs to another attempt or is gone.
+    `length` is the number of entries that the writer expects in the log. Redis compares it at every
+    append. After any error other than RedisTrouble, stop writing, because the response belongs to
+    another attempt or no longer exists.
     """
 
     def __init__(self, pipe: Pipe, response_id: str, claim: str, length: int) -> None:
@@ -129,9 +133,9 @@ class LogWriter:
         self.length = length
 
     async def append(self, entries: list[bytes]) -> bool:
-        """Appends and notifies. Returns True if the response is to be cancelled.
+        """Appends entries and notifies followers. Returns True if a client requested cancellation.
 
-        Raises: Fenced, Gone, Diverged; RedisTrouble, after which the same entries may be appended
+        Raises: Fenced, Gone, Diverged; RedisTrouble, after which you may append the same entries
             again.
         """
         return self.appended(await self._pipe.run(self._append(entries)))
@@ -140,12 +144,12 @@ class LogWriter:
         """Sends an append once and returns its future reply, or None if it cannot be sent now.
 
         Pass the reply to `appended`. After an error, call `append` with the same entries, to which
-        more may be added: it detects whether they were appended.
+        you may add more. `append` detects whether Redis has already appended the first ones.
         """
         return self._pipe.begin(self._append(entries))
 
     def appended(self, reply: Any) -> bool:
-        """Handles the reply of `begin`; returns and raises as `append`."""
+        """Handles the reply to `begin`. Returns and raises the same as `append`."""
         if reply[0] != b"ok":
             raise self._refusal(reply)
         _, self.length, cancel = reply
@@ -164,18 +168,21 @@ class LogWriter:
         return call
 
     async def compact(self, head: list[bytes], rest: list[bytes]) -> None:
-        """Compacts the log of a response that this writer has finished; see `compacted`.
+        """Compacts the log of a response that this writer has finished.
+
+        `head` and `rest` are the arguments of `compacted`.
 
         Raises: RedisTrouble.
         """
         await self.store_compacted(await self.compacted(head, rest))
 
     async def compacted(self, head: list[bytes], rest: list[bytes]) -> Call:
-        """Compacts the log and returns the call that stores it, for `store_compacted`.
+        """Compacts the log and returns the script call that `store_compacted` takes.
 
-        `head` and `rest` are the whole log as far as the writer knows. Redis compares the length
-        and a checksum of the head. This writer has appended the rest, so comparing its length is
-        enough. A log that differs is left uncompacted, which only costs memory.
+        `head` and `rest` together are all entries of the log as far as the writer knows. Redis
+        compares the length of the log and a checksum of the head. The rest needs no checksum,
+        because this writer has appended it. If the log differs, Redis leaves it uncompacted, and it
+        only uses more memory.
         """
         log = head + rest
         if sum(map(len, log)) > MAX_INLINE_COMPACTION_BYTES:
@@ -202,7 +209,7 @@ class LogWriter:
         return call
 
     async def store_compacted(self, compacted: Call) -> None:
-        """Replaces the log with the result of `compacted`. Raises: RedisTrouble."""
+        """Replaces the log in Redis with the result of `compacted`. Raises: RedisTrouble."""
         await self._pipe.run(compacted)
 
     async def finish(
@@ -215,12 +222,12 @@ class LogWriter:
         tokens: int | None = None,
         money: float | None = None,
     ) -> None:
-        """Appends the last entries and ends the response.
+        """Appends the last entries of the log and ends the response with a final status.
 
-        `tokens` and `money`, in millionths, are its usage and cost, if known. `bury` puts the
-        response on the dead list.
+        `tokens` is the response's usage, and `money` its cost in millionths; None means unknown.
+        `bury` adds the response to the dead list, which an operator has to inspect.
 
-        Raises: as `append`.
+        Raises: the same errors as `append`.
         """
         reply = await self._pipe.run(
             calls.finish(

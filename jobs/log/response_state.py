@@ -1,6 +1,7 @@
-"""Folds the events of a log into the state of its response.
+"""Computes the state of a response from the events of its log.
 
-Server, worker and rescue all use it, so that every process reports the same state.
+The server, the worker and the recovery of lost jobs all use this module, so they always agree on
+the state of a response.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class ResponseState:
-    """The output of a response after some of its events.
+    """The state of a response after a number of its events.
 
-    `output` has only the items of the last attempt. `next_index` is the first output index that no
-    attempt has used: the accumulators of the official SDKs reject an index that is used twice.
-    `last` is the last response object, and `end` the terminal event; both are None before.
+    `output` contains only the items of the last attempt. `next_index` is the lowest output index
+    that no attempt has used. Another attempt must begin with it, because the accumulators of the
+    official SDKs reject an index that is used twice. `last` is the last response object, or None
+    before the first one. `end` is the terminal event, or None before the end.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -37,11 +39,11 @@ class ResponseState:
 
     @property
     def output(self) -> list[Item]:
-        """The items of the last attempt, in the order of their indexes."""
+        """The output items of the last attempt, in the order of their indexes."""
         return [self._items[index] for index in sorted(self._items)]
 
     def apply(self, event: Event) -> None:
-        """Applies the next event of the log."""
+        """Updates the state with the next event of the log."""
         match event["type"]:
             case "response.output_item.added" | "response.output_item.done" as kind:
                 index = event["output_index"]
@@ -61,10 +63,10 @@ class ResponseState:
                 pass
 
     def close(self) -> list[Event]:
-        """Applies and returns the events that close the open items as incomplete.
+        """Closes all open items as incomplete, and returns the events that do so.
 
-        Append them before a restart or an end: the accumulators of the official SDKs reject a whole
-        response if one of its items is added and never done.
+        Append these events before a restart or an end. Otherwise the accumulators of the official
+        SDKs would reject the whole response, because an item was added and never done.
         """
         events: list[Event] = []
         for index in sorted(self._open):

@@ -9,8 +9,8 @@ from jobs.record import Status
 class View:
     """A consistent snapshot of a response and a part of its log.
 
-    `entries` start at the requested index. `number`, `queue_name` and `reason` describe where and
-    why the response waits, and are meaningful only while it is queued.
+    `entries` begins at the requested index. `number`, `queue_name` and `reason` tell where and why
+    a queued response waits. They have no meaning in any other status.
     """
 
     status: Status
