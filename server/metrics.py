@@ -32,19 +32,19 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.sockets = Gauge("holdline_sockets", "Open WebSockets.", registry=self.registry)
         self.followers = Gauge(
-            "holdline_followers", "Subscriptions of clients to responses.", registry=self.registry
+            "holdline_followers", "Client subscriptions to responses.", registry=self.registry
         )
         self.tasks = Gauge(
             "holdline_tasks", "asyncio tasks in this process.", registry=self.registry
         )
         self.slow_sockets = Gauge(
             "holdline_slow_sockets",
-            "WebSockets that cannot be written to now.",
+            "WebSockets that are not writable now, because their clients read too slowly.",
             registry=self.registry,
         )
         self.submitted = Counter(
             "holdline_submitted",
-            "Prompts accepted. fresh=false marks a repeated idempotency key.",
+            "Accepted prompts. fresh=false: the idempotency key was known.",
             ["fresh"],
             registry=self.registry,
         )
@@ -53,17 +53,17 @@ class Metrics:
         )
         self.reads = Counter(
             "holdline_log_reads",
-            "Log reads for clients: at the start, after notification gaps, and as periodic checks.",
+            "Reads of response logs: at the start, after lost notifications, and as checks.",
             registry=self.registry,
         )
         self.refused = Counter(
             "holdline_refused",
-            "Requests and messages refused, by error code.",
+            "Refused requests and messages, by error code.",
             ["code"],
             registry=self.registry,
         )
         self.closed_slow = Counter(
             "holdline_sockets_closed_slow",
-            "WebSockets closed because the client stopped reading.",
+            "WebSockets closed because their clients stopped reading.",
             registry=self.registry,
         )

@@ -84,9 +84,7 @@ def _template(id_: str, values: Any, knows: Callable[[str], bool]) -> Template:
     if template.model and not knows(template.model):
         raise invalid_key(place, "model", f"is {template.model!r}, which is not in [models]")
     if template.instructions is None and not template.messages:
-        raise invalid_key(
-            place, "instructions", "and messages are both missing; set at least one of them"
-        )
+        raise invalid_key(place, "instructions", "or messages must be set")
     return template
 
 

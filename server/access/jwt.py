@@ -89,7 +89,7 @@ def parse_keys(text: str | bytes, *, public_only: bool = False) -> Keys:
                 continue
             raise ValueError(f"keys[{index}]: {error}") from None
         if key.kid in keys and not public_only:
-            raise ValueError(f"keys[{index}]: the kid '{key.kid}' is already used")
+            raise ValueError(f"keys[{index}]: the kid '{key.kid}' is used by two keys")
         keys.setdefault(key.kid, key)
     return keys
 
@@ -119,9 +119,11 @@ def _key(entry: Any, *, public_only: bool) -> Key:
     algorithm = next((a for k, a in _ALGORITHMS.items() if k == _kind(entry)), None)
     if algorithm is None or entry.get("alg", algorithm) != algorithm:
         known = ", ".join(_ALGORITHMS.values())
-        raise ValueError(f"the 'kty', 'crv' and 'alg' of the key must be those of one of {known}")
+        raise ValueError(
+            f"this combination of 'kty', 'crv' and 'alg' is not supported; use one of {known}"
+        )
     if public_only and algorithm == "HS256":
-        raise ValueError("the key is a shared secret, which must not be published")
+        raise ValueError("the key is a shared secret, but only public keys may be published")
     if "d" in entry:
         raise ValueError(
             "the key is private: keep it where tokens are signed, and list its public key here"
@@ -185,12 +187,12 @@ def verified(token: str, key: Key, rules: Rules, now: float) -> Principal:
 def _principal(claims: Mapping[str, Any], key: Key, rules: Rules, now: float) -> Principal:
     expires_at = float(claims["exp"])
     if not math.isfinite(expires_at) or expires_at - now > rules.max_seconds + LEEWAY_SECONDS:
-        raise ValueError("the token is valid for too long")
+        raise ValueError("the token expires too far in the future")
     tenant, subject = claims.get(rules.tenant_claim, key.tenant), claims["sub"]
     if not is_tenant(tenant) or not is_subject(subject):
-        raise ValueError("the tenant or the subject is invalid")
+        raise ValueError("the tenant or the subject has an invalid form")
     if key.tenant is not None and tenant != key.tenant:
-        raise ValueError("the key belongs to another tenant")
+        raise ValueError("the token names another tenant than its key")
     scopes = names(claims.get("scope"))
     return Principal(
         tenant=tenant,

@@ -46,7 +46,7 @@ def owner_of(tenant: str, subject: str | None) -> str:
     Raises: ValueError for a name that `is_tenant` or `is_subject` rejects.
     """
     if not is_tenant(tenant) or (subject is not None and not is_subject(subject)):
-        raise ValueError("the tenant or the subject is invalid")
+        raise ValueError("the tenant or the subject has an invalid form")
     return f"{tenant}/{quote(subject or '', safe='').replace('~', '%7E')}"
 
 

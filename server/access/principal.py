@@ -181,7 +181,8 @@ def other_owner() -> Problem:
     return Problem(
         403,
         "token_of_another",
-        "This token has another subject or tenant than the socket. Open a new socket with it.",
+        "This token has a different subject or tenant than the first token of this "
+        "socket. Open a new socket with it.",
         param="token",
     )
 
@@ -197,4 +198,4 @@ def names(value: Any) -> frozenset[str] | None:
         return frozenset(value.split())
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return frozenset(value)
-    raise ValueError("the claim is not a list of names")
+    raise ValueError("the claim must be a list of names")

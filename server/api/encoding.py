@@ -173,7 +173,11 @@ def _check(root: dict[Any, Any]) -> None:
             if kind is dict or kind is list:
                 waiting.append((value, place, depth + 1))
             elif kind is not float:
-                what = "a string, not bytes" if kind is bytes else "a JSON value, not an extension"
+                what = (
+                    "a string, not bytes"
+                    if kind is bytes
+                    else "a JSON value, not a MessagePack extension"
+                )
                 raise _wrong(place, f"expected {what}")
             elif not math.isfinite(value):
                 raise _wrong(place, "expected a finite number")

@@ -100,7 +100,7 @@ class Connection(web.RequestHandler):
 def _factory(runner: web.AppRunner, loop: asyncio.AbstractEventLoop) -> Callable[[], Connection]:
     server = runner.server
     if server is None:
-        raise RuntimeError("the application is not set up")
+        raise RuntimeError("the runner must be set up before it listens")
     return lambda: Connection(server, loop=loop, **OPTIONS)
 
 

@@ -34,7 +34,7 @@ RESPONSES: Final = "/v1/responses"
 BEARER_SCHEME: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key or a token: docs/protocol.md, Authentication.",
+    "description": "An API key or a token. See the section Authentication of docs/protocol.md.",
 }
 
 Document = dict[str, Any]
@@ -42,31 +42,31 @@ Route = tuple[str, str, str, Any, Any]
 
 # Each row: method, path, summary, request body type, and the answer's type or media type.
 ROUTES: Final[tuple[Route, ...]] = (
-    ("post", RESPONSES, "Ask", requests.Create, objects.Response),
-    ("get", RESPONSES, "The WebSocket: see /asyncapi.json", None, None),
-    ("get", f"{RESPONSES}/{{id}}", "A response as it stands", None, objects.Response),
+    ("post", RESPONSES, "Create a response", requests.Create, objects.Response),
+    ("get", RESPONSES, "Open a WebSocket, which /asyncapi.json describes", None, None),
+    ("get", f"{RESPONSES}/{{id}}", "Get a response in its current state", None, objects.Response),
     ("delete", f"{RESPONSES}/{{id}}", "Delete a response", None, bodies.Deleted),
     ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, objects.Response),
-    ("get", f"{RESPONSES}/{{id}}/input_items", "A page of its input", None, bodies.InputItems),
-    ("post", "/v1/chat/completions", "Ask, as before responses", dict[str, Any], dict[str, Any]),
-    ("get", "/v1/models", "The models that have a name here", None, bodies.Models),
-    ("get", "/v1/models/{id}", "One of them", None, bodies.Model),
-    ("get", "/livez", "The process answers", None, bodies.Live),
-    ("get", "/health", "The same", None, bodies.Live),
-    ("get", "/readyz", "It can work", None, bodies.Ready),
-    ("get", "/metrics", "Counters for Prometheus", None, "text/plain"),
-    ("get", "/origin", "Whether a site may use this server", None, bodies.OriginCheck),
-    ("get", "/openapi.json", "This document", None, dict[str, Any]),
-    ("get", "/asyncapi.json", "The document of the WebSocket", None, dict[str, Any]),
-    ("get", "/", "The chat page", None, "text/html"),
-    ("get", "/review", "The code reviewer", None, "text/html"),
-    ("get", "/docs", "The first document", None, "text/html"),
-    ("get", "/docs/{name}", "A document, as a page", None, "text/html"),
-    ("get", "/docs/{name}.md", "A document, as it is written", None, "text/markdown"),
-    ("get", "/docs/images/{name}", "An image of a document", None, "image/svg+xml"),
-    ("get", "/widget.js", "The widget, in one file", None, "text/javascript"),
-    ("get", "/web/{version}/{name}", "A source that never changes", None, "text/javascript"),
-    ("get", "/web/{name}", "A source", None, "text/javascript"),
+    ("get", f"{RESPONSES}/{{id}}/input_items", "List input items", None, bodies.InputItems),
+    ("post", "/v1/chat/completions", "Create a chat completion", dict[str, Any], dict[str, Any]),
+    ("get", "/v1/models", "List the models", None, bodies.Models),
+    ("get", "/v1/models/{id}", "Get a model", None, bodies.Model),
+    ("get", "/livez", "Check whether the process is alive", None, bodies.Live),
+    ("get", "/health", "Check whether the process is alive, like /livez", None, bodies.Live),
+    ("get", "/readyz", "Check whether the server is ready for requests", None, bodies.Ready),
+    ("get", "/metrics", "Get metrics in the Prometheus text format", None, "text/plain"),
+    ("get", "/origin", "Check whether a site may use this server", None, bodies.OriginCheck),
+    ("get", "/openapi.json", "Get this OpenAPI document", None, dict[str, Any]),
+    ("get", "/asyncapi.json", "Get the AsyncAPI document", None, dict[str, Any]),
+    ("get", "/", "Get the chat page", None, "text/html"),
+    ("get", "/review", "Get the code review page", None, "text/html"),
+    ("get", "/docs", "Get the first documentation page", None, "text/html"),
+    ("get", "/docs/{name}", "Get a documentation page", None, "text/html"),
+    ("get", "/docs/{name}.md", "Get a documentation page in Markdown", None, "text/markdown"),
+    ("get", "/docs/images/{name}", "Get a documentation image", None, "image/svg+xml"),
+    ("get", "/widget.js", "Get the widget as one file", None, "text/javascript"),
+    ("get", "/web/{version}/{name}", "Get a versioned source file", None, "text/javascript"),
+    ("get", "/web/{name}", "Get a source file", None, "text/javascript"),
 )
 # Input items whose `type` field is optional: see `items.typed`.
 UNTYPED: Final = {"Message", "ItemReference"}
@@ -99,7 +99,7 @@ _CHAT_CONTENT: Final = {
                 "required": ["type", "text"],
                 "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
             },
-            "description": "Parts; images and files too, as in docs/protocol.md, Chat completions.",
+            "description": "Content parts; docs/protocol.md, Chat completions, lists more types.",
         },
     ]
 }
@@ -158,7 +158,10 @@ def openapi() -> Document:
     schemas, components = _schemas([*routed, bodies.ErrorBody, bodies.WebhookEvent, *streamed])
     events = [schemas[kind] for kind in streamed]
     components["Create"]["properties"] |= {
-        name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
+        name: {
+            "description": "Accepted only with a value that has no effect.",
+            "enum": [None, *values],
+        }
         for name, values in requests._NEUTRAL.items()  # noqa: SLF001 - the other half of Create
     }
     components["Create"]["additionalProperties"] = False
@@ -178,7 +181,7 @@ def openapi() -> Document:
                     schemas, answer, events if (method, path) in STREAMED else []
                 ),
                 "default": {
-                    "description": "Refused; the codes are in docs/protocol-reference.md, Errors.",
+                    "description": "An error. docs/protocol-reference.md, Errors, lists the codes.",
                     "content": {JSON: {"schema": schemas[bodies.ErrorBody]}},
                 },
             },
@@ -206,12 +209,16 @@ def _webhook(event: Document) -> Document:
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     return {
         "operationId": "response_ended",
-        "summary": "A response has ended; signed as Standard Webhooks, see docs/webhooks.md",
+        "summary": "Reports that a response has ended; docs/webhooks.md describes the signature",
         "parameters": [
             {"in": "header", "name": name, "required": True, "schema": _WORD} for name in names
         ],
         "requestBody": {"required": True, "content": {JSON: {"schema": event}}},
-        "responses": {"2XX": {"description": "Taken. Anything else means another attempt."}},
+        "responses": {
+            "2XX": {
+                "description": "The receiver accepted the webhook. Other statuses cause a retry."
+            }
+        },
     }
 
 
@@ -253,8 +260,8 @@ def asyncapi() -> Document:
             }
         },
         "operations": {
-            "ask": operation("receive", "What a client may send.", received.values()),
-            "push": operation("send", "What a server sends.", sent.values()),
+            "ask": operation("receive", "Messages that a client may send.", received.values()),
+            "push": operation("send", "Messages that the server sends.", sent.values()),
         },
         "components": {"messages": messages, "schemas": components},
     }

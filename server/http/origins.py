@@ -111,7 +111,7 @@ def _advice(origin: str, *, others: bool) -> str:
     """Returns advice on allowing a site; `others` is True if other sites are already allowed."""
     site = canonical(origin)
     if site is None:
-        return f"The site {origin} cannot be allowed to use this server, because it has no origin."
+        return f"The site {origin} cannot be allowed, because its Origin header is invalid."
     # All local files and sandboxed frames share the origin `null`, whoever wrote them.
     which = "every page without an origin" if site == "null" else "it"
     as_well = " as well" if others else ""

@@ -194,7 +194,7 @@ class SocketAuth:
         self._changed = changed = asyncio.Event()
         if self.unauthenticated and not await heard(changed, self._settings.auth_seconds):
             assert self._connection is not None  # noqa: S101 - `enter` comes first
-            await self._connection.close(CloseCode.SILENT, "no holdline:auth in time")
+            await self._connection.close(CloseCode.SILENT, "no holdline:auth message in time")
             return
         told: float | None = None
         while True:

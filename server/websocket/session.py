@@ -197,7 +197,7 @@ class Session:
 
     def _create(self, lane: str | None, submit: Submit) -> list[Action]:
         if self._open + self._waiting >= MAX_FOLLOWED:
-            raise _too_many(f"One socket may have at most {MAX_FOLLOWED} responses.")
+            raise _too_many(f"One socket may follow at most {MAX_FOLLOWED} responses.")
         state = self._lanes.setdefault(lane, _Lane())
         if state.idle:
             state.submitting = True
@@ -210,7 +210,8 @@ class Session:
             raise invalid(None, "Integers in the request must fit in 64 bits.") from None
         if not self._byte_limiter.take(len(packed)):
             raise _too_many(
-                f"Queued requests of all sockets may have at most {self._byte_limiter.most} bytes."
+                f"Queued requests may have at most {self._byte_limiter.most} bytes across all "
+                "sockets."
             )
         self._waiting += 1
         state.waiting.append(packed)
@@ -226,7 +227,7 @@ class Session:
                 param="response_id",
             )
         if self._open >= MAX_FOLLOWED:
-            raise _too_many(f"One socket may have at most {MAX_FOLLOWED} responses.")
+            raise _too_many(f"One socket may follow at most {MAX_FOLLOWED} responses.")
         if not response_id.isascii():
             raise unknown(response_id)
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1

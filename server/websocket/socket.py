@@ -169,7 +169,7 @@ class Socket:
     async def restart(self, retry_after_ms: int) -> None:
         """Asks the client to connect to another server, and closes the socket."""
         self.say({"type": "holdline:draining", "retry_after_ms": retry_after_ms})
-        await self._close(CloseCode.RESTARTING, "server restarts")
+        await self._close(CloseCode.RESTARTING, "the server is restarting")
         if self._transport is not None:
             self._transport.abort()
 
