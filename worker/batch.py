@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # A character takes at most four bytes, so no delta is larger than 16 KB.
 MAX_DELTA_CHARACTERS: Final = 4096
-# Limits a run by tokens, because log probabilities are many times larger than their text.
+# A run of text has at most this many log probabilities, because they are many times larger than the
+# text.
 MAX_LOGPROBS: Final = 64
 LOGPROB_BYTES: Final = 40
 # An append of this size delays other Redis scripts by a few milliseconds.
@@ -24,7 +25,7 @@ MAX_BATCH_BYTES: Final = 262_144
 
 @dataclass(slots=True)
 class TextRun:
-    """Consecutive pieces of text for one place, with their log probabilities."""
+    """Consecutive pieces of text for one content part, with their log probabilities."""
 
     place: Place
     pieces: list[str]
@@ -38,7 +39,7 @@ class TextRun:
         """Returns the text as encoded deltas."""
         place, text = self.place, "".join(self.pieces)
         if place.kind == "output_text" and not self.logprobs and len(text) <= MAX_DELTA_CHARACTERS:
-            # The usual case.
+            # Most runs fit into one delta without log probabilities.
             return [encode_text_delta(place.item_id, place.index, place.part, text)]
         starts = range(0, len(text), MAX_DELTA_CHARACTERS)
         return [
@@ -54,9 +55,9 @@ class TextRun:
 
 
 def batch(entries: Iterable[bytes]) -> list[bytes]:
-    """Returns the first entries, of up to `MAX_BATCH_BYTES` together.
+    """Returns the first entries, up to a total size of `MAX_BATCH_BYTES`.
 
-    The first entry is always included, even if it is larger than that.
+    The first entry is always included, even if it exceeds this size.
     """
     taken: list[bytes] = []
     size = 0

@@ -1,8 +1,8 @@
 """Compacts the logs of finished responses shortly after they end, several at a time.
 
-The last event of a response has already been sent, so no client waits for the compaction. Logs
-that end within about a tenth of a second are written together, so that tokens of running responses
-do not queue behind the compaction.
+Compaction starts after the last event of a response has been sent, so no client waits for it. Logs
+that end within about a tenth of a second are compacted together. Otherwise the tokens of running
+responses could queue behind many single compactions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     Head = Callable[[], list[bytes]]
 
-# A random pause keeps the loop from synchronizing with responses that end at regular intervals.
+# The pause is random, so that the loop does not synchronize with responses that end at regular
+# intervals.
 PAUSE_SECONDS: Final = (0.05, 0.15)
 MAX_WAITING_BYTES: Final = 4_000_000
 STOP_SECONDS: Final = 1.0
@@ -36,9 +37,9 @@ T = TypeVar("T")
 
 
 class Compactor:
-    """Compacts logs for one worker process; use it as an async context manager.
+    """Compacts logs for one worker process. Use it as an async context manager.
 
-    On exit it compacts the logs that are still waiting, for at most `STOP_SECONDS`.
+    On exit it compacts the logs that still wait, but stops after `STOP_SECONDS`.
     """
 
     def __init__(self) -> None:
@@ -59,13 +60,13 @@ class Compactor:
                 await self._compact_waiting()
 
     async def compact(self, writer: LogWriter, head: Head, rest: list[bytes]) -> None:
-        """Schedules the compaction of a log; see `LogWriter.compacted`.
+        """Schedules the compaction of a finished log.
 
-        The entries of the log are those that `head` returns, followed by `rest`. `head` is called
-        when the log is compacted.
+        The log consists of the entries that `head` returns, followed by the entries in `rest`. The
+        compactor calls `head` only when it compacts the log.
 
-        Usually returns at once. If `MAX_WAITING_BYTES` are waiting already, this log is compacted
-        before the method returns, which limits the memory in use.
+        This method usually returns at once. If the logs that wait would exceed `MAX_WAITING_BYTES`,
+        the method compacts this log before it returns, which limits the memory in use.
         """
         size = sum(map(len, rest))
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
@@ -80,7 +81,8 @@ class Compactor:
         for writer, head, rest in waiting:
             if compacted := await _attempted(partial(_compacted, writer, head, rest)):
                 ready.append((writer, compacted))
-            await asyncio.sleep(0)  # lets running responses proceed between two compactions
+            # Running responses can proceed between two compactions.
+            await asyncio.sleep(0)
         await asyncio.gather(
             *(_attempted(partial(writer.store_compacted, compacted)) for writer, compacted in ready)
         )
@@ -93,15 +95,15 @@ async def _compacted(writer: LogWriter, head: Head, rest: list[bytes]) -> Call:
 async def _attempted(step: Callable[[], Awaitable[T]]) -> T | None:
     """Calls `step` and returns its result, or None if it failed.
 
-    `step` is a function, not a coroutine: if a shutdown cancelled this call before it started, a
-    coroutine created by the caller would never be awaited.
+    `step` is a function and not a coroutine, because a shutdown may cancel this call before it
+    starts. A coroutine would then never be awaited.
 
-    A failure leaves the log uncompacted. The only cost is memory in Redis.
+    After a failure, the log stays uncompacted and only uses more memory in Redis.
     """
     try:
         return await step()
     except RedisTrouble:
         return None
-    except Exception as error:  # noqa: BLE001 - the edge of a log: the others must be compacted
+    except Exception as error:  # noqa: BLE001 - other logs must still be compacted
         log.error("unhandled error in log compaction", error=described(error))
         return None

@@ -1,4 +1,4 @@
-"""The worker's settings, from environment variables; see `jobs.settings` for their names."""
+"""Reads the worker's settings from environment variables, which `jobs.settings` lists."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NO_KEY = "none"
 class Endpoint:
     """The endpoint of one model. Times are in seconds.
 
-    `upstream` is the endpoint's own name for the model; None passes the requested name on. At most
-    `concurrency` calls are made at once. `rates` are the requests and tokens per minute of all
-    workers together. `fallbacks` are the names of other endpoints. `output_limit` is the name of
-    the parameter that limits the output; None chooses it by the endpoint's host. The API key is
-    `api_key`, unless it is read from a file or from a command's output. It is sent in the header
-    `api_key_header`.
+    `upstream` is the endpoint's own name for the model; if it is None, the endpoint gets the
+    requested name. The worker makes at most `concurrency` calls at once. `rates` are the limits on
+    requests and tokens per minute for all workers together. `fallbacks` are the names of other
+    endpoints. `output_limit` is the name of the parameter that limits the output; if it is None,
+    the host of the endpoint determines the name. The API key is `api_key`, unless `api_key_file` or
+    `api_key_command` is set. The worker sends the key in the header `api_key_header`.
     """
 
     name: str
@@ -58,8 +58,8 @@ class Endpoint:
 class Config:
     """All settings of one worker process. Times are in seconds.
 
-    `endpoints` maps the names of the models file to their endpoints. Without a models file,
-    `single` is the endpoint for every name.
+    `endpoints` maps the model names in the models file to endpoints. Without a models file,
+    `single` is the endpoint for every model name.
     """
 
     redis_url: str = field(repr=False)
@@ -79,7 +79,7 @@ class Config:
     cipher: Cipher | None = None
 
     def routes(self, model: str | None) -> list[Endpoint]:
-        """Returns the model's endpoint and its fallbacks, or nothing for an unknown model."""
+        """Returns the model's endpoint and its fallbacks, or an empty list for an unknown model."""
         if self.single is not None:
             return [self.single]
         endpoint = self.endpoints.get(model or self.model)
@@ -129,7 +129,10 @@ def load(environ: Mapping[str, str]) -> Config:
 
 
 def _receiver(environ: Mapping[str, str]) -> Receiver | None:
-    """Returns the receiver of webhooks, or None if no URL is set. Raises: ConfigError."""
+    """Returns the receiver of webhooks, or None if no webhook URL is set.
+
+    Raises: ConfigError.
+    """
     private = text(environ, "HOLDLINE_WEBHOOK_ALLOW_PRIVATE") == "1"
     url = text(environ, "HOLDLINE_WEBHOOK_URL")
     written = text(environ, "HOLDLINE_WEBHOOK_SECRET")
@@ -155,7 +158,10 @@ def _receiver(environ: Mapping[str, str]) -> Receiver | None:
 
 
 def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
-    """Returns the only endpoint of a worker without a models file. Raises: ConfigError."""
+    """Returns the only endpoint of a worker that has no models file.
+
+    Raises: ConfigError.
+    """
     base_url = text(environ, "OPENAI_BASE_URL")
     key = text(environ, "OPENAI_API_KEY")
     if not base_url and not key:

@@ -1,4 +1,4 @@
-"""Holds the objects that all jobs of one worker process share."""
+"""Defines the context of a worker process, which all of its jobs share."""
 
 from __future__ import annotations
 

@@ -31,30 +31,32 @@ log = structlog.get_logger()
 async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | None = None) -> None:
     """Ends a response with the output already in its log, without a model call.
 
-    `job` is the decoded job of the grant, if the caller has decoded it already.
+    `grant` is the claimed job, and `job` its decoded form if the caller has decoded it already.
 
-    Raises: Fenced, Gone or UnknownResponse if another attempt holds the response or it was deleted;
-        RedisTrouble.
+    Raises: Fenced, Gone or UnknownResponse if another attempt holds the response or if the response
+    was deleted; RedisTrouble.
     """
     started = time.monotonic()
     decision = decide(cause, failures=grant.failures, policy=Policy(max_attempts=0), jitter=0.0)
     if not isinstance(decision, Finished):
         raise TypeError(f"{cause} does not end a response")
-    # Jobs that crash their workers and jobs that cannot be decoded go to the dead list, where an
-    # operator can inspect them.
+    # Jobs that repeatedly lose their workers and jobs that cannot be decoded go to the dead list,
+    # where an operator can inspect them.
     poison = cause == "worker_lost" and grant.failures >= context.policy.max_attempts
     bury = poison or cause == "undecodable"
     try:
         view, state = await read_state(context, grant)
     except Undecodable as error:
-        # If only the key is missing, the configuration is wrong and the job may be valid.
+        # If only the encryption key is missing, the configuration is wrong. The job may be valid,
+        # so it does not go to the dead list.
         bury = bury or not isinstance(error, EncryptionKeyMissing)
         view = await context.retry(lambda: read(context.pipe, grant.response_id, 0, max_entries=0))
         state = ResponseState()
     try:
         job = job or job_of(grant.response_id, grant.job, context.pipe.cipher)
     except Undecodable:
-        # A snapshot in the log has all request fields that the final snapshot needs.
+        # The last snapshot of the response in the log has all request fields that the final
+        # snapshot needs.
         params = state.last or {"model": "unknown", "created_at": 0}
         job = Job(grant.response_id, view.owner, params["created_at"], params)
     writer = LogWriter(context.pipe, grant.response_id, grant.claim, view.length)
@@ -90,19 +92,26 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
 
 
 async def release_turns(context: WorkerContext, job: Job) -> None:
-    """Releases the turns held by a finished job. If Redis is unavailable, they expire by TTL."""
+    """Releases the earlier conversation turns that a finished job holds.
+
+    If Redis is unavailable, the turns expire by their TTL instead.
+    """
     if job.turns:
         with contextlib.suppress(RedisTrouble):
             await context.queue.turns.release(job.id, job.turns)
 
 
 async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:
-    """Reads the response and folds its log into its state. Raises: Undecodable."""
+    """Reads a response's log, and builds the response state from its events.
+
+    Raises: Undecodable.
+    """
     view = await context.retry(lambda: read_all(context.pipe, grant.response_id))
     try:
         return view, ResponseState(map(decode_event, view.entries))
     except (LookupError, TypeError) as error:
-        # Each entry is valid, but together they are inconsistent: another program wrote this log.
+        # Each entry of the log is valid, but the sequence of entries is not. Another program must
+        # have written this log.
         raise Undecodable("the events of the log are inconsistent") from error
 
 

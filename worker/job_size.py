@@ -1,16 +1,16 @@
-"""Estimates the memory that a decoded job takes in addition to its encoded bytes. Pure."""
+"""Estimates the additional memory that a decoded job needs, compared to its encoded bytes."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-# Long histories have the largest overhead: 1.1 KB for an item with nine values. An empty object
-# takes 72 bytes.
+# The assumed memory for each JSON value. Long conversations have the largest overhead, with 1.1 KB
+# for an item of nine values. An empty object takes 72 bytes.
 VALUE_BYTES: Final = 100
 
 
 def overhead(value: Any) -> int:
-    """Estimates the overhead of a JSON value and of all values in it, in bytes."""
+    """Estimates the memory overhead in bytes of a JSON value and of all values in it."""
     values, rest = 0, [value]
     while rest:
         values += 1

@@ -1,9 +1,9 @@
 """Renews the leases of a worker's jobs, and rescues the jobs of lost workers.
 
 A renewal is late if the process was suspended, the machine is overloaded or Redis was unavailable.
-Leases may have expired in the meantime, so the worker claims fewer jobs until its renewals are on
-time again. Otherwise several slow workers would take jobs from each other for ever, and finish
-none.
+The worker's leases may have expired in the meantime, so it claims fewer jobs until its renewals are
+on time again. Otherwise several slow workers could take jobs from each other forever without
+finishing any of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ log = structlog.get_logger()
 
 MIN_RENEWAL_SECONDS: Final = 0.05
 RENEWALS_PER_LEASE: Final = 3
-# The fraction of a lease after which a renewal is late. Two renewals are due within it.
+# A renewal is late if more than this fraction of a lease has passed since the previous renewal. Two
+# renewals are due within that time.
 LATE: Final = 0.75
 UNLIMITED: Final = 1_000_000
 FAILURE_PAUSE_SECONDS: Final = (0.2, 1.0)
@@ -43,7 +44,7 @@ class RedisHealth:
         self._failing = False
 
     def failed(self, error: RedisTrouble) -> None:
-        """Logs the first failure since the last success."""
+        """Logs a failed request to Redis, unless the previous request failed too."""
         if not self._failing:
             self._failing = True
             log.warning(
@@ -53,7 +54,7 @@ class RedisHealth:
             )
 
     def succeeded(self) -> None:
-        """Logs the recovery, if requests were failing."""
+        """Logs the recovery of Redis, if the previous request failed."""
         if self._failing:
             self._failing = False
             log.info("Redis recovered")
@@ -62,7 +63,7 @@ class RedisHealth:
 class Pace:
     """Limits the number of jobs claimed between two renewals.
 
-    After a late renewal the limit is one job. It doubles after each renewal that is on time.
+    After a late renewal the limit is one job. The limit doubles after each renewal that is on time.
     """
 
     def __init__(self) -> None:
@@ -72,19 +73,19 @@ class Pace:
 
     @property
     def left(self) -> int:
-        """The number of jobs that may still be claimed before the next renewal."""
+        """The number of further jobs that the worker may claim before the next renewal."""
         return self._limit - self._claimed
 
     def claimed(self, jobs: int) -> None:
-        """Counts `jobs` towards the limit."""
+        """Counts newly claimed jobs towards the limit."""
         self._claimed += jobs
 
     async def wait(self) -> None:
-        """Waits for the next renewal that is on time."""
+        """Waits until a lease renewal is on time, which raises the limit."""
         await self._raised.wait()
 
     def renewed(self, *, late: bool) -> None:
-        """Records a renewal, and sets the limit until the next one."""
+        """Records a lease renewal, and sets the limit that applies until the next renewal."""
         self._claimed = 0
         if late:
             self._limit = 1
@@ -95,9 +96,10 @@ class Pace:
 
 
 class Leases:
-    """Renews the leases of the jobs in `held`; use it as an async context manager.
+    """Renews the leases of the jobs in `held`. Use it as an async context manager.
 
-    The jobs of other workers whose leases have expired are rescued while `rescuing` returns True.
+    While `rescuing` returns True, it also takes over jobs of other workers whose leases have
+    expired.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class Leases:
         await self._loop.stop()
 
     def renew_now(self) -> None:
-        """Renews the leases at once. The replies also report cancelled jobs."""
+        """Renews the leases at once. Redis replies with the jobs that were cancelled or lost."""
         self._loop.wake()
 
     async def _tick(self) -> None:
@@ -140,12 +142,12 @@ class Leases:
             await self._renew()
             gap, self._renewed_at = loop.time() - self._renewed_at, now
             self._adapt(gap)
-            # This worker's leases are renewed first. After a pause of the process or of Redis they
-            # have expired, and a rescue must not take these jobs from a live worker.
+            # The worker renews its own leases before it rescues. After a pause of the process or of
+            # Redis these leases have expired, and a rescue would take the jobs from a live worker.
             if now >= self._rescue_at and self._rescuing():
                 for number in range(self._context.config.shared.partitions):
                     await self._rescue.rescue(number)
-                # `renew_now` must not make rescues more frequent.
+                # Extra renewals by `renew_now` must not make rescues more frequent.
                 self._rescue_at = now + self._period / 2
             self._health.succeeded()
         except RedisTrouble as error:
@@ -156,9 +158,9 @@ class Leases:
             self._loop.wake()
 
     def _adapt(self, gap: float) -> None:
-        """Adjusts the limit on claims and the time of the next rescue after a renewal.
+        """Adjusts the limit on claims and the time of the next rescue after a lease renewal.
 
-        `gap` is the time since the renewal before it, in seconds.
+        `gap` is the time in seconds since the previous renewal.
         """
         late = gap > self._lease * LATE
         self.pace.renewed(late=late)
@@ -169,9 +171,9 @@ class Leases:
                 jobs=len(self._held),
             )
         # If Redis was unavailable or refused requests, the leases of other workers may have expired
-        # as well: their last renewal was up to one period before this worker's. The rescue is
-        # postponed so that they can renew, but only once, because a worker that is always late must
-        # still rescue.
+        # too, because their last renewal was up to one period before this worker's. The rescue is
+        # postponed so that the other workers can renew first. It is postponed only once, because a
+        # worker that is always late must still rescue.
         held_up = gap > self._lease - self._period
         now = asyncio.get_running_loop().time()
         if held_up and not self._held_up:
@@ -182,8 +184,8 @@ class Leases:
         self._held_up, self._failed = held_up, False
 
     async def _renew(self) -> None:
-        # Idle workers renew too. After an outage, renewals must reach Redis before the first rescue
-        # does, or live jobs would be taken.
+        # Idle workers send renewals too. After an outage, a renewal must reach Redis before the
+        # first rescue does. Otherwise the rescue would take jobs from live workers.
         held: dict[int, list[Execution]] = {
             number: [] for number in range(self._context.config.shared.partitions)
         }
@@ -194,7 +196,7 @@ class Leases:
             answers = await self._context.queue.extend(number, pairs)
             for execution, answer in zip(executions, answers, strict=True):
                 if execution not in self._held:
-                    continue  # the job ended in the meantime and has no lease any more
+                    continue  # the job has ended in the meantime and has no lease
                 if answer == "lost":
                     execution.stop(Stop.LOST)
                 elif answer == "cancel":

@@ -1,4 +1,4 @@
-"""Makes one model call, passes its output on and records its result."""
+"""Makes one model call, passes on its output and records its result."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 class ModelCall:
     """One model call and its result.
 
-    Call `run` once. `stop` may be called at any time, also before `run`.
+    Call `run` once. Another task may call `stop` at any time, even before `run`.
 
-    `cause` is a key of `outcome.CAUSES`. `detail` is "finish_reason" or describes the error; it
-    never contains the provider's message. `retry_after` is in seconds.
+    `cause` is a key of `outcome.CAUSES`. `detail` is "finish_reason" after a regular end. After an
+    error, `detail` describes the error, but never contains the provider's message. `retry_after` is
+    in seconds.
     """
 
     def __init__(self) -> None:
-        self.cause = "cancelled"  # the result if the call is stopped before it has another one
+        # This result stays if `stop` ends the call before it has another result.
+        self.cause = "cancelled"
         self.detail = ""
         self.retry_after: float | None = None
         self.model: str | None = None
@@ -41,7 +43,7 @@ class ModelCall:
         self._began = self._ended = 0.0
         self._first: float | None = None
         self._stopped = False
-        # `stop` moves this deadline to the present.
+        # `stop` ends the call by moving this deadline to the present.
         self._deadline: asyncio.Timeout | None = None
 
     def stop(self) -> None:
@@ -51,7 +53,7 @@ class ModelCall:
             self._deadline.reschedule(asyncio.get_running_loop().time())
 
     async def run(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
-        """Makes the call. Returns when it has succeeded, failed or was stopped."""
+        """Makes the call. Returns when the call has succeeded, failed or been stopped."""
         self._began = time.monotonic()
         if not self._stopped:
             deadline = self._deadline = asyncio.timeout(None)
@@ -97,14 +99,14 @@ class ModelCall:
     def usage(self, job: Job, size: int, default_model: str) -> dict[str, Any] | None:
         """Returns the usage in the format of the Responses API, or None if it is unknown.
 
-        The usage is the provider's, or an estimate if the call ended before it was sent. `size` is
+        If the call ended before the provider sent the usage, the result is an estimate. `size` is
         the size of the output in bytes.
         """
         if self._counts is not None:
             return usage.counted(self._counts)
         if self.detail == "finish_reason" or not size:
             return None
-        # The call ended before the provider sent its usage, so the cost so far is estimated.
+        # The provider has not sent the usage, so the tokens so far are estimated.
         try:
             arguments = chat_request.completion(job, default_model=default_model)
         except UnsupportedInput:
@@ -126,7 +128,11 @@ class ModelCall:
         )
 
     def timing(self) -> dict[str, int]:
-        """Returns the duration of the call in ms, and the time to its first token if it had one."""
+        """Returns the times of the call in ms.
+
+        `model_ms` is the duration of the call. `first_token_ms` is the time to the first token, and
+        is missing if there was none.
+        """
         timing = {}
         if self._first is not None:
             timing["first_token_ms"] = round(1000 * (self._first - self._began))

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .compactor import Head
     from .context import WorkerContext
 
-# The number of entries in a log before the first claim.
+# The number of entries that a log has before a worker first claims the job.
 SUBMITTED: Final = 2
 
 
 class Opening(NamedTuple):
     """The log at the beginning of an attempt, and the events to append to it.
 
-    The log has `length` entries, which `head` returns. `state` is the response state folded from
-    them. `events` have to be appended before the model call.
+    The log has `length` entries, which `head` returns. `state` is the response state after these
+    entries. The events in `events` must be appended before the model call.
     """
 
     events: list[Event]
@@ -37,9 +37,12 @@ class Opening(NamedTuple):
 
 
 async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:
-    """Returns the opening of an attempt. Raises: Undecodable, UnknownResponse, RedisTrouble."""
+    """Reads the log of a claimed job, and returns the opening of the attempt.
+
+    Raises: Undecodable, UnknownResponse, RedisTrouble.
+    """
     if grant.attempt == 1:
-        # The claim has usually appended the event that begins the attempt.
+        # The claim script has usually appended the event that begins the attempt.
         first = [] if grant.length > SUBMITTED else [begins(job)]
         return Opening(
             first, ResponseState(), grant.length, partial(_first_entries, job, grant.length)

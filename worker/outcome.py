@@ -1,24 +1,24 @@
 """Decides whether a model call ends its response or is followed by another attempt.
 
-The whole policy is one table:
+This table is the whole policy:
 
     result of the call                          last attempt          earlier attempt
-    stop                                        completed             completed
-    length, content_filter                      incomplete            incomplete
+    model finished its answer                   completed             completed
+    token limit, content filter                 incomplete            incomplete
     cancelled                                   cancelled             cancelled
     request refused, time limit reached,
       input or output too long,
       unknown stop reason                       failed                failed
-    busy                                        failed                retry when the provider says
+    busy                                        failed                retry after the provider's
+                                                                        Retry-After, or a backoff
     unavailable, stalled, truncated,
       malformed, ...                            failed                retry after a backoff
-    worker lacks file descriptors or memory     given back            given back
+    worker lacks file descriptors or memory     back to the queue     back to the queue
 
-A completed response is whole: a response is completed only if the provider sent a stop reason that
-says so.
+A response is completed only if the provider sent a stop reason for a complete answer.
 
-The table applies to one job. A 429 from a provider also pauses its model for all workers; that is
-decided in `worker.execute`.
+The table applies to one job. If a provider replies with status 429, `worker.execute` may also pause
+the model for all workers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from jobs.record import Status
 
 
 class Then(Enum):
-    """The consequence of a cause."""
+    """The consequence of a model call that ended for a certain cause."""
 
     COMPLETED = "completed"
     INCOMPLETE = "incomplete"
@@ -43,10 +43,10 @@ class Then(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One row of the table.
+    """One row of the policy table: the consequence of a cause, and its error message.
 
-    `message` is the error message of a response that fails for this cause. It tells the client what
-    to do, and never contains the provider's message.
+    A response that fails for this cause has the error message `message`, which tells the client how
+    to react. The message never contains text from the provider.
     """
 
     then: Then
@@ -58,12 +58,12 @@ _TELL_OPERATOR = "If the error persists, contact the operator."
 _KEPT = "The text generated so far is kept."
 
 CAUSES: Final[dict[str, Cause]] = {
-    # Stop reasons of the provider, under their own names, and cancellation.
+    # These causes are the stop reasons of a provider, and the cancellation by the client.
     "stop": Cause(Then.COMPLETED),
     "length": Cause(Then.INCOMPLETE),
     "content_filter": Cause(Then.INCOMPLETE),
     "cancelled": Cause(Then.CANCELLED),
-    # Permanent failures: another attempt would fail in the same way.
+    # These failures are permanent: another attempt would fail in the same way.
     "upstream_rejected": Cause(
         Then.FAILED,
         "The model's endpoint rejected the request. "
@@ -71,7 +71,8 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
     "upstream_input_too_long": Cause(
         Then.FAILED,
-        # LiteLLM recognises this failure by "is longer than the model's context length".
+        # The client library LiteLLM recognizes this failure by the words "is longer than the
+        # model's context length", so the message must contain them.
         "The input is longer than the model's context length. "
         "Shorten it, or set 'truncation' to 'auto'.",
     ),
@@ -92,8 +93,8 @@ CAUSES: Final[dict[str, Cause]] = {
         Then.FAILED,
         f"The output exceeded its size limit. {_KEPT} Ask for a shorter answer.",
     ),
-    # The response may be incomplete, so it is not completed. A retry would be billed and end with
-    # the same unknown stop reason.
+    # After an unknown stop reason the answer may be incomplete, so the response fails. A retry
+    # would be billed, and would probably end with the same stop reason.
     "upstream_stopped": Cause(
         Then.FAILED,
         f"The model stopped for an unknown reason. {_KEPT} "
@@ -107,7 +108,7 @@ CAUSES: Final[dict[str, Cause]] = {
         Then.FAILED,
         "Redis lost an earlier turn of this conversation. Send the whole conversation.",
     ),
-    # Temporary failures: another attempt may succeed.
+    # These failures are temporary: another attempt may succeed.
     "upstream_busy": Cause(Then.RETRY, f"The model's endpoint is busy. {_TRY_LATER}"),
     "upstream_key_unavailable": Cause(
         Then.RETRY,
@@ -150,9 +151,10 @@ CAUSES: Final[dict[str, Cause]] = {
         "The stored request is encrypted with a key that the worker does not have. "
         f"{_TRY_LATER} {_TELL_OPERATOR}",
     ),
-    # Another worker may have free resources. The provider did not fail.
+    # The worker lacks file descriptors or memory. The provider did not fail, and another worker may
+    # be able to run the job.
     "worker_exhausted": Cause(Then.GIVE_BACK),
-    # Responses that a rescue ends without a model call.
+    # With these causes, a worker ends a response without a model call.
     "worker_lost": Cause(
         Then.FAILED, f"The worker was lost before the end of the answer. {_KEPT} {_TRY_LATER}"
     ),
@@ -165,7 +167,8 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
 }
 
-# Function calls complete a response like text does: the client then sends the results.
+# A response that ends with function calls is complete: the client then sends the results of the
+# calls.
 _REASONS: Final = {
     "stop": "stop",
     "tool_calls": "stop",
@@ -178,15 +181,19 @@ _INCOMPLETE_REASON: Final = {"length": "max_output_tokens", "content_filter": "c
 
 
 def cause_of(finish_reason: str) -> str:
-    """Returns the key of `CAUSES` for a stop reason normalized by `upstream.finish_reasons`."""
+    """Returns the key of `CAUSES` for a stop reason.
+
+    `upstream.finish_reasons` has normalized the stop reason.
+    """
     return _REASONS.get(finish_reason, "upstream_stopped")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The response ends with `status`.
+    """The decision to end the response with `status`.
 
-    `code` and `message` are set if it failed, `reason` if it is incomplete.
+    `code` and `message` are set if the response failed. `reason` is set if the response is
+    incomplete.
     """
 
     status: Status
@@ -197,7 +204,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class RetryAfter:
-    """The job is retried after `delay_ms`; `reason` is reported to the client."""
+    """The decision to retry the job after `delay_ms`. The client receives `reason`."""
 
     delay_ms: int
     reason: str
@@ -205,7 +212,7 @@ class RetryAfter:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """The job goes back to the front of the queue; `reason` is reported to the client."""
+    """The decision to return the job to the front of the queue. The client receives `reason`."""
 
     reason: str
 
@@ -220,18 +227,19 @@ class Policy:
     max_attempts: int = 3
     first_delay_ms: int = 500
     max_delay_ms: int = 30_000
-    # A provider may ask for hours. An early failure is more useful to the client.
+    # A longer delay that a provider asks for is shortened to this limit. Some providers ask for
+    # hours, but an early failure is more useful to the client.
     max_retry_after_ms: int = 120_000
 
 
 def decide(
     cause: str, *, failures: int, policy: Policy, jitter: float, retry_after: float | None = None
 ) -> Decision:
-    """Decides on the end of the response or another attempt.
+    """Decides whether the response ends or the job gets another attempt.
 
-    `failures` is the number of failed attempts before this one. `retry_after` is the delay that the
-    provider asked for, in seconds. `jitter` is a random number from 0 to 1, which spreads the
-    retries of jobs that failed at the same time.
+    `failures` is the number of earlier attempts that failed. `retry_after` is the delay in seconds
+    that the provider asked for. `jitter` is a random number from 0 to 1, which spreads the retries
+    of jobs that failed at the same time.
     """
     row = CAUSES[cause]
     match row.then:
@@ -252,7 +260,8 @@ def decide(
 def _delay(failures: int, policy: Policy, jitter: float, retry_after: float | None) -> int:
     if retry_after is not None:
         asked = min(max(retry_after, 0.0) * 1000, policy.max_retry_after_ms)
-        # Never earlier than the provider asked for, and not all at the same moment.
+        # A retry never starts before the time that the provider asked for. The jitter keeps jobs
+        # from retrying all at the same moment.
         return round(asked + jitter * min(policy.first_delay_ms, asked * 0.1))
     step = min(policy.first_delay_ms << min(failures, 20), policy.max_delay_ms)
     return round(step * (0.5 + jitter / 2))

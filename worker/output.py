@@ -1,11 +1,12 @@
 """Builds the output items of one attempt, and the events that report them.
 
-Messages and reasoning are sequential: an item is done when the next one begins. Chunks of several
-function calls may alternate, so calls stay open until the end.
+Messages and reasoning items follow one another: an item ends when the next item begins. The chunks
+of several function calls may alternate, so function calls stay open until the end of the stream.
 
-Everything that a model call adds to the log is limited. One limit applies to its text, a second one
-to all other data that an endpoint could send without end: items and parts, names, annotations, log
-probabilities, provider data, and items and events that are passed through unchanged.
+Two limits bound the output that a model call adds to the log. One limit applies to the text. The
+second limit applies to all other data that an endpoint could send without end: items and parts,
+names, annotations, log probabilities, provider data, and items and events that Holdline passes on
+unchanged.
 """
 
 from __future__ import annotations
@@ -38,26 +39,27 @@ if TYPE_CHECKING:
 
     from .upstream.deltas import OutputDelta
 
-# Returns an item id for a prefix and an output index.
+# A function that returns an item id for a prefix and an output index.
 Name = Callable[[str, int], str]
 
 
-# Approximate sizes of an item, a part and an event in the log, without their content.
+# The approximate sizes in the log of an item, of a content part and of an event, all without
+# content.
 ITEM_BYTES: Final = 1000
 PART_BYTES: Final = 500
 EVENT_BYTES: Final = 100
-# The minimum of the limit on other data, for configurations with a low limit on text.
+# Data other than text may always take this many bytes, even if the limit on text is lower.
 MIN_OTHER_BYTES: Final = 65_536
 
 
 class Sink(Protocol):
-    """Receives the events of an output, as `Flusher` does."""
+    """An object that receives the events of an output, for example a `Flusher`."""
 
     def add(self, *events: Event) -> None:
-        """Adds events."""
+        """Adds events to the output."""
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        """Adds a piece of text. Several pieces may be joined to one delta."""
+        """Adds a piece of text. Several pieces may become one delta event."""
 
 
 class NotAllowed(Exception):
@@ -80,12 +82,12 @@ class _Part:
 
 @dataclass(slots=True)
 class _Open:
-    """An open message or reasoning item."""
+    """A message or a reasoning item that has not ended yet."""
 
     type: str
     item_id: str
     index: int
-    provider_field: str = ""  # the message field from which reasoning came
+    provider_field: str = ""  # the provider's message field that contained the reasoning
     maker: str = ""
     parts: list[_Part] = field(default_factory=list)
 
@@ -98,7 +100,10 @@ class _Open:
 
 @dataclass(slots=True)
 class _OpenCall:
-    """An open function call. No event is sent for it until its name is known."""
+    """A function call that has not ended yet.
+
+    No event is sent for the call until its name is known.
+    """
 
     call_id: str = ""
     name: str = ""
@@ -114,7 +119,8 @@ class Output:
     """The output items of one attempt.
 
     `index` is the output index of the first item. `functions` are the names of the functions that
-    the model may call. `most` limits the text, and separately all other data, in bytes.
+    the model may call. `most` is the maximum size in bytes of the text, and also of all other data
+    together.
     """
 
     def __init__(
@@ -126,12 +132,13 @@ class Output:
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
-        # Not a method of this object, because a reference cycle with the translator would keep both
-        # of them and the job in memory until the garbage collector runs.
+        # A method of this object would create a reference cycle with the translator, which would
+        # keep both objects and the job in memory until the garbage collector runs.
         self._take_index = itertools.count(index).__next__
         self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
-        self._details: list[dict[str, Any]] = []  # `reasoning_details`, for the provider
+        # The `reasoning_details` of the message, which the provider requires in later requests.
+        self._details: list[dict[str, Any]] = []
         self.maker = ""  # the name of the model that produces the output
         self.size = 0
         self._other_size = 0
@@ -173,13 +180,13 @@ class Output:
         for index, item in self._translator.open():
             self._finish(index, {**item, "status": status})
         if completed and not self._done:
-            # An empty output is complete too, but clients expect one message.
+            # A completed response may have no output, but clients expect at least one message.
             self._part("output_text")
             self._close(status)
         return [self._done[index] for index in sorted(self._done)]
 
     def _part(self, kind: str, provider_field: str = "") -> _Part:
-        """Returns the open part for text of this kind, and begins one if there is none."""
+        """Returns the open part for text of this kind, and begins a part if none is open."""
         wanted = "reasoning" if kind == "reasoning_text" else "message"
         if self._open is not None and self._open.type != wanted:
             self._close("completed")
@@ -217,13 +224,14 @@ class Output:
             self._close("completed")
             index = self._take_index()
             call.place = Place(ARGUMENTS, self._name("fc", index), index)
-            # Some servers send no call id, but the client needs one for the result.
+            # Some servers send no call id, but the client needs a call id to send the result of the
+            # call.
             call.call_id = call.call_id or call.place.item_id.replace("fc_", "call_", 1)
             self._sink.add(items.added(index, self._called(call, call.place, "in_progress")))
         self._add_text(call.place, call.pieces, held + piece.arguments)
 
     def _pass(self, event: Event) -> None:
-        """Passes on an event of a Responses API upstream, with our ids and indexes."""
+        """Passes on an event of an upstream Responses API with Holdline's own ids and indexes."""
         silent = True
         for step in self._translator.translate(event):
             silent = False
@@ -245,11 +253,11 @@ class Output:
                     self._done[step["output_index"]] = item
             self._sink.add(step)
             self._count_step(step)
-        if silent:  # the translator buffers the event
+        if silent:  # the translator has buffered the event
             self._count(EVENT_BYTES + json_bytes(event))
 
     def _count_step(self, step: Event) -> None:
-        """Counts an event without its text, which `_fitting` counts."""
+        """Counts the size of an event without its text, because `_fitting` counts the text."""
         kind: str = step["type"]
         if kind == "response.output_item.added":
             self._count(ITEM_BYTES)
@@ -263,7 +271,10 @@ class Output:
             self._count(EVENT_BYTES + json_bytes(step))
 
     def _count(self, size: int) -> None:
-        """Counts data other than text. Raises: TooLong, possibly after the data was added."""
+        """Counts data other than text.
+
+        Raises: TooLong if the data exceeds the limit. The data may have been added already.
+        """
         self._other_size += size
         if self._other_size > max(self._most, MIN_OTHER_BYTES):
             raise TooLong
@@ -279,7 +290,7 @@ class Output:
             raise TooLong
 
     def _fitting(self, text: str) -> str:
-        """Returns the part of the text that fits the limit, and counts it."""
+        """Returns the beginning of the text that fits within the limit, and counts its bytes."""
         size = len(text) if text.isascii() else len(text.encode())
         if self.size + size > self._most:
             text = text.encode()[: self._most - self.size].decode(errors="ignore")
@@ -288,7 +299,7 @@ class Output:
         return text
 
     def _called(self, call: _OpenCall, place: Place, status: str) -> Item:
-        # The first call of a message also has the data that belongs to the whole message.
+        # Provider data of a whole message is stored with the first function call of the message.
         first = status != "in_progress" and call is next(iter(self._calls.values()))
         extra = marked(call.extra_content, self.maker, self._details if first else [])
         arguments = "".join(call.pieces)

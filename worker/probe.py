@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-# The minimum that the Responses API accepts.
+# The Responses API accepts no lower limit on output tokens.
 MAX_OUTPUT_TOKENS = 16
 
 
 async def probe_models(config: Config) -> AsyncIterator[tuple[bool, str]]:
-    """Tests each model, without its fallbacks.
+    """Sends a test prompt to each model, but not to its fallbacks.
 
-    Yields for each model True if it began to answer, and a line that reports the result.
+    Yields one pair for each model: True if the model began to answer, and a line that reports the
+    result.
     """
     async with Router(config) as router:
         for endpoint in [config.single] if config.single else config.endpoints.values():

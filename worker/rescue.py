@@ -1,8 +1,9 @@
-"""Takes over responses whose lease has expired or that have waited in the queue for too long.
+"""Takes over responses whose lease has expired or whose time in the queue is over.
 
-Every worker does this a few times per lease. Two workers may do it at once, because the script
-gives each response to only one of them. The script requeues a response that may be retried. All
-others are ended here. That needs no model call, so it does not count towards the concurrency limit.
+Every worker calls the rescue script a few times in the duration of a lease. Two workers may call
+the script at once, because it assigns each response to only one worker. The script queues a
+response again if another attempt is allowed. The worker ends all other rescued responses itself.
+Ending a response needs no model call, so it does not count towards the concurrency limit.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _CAUSES: Final = {"cancelled": "cancelled", "expired": "queue_timeout"}
 
 
 class Rescue:
-    """Rescues responses; use it as an async context manager.
+    """Rescues responses of lost workers. Use it as an async context manager.
 
-    The tasks that end responses are cancelled on exit.
+    On exit it cancels the tasks that are still ending responses.
     """
 
     def __init__(self, context: WorkerContext) -> None:
@@ -48,7 +49,10 @@ class Rescue:
         await cancel_all(self._closing)
 
     async def rescue(self, partition: int) -> None:
-        """Requeues the lost responses of a partition, and starts a task to end each of the others.
+        """Rescues the responses of one partition.
+
+        Responses that may have another attempt are queued again. For each of the others, a task is
+        started that ends the response.
 
         Raises: RedisTrouble.
         """
@@ -85,15 +89,16 @@ class Rescue:
         try:
             await close(self._context, grant, cause)
         except (Fenced, Gone, UnknownResponse):
-            pass  # another worker was faster
+            pass  # another worker has ended the response
         except RedisTrouble as error:
-            # A rescue has a short lease, so the response is rescued again.
+            # A rescued response has only a short lease. When the lease expires, a worker rescues
+            # the response again.
             log.warning(
                 "postponed ending a response: Redis unavailable",
                 response_id=response_id,
                 error=type(error).__name__,
             )
-        except Exception as error:  # noqa: BLE001 - the edge of a job: the others must be rescued
+        except Exception as error:  # noqa: BLE001 - other jobs must still be rescued
             log.error(
                 "unhandled error while ending a response",
                 response_id=response_id,

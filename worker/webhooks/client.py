@@ -1,7 +1,7 @@
-"""Sends single POST requests to an untrusted receiver.
+"""Sends webhooks as single POST requests to an untrusted receiver.
 
-The address is checked after name resolution, when the connection is made. So a name that resolves
-to a different address later cannot bypass the check. Redirects are not followed.
+The client checks the IP address after name resolution, when it opens the connection. A host name
+that resolves to another address later cannot bypass this check. The client follows no redirects.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import aiohttp
 
 from .addresses import is_public
 
-# Standard Webhooks recommends 15 to 30 seconds.
+# The specification Standard Webhooks recommends a timeout of 15 to 30 seconds.
 TOTAL_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """The result of one attempt.
+    """The result of one attempt to send a webhook.
 
-    Without an HTTP response, `status` is None and `reason` is the cause. `retry_after` is in
-    seconds.
+    If there was no HTTP response, `status` is None and `reason` names the cause. `retry_after` is
+    in seconds.
     """
 
     status: int | None
@@ -33,11 +33,11 @@ class DeliveryResult:
 
 
 class NotPublic(OSError):
-    """The address is not public."""
+    """The IP address of a webhook receiver is not public."""
 
 
 class WebhookClient:
-    """An HTTP client for webhooks; use it as an async context manager."""
+    """An HTTP client for webhooks. Use it as an async context manager."""
 
     def __init__(self, *, allow_private: bool, total: float = TOTAL_SECONDS) -> None:
         self._allow_private = allow_private
@@ -47,14 +47,15 @@ class WebhookClient:
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                # Every attempt resolves the name and connects again, so that each is checked.
+                # Every attempt resolves the host name and connects again, so that the address is
+                # checked each time.
                 force_close=True,
                 use_dns_cache=False,
                 socket_factory=self._socket,
             ),
             timeout=aiohttp.ClientTimeout(total=self._total, connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # the body is not read
+            auto_decompress=False,  # the response body is not read
             trust_env=False,
         )
         return self
@@ -64,7 +65,7 @@ class WebhookClient:
             await self._http.close()
 
     async def send(self, url: str, payload: bytes, headers: dict[str, str]) -> DeliveryResult:
-        """Makes one attempt. The body of the response is not read."""
+        """Sends one request. The body of the response is not read."""
         if self._http is None:
             raise RuntimeError("the client must be used as an async context manager")
         try:
@@ -81,7 +82,10 @@ class WebhookClient:
             return DeliveryResult(None, type(error).__name__)
 
     def _socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
-        """Returns a socket for a resolved address. Raises: NotPublic."""
+        """Returns a socket for a resolved address.
+
+        Raises: NotPublic.
+        """
         family, kind, protocol, _, address = info
         if not self._allow_private and not is_public(str(address[0])):
             raise NotPublic("the address is not public")

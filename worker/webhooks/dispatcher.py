@@ -1,9 +1,9 @@
-"""Sends due webhooks, each at least once.
+"""Sends webhooks that are due, each at least once.
 
-Every worker has a dispatcher. A webhook is claimed with a lease that is longer than an attempt can
-take, so two workers never send the same webhook at the same time. If a worker dies before it has
-stored the result, another worker sends the webhook again under the same `webhook-id`, by which the
-receiver recognizes the duplicate.
+Every worker has a dispatcher. The dispatcher claims a webhook with a lease that is longer than an
+attempt can take, so two workers never send the same webhook at the same time. If a worker dies
+before it has stored the result, another worker sends the webhook again with the same `webhook-id`.
+The receiver recognizes the duplicate by this id.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ STOP_SECONDS: Final = 3.0
 
 
 class WebhookDispatcher:
-    """Claims and sends due webhooks; use it as an async context manager.
+    """Claims and sends webhooks that are due. Use it as an async context manager.
 
-    On exit it stops claiming and waits up to `STOP_SECONDS` for running attempts. Webhooks whose
-    attempts do not finish are sent again after their leases expire.
+    On exit it claims no more webhooks and waits up to `STOP_SECONDS` for running attempts. If an
+    attempt does not finish, a worker sends the webhook again when its lease has expired.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class WebhookDispatcher:
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._sending: set[asyncio.Task[None]] = set()
-        # RedisTrouble is ignored here, because the worker itself logs that Redis is unavailable.
+        # The loop does not log RedisTrouble, because the worker already logs that Redis is
+        # unavailable.
         self._loop = Loop("webhook dispatcher", self._claim, PAUSE_SECONDS, ignored=(RedisTrouble,))
 
     async def __aenter__(self) -> Self:
@@ -71,7 +72,10 @@ class WebhookDispatcher:
         await cancel_all(self._sending, grace=STOP_SECONDS)
 
     async def _claim(self) -> None:
-        """Starts sending the due webhooks of all partitions, up to `MAX_SENDING` at once."""
+        """Starts to send webhooks that are due.
+
+        The dispatcher sends at most `MAX_SENDING` webhooks at once.
+        """
         for partition in self._partitions:
             if (room := MAX_SENDING - len(self._sending)) <= 0:
                 return
@@ -90,7 +94,7 @@ class WebhookDispatcher:
                 response_id=hook.response_id,
                 error=type(error).__name__,
             )
-        except Exception as error:  # noqa: BLE001 - the edge of a delivery: its lease runs out
+        except Exception as error:  # noqa: BLE001 - the webhook is sent again later
             log.error(
                 "unhandled error in webhook delivery",
                 response_id=hook.response_id,
@@ -99,7 +103,9 @@ class WebhookDispatcher:
 
     async def _attempt(self, hook: Hook) -> Verdict:
         if hook.tries > len(self._schedule) + 1:
-            return Dead()  # earlier attempts have no result: their workers died each time
+            # All scheduled attempts were made. The last result is missing, usually because its
+            # worker died.
+            return Dead()
         payload = body(hook.response_id, hook.status, hook.ended_ms)
         signed = headers(hook.response_id, hook.now_ms, payload, self._receiver.keys)
         result = await self._client.send(self._receiver.url, payload, signed)

@@ -1,8 +1,9 @@
-"""Builds the body of a webhook, its signature and its schedule of attempts. Pure.
+"""Builds the body and the signature of a webhook, and decides when to send it again.
 
-The body has the format of OpenAI's webhooks, and the signature that of Standard Webhooks 1.0, so
-`client.webhooks.unwrap` of the official SDK verifies and parses it. The body contains the id of the
-response but none of its content; the receiver fetches the response with its own credentials.
+The body has the format of OpenAI's webhooks, and the signature follows Standard Webhooks 1.0.
+Therefore `client.webhooks.unwrap` of the official SDK can verify and parse a webhook. The body
+contains the id of the response but not its content, which the receiver fetches with its own
+credentials.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
-# The delay in seconds after each attempt, as Standard Webhooks recommends: three days in total.
+# The delay in seconds after each failed attempt, as Standard Webhooks recommends. The delays add up
+# to about three days.
 SCHEDULE: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MAX_RETRY_AFTER: Final = 86_400.0
-LATER: Final = 0.2  # the maximum jitter, as a fraction of the delay
+LATER: Final = 0.2  # the maximum random extension of a delay, as a fraction of it
 GONE: Final = 410
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix, not a secret
@@ -27,7 +29,7 @@ SECRET_BYTES: Final = (24, 64)
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """The receiver of webhooks. Each webhook is signed with each of the `keys`."""
+    """The receiver of webhooks. The worker signs each webhook with each of the `keys`."""
 
     url: str = field(repr=False)
     keys: tuple[bytes, ...] = field(repr=False)
@@ -36,26 +38,26 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The receiver has accepted the webhook."""
+    """The verdict that the receiver has accepted the webhook."""
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The webhook is retried after `after_ms`."""
+    """The verdict that the webhook must be sent again after `after_ms`."""
 
     after_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """No further attempt is made."""
+    """The verdict that the webhook is not sent again."""
 
 
 Verdict = Sent | Again | Dead
 
 
 def event_id(response_id: str) -> str:
-    """Returns the id of a response's terminal event, which is the same in every attempt."""
+    """Returns the webhook id of a finished response, which is the same in every attempt."""
     return "evt_" + response_id.removeprefix("resp_")
 
 
@@ -74,7 +76,7 @@ def body(response_id: str, status: str, ended_ms: int) -> bytes:
 def headers(
     response_id: str, now_ms: int, payload: bytes, secrets: tuple[bytes, ...]
 ) -> dict[str, str]:
-    """Returns the headers of one attempt, with one signature for each secret."""
+    """Returns the HTTP headers of one attempt, with one signature for each secret."""
     id_, timestamp = event_id(response_id), str(now_ms // 1000)
     signed = b".".join((id_.encode(), timestamp.encode(), payload))
     signatures = [
@@ -98,7 +100,7 @@ def judge(
     retry_after: float = 0.0,
     schedule: tuple[float, ...] = SCHEDULE,
 ) -> Verdict:
-    """Decides whether a webhook was sent, is retried or is abandoned after an attempt.
+    """Decides after an attempt whether a webhook was sent, is retried or is abandoned.
 
     `status` is None if there was no HTTP response. `jitter` is a random number in [0, 1).
     """
@@ -111,7 +113,7 @@ def judge(
 
 
 def read_secrets(written: str) -> tuple[bytes, ...]:
-    """Returns the keys of one or more secrets, which are separated by spaces or commas.
+    """Returns the keys of one or more secrets, separated by spaces or commas.
 
     Raises: ValueError, whose message does not contain the secrets.
     """
