@@ -1,4 +1,4 @@
-"""The formats and operations that server and worker share through Redis: jobs, queue and logs.
+"""Implements the jobs, the queue and the logs that server and worker share through Redis.
 
-Nothing here depends on HTTP or WebSocket, or calls a model.
+This package does not use HTTP or WebSocket, and calls no model.
 """

@@ -1,4 +1,4 @@
-"""The command line of server and worker: arguments, logging, `--check`, one or more processes."""
+"""Runs the command line of a server or a worker, from its arguments to its exit status."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHECK_SECONDS: Final = 4.0
 
 
 class ProgramConfig(Protocol):
-    """The settings that this module reads from a program's configuration."""
+    """The settings that this module reads from the configuration of a server or a worker."""
 
     @property
     def redis_url(self) -> str: ...
@@ -46,9 +46,10 @@ C = TypeVar("C", bound=ProgramConfig)
 
 
 class Program(ABC, Generic[C]):
-    """The server or the worker as a program; `package` is the one that `python -m` runs.
+    """The base class of the two programs, server and worker.
 
-    Methods may raise ConfigError.
+    `package` is the package that `python -m` runs, and `about` the description in `--help`. All
+    methods may raise ConfigError.
     """
 
     def __init__(self, name: str, package: str, about: str | None) -> None:
@@ -58,28 +59,33 @@ class Program(ABC, Generic[C]):
 
     @abstractmethod
     def load(self, environ: Mapping[str, str]) -> C:
-        """Returns the configuration from environment variables."""
+        """Reads the program's configuration from environment variables and returns it."""
 
     @abstractmethod
     def summary(self, config: C, arguments: argparse.Namespace) -> Iterable[str]:
         """Returns the lines that `--check` prints about the settings."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Adds the arguments that only this program has."""
+        """Adds the command-line arguments that only this program has."""
 
     @abstractmethod
     def children(self, config: C) -> Children:
-        """Returns how to run the program as several processes."""
+        """Returns the settings for running the program as several child processes."""
 
     @abstractmethod
     async def serve(self, config: C, *, child: bool) -> None:
-        """Runs one process until a signal arrives.
+        """Runs one process of the program until a stop signal arrives.
 
-        A child shares its port with the other children and ends with its parent.
+        With `child`, the process shares its port with other child processes, and stops when its
+        parent process dies.
         """
 
     def main(self) -> int:
-        """Runs the command line. Returns 0 after a signal, 1 if the program cannot start."""
+        """Runs the command line and returns the exit status.
+
+        The status is 0 after a stop signal or a successful `--check`, and 1 if the program cannot
+        start.
+        """
         arguments = self._parser().parse_args()
         environ = dict(os.environ)
         if arguments.processes is not None:

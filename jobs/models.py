@@ -1,4 +1,4 @@
-"""Decodes the models file, whose path is in `HOLDLINE_MODELS`, for server and worker.
+"""Decodes the models file, whose path is in the setting `HOLDLINE_MODELS`.
 
     default = "fast"
 
@@ -6,8 +6,8 @@
     base_url = "http://127.0.0.1:11434/v1"
     fallbacks = ["large"]
 
-If the file lists no models, the endpoint of `OPENAI_BASE_URL` is used, and every model name is
-passed on to it. Only the server decodes the tables under `[prompts]`, in `server/templates.py`.
+If the file lists no models, workers call the endpoint of `OPENAI_BASE_URL` and pass every model
+name on to it. This module does not decode the tables under `[prompts]`: `server/templates.py` does.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ RESPONSES: Final = "responses"
 MAX_CONCURRENCY: Final = 1000
 DAY: Final = 86_400
 AUTHORIZATION: Final = "Authorization"
-# The settings for the source of an API key; a model may have only one of them.
+# The keys of a model's table that name the source of its API key. A model may have one of them.
 KEY_SOURCES: Final = ("api_key_env", "api_key_file", "api_key_command")
 
-# Model names become parts of Redis keys, so they contain no character that separates the parts.
+# The pattern of a model name. Redis keys contain model names, so a name must not contain `|`, which
+# separates the parts of a key.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
 
 _Url = Annotated[
@@ -60,23 +61,30 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cached_input: _Money | None = None
 
     def of(self, input_: int, output: int, cached: int = 0) -> float:
-        """Returns the cost of these tokens in millionths; `input_` includes `cached`."""
+        """Returns the cost of a response in millionths of the currency.
+
+        The arguments are its numbers of input, output and cached input tokens. `input_` includes
+        `cached`.
+        """
         cheaper = self.input if self.cached_input is None else self.cached_input
         return (input_ - cached) * self.input + cached * cheaper + output * self.output
 
 
 class Model(Table, frozen=True, kw_only=True):
-    """One table under `[models]`. None stands for the setting of the process.
+    """The settings of one model: a table under `[models]` in the models file.
 
-    `model` is the endpoint's name for the model, if it differs. `api_key_env` names the environment
-    variable with the API key. For keys that expire, `api_key_file` is a file that contains the key,
-    and `api_key_command` a command that prints it. An endpoint without a key has none of the three.
-    `api_key_header` is the header that carries the key; by default it is sent as a bearer token.
+    If `concurrency` or a timeout is None, the worker's setting for all models applies. `model` is
+    the endpoint's name for the model, if it differs from the table's name. `api_key_env` names the
+    environment variable with the API key. For keys that expire, `api_key_file` is a file that
+    contains the key, or `api_key_command` a command that prints it. An endpoint without a key has
+    none of these three. `api_key_header` is the header that contains the key; by default, the key
+    is sent as a bearer token.
 
-    `fallbacks` are tried in this order if the model cannot begin to answer. The provider's limits,
-    `requests_per_minute` and `tokens_per_minute`, apply to all workers together; 0 means no limit.
-    `output_limit` is the endpoint's name for the limit of output tokens, if it differs from the
-    usual one of its host. `stream_options` is False for an endpoint that rejects that argument.
+    If the model cannot begin to answer, the worker tries the models in `fallbacks`, in this order.
+    The provider's limits, `requests_per_minute` and `tokens_per_minute`, apply to all workers
+    together; 0 means no limit. `output_limit` is the endpoint's name for the limit of output
+    tokens, if it differs from the name that its host usually expects. `stream_options` is False for
+    an endpoint that rejects the argument `stream_options`.
     """
 
     base_url: _Url | None = None
@@ -98,15 +106,16 @@ class Model(Table, frozen=True, kw_only=True):
     tokens_per_minute: Annotated[int, Meta(ge=1, le=10**12)] = 0
 
     def __repr__(self) -> str:
-        """Returns a description without the URL, which may contain a password."""
+        """Returns a description of the model without its URL, which may contain a password."""
         return f"Model(model={self.model!r}, api={self.api!r})"
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The content of a models file. If `models` is empty, every model name is passed on unchanged.
+    """The content of a models file.
 
-    `prompts` are the undecoded tables under `[prompts]`.
+    If `models` is empty, requests may use any model name, and it is passed on unchanged. `prompts`
+    contains the tables under `[prompts]`, which are not decoded yet.
     """
 
     models: Mapping[str, Model] = field(default_factory=dict)
@@ -118,19 +127,22 @@ class Catalog:
         return not self.models or name in self.models
 
     def apis(self, name: str) -> set[Api]:
-        """Returns the APIs of the endpoints that may answer: the model's and its fallbacks'."""
+        """Returns the APIs of all endpoints that may answer: those of the model and its fallbacks.
+
+        Returns an empty set for a model that the file does not list.
+        """
         model = self.models.get(name)
         if model is None:
             return set()
         return {model.api, *(self.models[fallback].api for fallback in model.fallbacks)}
 
     def price(self, name: str) -> Price | None:
-        """Returns the model's price, or None if the file has none."""
+        """Returns the price of a model, or None if the models file does not state it."""
         model = self.models.get(name)
         return model.price if model else None
 
     def queue_model(self, name: str) -> str:
-        """Returns the model's part of a queue name; "" for a model that the file does not list."""
+        """Returns the model for a queue name, or "" for a model that the file does not list."""
         return name if name in self.models else ""
 
 
@@ -141,9 +153,9 @@ class _File(Table, frozen=True, kw_only=True):
 
 
 def catalog(text: str) -> Catalog:
-    """Decodes a models file.
+    """Decodes the text of a models file.
 
-    Raises: InvalidTable, which names the line, or the table and the key.
+    Raises: InvalidTable, whose message names the line, or the table and the key.
     """
     file = parse(text, _File)
     models = {name: _model(name, values) for name, values in file.models.items()}
@@ -170,7 +182,7 @@ def _model(name: str, values: Any) -> Model:
         raise invalid(
             place,
             "base_url",
-            f"is missing; only OpenAI needs no URL, but requires one of {', '.join(KEY_SOURCES)}",
+            f"is missing; a model of OpenAI may omit it, but needs one of {', '.join(KEY_SOURCES)}",
         )
     return model
 
@@ -180,7 +192,7 @@ def _check_fallbacks(name: str, model: Model, models: Mapping[str, Model]) -> No
         if fallback not in models:
             wrong = f"contains {fallback!r}, which is not a model; {_known(models)}"
         elif fallback == name or fallback in model.fallbacks[:index]:
-            wrong = f"repeats {fallback!r}; each model is tried only once"
+            wrong = f"repeats {fallback!r}; a worker tries each model only once"
         else:
             continue
         raise invalid(f"models.{name}", "fallbacks", wrong)

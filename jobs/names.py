@@ -1,7 +1,8 @@
-"""The names of all Redis keys and channels, and the ids of responses and items.
+"""Defines the names of all Redis keys and channels, and the ids of responses and items.
 
-All keys of one response and of its queue share the hash tag `{p}`, so that each script touches one
-slot of a cluster. The partition is part of the response id, so an id is enough to find its keys.
+A response belongs to one partition. All keys of a partition share the hash tag `{p}`, where `p` is
+its number, so each script touches only one slot of a Redis Cluster. The partition is part of the
+response's id, so the id is enough to find the response's keys.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from functools import cache
 from .errors import UnknownResponse
 
 MAX_PARTITIONS = 4096
-# The standard's service tiers, highest first, and their letters in queue names.
+# Maps each service tier of the Responses API, highest first, to its letter in queue names.
 _TIERS = {"priority": "p", "default": "d", "auto": "d", "flex": "f"}
 _ID = re.compile(r"resp_[0-9a-f]{35}", re.ASCII)
 _ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
 
 
 def new_response_id(partition: int) -> str:
-    """Returns a new id: `resp_`, three hex digits of the partition, 128 random bits."""
+    """Returns a new response id: `resp_`, the partition in 3 hex digits, and 128 random bits."""
     return f"resp_{partition:03x}{secrets.token_hex(16)}"
 
 
 def partition_of(response_id: str) -> int:
-    """Returns the partition in a response id.
+    """Returns the number of the partition to which a response id belongs.
 
-    Raises: UnknownResponse for any text that `new_response_id` cannot have made, so that no text
-        from a client ever becomes part of a key.
+    Raises: UnknownResponse for any text that `new_response_id` cannot have created. This check
+        keeps other text from clients out of Redis keys.
     """
     return names_of(response_id).number
 
@@ -38,8 +39,9 @@ def partition_of(response_id: str) -> int:
 def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> int:
     """Returns the partition for a new response.
 
-    The same owner and idempotency key always give the same partition, because a script can find a
-    used key only in its own partition. Without a key the partition is random.
+    Requests with the same owner and idempotency key get the same partition, because a script
+    searches for a used idempotency key only in its own partition. Without an idempotency key, the
+    partition is random.
     """
     if idempotency_key is None:
         return secrets.randbelow(partitions)
@@ -47,42 +49,44 @@ def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> 
 
 
 def queue_name_of(tier: str | None, model: str) -> str:
-    """Returns the name of the queue for a job: its tier, and its model or "".
+    """Returns the name of the queue for jobs of a service tier and a model.
 
-    Queues distinguish only models that a models file lists; otherwise a client could create a key
-    with any model name. The name of the default tier without a model is "".
+    `model` is "" for a model that the models file does not list. Such models share one queue,
+    because clients could otherwise create a Redis key for any model name. The queue of the default
+    tier without a model has the name "".
     """
     letter = _TIERS.get(tier or "default", "d")
     return f"{letter}:{model}" if model or letter != "d" else ""
 
 
 def model_of(queue_name: str) -> str:
-    """Returns the model of a queue; "" if the queue does not distinguish models."""
+    """Returns the model of a queue, or "" if the queue has jobs of different models."""
     return queue_name[2:]
 
 
 def tenant_of(owner: str) -> str:
-    """Returns the tenant whose share, limits and budget an owner uses.
+    """Returns the tenant of an owner. The tenant's limits, budget and share of the queue apply.
 
-    The scripts have the same function, `tenant_of`.
+    The Lua function `tenant_of` in `_fair_queue.lua` must return the same.
     """
     return owner.partition("/")[0]
 
 
 def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str = "") -> str:
-    """Returns the id of an output item, which is stable within an attempt and unique across them.
+    """Returns the id of an output item, which no item of another attempt has.
 
-    If Redis loses a claim, the next claim gets the same attempt number. So `claim` is part of the
-    id, and any entry of an item shows a follower which of the two attempts has written it. The
-    response id is also part of it, so that an item can be found by its id alone.
+    The id contains the response id, so the id of an item is enough to find the item. It also
+    contains digits of `claim`, because two attempts can have the same number: if Redis loses a
+    claim, the next claim gets its number. With these digits, each log entry of an item shows which
+    attempt wrote the entry.
     """
     return f"{prefix}_{response_id.removeprefix('resp_')}{claim[:4]}{attempt:02x}{index:02x}"
 
 
 def response_of(item: str) -> str:
-    """Returns the id of the response that contains an item.
+    """Returns the id of the response that contains the item with this id.
 
-    Raises: UnknownResponse for an id that `item_id` cannot have made.
+    Raises: UnknownResponse for an id that `item_id` cannot have created.
     """
     match = _ITEM.fullmatch(item)
     if match is None:
@@ -91,197 +95,277 @@ def response_of(item: str) -> str:
 
 
 def _digest(owner: str, idempotency_key: str) -> bytes:
-    # A header may contain bytes that are not UTF-8, which are decoded as lone surrogates.
+    # An HTTP header may contain bytes that are not UTF-8. They are decoded as lone surrogates,
+    # which only `surrogatepass` can encode again.
     return hashlib.sha256(f"{owner}\0{idempotency_key}".encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The names of the keys and channels in one partition."""
+    """The names of all Redis keys and channels of one partition."""
 
     number: int
     prefix: str = field(init=False)
-    """The prefix of every key of the partition, from which scripts build further names."""
+    """The prefix of all keys of the partition. Scripts use it to build the names of other keys."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prefix", f"holdline:{{{self.number}}}:")
 
     def job(self, response_id: str) -> str:
-        """Hash: the record and the authoritative state of one job."""
+        """Returns the key of the hash with the request and the authoritative state of a job."""
         return f"{self.prefix}job:{response_id}"
 
     def log(self, response_id: str) -> str:
-        """List: the events; an entry's index is its `sequence_number`."""
+        """Returns the key of the list with the events of a response.
+
+        The index of an event in the list is its `sequence_number`.
+        """
         return f"{self.prefix}log:{response_id}"
 
     def turn(self, response_id: str) -> str:
-        """Hash: the items of a response for the jobs that continue from it; see `TurnStore`."""
+        """Returns the key of the hash with the items of a response, for jobs that continue from it.
+
+        `TurnStore` reads and writes this hash.
+        """
         return f"{self.prefix}turn:{response_id}"
 
     def notifications(self, response_id: str) -> str:
-        """Channel: `(first index, entries)` of each append, and other changes of a response."""
+        """Returns the channel that announces each append to a log, and other changes of a response.
+
+        The message of an append is the index of the first appended entry, and the entries.
+        """
         return f"{self.prefix}notifications:{response_id}"
 
     def idempotency(self, owner: str, idempotency_key: str) -> str:
-        """String: the id of the response that an owner's idempotency key created."""
+        """Returns the key of the string with the response id for an owner's idempotency key."""
         return f"{self.prefix}key:{_digest(owner, idempotency_key).hex()}"
 
     def replies(self, owner: str, request: str) -> str:
-        """Hash: the responses for which an owner's POSTs of one body wait; see `reply.lua`."""
+        """Returns the key of the hash with the responses for which POSTs of one body are waiting.
+
+        All these POSTs come from the same owner. The script `reply.lua` writes the hash.
+        """
         return f"{self.prefix}replies:{_digest(owner, request).hex()}"
 
     @property
     def ready(self) -> str:
-        """Sorted set: the tenants with waiting jobs, by finish tag; the lowest tag is next.
+        """The key of the sorted set of tenants with waiting jobs, in the queue "".
 
-        This is the key of the queue ""; for another queue, `|` and its name are appended.
+        Its scores are the finish tags, and the tenant with the lowest tag is served next. The key
+        of any other queue ends with `|` and the queue's name.
         """
         return f"{self.prefix}ready"
 
     @property
     def idle(self) -> str:
-        """Sorted set: the idle tenants, by finish tag; named like `ready`."""
+        """The key of the sorted set of idle tenants, in the queue "".
+
+        Its scores are the finish tags. The key of any other queue ends with `|` and the queue's
+        name.
+        """
         return f"{self.prefix}idle"
 
     @property
     def waiting_prefix(self) -> str:
-        """Prefix of lists, one for each tenant: the ids that wait in the queue "".
+        """The common prefix of the lists of waiting ids in the queue "", one list for each tenant.
 
-        The lists of other queues are at `waiting|<queue>|<tenant>`.
+        The list of a tenant in any other queue has the key `waiting|<queue>|<tenant>`.
         """
         return f"{self.prefix}waiting:"
 
     def tenant(self, tenant: str) -> str:
-        """Hash: the settings of a tenant, which are its weight and its limits."""
+        """Returns the key of the hash with a tenant's settings, which are its weight and limits."""
         return f"{self.prefix}tenant:{tenant}"
 
     def running(self, tenant: str) -> str:
-        """Sorted set: a tenant's running ids, by the end of their leases in ms of Redis time."""
+        """Returns the key of the sorted set of a tenant's running responses.
+
+        The scores are the ends of their leases, in milliseconds of Redis time.
+        """
         return f"{self.prefix}running:{tenant}"
 
     def held(self, tenant: str) -> str:
-        """Hash: the queues in which a tenant is held back until one of its jobs ends."""
+        """Returns the key of the hash with the queues in which a tenant has to wait.
+
+        A tenant that has reached its limit of running responses waits until one of them ends.
+        """
         return f"{self.prefix}held:{tenant}"
 
     @property
     def followed(self) -> str:
-        """Sorted set: ids to cancel if nobody follows them, by the time of their cancellation."""
+        """The key of the sorted set of responses to cancel if no client follows them.
+
+        The scores are the times of their cancellation, which move while a client follows them.
+        """
         return f"{self.prefix}followed"
 
     def open_of(self, account: str) -> str:
-        """Sorted set: the unfinished ids of an account, by the latest time of their end.
+        """Returns the key of the sorted set of an account's unfinished responses.
 
-        An account is a tenant or one of its end users; see `_limits.lua`.
+        An account is a tenant or one of its end users. The scores are the times at which the
+        responses will have ended at the latest.
         """
         return f"{self.prefix}open:{account}"
 
     def pause(self, model: str) -> str:
-        """Hash: the end of a model's pause in ms of Redis time, and the jobs begun since then."""
+        """Returns the key of the hash with the pause of a model.
+
+        The hash contains the end of the pause, in milliseconds of Redis time, and the number of
+        jobs that have begun since that time.
+        """
         return f"{self.prefix}pause:{model}"
 
     def pace(self, model: str) -> str:
-        """Hash: the requests and tokens left in the token buckets of a model's provider."""
+        """Returns the key of the hash with the token buckets for the limits of a model's provider.
+
+        They contain the requests and the tokens that the provider still allows.
+        """
         return f"{self.prefix}pace:{model}"
 
     def rate(self, account: str) -> str:
-        """Hash: the requests left in an account's token bucket, and the time of its last update."""
+        """Returns the key of the hash with the token bucket for an account's rate of requests.
+
+        The hash contains the remaining requests and the time of the last update.
+        """
         return f"{self.prefix}rate:{account}"
 
     def used(self, account: str, day: int) -> str:
-        """Hash: the tokens, and the money in millionths, that an account used on a day.
+        """Returns the key of the hash with the tokens and the money that an account used on a day.
 
-        `day` is the number of days since 1970, in UTC.
+        The money is in millionths. `day` is the number of days since 1970, in UTC.
         """
         return f"{self.prefix}used:{day}:{account}"
 
     @property
     def queues(self) -> str:
-        """List: the names of the queues with waiting jobs, in the order of service."""
+        """The key of the list of queues with waiting jobs, in the order of their service."""
         return f"{self.prefix}queues"
 
     @property
     def wake(self) -> str:
-        """List: a few markers for which idle workers block. A lost marker costs a second."""
+        """The key of the list from which idle workers pop a marker when a job arrives.
+
+        Workers block on this list for a second at most, so a lost marker delays a job by a second.
+        """
         return f"{self.prefix}wake"
 
     @property
     def leases(self) -> str:
-        """Sorted set: the running ids, by the end of their leases in ms of Redis time."""
+        """The key of the sorted set of all running responses.
+
+        The scores are the ends of their leases, in milliseconds of Redis time.
+        """
         return f"{self.prefix}leases"
 
     @property
     def delayed(self) -> str:
-        """Sorted set: the ids that wait for a retry, by due time in ms of Redis time."""
+        """The key of the sorted set of responses that wait for a retry.
+
+        The scores are the times at which the retries are due, in milliseconds of Redis time.
+        """
         return f"{self.prefix}delayed"
 
     @property
     def sizes(self) -> str:
-        """Hash: the bytes of each unfinished prompt, by id, and their sums."""
+        """The key of the hash with the size of each unfinished prompt in bytes.
+
+        It also contains the sum for each tenant and the sum of all prompts.
+        """
         return f"{self.prefix}sizes"
 
     @property
     def open(self) -> str:
-        """Sorted set: every unfinished id, by the time of its next inspection."""
+        """The key of the sorted set of all unfinished responses.
+
+        The scores are the times at which a rescue checks next whether Redis has lost the response.
+        """
         return f"{self.prefix}open"
 
     @property
     def dead(self) -> str:
-        """Bounded list: the dead list, whose entries no worker touches without an operator."""
+        """The key of the dead list, which contains the entries that no worker processes again.
+
+        The list is bounded. An operator submits its entries again or removes them.
+        """
         return f"{self.prefix}dead"
 
     @property
     def numbers(self) -> str:
-        """Hash: the last job number of each waiting list, for queue positions; and statistics."""
+        """The key of the hash with the last job number of each waiting list, and with statistics.
+
+        Queue positions are computed from the job numbers.
+        """
         return f"{self.prefix}numbers"
 
     @property
     def api_keys(self) -> str:
-        """Hash, only in partition 0: the API keys of services; see `record_store`."""
+        """The key of the hash with the API keys of services, which exists only in partition 0.
+
+        `RecordStore` reads and writes this hash.
+        """
         return f"{self.prefix}api_keys"
 
     @property
     def cipher(self) -> str:
-        """String, only in partition 0: the id of the encryption key of the last started process.
+        """The key of the string with the encryption key's id of the process that started last.
 
-        This Redis key is missing if encryption was never configured.
+        The string exists only in partition 0, and only if encryption was ever configured.
         """
         return f"{self.prefix}cipher"
 
     @property
     def cancels(self) -> str:
-        """Channel: the ids of running responses to cancel."""
+        """The channel that tells workers the ids of running responses that they must cancel."""
         return f"{self.prefix}cancels"
 
     @property
     def epoch(self) -> str:
-        """String: a random value; if it is missing or has changed, Redis has lost its data."""
+        """The key of the string with the epoch, a random value that shows a loss of data.
+
+        If the string is missing or has changed, Redis has lost its data.
+        """
         return f"{self.prefix}epoch"
 
     def claimed(self, claim: str) -> str:
-        """String: the ids that a claim handed out, so that a repeated claim returns the same."""
+        """Returns the key of the string with the ids of all jobs that one claim assigned.
+
+        If a worker repeats the claim because the reply was lost, it gets the same jobs.
+        """
         return f"{self.prefix}claimed:{claim}"
 
     @property
     def hooks(self) -> str:
-        """Sorted set: the ids with an unfinished webhook, by due time in ms of Redis time."""
+        """The key of the sorted set of responses with an unfinished webhook.
+
+        The scores are the times at which the webhooks are due, in milliseconds of Redis time.
+        """
         return f"{self.prefix}hooks"
 
     def hook(self, response_id: str) -> str:
-        """Hash: one webhook, with the response's final status and the attempts so far."""
+        """Returns the key of the hash with one webhook.
+
+        The hash contains the final status of the response and the number of delivery attempts.
+        """
         return f"{self.prefix}hook:{response_id}"
 
     def probe(self, process: str) -> str:
-        """Channel: the probes of a process; a connection that does not deliver them is broken."""
+        """Returns the channel of a process's probes, which are messages to itself.
+
+        A connection that does not deliver these messages is broken.
+        """
         return f"{self.prefix}probe:{process}"
 
 
 def names_of(response_id: str) -> Partition:
-    """Returns the names in the partition of a response. Raises: as `partition_of`."""
+    """Returns the names of the keys and channels in the partition of a response.
+
+    Raises: UnknownResponse, as `partition_of`.
+    """
     if _ID.fullmatch(response_id) is None:
         raise UnknownResponse(response_id)
     return _names(response_id[5:8])
 
 
-@cache  # bounded: three hex digits have `MAX_PARTITIONS` values
+@cache  # at most `MAX_PARTITIONS` entries, the number of values of three hex digits
 def _names(digits: str) -> Partition:
     return Partition(int(digits, 16))

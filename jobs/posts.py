@@ -1,6 +1,7 @@
-"""Records POSTs that wait for a response, so that a client's retry finds the same response.
+"""Records the POST requests that wait for a response, so that a retry finds the same response.
 
-A client such as an official SDK repeats a POST whose connection was cut off.
+Official SDKs repeat a POST if its connection was cut off. Without these records, the retry would
+create a second response.
 """
 
 from __future__ import annotations
@@ -15,33 +16,34 @@ from .scripts import calls
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
 
-MAX_REPLIES: Final = 64  # POSTs of one owner and body that wait at once
-RETRY_WINDOW_MS: Final = 120_000  # the official SDKs repeat a request after a minute at most
-SETTLE_MS: Final = 300  # the official SDKs wait a little longer before their first retry
-SECOND_LOOK_SECONDS: Final = 1.2  # longer than a server takes to notice a lost client
+MAX_REPLIES: Final = 64  # maximum number of POSTs with one owner and body that wait at once
+RETRY_WINDOW_MS: Final = 120_000  # official SDKs repeat a request within a minute
+SETTLE_MS: Final = 300  # official SDKs wait for longer than this before their first retry
+SECOND_LOOK_SECONDS: Final = 1.2  # a server takes less time to notice a lost connection
 
 
 class Posts:
-    """The waiting POSTs of all partitions. All methods raise RedisTrouble."""
+    """The waiting POST requests of all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
-        """`ttl_ms` is the TTL of a job."""
+        """`ttl_ms` is the TTL of the records in milliseconds, which is the TTL of a job."""
         self._pipe = pipe
         self._ttl_ms = ttl_ms
 
     def request_of(self, fingerprint: str) -> str:
-        """Returns the identifier of a POST's body for key names.
+        """Returns an identifier of a POST's body, for use in Redis keys.
 
-        With encryption, a guess of the body cannot be tested against it.
+        With encryption, the identifier is a keyed hash, so nobody can guess a body and test the
+        guess against it.
         """
         return kept_fingerprints(fingerprint, self._pipe.cipher).partition(",")[0]
 
     async def reply(self, owner: str, request: str, response_id: str, state: str) -> None:
         """Records the state of a POST that waits for a response.
 
-        The states are `open`: it waits; `cut`: its connection was cut off; "": it was answered.
-        `request` comes from `request_of`; `response_id` must be in the
-        partition that `names.pick_partition` picks for `request`.
+        The state is `open` while the POST waits, `cut` when its connection was cut off, and "" when
+        it was answered. `request` is the result of `request_of`. `response_id` must be in the
+        partition that `names.pick_partition` returns for `request`.
         """
         call = calls.reply(
             replies_key=names_of(response_id).replies(owner, request),
@@ -53,11 +55,11 @@ class Posts:
         await self._pipe.run(call)
 
     async def attach(self, owner: str, request: str, response_id: str) -> str | None:
-        """Returns the id of the response that a POST's retry continues with, or None.
+        """Returns the response of an earlier POST with the same body that was cut off, or None.
 
-        It is that of a POST with the same body that was cut off. Without one, the retry creates
-        `response_id`. A second look finds a POST whose server is only just noticing the loss of the
-        connection.
+        If it returns None, the caller creates a new response with the id `response_id`. If another
+        POST with this body is still waiting, the method looks again after `SECOND_LOOK_SECONDS`,
+        because its server may not have noticed the loss of the connection yet.
         """
         names = names_of(response_id)
         call = calls.attach(

@@ -1,4 +1,4 @@
-"""The queue of jobs; each operation that changes a job's state runs one Lua script."""
+"""Implements the queue of jobs. Each operation that changes a job runs one Lua script in Redis."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from .scripts import Call
 
 RESCUE_LIMIT = 100
-MAX_JOB_BYTES = 1 << 26  # the default bound of the jobs in one claim's reply
+MAX_JOB_BYTES = 1 << 26  # default maximum size of all jobs in the reply to one claim
 WAIT_MS = 1_000
 
 
 class Queue:
-    """The queue of all partitions."""
+    """The operations on the jobs of all partitions."""
 
     def __init__(self, pipe: Pipe, settings: SharedSettings, *, wait_replicas: int = 0) -> None:
         self._pipe = pipe
@@ -59,19 +59,18 @@ class Queue:
         cancel_orphan: bool | None = None,
         account: str = "",
     ) -> Accepted:
-        """Queues a response, or returns the one that the idempotency key has created before.
+        """Queues a response, or returns the response that the idempotency key created earlier.
 
-        `begins` is appended when the job is claimed for the first time. If it is larger than a
-        notification may be, the worker appends it.
+        The script `claim` appends `begins` to the log when a worker claims the job for the first
+        time. If `begins` is too large for a notification, the worker appends it instead.
         `fingerprint` identifies the request's body and contains no spaces.
-        `queue_name` comes from `names.queue_name_of`.
+        `queue_name` is the result of `names.queue_name_of`.
         `fail_on_worker_death` and `cancel_orphan` default to the shared settings. An orphan is a
-        response that nobody follows; none is cancelled if webhooks are configured.
-        `account` is that of the end user, for the limits of end users; empty if they do not apply.
+        response that no client follows. If webhooks are configured, orphans are not cancelled.
+        `account` is the end user's account, or empty if no limits of end users apply.
 
         Raises: QueueFull, Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble; NotReplicated,
-            after which the response is queued all the same: submitting it again with its key finds
-            it.
+            although the response is queued: a retry with the same idempotency key returns it.
         """
         names, settings = names_of(job.id), self._settings
         fails = (
@@ -116,10 +115,10 @@ class Queue:
         fingerprint: str = "",
         account: str = "",
     ) -> Accepted:
-        """Stores a request without generation as completed; `events` are its whole log.
+        """Stores a response that is completed without calling a model.
 
-        Returns the response, or the one that the idempotency key has created before.
-        `account` is as for `submit`.
+        Returns this response, or the response that the idempotency key created earlier. `events` is
+        the whole log. `account` has the same meaning as for `submit`.
 
         Raises: Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble, NotReplicated.
         """
@@ -137,8 +136,9 @@ class Queue:
     async def made(self, partition: int, owner: str, key: str, fingerprint: str) -> str | None:
         """Returns the id of the response that an idempotency key created, or None.
 
-        Returns None as well if its body had another fingerprint or if it no longer exists. This is
-        the rule of `known` in `_shared.lua`, for requests that do not submit a job.
+        Also returns None if the response no longer exists, or if its request had another
+        fingerprint. The Lua function `known` in `_shared.lua` applies the same rule when a job is
+        submitted.
         """
         names = Partition(partition)
         found = (await self._pipe.call("GET", names.idempotency(owner, key)) or b"").split()
@@ -150,10 +150,10 @@ class Queue:
         return response_id if await self._pipe.call("EXISTS", names.job(response_id)) else None
 
     async def seen(self, response_id: str, grace_ms: int) -> bool:
-        """Records that a client has received a whole response; returns False if it has not ended.
+        """Records that a client has received a whole response.
 
-        An unstored response is kept for `grace_ms` more. A webhook that is only for unseen
-        responses is dropped.
+        An unstored response then expires after `grace_ms`. A webhook that is only sent for unseen
+        responses is dropped. Returns False if the response does not exist or has not ended.
         """
         names = names_of(response_id)
         call = calls.seen(
@@ -167,7 +167,7 @@ class Queue:
         return bool(await self._pipe.run(call))
 
     def _made(self, job: Job, idempotency_key: str | None, fingerprint: str) -> dict[str, Any]:
-        """Returns the arguments that all scripts that create a response have in common."""
+        """Returns the arguments that `submit` and `submit_completed` both pass to their scripts."""
         names = names_of(job.id)
         made = names.job(job.id)
         key, prints = made, ""
@@ -187,7 +187,7 @@ class Queue:
         }
 
     def _limits(self, job: Job, account: str) -> dict[str, Any]:
-        """Returns the arguments with the limits of a job's tenant and end user."""
+        """Returns the script arguments for the limits of a job's tenant and end user."""
         settings = self._settings
         return {
             "input_tokens": input_tokens(job),
@@ -205,12 +205,18 @@ class Queue:
         }
 
     def _kept(self, response_id: str, first: int, events: list[Event]) -> list[bytes]:
-        """Returns the entries of events from index `first` on, encrypted if there is a cipher."""
+        """Encodes events as log entries, and encrypts the entries if encryption is configured.
+
+        `first` is the index of the first entry in the log.
+        """
         entries, cipher = list(map(encode_event, events)), self._pipe.cipher
         return entries if cipher is None else cipher.encrypted(response_id, first, entries)
 
     async def _submitted(self, job: Job, call: Call, *, ended: bool = False) -> Accepted:
-        """Holds the turns that a job names and submits it; releases them if the job is `ended`."""
+        """Holds the earlier turns that a job refers to, and submits the job.
+
+        Releases the turns if the job was not accepted or is already `ended`.
+        """
         await self.turns.hold(job.id, job.turns)
         try:
             found = accepted(job.id, await self._pipe.run(call), self._settings)
@@ -241,12 +247,13 @@ class Queue:
         rates: Mapping[str, tuple[int, int]] | None = None,
         max_job_bytes: int = MAX_JOB_BYTES,
     ) -> list[Grant]:
-        """Claims up to `count` jobs under `claim`; a repeated claim returns the same jobs.
+        """Assigns up to `count` waiting jobs to the caller, under the random value `claim`.
 
-        No further job is added once the jobs have `max_job_bytes` together.
-        `room` has the number of jobs of each model that may begin; other models are unlimited.
-        `rates` has the requests and tokens per minute that a model's provider allows; 0 means any
-        number.
+        A repeated call with the same `claim` returns the same jobs. The script adds no further job
+        once the jobs together have `max_job_bytes`.
+        `room` limits the number of jobs that may begin, by model. Other models are not limited.
+        `rates` contains the requests and tokens per minute that a model's provider allows, by
+        model. 0 means no limit.
         """
         names = Partition(partition)
         room, rates = room or {}, rates or {}
@@ -270,9 +277,10 @@ class Queue:
         return [granted(claim, row) for row in reply]
 
     async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
-        """Renews the leases of `(response id, claim)` pairs; returns the state of each.
+        """Renews the leases of `(response id, claim)` pairs and returns a state for each pair.
 
-        The states are "held"; "cancel": it is held and is to be cancelled; "lost": it is not held.
+        "held" means that the claim still holds the job, "cancel" that it does but the worker must
+        cancel the job, and "lost" that the claim no longer holds the job.
         """
         names = Partition(partition)
         flat = [part for pair in held for part in pair]
@@ -299,19 +307,23 @@ class Queue:
         check_held(response_id, reply)
 
     async def give_back(self, response_id: str, claim: str, reason: str) -> None:
-        """Gives a running job back to the front of its tenant's queue. Raises: Fenced, Gone."""
+        """Returns a running job to the front of its tenant's queue, without counting a failure.
+
+        Raises: Fenced, Gone.
+        """
         reply = await self._pipe.run(
             calls.give_back(**_named(response_id), claim=claim, reason=reason)
         )
         check_held(response_id, reply)
 
     async def cancel(self, response_id: str, length: int, events: list[Event]) -> bool:
-        """Cancels a response: at once, or by asking the worker that holds it.
+        """Cancels a queued response at once, or asks the worker of a running response to end it.
 
-        Returns True if the response has ended, False if its worker was asked to end it.
-        `events` end a response that no worker holds and whose log has `length` entries.
+        Returns True if the response has ended, and False if its worker was asked to end it.
+        `events` are the last events of a queued response whose log has `length` entries.
 
-        Raises: UnknownResponse; Diverged if the log has another length: read it and call again.
+        Raises: UnknownResponse; Diverged if the log has another length. After Diverged, read the
+            log and call the method again.
         """
         names = names_of(response_id)
         reply = await self._pipe.run(
@@ -338,9 +350,9 @@ class Queue:
                 raise RedisRefused("the script cancel returned an unexpected reply")
 
     async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
-        """Recovers lost jobs of a partition.
+        """Recovers the lost jobs of a partition, such as those of dead workers.
 
-        Returns the number of jobs that are queued again, and the jobs that the caller must end.
+        Returns the number of jobs that were queued again, and the jobs that the caller must end.
         """
         names, settings = Partition(partition), self._settings
         requeued, rows = await self._pipe.run(
@@ -359,7 +371,10 @@ class Queue:
         return requeued, [granted(claim, row) for row in rows]
 
     async def delete(self, response_id: str) -> bool:
-        """Deletes a response; returns False if it did not exist. The caller checks the owner."""
+        """Deletes a response. Returns False if it did not exist.
+
+        The caller must have checked that the response belongs to the requesting owner.
+        """
         names = names_of(response_id)
         call = calls.delete(
             **_named(response_id),
@@ -370,7 +385,10 @@ class Queue:
         return bool(await self._pipe.run(call))
 
     async def dead(self, partition: int) -> list[bytes]:
-        """Returns the entries of the dead list, oldest first: response ids or invalid entries."""
+        """Returns the entries of the dead list, oldest first.
+
+        Each entry is a response id, or an invalid entry that a worker found in a waiting list.
+        """
         found: list[bytes] = await self._pipe.call("LRANGE", Partition(partition).dead, 0, -1)
         return found
 
@@ -379,14 +397,14 @@ class Queue:
         return int(await self._pipe.call("LLEN", Partition(partition).dead))
 
     async def unbury(self, partition: int, entry: bytes) -> bool:
-        """Removes an entry from the dead list; returns True if it was there."""
+        """Removes an entry from the dead list. Returns True if the list contained it."""
         return bool(await self._pipe.call("LREM", Partition(partition).dead, 1, entry))
 
     async def orphans(self, partition: int, followed: list[str], most: int) -> list[str]:
-        """Records the responses that this process follows; returns up to `most` orphans.
+        """Records which responses this server's clients follow, and returns up to `most` orphans.
 
-        Call it in every third of the grace period. Orphans are responses that nobody has followed
-        for the grace period.
+        An orphan is a response that no client of any server has followed for the grace period. Each
+        server has to call this method three times in each grace period.
         """
         reply = await self._pipe.run(
             calls.orphans(
@@ -401,7 +419,8 @@ class Queue:
     async def pause(self, model: str, seconds: float) -> None:
         """Pauses a model in all workers for `seconds`.
 
-        Meanwhile none of its jobs begins; afterwards a few may, then all.
+        During the pause, no job of the model begins. After the pause, the number of jobs that may
+        begin grows from one until it is no longer limited.
         """
         for number in range(self._settings.partitions):
             pause_key = Partition(number).pause(model)
@@ -410,12 +429,13 @@ class Queue:
     async def queue_positions(
         self, partition: int, waiting: list[tuple[str, str]]
     ) -> tuple[float | None, dict[tuple[str, str], tuple[int, int, str]]]:
-        """Returns what queue positions are computed from.
+        """Returns the data from which the positions of waiting jobs are computed.
 
-        The first value is the seconds between claimed jobs while the queue is busy, or None if
-        unknown. The second one has, for each `(queue_name, owner)`: the number of the head (0 if no
-        job waits), the number of the tenant's jobs in higher tiers, and the reason for waiting:
-        `own_limit`, `provider_rate`, or "" if the workers are busy.
+        The first value is the number of seconds between two claimed jobs while the queue is busy,
+        or None if it is unknown. The second value has three values for each `(queue_name, owner)`:
+        the number of the first waiting job of the owner's tenant, or 0 if no job waits; the number
+        of the tenant's jobs in higher tiers; and the reason for waiting, which is `own_limit`,
+        `provider_rate`, or "" if the workers are busy.
         """
         names = Partition(partition)
         flat = [part for pair in waiting for part in pair]
@@ -429,7 +449,7 @@ class Queue:
 
 
 def _named(response_id: str) -> dict[str, str]:
-    """Returns the arguments that most scripts for one response have in common."""
+    """Returns the arguments that most scripts for a single response need."""
     names = names_of(response_id)
     return {
         "job_key": names.job(response_id),

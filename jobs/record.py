@@ -1,4 +1,4 @@
-"""The job, its states, and the only transitions between them.
+"""Defines a job, its states, and all transitions between the states.
 
     from       submit   claim     retry    give_back  rescue   finish            cancel
     (nothing)  queued
@@ -7,9 +7,10 @@
     running                       queued   queued     queued   its own status    (asked for)
     completed, incomplete, failed, cancelled: final
 
-Each column is one script in `jobs/scripts/`; the scripts enforce this table in Redis. A queued job
-whose waiting time is over, or whose cancellation was requested while it ran, becomes `running`
-before it ends: a rescue or a worker claims it to write its last event.
+Each column is a script in `jobs/scripts/`, and the scripts enforce this table in Redis. Two kinds
+of queued jobs become `running` before they end: a job whose waiting time is over, and a job whose
+cancellation was requested while it ran. A rescue or a worker claims such a job to write its last
+event.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from typing import Any, NamedTuple
 
 
 class Status(StrEnum):
-    """The states of a job, named as in the standard, whose name for `running` is `in_progress`."""
+    """The states of a job, with the names of the Responses API.
+
+    The only different name is `running`, which the Responses API calls `in_progress`.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,12 +35,12 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True for the four final states."""
+        """True if this is one of the four final states."""
         return self not in (Status.QUEUED, Status.RUNNING)
 
 
 class TurnSlice(NamedTuple):
-    """The items of an ended response from index `first` up to, but not including, `stop`."""
+    """A range of the items of an ended response, from index `first` up to index `stop` - 1."""
 
     response_id: str
     first: int
@@ -45,15 +49,15 @@ class TurnSlice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A client's request, written once when it is submitted and never changed.
+    """A client's request, which is stored when it is submitted and never changes.
 
-    `params` is the validated request body of the standard. The model, the service tier and the ids
-    of input items are filled in; other members that the client omitted stay absent. `created_at` is
-    in Unix seconds and is only displayed.
+    `params` is the validated request body of the Responses API. The server has filled in the model,
+    the service tier and the ids of input items. Other fields that the client omitted are absent.
+    `created_at` is a Unix time in seconds, which is only shown to clients.
 
-    `context` holds the items of earlier turns, oldest first, and `context_bytes` is their size as
-    MessagePack. If they come from stored turns, `turns` names those turns: then the job is stored
-    without its context, and the worker that claims it reads the turns.
+    `context` contains the items of earlier turns, oldest first, and `context_bytes` is their size
+    as MessagePack. If the items come from stored turns, `turns` names these turns. Redis then
+    stores the job without `context`, and the worker that claims the job reads the turns.
     """
 
     id: str
@@ -67,10 +71,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SharedSettings:
-    """The settings that server and worker must agree on. Times are in milliseconds.
+    """The settings that must have the same values in all servers and workers on one Redis.
 
-    `tenant_*` are the limits of tenants that have no limits of their own, and `subject_*` those of
-    each of their end users; 0 means unlimited.
+    Names that end in `_ms` are times in milliseconds. The settings `tenant_*` are the default
+    limits of each tenant, and `subject_*` the default limits of each end user. 0 means no limit.
     """
 
     lease_ms: int = 15_000
@@ -101,17 +105,17 @@ class SharedSettings:
 
     @property
     def job_ttl_ms(self) -> int:
-        """The TTL of an unfinished job, which is longer than any job can take."""
+        """The TTL of an unfinished job in milliseconds. It is longer than any job can take."""
         return self.max_wait_ms + self.max_attempts * 2 * self.max_run_ms + self.retention_ms
 
     @property
     def only_if_unseen(self) -> bool:
-        """True if a webhook is sent only when no client has received the whole response."""
+        """True if webhooks are sent only for responses that no client has received completely."""
         return self.webhooks and self.hook_wait_ms > 0
 
     @property
     def of_tenants(self) -> dict[str, float]:
-        """The limits of a tenant without limits of its own, by the names in `tenants.FIELDS`."""
+        """The default limits of a tenant, by their names in `tenants.FIELDS`."""
         return {
             "sockets": self.tenant_sockets,
             "running": self.tenant_running,
@@ -129,5 +133,5 @@ class SharedSettings:
 
     @property
     def inspect_ms(self) -> int:
-        """The interval of the checks whether a waiting or running job was lost."""
+        """The interval in milliseconds at which each unfinished job is checked for loss."""
         return max(2 * self.lease_ms, 1_000)

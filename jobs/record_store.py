@@ -1,10 +1,10 @@
-"""Stores the records of operators in Redis, such as API keys.
+"""Stores records that an operator creates, such as API keys, in Redis.
 
-Records are few and small; every server reads them, and a command writes them.
+The records are few and small. Commands write them, and every server reads them.
 
-A store is one hash in partition 0. It is bounded, and expires 400 days after the last write or
-renewal. Each server renews it once an hour, so that it outlives long interruptions of the service,
-but does not stay in Redis for ever.
+A record store is one hash in partition 0 with a limited number of records. It expires 400 days
+after the last write or renewal, and each server renews it once an hour. So it survives long
+interruptions of the service, but does not stay in Redis forever.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ MAX_RECORDS = 10_000
 
 
 class RecordStore:
-    """One hash of records. All methods raise RedisTrouble."""
+    """A store of records, which is one Redis hash. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, key: str) -> None:
-        """`key` is the Redis key of the hash, a name of `names.Partition`."""
+        """`key` is the Redis key of the hash, such as `Partition(0).api_keys`."""
         self._pipe = pipe
         self._key = key
 
     async def get(self, id_: str) -> bytes | None:
-        """Returns one record, or None if there is none with this id."""
+        """Returns the record with this id, or None if it does not exist."""
         found: bytes | None = await self._pipe.call("HGET", self._key, id_)
         return found
 
     async def all(self) -> dict[str, bytes]:
-        """Returns all records, by id."""
+        """Returns all records of the store, by id."""
         flat = await self._pipe.call("HGETALL", self._key)
         return {id_.decode(): record for id_, record in zip(flat[::2], flat[1::2], strict=True)}
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Replaces the record `before` by `after`; None stands for no record.
+        """Replaces the record `before` with `after`. None as `before` adds, as `after` removes it.
 
-        Raises: RecordChanged if another process has changed the record meanwhile; RecordStoreFull.
+        Raises: RecordChanged if the record is no longer `before`, because another process changed
+            it; RecordStoreFull.
         """
         reply = await self._pipe.run(
             calls.put_record(
@@ -65,5 +66,5 @@ class RecordStore:
                 raise RedisRefused("the script put_record returned an unexpected reply")
 
     async def renew(self) -> None:
-        """Renews the TTL of the store."""
+        """Renews the TTL of the store, so that it expires in 400 days."""
         await self._pipe.call("PEXPIRE", self._key, RECORDS_TTL_MS)

@@ -1,4 +1,4 @@
-"""Decodes the replies of the queue's scripts."""
+"""Decodes the replies of the Lua scripts that change the queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A tenant's requests per minute and tokens per day, with what is left; 0 means no limit."""
+    """A tenant's limits of requests per minute and tokens per day, and the remaining numbers.
+
+    A limit of 0 means no limit.
+    """
 
     requests: int
     requests_left: int
@@ -24,7 +27,11 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A submitted response. `fresh` is False if its idempotency key had created it before."""
+    """A submitted response.
+
+    `fresh` is False if an earlier request with the same idempotency key created the response.
+    `number` is the job's number in its tenant's waiting list.
+    """
 
     response_id: str
     number: int
@@ -33,12 +40,12 @@ class Accepted:
 
 
 class Grant(NamedTuple):
-    """A job that a worker holds under `claim` until its lease expires.
+    """A job that was assigned to a worker, which holds it under `claim` until the lease expires.
 
-    `job` is not decoded here, so that a worker can move undecodable bytes to the dead list.
-    `reason` is "" at first. Later it says why the job was queued again or must be ended:
-    `worker_lost`, `cancelled`, `expired`, or the reason of a retry. `length` is the length of the
-    log. `waited_ms` is the time since the submission.
+    `job` is not decoded here, so the worker can move undecodable bytes to the dead list. `reason`
+    is "" at the first attempt. Later it says why the job was queued again or must be ended:
+    `worker_lost`, `cancelled`, `expired`, or the reason of a retry. `length` is the number of
+    entries in the log. `waited_ms` is the time since the submission.
     """
 
     response_id: str
@@ -54,12 +61,12 @@ class Grant(NamedTuple):
 
     @property
     def model(self) -> str:
-        """The model of the job's queue; "" if the queue does not distinguish models."""
+        """The model of the job's queue, or "" if the queue has jobs of different models."""
         return model_of(self.queue_name)
 
 
 def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accepted:
-    """Decodes the reply of `submit` or `submit_completed` for a response id.
+    """Decodes the reply of the script `submit` or `submit_completed` for a response.
 
     Raises: IdempotencyKeyReused, QueueFull, Limited.
     """
@@ -84,7 +91,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
 
 
 def granted(claim: str, row: list[Any]) -> Grant:
-    """Decodes a job that `claim` or `rescue` has granted."""
+    """Decodes a job that the script `claim` or `rescue` has assigned to the caller."""
     id_, job, attempt, failures, cancelled, reason, waited, length, queue_name = row
     return Grant(
         id_.decode(),
@@ -101,7 +108,7 @@ def granted(claim: str, row: list[Any]) -> Grant:
 
 
 def check_held(response_id: str, reply: object) -> None:
-    """Checks that the claim still held the job. Raises: Fenced, Gone."""
+    """Checks the reply of a script that needs a valid claim. Raises: Fenced, Gone."""
     match reply:
         case [b"ok"]:
             return

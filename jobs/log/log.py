@@ -266,4 +266,4 @@ class LogWriter:
             case [b"diverged", int(found)]:
                 return Diverged(self.response_id, self.length, found)
             case _:
-                return RedisRefused("append: unexpected reply")
+                return RedisRefused("a script that writes the log returned an unexpected reply")
