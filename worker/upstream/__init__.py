@@ -1,4 +1,5 @@
-"""Calls models: builds their requests, and reads their streams of chunks or events.
+"""Calls models: builds requests for their endpoints, and reads the streams of their answers.
 
-This package yields output and raises errors; `worker.flusher` writes the log.
+This package yields pieces of output and raises errors. `worker.flusher` writes the output to the
+log.
 """

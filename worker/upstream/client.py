@@ -1,9 +1,9 @@
-"""Sends requests to an endpoint with the URL, headers and transport of the openai package.
+"""Sends requests to a model's endpoint as the openai package would send them.
 
-For each call, the package traverses the types of the request and builds the same headers again,
-which takes longer than reading a short response. So the SDK builds one request at start-up, which
-is recorded and not sent. Every call sends a copy of it with another body, through the SDK's
-transport.
+For each call, the openai package examines the types of the request and builds the same headers
+again, which takes longer than reading a short response. Therefore the package builds one request at
+start-up, which a recording transport stores instead of sending it. Every call sends a copy of this
+request with another body, through the package's own transport.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import ssl
 import zlib
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import httpx2  # the HTTP client of the SDK
+import httpx2  # the HTTP client of the openai package
 import openai
 
 from jobs.models import CHAT, RESPONSES
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from worker.config import Endpoint
 
 CONNECT_SECONDS: Final = 10.0
-# Limits on reading error bodies, so that no endpoint can fill the memory or delay the next attempt.
+# The limits on reading the body of an error response. Without them, an endpoint could fill the
+# memory or delay the next attempt.
 ERROR_BODY_SECONDS: Final = 5.0
-# The statuses of a refused key; some endpoints send 403 for an expired one.
+# The HTTP statuses that may mean a refused API key. Some endpoints send 403 for an expired key.
 _KEY_REFUSED: Final = (401, 403)
 MAX_ERROR_BYTES: Final = 8192
 MAX_PACKED_BYTES: Final = 65_536
@@ -41,14 +42,14 @@ PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP: Final = b"\x1f\x8b"
 _MAGIC_BYTES: Final = 2
 _PATHS: Final = {CHAT: "/chat/completions", RESPONSES: "/responses"}
-# Encodes a body as the SDK does.
+# Encodes a request body in the same way as the openai package.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 class StatusError(Exception):
     """The endpoint responded with a status other than 2xx.
 
-    `error` is the body, parsed as JSON if possible, otherwise as text.
+    `error` is the body of the response: parsed JSON if possible, otherwise text.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], error: Any) -> None:
@@ -68,13 +69,16 @@ class ModelClient:
         self._path = _PATHS[endpoint.api]
         self._credential = credential_of(endpoint)
         self._key_header = endpoint.api_key_header
-        self._headers: tuple[str, httpx2.Headers] | None = None  # for the last key
+        # the headers for the most recent key
+        self._headers: tuple[str, httpx2.Headers] | None = None
         self._options: dict[str, Any] = {
-            "api_key": NO_KEY,  # each request gets the current key
+            "api_key": NO_KEY,  # a placeholder; each request gets the current key
             "base_url": endpoint.base_url,
-            # The worker retries itself: retries of the SDK are hidden, and each may be billed.
+            # The worker retries failed calls itself. Retries by the openai package would be
+            # invisible to the worker, and the provider may bill each of them.
             "max_retries": 0,
-            # The worker detects stalls itself: comments would reset the SDK's timer for ever.
+            # The worker detects stalls itself. The package's timer restarts with every received
+            # byte, so an endpoint that sends only comments would never time out.
             "timeout": openai.Timeout(None, connect=CONNECT_SECONDS),
         }
         self._http = openai.DefaultAioHttpClient(verify=_ssl_context())
@@ -90,10 +94,10 @@ class ModelClient:
         await self._client.close()
 
     async def send(self, arguments: dict[str, Any]) -> httpx2.Response:
-        """Sends a request and returns its response with an unread body. The caller closes it.
+        """Sends a request and returns the response, whose body is not read yet.
 
-        If the endpoint refuses the key, the request is repeated once with a renewed key, if there
-        is one.
+        The caller must close the response. If the endpoint refuses the API key and a renewed key is
+        available, the client repeats the request once with that key.
 
         Raises: StatusError, KeyUnavailable, and the errors of the transport.
         """
@@ -109,7 +113,8 @@ class ModelClient:
         return await self._send(body, renewed)
 
     async def _send(self, body: bytes, key: str) -> httpx2.Response:
-        # A redirect would send the prompt and the key to an address that is not configured.
+        # The client does not follow redirects, because a redirect would send the prompt and the key
+        # to an address that is not configured.
         response = await self._http.send(
             self._request(body, key), stream=True, follow_redirects=False
         )
@@ -121,7 +126,7 @@ class ModelClient:
             await response.aclose()
 
     def _request(self, body: bytes, key: str) -> httpx2.Request:
-        assert self._template is not None  # noqa: S101 - it is a context manager
+        assert self._template is not None  # noqa: S101 - `__aenter__` sets it
         template = self._template
         if self._headers is None or self._headers[0] != key:
             self._headers = key, self._headers_with(key, template.headers)
@@ -143,7 +148,7 @@ class ModelClient:
         return headers
 
     async def _record_template(self) -> httpx2.Request:
-        """Returns the request that the SDK would send."""
+        """Returns the request that the openai package would send to the endpoint."""
         recorder = _RecordingTransport()
         http = openai.DefaultAsyncHttpxClient(
             transport=recorder, trust_env=False, verify=_ssl_context()
@@ -151,16 +156,16 @@ class ModelClient:
         async with openai.AsyncOpenAI(http_client=http, **self._options) as client:
             with contextlib.suppress(openai.APIConnectionError):
                 await client.post(self._path, body={}, cast_to=httpx2.Response)
-        assert recorder.request is not None  # noqa: S101 - the SDK sends what it is told to
-        del recorder.request.headers["content-length"]  # each request has its own body
+        assert recorder.request is not None  # noqa: S101 - the package has sent it
+        del recorder.request.headers["content-length"]  # each request has a body of another length
         return recorder.request
 
 
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
-    """Returns the TLS context that all endpoints share.
+    """Returns the TLS context that the clients of all endpoints share.
 
-    Loading the certificates takes 40 ms and 0.4 MB each time.
+    Loading the certificates for one context takes 40 ms and 0.4 MB of memory.
     """
     return httpx2.create_ssl_context()
 
@@ -168,12 +173,13 @@ def _ssl_context() -> ssl.SSLContext:
 def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
     """Returns an iterator over the decoded bytes of an unread body.
 
-    httpx's iterators decode, count and re-chunk every piece, which means for every token. A body
-    without content encoding needs none of that, so its raw stream is returned.
+    httpx's own iterators decode, count and re-chunk every piece of a body, so they do this work for
+    every token. A body without content encoding does not need it, so this function returns the raw
+    stream.
     """
     packings = response.headers.get("content-encoding", "").lower().split(",")
     packings = [name for one in packings if (name := one.strip()) not in ("", "identity")]
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - it is asynchronous
     if packings:
         return _unpacked(response.stream, ", ".join(packings))
     return aiter(response.stream)
@@ -182,8 +188,8 @@ def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
 async def _unpacked(packed: AsyncIterable[bytes], packing: str) -> AsyncIterator[bytes]:
     """Yields the decompressed body in pieces of at most `MAX_PACKED_BYTES`.
 
-    Without that limit, a few compressed bytes could expand to megabytes at once. A gzip body may
-    have several members. Any other bytes after the last member are ignored.
+    Without the limit, a few compressed bytes could expand to megabytes at once. A gzip body may
+    consist of several gzip members; other bytes after the last member are ignored.
     """
     if packing not in PACKINGS:
         raise httpx2.DecodingError(f"unsupported content encoding {packing[:32]}")
@@ -208,9 +214,10 @@ async def _unpacked(packed: AsyncIterable[bytes], packing: str) -> AsyncIterator
 
 
 def _window(head: bytes) -> int:
-    """Returns the `wbits` for a body that begins with these bytes.
+    """Returns zlib's parameter `wbits` for a body that begins with these bytes.
 
-    Some servers send "deflate" without zlib's header, whose first two bytes are a multiple of 31.
+    Some servers send the encoding "deflate" without the zlib header. A zlib header is recognized by
+    its first two bytes, which form a multiple of 31.
     """
     if head.startswith(_GZIP):
         return 31
@@ -219,7 +226,7 @@ def _window(head: bytes) -> int:
 
 
 async def _error_of(response: httpx2.Response) -> Any:
-    """Returns the beginning of an error body, parsed as JSON if possible, otherwise as text."""
+    """Returns the beginning of an error body: parsed JSON if possible, otherwise text."""
     body = bytearray()
     try:
         async with asyncio.timeout(ERROR_BODY_SECONDS):
@@ -227,7 +234,7 @@ async def _error_of(response: httpx2.Response) -> Any:
                 body += piece
                 if len(body) >= MAX_ERROR_BYTES:
                     break
-    except Exception:  # noqa: BLE001, S110 - the status is enough if the body cannot be read
+    except Exception:  # noqa: BLE001, S110 - the status is enough without the body
         pass
     del body[MAX_ERROR_BYTES:]
     try:

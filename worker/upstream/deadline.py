@@ -1,8 +1,8 @@
-"""A timeout for many consecutive waits of one task that is cheap to move.
+"""A timeout for many consecutive waits of one task, with one timer for all of them.
 
-`asyncio.timeout` creates a timer for each wait, and a stream has a wait for each token. Here one
-timer runs until the first limit. When it fires, it is restarted if the limit was moved in the
-meantime, which is nearly always the case.
+A stream has one wait for each token, and `asyncio.timeout` would create a timer for each wait. Here
+a single timer runs until the limit of the first wait. If the limit has moved when the timer fires,
+which is the usual case, the timer is started again for the new limit.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Deadline:
     """A timeout for the task that creates it.
 
-    Enter it around each wait: `with deadline.at(when): await ...`. If the limit passes, the wait is
-    cancelled and the `with` statement raises TimeoutError.
+    Enter the deadline around each wait: `with deadline.at(when): await ...`. At the time `when`,
+    the wait is cancelled and the `with` statement raises TimeoutError.
     """
 
     def __init__(self) -> None:
@@ -28,17 +28,17 @@ class Deadline:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._rings = 0.0
-        self._limit: float | None = None  # the limit of the current wait, or None between waits
+        self._limit: float | None = None  # the limit of the current wait; None between two waits
         self._cancelling = 0
         self._over = False
 
     def at(self, when: float) -> Self:
-        """Sets the limit of the next wait, in the time of the event loop, and returns `self`."""
+        """Sets the limit of the next wait, as a time of the event loop, and returns `self`."""
         self._limit = when
         return self
 
     def close(self) -> None:
-        """Cancels the timer."""
+        """Cancels the timer of this deadline."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -57,7 +57,7 @@ class Deadline:
         if not self._over:
             return
         self._over = False
-        # Like `asyncio.timeout`, this does not swallow a cancellation that has another source.
+        # Like `asyncio.timeout`, this method does not suppress a cancellation from another source.
         if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

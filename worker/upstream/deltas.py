@@ -1,4 +1,4 @@
-"""Types for the content of a stream: pieces of output, usage, stop reasons and errors."""
+"""Defines the parts of a model's answer: pieces of output, usage, stop reasons and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jiter
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of the answer's text. It has no lone surrogates, so it can be encoded."""
+    """A piece of the answer's text, without lone surrogates, which UTF-8 cannot encode."""
 
     text: str
     logprobs: list[dict[str, Any]] | None = None
@@ -28,7 +28,8 @@ class Refusal:
 class Reasoning:
     """A piece of the model's reasoning before its answer.
 
-    `field` is the message field in which the provider requires it in later requests, or "".
+    Some providers require the reasoning in later requests. `field` is the message field for it, or
+    "" if the provider does not require it.
     """
 
     text: str
@@ -39,9 +40,9 @@ class Reasoning:
 class Call:
     """A piece of a function call.
 
-    `key` identifies the call within the stream. The first piece of a call has its complete name,
-    and its id if the server sends one; further pieces have neither. `extra_content` is data that
-    the provider requires in later requests.
+    `key` identifies the call within the stream. The first piece of a call has the complete name of
+    the function, and the call id if the server sends one. Later pieces have neither name nor id.
+    `extra_content` is data that the provider requires in later requests.
     """
 
     key: int
@@ -53,14 +54,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """An annotation of the text so far, such as a URL citation, as in the Responses API."""
+    """An annotation of the text so far, such as a URL citation.
+
+    `fields` has the format of the Responses API.
+    """
 
     fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamEvent:
-    """An event of a Responses API upstream, with the upstream's own ids and indexes."""
+    """An event of an upstream Responses API, with the upstream's own ids and indexes."""
 
     event: dict[str, Any]
 
@@ -69,8 +73,8 @@ class UpstreamEvent:
 class Thinking:
     """A piece of reasoning that is not shown to clients.
 
-    `details` are pieces of `reasoning_details`, which the provider requires in later requests
-    together with the calls.
+    `details` are pieces of `reasoning_details`. The provider requires them in later requests,
+    together with the function calls.
     """
 
     details: list[dict[str, Any]]
@@ -78,7 +82,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The token counts so far, under the provider's own field names."""
+    """The token counts of the call so far, under the provider's own field names."""
 
     counts: dict[str, Any]
 
@@ -95,15 +99,15 @@ Delta = OutputDelta | Usage | Stopped
 
 
 class Malformed(Exception):
-    """A payload or a stream is not a valid response. The message never quotes it."""
+    """A payload or a stream of the endpoint is invalid. The error message never quotes it."""
 
 
 class TooLong(Exception):
-    """The output exceeds its size limit. The part that fits was output."""
+    """The output exceeds its size limit. The part within the limit has been output already."""
 
 
 class ErrorInStream(Exception):
-    """The endpoint sent an error in place of a payload; `error` is its parsed JSON."""
+    """The endpoint sent an error instead of a part of the answer; `error` is its parsed JSON."""
 
     def __init__(self, error: Any) -> None:
         super().__init__()
@@ -111,12 +115,16 @@ class ErrorInStream(Exception):
 
 
 def parse(payload: bytes) -> Any:
-    """Parses a payload as JSON. Raises: Malformed."""
+    """Parses a payload as JSON.
+
+    Raises: Malformed.
+    """
     try:
         return jiter.from_json(payload)
     except ValueError:
         pass
-    # jiter refuses escaped lone surrogates, which the standard library accepts.
+    # The parser jiter refuses escaped lone surrogates, but the parser of the standard library
+    # accepts them.
     try:
         return json.loads(payload)
     except (ValueError, RecursionError) as error:
@@ -124,7 +132,10 @@ def parse(payload: bytes) -> Any:
 
 
 def integer(value: Any) -> int | None:
-    """Returns the value of an integer, an integral float or such a string as an int, or None."""
+    """Returns `value` as an int, or None if it is not integral.
+
+    Accepts integers, floats without a fraction, and strings of up to nine digits.
+    """
     match value:
         case bool():
             return None

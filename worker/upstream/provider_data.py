@@ -1,12 +1,15 @@
-"""Handles data that a provider requires back with an item, such as a thought signature.
+"""Handles data that a provider requires again in later requests, such as thought signatures.
 
-The data is sent only to the model that produced it, because the provider of another model refuses
-or misinterprets it. So the item has the name of that model. Data without a name is taken to be from
-the model that the request names.
+The data is sent only to the model that produced it, because the provider of another model may
+refuse or misinterpret the data. Therefore an item with such data also has the name of the model. If
+the name is missing, the data is assumed to be from the model that the request names.
 
-    a call        `extra_content`, which includes `holdline_model`, and the `reasoning_details` of
-                  the message as `holdline_reasoning_details`
-    reasoning     `holdline_field`, the message field from which it came, and `holdline_model`
+These fields of an item store the data:
+
+    function_call `extra_content`. It includes the name of the model as `holdline_model`, and the
+                  `reasoning_details` of the message as `holdline_reasoning_details`.
+    reasoning     `holdline_field`, the message field that contained the reasoning, and
+                  `holdline_model`, the name of the model.
 """
 
 from __future__ import annotations
@@ -19,26 +22,29 @@ from .surrogates import encodable
 MAX_DEPTH: Final = 16
 MAKER: Final = "holdline_model"
 DETAILS: Final = "holdline_reasoning_details"
-# Fields of `reasoning_details` whose text is sent in pieces over several chunks.
+# Providers send the text of these fields of `reasoning_details` in pieces, over several chunks.
 _GROWING: Final = ("text", "summary")
-_OPEN: Final = 32  # the maximum number of pieces that are open at once
+_OPEN: Final = 32  # the maximum number of entries that can still grow
 _LARGEST: Final = 2**63
 
 
 def provider_data(value: Any) -> dict[str, Any] | None:
-    """Returns the value in a form that can be stored, or None if it is not an object or empty.
+    """Returns an object in a form that a log can store.
 
-    Raises: Malformed if it is nested too deeply.
+    Returns None if the value is empty or not an object.
+
+    Raises: Malformed if the object is nested too deeply.
     """
     return storable(value, MAX_DEPTH) if isinstance(value, dict) and value else None
 
 
 def storable(value: Any, depth: int = -1) -> Any:
-    """Returns the value without lone surrogates and numbers of more than 64 bits.
+    """Returns the value without lone surrogates and without numbers of more than 64 bits.
 
-    A log can store neither of them.
+    A log can store neither lone surrogates nor such numbers.
 
-    Raises: Malformed if it has more than `depth` levels; -1 allows any number.
+    Raises: Malformed if the value has more than `depth` levels. A `depth` of -1 allows any number
+    of levels.
     """
     if not depth:
         raise Malformed("provider data is nested too deeply")
@@ -58,17 +64,17 @@ def storable(value: Any, depth: int = -1) -> Any:
 def marked(
     extra: dict[str, Any] | None, maker: str, details: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """Returns the `extra_content` of a call in its stored form, or None if there is no data."""
+    """Returns the `extra_content` of a function call in its stored form, or None without data."""
     if not extra and not details:
         return None
     return {**(extra or {}), MAKER: maker} | ({DETAILS: details} if details else {})
 
 
 def own(item: dict[str, Any], maker: str, named: str) -> dict[str, Any]:
-    """Returns an item with provider data only if it is from the model `maker`.
+    """Returns an item, without provider data of any model other than `maker`.
 
-    `named` is the model that the request names. The `reasoning_details` of a call are returned as a
-    field of the call, next to its `extra_content`.
+    `named` is the model that the request names. In the result, the `reasoning_details` of a
+    function call are a field next to its `extra_content`.
     """
     match item:
         case {"type": "function_call", "extra_content": dict(extra)}:
@@ -89,10 +95,13 @@ def own(item: dict[str, Any], maker: str, named: str) -> dict[str, Any]:
 
 
 def add_details(details: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> None:
-    """Adds the `reasoning_details` of a chunk to `details`, and joins pieces that continue."""
+    """Adds the `reasoning_details` of a chunk to `details`.
+
+    A piece that continues an earlier entry is joined to that entry.
+    """
     for piece in pieces:
         key = (piece.get("type"), piece.get("index"))
-        # A piece without an index can continue only the last piece.
+        # A piece without an index can continue only the last entry.
         near = details[-(_OPEN if piece.get("index") is not None else 1) :]
         before = next((one for one in near if (one.get("type"), one.get("index")) == key), None)
         if before is None or _conflict(before, piece):
@@ -107,13 +116,13 @@ def add_details(details: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> 
 
 
 def _conflict(before: dict[str, Any], piece: dict[str, Any]) -> bool:
-    """Returns True if the pieces are different ones in spite of the same type and index."""
+    """Returns True if two pieces with the same type and index belong to different entries."""
     ids = before.get("id"), piece.get("id")
     return (None not in ids and ids[0] != ids[1]) or bool(before.get("data") and piece.get("data"))
 
 
 def _grown(old: str, piece: str, form: str) -> str:
-    # MiniMax repeats the text so far in each chunk.
+    # The provider MiniMax repeats the text so far in each chunk.
     if form.casefold().startswith("minimax") and piece.startswith(old):
         return piece
     return old + piece

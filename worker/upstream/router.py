@@ -1,11 +1,11 @@
 """Routes each job to the model that it names, or to one of the fallbacks of that model.
 
-The models of a route are tried in order until one of them begins to answer. Before the first piece
-of output, the next model can be tried because nothing has been sent to the client. Afterwards, a
-failure of the model fails the whole attempt.
+The router calls the model, and then its fallbacks in order, until one of them begins to answer.
+Before the first piece of output, another model can take over because the client has received
+nothing. After the first piece, a failure of the model fails the whole attempt.
 
-A model that has just failed is tried last for a while, so that a hundred jobs do not each wait for
-the same timeout.
+For a while after a failure, the router calls the failed model last. Otherwise a hundred jobs might
+each wait for the timeout of the same model.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Failures for which a fallback is tried: the model is unavailable, busy, refuses the worker's
-# access, or does not begin to answer.
+# The router tries a fallback after these failures: the model is unavailable or busy, refuses access
+# to the worker, or does not begin to answer.
 FALLBACK_CODES: Final = frozenset(
     {
         "upstream_busy",
@@ -54,7 +54,10 @@ COOLDOWN_SECONDS: Final = 10.0
 
 
 class StartedAnswer:
-    """An answer whose first pieces have arrived. `model` is the name of the answering model."""
+    """An answer whose first pieces have arrived.
+
+    `model` is the name of the model that gives the answer.
+    """
 
     def __init__(self, answer: Answer, first: list[Delta], model: str) -> None:
         self._answer = answer
@@ -62,7 +65,7 @@ class StartedAnswer:
         self.model = model
 
     async def next(self) -> list[Delta]:
-        """Returns the next pieces, as `Answer.next` does."""
+        """Returns the next pieces of the answer, or an empty list after the last piece."""
         if self._first:
             first, self._first = self._first, []
             return first
@@ -82,7 +85,8 @@ class Router:
         self._slots = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
         self._cooling_until: dict[str, float] = {}
         self._borrowed: dict[str, int] = {}
-        # Arguments that an endpoint has refused. They are left out of later requests.
+        # The names of arguments that an endpoint has refused. Later requests to the endpoint do not
+        # contain them.
         self._left_out: defaultdict[str, set[str]] = defaultdict(set)
         self._stack = contextlib.AsyncExitStack()
 
@@ -95,14 +99,14 @@ class Router:
         await self._stack.aclose()
 
     def borrowed(self, name: str) -> int:
-        """Returns the number of calls of this model for jobs that named another model."""
+        """Returns the number of this model's running calls as a fallback for another model."""
         return self._borrowed.get(name, 0)
 
     @contextlib.asynccontextmanager
     async def answer(self, job: Job) -> AsyncIterator[StartedAnswer]:
         """Yields the answer of the job's model, or of the first fallback that begins to answer.
 
-        Raises: UnsupportedInput, ModelError. The methods of the answer raise ModelError too.
+        Raises: UnsupportedInput; ModelError, which the methods of the answer raise too.
         """
         routes = self._config.routes(job.params.get("model"))
         if not routes:
@@ -112,7 +116,7 @@ class Router:
             yield await self._first(job, routes, deadline, stack)
 
     async def try_model(self, job: Job, endpoint: Endpoint) -> None:
-        """Waits until this model has begun to answer the job, without trying fallbacks.
+        """Waits until this model has begun to answer the job. No fallback is tried.
 
         Raises: ModelError, UnsupportedInput.
         """
@@ -123,9 +127,11 @@ class Router:
     async def _first(
         self, job: Job, routes: list[Endpoint], deadline: float, stack: contextlib.AsyncExitStack
     ) -> StartedAnswer:
-        """Returns the first answer that begins; it is closed with `stack`.
+        """Returns the answer of the first model that begins to answer.
 
-        An endpoint whose API cannot express the request is skipped.
+        Closing `stack` closes the answer.
+
+        The router skips an endpoint whose API cannot express the request.
         """
         errors: list[ModelError] = []
         unsupported: list[UnsupportedInput] = []
@@ -152,11 +158,13 @@ class Router:
                         cause=error.code,
                         error=error.detail,
                     )
-        # A temporary error allows another attempt, even if other models failed permanently.
+        # If the error of one model is temporary, that error is raised. It allows another attempt,
+        # even if other models failed permanently.
         temporary = [one for one in errors if isinstance(one, Broken | Busy)]
         try:
             raise (temporary or errors or unsupported)[0]
-        finally:  # Breaks a reference cycle: the traceback of the error refers to this frame.
+        # Breaks a reference cycle: the traceback of the raised error refers to this frame.
+        finally:
             temporary.clear()
             errors.clear()
             unsupported.clear()
@@ -176,7 +184,7 @@ class Router:
             except TimeoutError:
                 raise Busy("upstream_busy", "the model has reached its concurrency limit") from None
         else:
-            await slot.acquire()  # does not wait
+            await slot.acquire()  # a slot is free, so this does not wait
         attempt.callback(slot.release)
         model = self._models[endpoint.name]
         while True:
@@ -193,9 +201,9 @@ class Router:
     def _adapt(
         self, job: Job, endpoint: Endpoint, arguments: dict[str, Any], error: Refused
     ) -> bool:
-        """Changes the arguments so that the endpoint may accept them.
+        """Changes the arguments after a refusal, so that the endpoint may accept them.
 
-        Returns False if that is not possible.
+        Returns False if no change of the arguments can help.
         """
         if error.parameter in arguments:
             self._left_out[endpoint.name].add(error.parameter)
@@ -204,7 +212,10 @@ class Router:
         return error.code == "upstream_input_too_long" and shorten(job, arguments)
 
     def _arguments(self, job: Job, endpoint: Endpoint) -> dict[str, Any]:
-        """Returns the arguments of the job for the endpoint's API. Raises: UnsupportedInput."""
+        """Returns the job's request as arguments for the endpoint's API.
+
+        Raises: UnsupportedInput.
+        """
         model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
             return responses_request.request(job, model=model)

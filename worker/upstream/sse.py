@@ -1,19 +1,20 @@
 """Parses server-sent events: divides a stream of bytes into the payloads of its events.
 
-The rules are those of the HTML standard, section "Interpreting an event stream", as far as models'
-endpoints use them: lines end in CRLF, LF or CR; a line that begins with a colon is a comment; the
-`data` lines of one event are joined by newlines; an empty line ends the event; an event that is
+The parser follows the HTML standard, section "Interpreting an event stream", as far as models'
+endpoints need it. Lines end with CRLF, LF or CR. A line that begins with a colon is a comment. The
+`data` lines of one event are joined with newlines. An empty line ends the event. An event that is
 incomplete at the end of the stream is dropped.
 
-The name of an event is used if its payload has no type: some gateways send the type of a Responses
-API event, or the fact that it is an error, only in `event`. llama.cpp has sent errors in a field
-`error` in place of `data`. Events with the name of a heartbeat are dropped.
+If the payload of an event has no type, the event's name becomes its type, because some gateways
+send the type of a Responses API event, or the word `error`, only in the field `event`. Some
+versions of llama.cpp send errors in a field `error` instead of `data`. Events whose name marks a
+heartbeat are dropped.
 
-A line that begins a JSON object is treated as `data`, together with the lines up to the next empty
-line: some servers send an error in this way in mid-stream.
+Some servers send an error in the middle of a stream as bare JSON. Therefore a line that begins with
+a JSON object counts as `data`, together with the following lines up to the next empty line.
 
-A body that begins like a JSON document is treated as one and becomes the only payload. Some servers
-respond in this way although a stream was requested.
+Some servers reply with a single JSON document although a stream was requested. Therefore a body
+that begins like a JSON document becomes one payload.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PING: Final = b"ping"
 
 
 class EventTooLarge(Exception):
-    """An event exceeds the size limit before its end was received."""
+    """An event has exceeded the size limit before its end arrived."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"an event has more than {most} bytes")
@@ -38,9 +39,10 @@ class EventTooLarge(Exception):
 
 
 class Splitter:
-    """Divides a stream of bytes into payloads; `most` limits the size of an event in bytes.
+    """Divides a stream of bytes into the payloads of its events.
 
-    Chunks may end anywhere, even within a character, because no text is decoded.
+    `most` limits the size of an event in bytes. A chunk of the stream may end anywhere, even within
+    a character, because the splitter decodes no text.
     """
 
     def __init__(self, most: int) -> None:
@@ -51,15 +53,17 @@ class Splitter:
         self._size = 0
         self._after_cr = False
         self._begun = False
-        self._bare = False  # in a JSON document without the name of its field
-        # The first bytes, until it is clear whether they begin a JSON document.
+        # True while the lines belong to bare JSON that has no field name.
+        self._bare = False
+        # The first bytes of the stream, as long as it is not clear whether they begin a JSON
+        # document.
         self._head: bytes | None = b""
         self._is_json = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Returns the payloads of the events that end in this chunk.
 
-        Raises: EventTooLarge, after which the splitter must not be used any more.
+        Raises: EventTooLarge. After this error, the splitter must not be used again.
         """
         if self._head is not None:
             chunk = self._sniffed(chunk)
@@ -69,8 +73,8 @@ class Splitter:
                 raise EventTooLarge(self._most)
             return []
         if self._after_cr and chunk:
-            # The CR at the end of the last chunk has ended a line. An LF that belongs to it must
-            # not end another line.
+            # The previous chunk ended with a CR, which ended a line. An LF at the beginning of this
+            # chunk belongs to that CR and must not end another line.
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
         if b"\r" in chunk:
@@ -91,8 +95,9 @@ class Splitter:
     def rest(self) -> list[bytes]:
         """Returns the payload of an unfinished event at the end of the stream.
 
-        The HTML standard drops such an event. Some servers omit the empty line after their last
-        event, so the caller has to check whether the payload is complete.
+        The HTML standard requires that an unfinished event is dropped. But some servers omit the
+        empty line after their last event, so the caller has to check whether the payload is
+        complete.
         """
         if self._is_json:
             return [bytes(self._line)]
@@ -102,9 +107,9 @@ class Splitter:
         return payloads
 
     def _sniffed(self, chunk: bytes) -> bytes:
-        """Returns the bytes so far once it is clear whether they begin a JSON document.
+        """Returns the bytes so far when it is clear whether they begin a JSON document.
 
-        Until then it returns no bytes.
+        As long as that is not clear, it keeps the bytes and returns none.
         """
         head = (self._head or b"") + chunk
         text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
@@ -132,11 +137,12 @@ class Splitter:
             self._bare = True
             line = b"data: " + line
         name, _, value = line.partition(b":")
-        if name == b"error":  # llama.cpp's own field
+        if name == b"error":  # a field of llama.cpp
             self._event = _ERROR
         if name in (b"data", b"error"):
             value = value.removeprefix(b" ")
-            while value.startswith(b"data:"):  # a proxy has wrapped the events in further events
+            # A proxy has wrapped the events of its upstream in events of its own.
+            while value.startswith(b"data:"):
                 value = value[5:].removeprefix(b" ")
             self._size += len(value)
             if self._size > self._most:
@@ -151,7 +157,7 @@ class Splitter:
 
 
 def _typed(payload: bytes, name: bytes) -> bytes:
-    """Returns the payload with the name of its event as its type, if it has no type."""
+    """Returns the payload; if it has no type, the name of its event becomes the type."""
     if payload.startswith((b'{"type"', b"[DONE]")):
         return payload
     try:

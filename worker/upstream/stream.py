@@ -1,11 +1,13 @@
 """Calls a model at its endpoint, and reads the stream of its answer.
 
-`client` makes the call with the openai package, but the stream is read as bytes. The package's
-event objects take sixteen times as long, and they hide errors: a truncated stream looks complete,
-an incomplete event is dropped silently, and an HTML page with status 200 is an empty success.
+`client` makes the call with the openai package, but this module reads the stream as bytes. Reading
+it through the package's event objects takes sixteen times as long and hides errors: a truncated
+stream looks complete, an incomplete event disappears silently, and an HTML page with status 200
+looks like an empty answer.
 
-All errors are mapped to three classes. Each error has a code of `outcome.CAUSES`. The provider's
-message is never passed on, because it may contain a key, an address or the prompt.
+The module maps all errors to three classes. Each error has a code, which is a key of
+`outcome.CAUSES`. The provider's own message is never passed on, because it may contain a key, an
+address or the prompt.
 """
 
 from __future__ import annotations
@@ -34,14 +36,15 @@ if TYPE_CHECKING:
 
     from worker.config import Endpoint
 
-# The time to wait for the usage, which providers send after the stop reason.
+# After the stop reason, the worker waits this long for the usage, which providers send last.
 USAGE_SECONDS: Final = 5.0
-# The time to wait for the end of the body, which usually arrives with the last event.
+# After the last event, the worker waits this long for the end of the body, which usually arrives at
+# once.
 DRAIN_SECONDS: Final = 0.1
-# Web pages, for instance of a captive portal or at a wrong address. Bodies of all other types are
-# judged by their content.
+# The content types of web pages, for example from a captive portal or a wrong address. For all
+# other types, the content of the body decides whether it is an answer.
 _PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
-# Codes of permanent failures, which another attempt would not change.
+# The codes of permanent failures. Another attempt would fail in the same way.
 _FINAL: Final = frozenset(
     {
         "upstream_input_too_long",
@@ -50,17 +53,18 @@ _FINAL: Final = frozenset(
         "upstream_unauthorized",
     }
 )
-# JSON may encode one byte of text as six, and one event may contain a whole answer.
+# The factor and the additional bytes for the size limit of an event. One event may contain a whole
+# answer, and JSON may encode one byte of text as six bytes.
 _ESCAPED: Final = 6
 _ENVELOPE: Final = 65_536
 
 
 class ModelError(Exception):
-    """The call failed before or during the answer.
+    """A model call failed before or during the answer.
 
     `code` is a key of `outcome.CAUSES`, and `detail` is for the log. `retry_after` is the delay in
-    seconds that the provider asked for. `parameter` is an argument that the endpoint refuses and
-    that can be left out.
+    seconds that the provider asked for. `parameter` names an optional argument that the endpoint
+    has refused; without it, the endpoint may accept the request.
     """
 
     parameter = ""
@@ -77,7 +81,10 @@ class Refused(ModelError):
 
 
 class Busy(ModelError):
-    """The provider is busy. The request should be retried after `retry_after` seconds, if set."""
+    """The provider is busy.
+
+    If `retry_after` is set, the request should be retried after that many seconds.
+    """
 
 
 class Broken(ModelError):
@@ -85,10 +92,13 @@ class Broken(ModelError):
 
 
 class Answer(Protocol):
-    """An answer in progress."""
+    """A model's answer in progress."""
 
     async def next(self) -> list[Delta]:
-        """Returns the next pieces, or an empty list after the last one. Raises: ModelError."""
+        """Returns the next pieces, or an empty list after the last piece.
+
+        Raises: ModelError.
+        """
         ...
 
 
@@ -117,10 +127,10 @@ class UpstreamModel:
     async def answer(self, arguments: dict[str, Any], until: float) -> AsyncIterator[Answer]:
         """Calls the model with these arguments and yields its answer.
 
-        The connection is closed on exit. `until` is the deadline of the whole attempt, in the time
-        of the event loop. It applies even if this model's own time limit is later.
+        On exit the connection is closed. `until` is the deadline of the whole attempt, as a time of
+        the event loop. If the model's own time limit ends earlier, that limit applies.
 
-        Raises: ModelError. The methods of the answer raise it too.
+        Raises: ModelError, which the methods of the answer raise too.
         """
         loop = asyncio.get_running_loop()
         total_at = min(loop.time() + self._endpoint.timeout_seconds, until)
@@ -128,7 +138,7 @@ class UpstreamModel:
         try:
             async with asyncio.timeout_at(first_at):
                 response = await self._client.send(arguments)
-        except Exception as error:  # noqa: BLE001 - every error is mapped to a ModelError
+        except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
             raise _translated(error, late="upstream_timeout") from None
         async with contextlib.aclosing(response):
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -150,10 +160,11 @@ class UpstreamModel:
 
 
 class _Stream:
-    """Reads pieces from a body, with deadlines for the first piece, for stalls and for the end.
+    """Reads pieces of an answer from a body, with a deadline for each wait.
 
-    Only a piece resets the stall timeout; bytes, comments and empty deltas do not. The timeout runs
-    only during `next`, so a pause of the caller does not count as a stall of the provider.
+    There are deadlines for the first piece, for stalls between two pieces, and for the whole
+    answer. Only a piece restarts the stall timeout; comments and empty deltas do not. The timeout
+    runs only during `next`, so a pause of the caller does not count as a stall of the provider.
     """
 
     def __init__(
@@ -173,14 +184,14 @@ class _Stream:
         self._first_at: float | None = first_at
         self._total_at = total_at
         self._stopped = False
-        self._ended = False  # the body has ended
+        self._ended = False  # True if the body has ended
         self._over = False
         self._broken: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline()
 
     def close(self) -> None:
-        """Cancels the timer of the deadlines. `next` must not be called any more."""
+        """Cancels the timer of the deadlines. Afterwards `next` must not be called."""
         self._deadline.close()
 
     async def next(self) -> list[Delta]:
@@ -196,9 +207,9 @@ class _Stream:
         try:
             with self._deadline.at(deadline):
                 pieces = await self._read()
-        except Exception as error:  # noqa: BLE001 - as in UpstreamModel.answer
+        except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
             if self._stopped and not isinstance(error, Malformed):
-                return []  # The answer is complete; only its usage is missing.
+                return []  # the answer is complete and lacks only its usage
             raise _translated(error, late=late) from None
         if pieces:
             self._first_at = None
@@ -216,7 +227,8 @@ class _Stream:
                     pieces += self._reader.end()
             except (Malformed, ErrorInStream) as error:
                 self._ready.clear()
-                self._broken = error  # The pieces before the error are returned first.
+                # The pieces before the error are returned first. The next call raises the error.
+                self._broken = error
             self._stopped = self._stopped or any(isinstance(piece, Stopped) for piece in pieces)
             if pieces:
                 return pieces
@@ -224,25 +236,27 @@ class _Stream:
                 try:
                     raise self._broken
                 finally:
-                    self._broken = None  # breaks a reference cycle through its traceback
+                    # Breaks a reference cycle: the traceback of the error refers to this frame.
+                    self._broken = None
             if not self._over:
                 await self._receive()
         await self._drain()
         return []
 
     async def _receive(self) -> None:
-        """Adds the payloads of the next bytes, or the unfinished event at the end of the body."""
+        """Waits for more bytes of the body, and adds the payloads of their events."""
         chunk = await anext(self._raw, None)
         if chunk is None:
             self._ended = True
-            # Either only the empty lines are missing here, or an event is truncated.
+            # If the body ends without an empty line, its last event is used only if it is complete.
+            # A truncated event is dropped.
             lines = [line for rest in self._splitter.rest() for line in _lines(rest)]
             self._ready.extend(filter(_is_whole, lines))
         else:
             self._ready.extend(self._splitter.feed(chunk))
 
     def _read_ready(self, pieces: list[Delta]) -> None:
-        """Adds the pieces of the available payloads. Consecutive texts are joined to one piece."""
+        """Adds the pieces of the available payloads, and joins consecutive texts to one piece."""
         while self._ready and not self._over:
             texts = []
             while self._ready and (text := self._reader.fast_text(self._ready[0])):
@@ -268,12 +282,15 @@ class _Stream:
 
 
 def _lines(payload: bytes) -> list[bytes]:
-    """Divides a payload into its events, if a server omits the empty lines between them."""
+    """Divides a payload into its lines, if each line is a separate event.
+
+    Some servers omit the empty lines between events.
+    """
     return payload.split(b"\n") if b"\n" in payload and not _is_whole(payload) else [payload]
 
 
 def _is_whole(payload: bytes) -> bool:
-    """Returns True if a payload is complete: the end of the stream or valid JSON."""
+    """Returns True if a payload is valid JSON or marks the end of the stream."""
     if is_done(payload):
         return True
     try:
@@ -284,7 +301,9 @@ def _is_whole(payload: bytes) -> bool:
 
 
 def _translated(error: Exception, *, late: str) -> ModelError:
-    error.__traceback__ = None  # aiohttp's reader keeps the error, which would keep our frames
+    # aiohttp's reader keeps the error, whose traceback would keep the frames of this module in
+    # memory.
+    error.__traceback__ = None
     detail = type(error).__name__
     match error:
         case TimeoutError():
@@ -304,7 +323,8 @@ def _translated(error: Exception, *, late: str) -> ModelError:
         case _ if is_exhausted(error):
             return Broken("worker_exhausted", detail)
         case _:
-            # Transport errors before or during the stream, and all other errors.
+            # All other errors count as unavailability, for example transport errors before or
+            # during the stream.
             return Broken("upstream_unavailable", detail)
 
 

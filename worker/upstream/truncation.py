@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def shorten(job: Job, arguments: dict[str, Any]) -> bool:
-    """Removes the older half of the turns from the arguments, if the request allows that.
+    """Removes the older half of the conversation's turns, if the request allows truncation.
 
-    Returns False if nothing can be removed. The input of this turn and the instructions at the
-    beginning are kept. The arguments may be those of either API.
+    Returns False if no turn can be removed. The input of the current turn and the instructions at
+    the beginning always stay. `arguments` may be those of a chat completion or of the Responses
+    API.
     """
     name = "messages" if "messages" in arguments else "input"
     shown: list[dict[str, Any]] = arguments[name]

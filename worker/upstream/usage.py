@@ -1,4 +1,4 @@
-"""Converts and estimates token usage, in the format of the Responses API."""
+"""Converts token usage to the format of the Responses API, and estimates missing usage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from .deltas import integer
 
 _MAX_COUNT: Final = 2**53
 
-# The names of each count in chat completions, in the Responses API, and on some servers.
+# The field names of each token count in chat completions, in the Responses API and on other
+# servers.
 _INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _OUTPUT: Final = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
 _TOTAL: Final = ("total_tokens", "totalTokens")
@@ -24,10 +25,12 @@ _REASONING: Final = ("reasoning_tokens",)
 def counted(counts: dict[str, Any]) -> dict[str, Any]:
     """Converts a provider's counts to the `usage` object of the Responses API.
 
-    Some servers send both pairs of names, one of them with zeros, so the larger count is used. If
-    the cached input exceeds the input, the input does not include it; the same holds for reasoning
-    and the output. If the total exceeds the sum of input and output, the difference is cached input
-    if it has the same size, and reasoning otherwise. All of it was read or generated, so it counts.
+    Some servers send a count under two names, once with the value zero, so the larger value is
+    used. If the count of cached input tokens exceeds the input count, the server has not included
+    the cached tokens in the input, so they are added. Reasoning tokens and the output count are
+    handled in the same way. If the total exceeds the sum of input and output, the difference counts
+    as cached input if it equals the cached count, and as reasoning otherwise. All these tokens were
+    read or generated, so the result includes them.
     """
     prompt, completion = _largest(counts, _INPUT), _largest(counts, _OUTPUT)
     cached = max(_largest(part, _CACHED) for part in (counts, *map(counts.get, _INPUT_DETAILS)))
@@ -52,9 +55,9 @@ def counted(counts: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(before: dict[str, Any] | None, counts: dict[str, Any]) -> dict[str, Any]:
-    """Merges the counts of several chunks of a stream by the maximum of each count.
+    """Merges the token counts of several chunks of a stream; each count is the maximum.
 
-    Some servers send the input count only in the first chunk, or end with a chunk of zeros.
+    Some servers send the input count only in the first chunk, or send only zeros in the last chunk.
     """
     found = {**(before or {}), **counts}
     for name, old in (before or {}).items():
@@ -67,9 +70,10 @@ def merged(before: dict[str, Any] | None, counts: dict[str, Any]) -> dict[str, A
 
 
 def estimated(prompt: int, answer: int) -> dict[str, Any]:
-    """Estimates the `usage` of a call that ended before the provider sent it.
+    """Estimates the `usage` of a model call that ended before the provider sent the usage.
 
-    `prompt` is in characters, `answer` in bytes.
+    `prompt` is the length of the prompt in characters, and `answer` the size of the answer in
+    bytes.
     """
     return _usage(-(-prompt // CHARACTERS_A_TOKEN), -(-answer // CHARACTERS_A_TOKEN))
 
@@ -89,6 +93,6 @@ def _largest(counts: Any, names: tuple[str, ...]) -> int:
 
 
 def _count(counts: Any, name: str) -> int:
-    """Returns a count, also from a float or a string, or 0 if there is none."""
+    """Returns a token count, which may be a number or a string, or 0 if there is none."""
     value = integer(counts.get(name)) if isinstance(counts, dict) else None
     return value if value is not None and 0 <= value < _MAX_COUNT else 0
