@@ -1,14 +1,16 @@
-"""Provides the API key of a model's endpoint. A key has one of three sources:
+"""Provides the API key of a model's endpoint. A key comes from one of three sources:
 
-    a setting   it stays the same while the process runs
-    a file      it is read again when the file changes
-    a command   it is run again before the key expires, and when the endpoint refuses the key
+    a setting   the key stays the same while the process runs
+    a file      the worker reads the file again when it changes
+    a command   the worker runs the command again before the key expires, and when the endpoint
+                refuses the key
 
-Concurrent calls share one run of the command. While the key is still valid, no call waits: the key
-is renewed in the background, and if that fails, it is used until it expires.
+Concurrent model calls share one run of the command. The worker renews a valid key in the
+background, so no model call waits for the command. If the renewal fails, the worker uses the old
+key until it expires.
 
-No key is logged. The standard error of a failed command is logged, shortened and without words
-that may be keys.
+Keys are never logged. If the command fails, its standard error is logged in shortened form, without
+words that may be keys.
 """
 
 from __future__ import annotations
@@ -40,15 +42,18 @@ COMMAND_SECONDS: Final = 30.0
 CLEANUP_SECONDS: Final = 1.0
 MAX_OUTPUT_BYTES: Final = 65_536
 MAX_LOGGED: Final = 500
-# A key is renewed this long before it expires, or after four fifths of its lifetime if that is
-# later.
+# The worker renews a key this long before it expires, or after four fifths of its lifetime if that
+# time is later.
 MARGIN_SECONDS: Final = 300.0
-# A key with an unknown expiry is renewed after this time, and is valid until it is refused.
+# If the expiry of a key is unknown, the worker renews the key after this time, and uses it until
+# the endpoint refuses it.
 UNKNOWN_SECONDS: Final = 300.0
-# After a failure, the source is not read again for this time, and jobs that need it are delayed.
+# After a failure to get a key, the worker waits this long before it reads the source again. Jobs
+# that need the key are delayed.
 PAUSE_SECONDS: Final = 10.0
 _REMEMBERED: Final = 4
-# Words of an error that may be keys: words that follow a name such as "token", and long words.
+# Words in an error message that may be keys: a word after a name such as "token", and any long
+# word.
 _SECRET: Final = re.compile(
     r"""(?i)(\b(?:bearer|basic)\s+|(?:token|key|secret|password|credential)["']?\s*[=:]\s*)\S+"""
     r"|\bsk-\S+|[\w+/=~.-]{20,}"
@@ -57,22 +62,31 @@ _WORD: Final = re.compile(r"""[^\s"',:{}\[\]]{4,}""")
 
 
 class KeyUnavailable(Exception):
-    """There is no key for the endpoint. The message is for the log and does not contain a key."""
+    """There is no API key for the endpoint.
+
+    The error message is for the log and does not contain a key.
+    """
 
 
 class Credential(Protocol):
-    """The key of one endpoint."""
+    """A source of the API key of one endpoint."""
 
     async def key(self) -> str:
-        """Returns the key to use now. Raises: KeyUnavailable."""
+        """Returns the current API key.
+
+        Raises: KeyUnavailable.
+        """
         ...
 
     async def renewed(self, refused: str) -> str | None:
-        """Returns a key other than the refused one, or None. Raises: KeyUnavailable."""
+        """Returns a new key after the endpoint has refused one, or None if there is no new key.
+
+        Raises: KeyUnavailable.
+        """
         ...
 
     async def close(self) -> None:
-        """Stops a command that is running."""
+        """Stops the command that prints the key, if it is running."""
         ...
 
 
@@ -86,7 +100,7 @@ def credential_of(endpoint: Endpoint) -> Credential:
 
 
 class FixedKey:
-    """A key from a setting."""
+    """An API key from a setting. It never changes."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -94,7 +108,7 @@ class FixedKey:
     async def key(self) -> str:
         return self._key
 
-    async def renewed(self, refused: str) -> str | None:  # noqa: ARG002 - of the protocol
+    async def renewed(self, refused: str) -> str | None:  # noqa: ARG002 - the protocol has it
         return None
 
     async def close(self) -> None:
@@ -102,7 +116,7 @@ class FixedKey:
 
 
 class FileKey:
-    """A key from a file, which need not exist at start-up."""
+    """An API key from a file. The file may be created after the start of the worker."""
 
     def __init__(self, model: str, path: str) -> None:
         self._model = model
@@ -139,7 +153,7 @@ class FileKey:
 
 
 class CommandKey:
-    """A key from the output of a command. The caller must call `close`."""
+    """An API key from the output of a command. The owner of this object must call `close`."""
 
     def __init__(self, model: str, command: tuple[str, ...]) -> None:
         self._model = model
@@ -150,7 +164,7 @@ class CommandKey:
         self._running: asyncio.Task[None] | None = None
         self._failure = ""
         self._paused_until = -math.inf
-        # A refused key that the command still prints.
+        # A key that the endpoint has refused, but that the command still prints.
         self._hopeless = ""
         self._hopeless_until = -math.inf
         self._known: deque[str] = deque(maxlen=_REMEMBERED)
@@ -180,10 +194,14 @@ class CommandKey:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _renew(self) -> None:
-        """Waits for the current run of the command, or for a new one. Raises: KeyUnavailable."""
+        """Waits for the current run of the command, or starts a new run and waits for it.
+
+        Raises: KeyUnavailable.
+        """
         if self._running is None and time.monotonic() < self._paused_until:
             raise KeyUnavailable(self._failure)
-        # Other tasks wait for the same run, so the cancellation of this one must not cancel it.
+        # Other tasks may wait for the same run of the command, so cancelling this task must not
+        # cancel the run.
         self._start()
         if self._running is not None:
             await asyncio.shield(self._running)
@@ -209,12 +227,14 @@ class CommandKey:
         if 0 < left < math.inf:
             self._ends_at = now + left
             self._renew_at = now + max(left - MARGIN_SECONDS, left * 0.8)
-        else:  # expiry unknown or past: the endpoint decides whether the key is still valid
+        # The expiry is unknown or in the past, so the endpoint decides whether the key is still
+        # valid.
+        else:
             self._ends_at, self._renew_at = math.inf, now + UNKNOWN_SECONDS
         self._key = found.key
 
     async def _printed(self) -> KeyText:
-        """Runs the command and returns the key that it prints.
+        """Runs the command and returns the API key that it prints.
 
         Raises: KeyUnavailable, after logging the failure.
         """
@@ -246,8 +266,9 @@ class CommandKey:
 async def _run(command: tuple[str, ...]) -> tuple[bytes, bytes, int]:
     """Runs a command and returns its standard output, its standard error and its exit status.
 
-    The command runs in its own process group, because the command-line tools of clouds are scripts
-    that start other processes. All of them are killed if this coroutine fails or is cancelled.
+    The command runs in its own process group, because the command-line tools of clouds are often
+    scripts that start other processes. If this coroutine fails or is cancelled, it kills the whole
+    group.
 
     Raises: OSError; ValueError if the command prints more than `MAX_OUTPUT_BYTES`.
     """
@@ -271,7 +292,7 @@ async def _run(command: tuple[str, ...]) -> tuple[bytes, bytes, int]:
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-        # asyncio releases the process only after all output in the pipes has been read.
+        # asyncio releases the process only after all output in its pipes has been read.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLEANUP_SECONDS):
                 await process.communicate()

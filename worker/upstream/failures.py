@@ -1,20 +1,20 @@
 """Maps the errors of endpoints to keys of `outcome.CAUSES`.
 
-An endpoint can report an error in four ways: by the HTTP status, in the body of such a response, in
-place of a chunk, and by an event of the Responses API. The same codes and messages mean the same in
-all of them, so all are classified here, in this order:
+An endpoint can report an error in four ways: by the HTTP status, in the body of an error response,
+instead of a chunk, and by an event of the Responses API. A code or a message means the same in all
+four ways, so this module classifies all errors. The first matching row applies:
 
     content filter                      upstream_rejected, also with status 403
-    402, quota, payment, credentials    upstream_unauthorized: the operator has to act
-    output limit too large              upstream_rejected: a shorter input would not help
+    402, quota, payment, credentials    upstream_unauthorized, because the operator has to act
+    output limit too large              upstream_rejected, because a shorter input would not help
     input too long                      upstream_input_too_long
     unknown model                       upstream_model_not_found
     rate limit, overload                upstream_busy
-    any other error                     by the status, or upstream_error within a stream
+    any other error                     a code for the status; in a stream, upstream_error
 
-Codes are compared without case and separators, because servers spell the same code in many ways.
-Messages are searched as well, because half of the servers have no code for an input that is too
-long. Messages are never logged or sent to a client.
+Error codes are compared without regard to case and separators, because servers spell the same code
+in different ways. Error messages are searched too, because half of the servers have no code for an
+input that is too long. The messages are never logged or sent to a client.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CODE_FIELDS: Final = frozenset(
     }
 )
 _DELAY_FIELDS: Final = frozenset({"retrydelay", "retry_after", "retry_after_seconds"})
-# An argument that some servers refuse and that can be left out.
+# Some servers refuse this argument of a request, which can be left out.
 _OPTIONAL: Final = "stream_options"
 _MAX_DEPTH: Final = 8
 _MAX_WORDS: Final = 8192
@@ -80,41 +80,44 @@ _LONG_CODES: Final = re.compile(
     r"context(?:length|window|size)|(?:input|prompt|tokens)toolong|maxprompttokens|requesttoolarge"
     r"|tokenslimitreached"
 )
-# The code for a string that is too long. It means that the input is too long only for the
-# parameters below: others, such as the name of a tool, have limits as well.
+# This code reports a string that is too long. The input is too long only if the string is one of
+# the parameters below. Other parameters have limits too, for example the name of a tool.
 _TEXT_CODE: Final = "stringabovemaxlength"
 _TEXT_PARAMETERS: Final = frozenset(
     {"content", "input", "instructions", "messages", "output", "prompt", "text"}
 )
 _INPUT: Final = r"(?:prompt|inputs?|messages|request|tokens?|conversation|context)"
-# One part of the input is too large, so fewer turns would not help.
+# These messages report that one image or file is too large, so removing turns of the conversation
+# would not help.
 _LARGE_PART: Final = re.compile(
     r"\b(?:image|file|document|attachment|video)s? (?:size )?(?:exceeds?\b|is too large)",
     re.IGNORECASE,
 )
 _CONTEXT: Final = r"context(?: length| size| window| limit)"
-# Rate limits use this message too, for a request with more tokens than a minute allows.
+# Endpoints also send this message for a rate limit, if a request has more tokens than the limit
+# allows in a minute.
 _LARGE_REQUEST: Final = r"request (?:body )?too large"
 _LONG_WORDS: Final = re.compile(
-    # Anthropic, Bedrock, Fireworks, Zhipu, Baidu
+    # Messages of Anthropic, Bedrock, Fireworks, Zhipu and Baidu.
     rf"\b{_INPUT}\W+(?:\w+\W+){{0,3}}(?:(?:is|are) )?too (?:long|large|big)"
-    # Gemini, vLLM, SGLang, llama.cpp, OpenAI's Responses, Ollama, TensorRT-LLM, LM Studio, watsonx
+    # Messages of Gemini, vLLM, SGLang, llama.cpp, OpenAI's Responses API, Ollama, TensorRT-LLM,
+    # LM Studio and watsonx.
     rf"|\b{_INPUT}\b.{{0,80}}\b(?:exceed(?:s|ed)?|(?:longer|larger|greater) than|too large for)\b"
     rf".{{0,60}}\b(?:{_CONTEXT}|tokens? allowed|model length|(?<!rate )limit|max(?:imum)?\b|max_"
     r"|session_len)"
     r"|input token count.{0,60}only supports|exceeded max (?:input|prompt)|max input characters"
-    # OpenAI, vLLM, DeepSeek, xAI, Mistral, Moonshot, MiniMax, LiteLLM
+    # Messages of OpenAI, vLLM, DeepSeek, xAI, Mistral, Moonshot, MiniMax and LiteLLM.
     r"|maximum (?:context|prompt|model|input) length"
     rf"|exceeds? (?:the |this |your |model'?s? |model |available |maximum ){{0,4}}"
     rf"(?:{_CONTEXT}|token limit)|token limit exceeded|contextwindowexceeded"
     rf"|{_CONTEXT} (?:has been )?exceed|context the overflows|\(n_keep\b|n_keep \("
-    # TGI, Together, DashScope
+    # Messages of TGI, Together and DashScope.
     r"|inputs?\W{0,2} tokens? \+ \W?max_new_tokens|`inputs` must have less than"
     r"|range of input length should be"
-    # SiliconFlow, ExLlama
+    # Messages of SiliconFlow and ExLlama.
     r"|length of prompt_tokens \(\d+\) must be|requires \d+ pages \(only \d+ available\)"
     r"|(?:输入|上下文|提示).{0,12}(?:过长|太长|超出|超过)"
-    # Groq, Cerebras, GitHub, Cohere
+    # Messages of Groq, Cerebras, GitHub and Cohere.
     r"|reduce (?:the length of (?:the|your) (?:messages|prompt|input)"
     r"|your (?:message|prompt|input))"
     rf"|{_LARGE_REQUEST}|too many tokens|current length is \d+ while limit is \d+",
@@ -132,7 +135,8 @@ _LARGE_OUTPUT: Final = re.compile(
     r"|maximum tokens you requested exceed",
     re.IGNORECASE,
 )
-# Messages that break the sum of input and output down: the limit, and the tokens of the output.
+# Messages that report the limit on the sum of input and output tokens, and the number of output
+# tokens in that sum.
 _SUMS: Final = (
     re.compile(
         r"length (?:is|of) (?P<limit>\d+) tokens.{0,400}"
@@ -149,7 +153,7 @@ _SUMS: Final = (
     re.compile(r"context limit: \d+ \+ (?P<output>\d+) > (?P<limit>\d+)"),
     re.compile(r"\((?P<output>\d+) > (?P<limit>\d+) - \d+\)"),
 )
-# vLLM and TensorRT-LLM: the input leaves no room for any output.
+# With these messages, vLLM and TensorRT-LLM report that the input leaves no room for any output.
 _NO_ROOM: Final = re.compile(r"max_tokens (?:must be at least 1, got |\()-\d")
 _UNKNOWN_MODEL_CODES: Final = re.compile(
     r"^notfound|deploymentnotfound|model(?:not|decommissioned)|(?:invalid|unknown)model"
@@ -175,10 +179,12 @@ _REJECTED_CODES: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A classified error of an endpoint. `code` is a key of `outcome.CAUSES`.
+    """A classified error of an endpoint.
 
-    `retry_after` is the delay in seconds that the error itself asks for. `parameter` is the request
-    argument that the endpoint refuses, if it can be left out.
+    `code` is a key of `outcome.CAUSES`.
+
+    `retry_after` is the delay in seconds that the error asks for. If the endpoint refused an
+    optional argument of the request, `parameter` is the name of this argument.
     """
 
     code: str
@@ -197,16 +203,16 @@ class _Details:
     retry_after: float | None = None
 
     def add(self, value: Any, name: str = "", depth: int = 0) -> None:
-        """Adds a value of the error and all values in it."""
+        """Adds a value of the error, and all values that are nested in it."""
         match value:
             case _ if depth > _MAX_DEPTH:
                 pass
             case dict():
-                if {"loc", "msg"} <= value.keys():  # FastAPI's error, which quotes the request
+                if {"loc", "msg"} <= value.keys():  # an error of FastAPI, which quotes the request
                     self.codes.add("validation")
                     value = {name: value[name] for name in ("type", "loc", "msg") if name in value}
                 for inner, one in value.items():
-                    if inner.endswith("Exception"):  # Bedrock
+                    if inner.endswith("Exception"):  # a field of Bedrock's errors
                         self.codes.add(_SEPARATORS.sub("", inner.casefold()))
                     self.add(one, inner.casefold(), depth + 1)
             case list():
@@ -222,7 +228,7 @@ class _Details:
                 pass
 
     def has(self, codes: re.Pattern[str]) -> bool:
-        """Returns True if one of the codes matches the pattern."""
+        """Returns True if one of the error's codes matches the pattern."""
         return any(map(codes.search, self.codes))
 
     def _text(self, value: str, name: str, depth: int) -> None:
@@ -235,7 +241,7 @@ class _Details:
         elif name in ("param", "loc"):
             self.parameters.add(value.rpartition(".")[2].casefold())
         self.words.append(value[:_MAX_WORDS])
-        # A proxy may pass on the error of its own upstream as a string with JSON.
+        # A proxy may pass on the error of its own upstream as JSON in a string.
         if value.lstrip()[:1] in ("{", "["):
             try:
                 inner = json.loads(value)
@@ -245,7 +251,10 @@ class _Details:
 
 
 def classify(error: Any, status: int | None = None) -> Failure:
-    """Classifies an error by its parsed JSON or its text, and by its HTTP status if it has one."""
+    """Classifies an error.
+
+    `error` is its parsed JSON or its text, and `status` the HTTP status if there was one.
+    """
     details = _Details()
     details.add(error)
     text = "\n".join(details.words)[:_MAX_WORDS]
@@ -255,10 +264,11 @@ def classify(error: Any, status: int | None = None) -> Failure:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Returns the delay in seconds that the headers of a response ask for, or None.
+    """Returns the retry delay in seconds that the headers of a response ask for, or None.
 
-    A date is compared with the `Date` of the response, so that the clocks need not agree. `now` is
-    the local time, which is used for a response without a `Date`.
+    If the delay is given as a date, it is compared with the header `Date` of the response, because
+    the clocks of the two machines may differ. Without a header `Date`, it is compared with the
+    local time `now`.
     """
     value = headers.get("retry-after", "")
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
@@ -315,7 +325,8 @@ def _is_too_long(details: _Details, text: str, status: int | None, *, busy: bool
         return bool(details.parameters & _TEXT_PARAMETERS)
     if _LARGE_PART.search(text):
         return False
-    # The messages of rate limits mention tokens in the same way.
+    # The messages of rate limits mention tokens in the same words, so only one phrase is searched
+    # if the endpoint is busy.
     words = re.search(_LARGE_REQUEST, text, re.IGNORECASE) if busy else _LONG_WORDS.search(text)
     return words is not None
 

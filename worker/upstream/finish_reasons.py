@@ -1,4 +1,4 @@
-"""Normalizes the stop reasons of many servers to those of chat completions.
+"""Normalizes the stop reasons of many servers to the names of chat completions.
 
     stop             the model finished its answer
     tool_calls       the model waits for the results of its calls
@@ -7,10 +7,10 @@
     error, busy      the server or the model failed during the answer
     unknown          any other reason
 
-Servers spell the same reason in many ways, so case and separators are ignored. There are many
-reasons for filters and length limits, and servers add new ones, so unknown reasons of these two
-kinds are recognized by parts of their names. No other reason is guessed: an answer is complete only
-if its stop reason is known to mean that.
+Servers spell the same stop reason in different ways, so case and separators are ignored. Servers
+also add new reasons for filters and length limits, so these two kinds of reasons are recognized by
+parts of their names. No other reason is guessed. An answer counts as complete only if its stop
+reason is known to mean so.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ _PREFIX: Final = re.compile(r"^(?:finish)?reason")
 
 
 def normalized(reason: Any) -> str | None:
-    """Returns the normalized stop reason, or None if the answer has not stopped yet.
+    """Returns a normalized stop reason, or None if the answer has not stopped yet.
 
     Raises: Malformed.
     """
-    if isinstance(reason, dict):  # SGLang's own form: {"type": "stop", "matched": …}
+    if isinstance(reason, dict):  # SGLang sends {"type": "stop", "matched": …}
         reason = reason.get("type")
     if not reason:
         return None
     if not isinstance(reason, str):
         raise Malformed("the finish reason is not a string")
     words = _letters(reason)
-    # Gemini appends a detail: "function_call_filter: MALFORMED_FUNCTION_CALL".
+    # Gemini appends a detail to the reason, as in "function_call_filter: MALFORMED_FUNCTION_CALL".
     known = _NORMALIZED.get(_letters(reason.rpartition(":")[2]), _NORMALIZED.get(words))
     if known is not None or not words:
         return known or None

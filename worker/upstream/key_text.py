@@ -1,14 +1,15 @@
 """Reads an API key from the text of a file or the output of a command.
 
-The text is the key itself, or JSON as the command-line tools of clouds print it:
+The text is the key itself, or JSON in one of the formats of cloud services and their command-line
+tools:
 
     az account get-access-token           {"accessToken": …, "expires_on": 1795933000, …}
-    gcloud auth print-access-token        the token
+    gcloud auth print-access-token        the token as plain text
     gcloud config config-helper           {"credential": {"access_token": …, "token_expiry": …}}
-    a metadata server, or OAuth           {"access_token": …, "expires_in": 3599}
+    a metadata server, or an OAuth server {"access_token": …, "expires_in": 3599}
     an ExecCredential of Kubernetes       {"status": {"token": …, "expirationTimestamp": …}}
 
-The expiry of a JWT is read from its claims.
+If the key is a JWT, its expiry is read from its claims.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from datetime import datetime
 from typing import Any, Final
 
 MAX_KEY: Final = 16_384
-# Field names, in lower case and without `_` and `-`; the first name that is found is used.
+# The names of fields that may contain the key, in lower case and without `_` and `-`. The first
+# name that occurs in the JSON is used.
 _KEYS: Final = ("accesstoken", "token", "idtoken", "apikey", "key")
 _ENDS: Final = (
     "expireson",
@@ -40,22 +42,28 @@ _ENDS: Final = (
 _MAX_DEPTH: Final = 4
 _HEADER_SAFE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
 _JWT: Final = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]*", re.ASCII)
-# Numbers below `_RELATIVE` are seconds from now. Numbers above `_MILLISECONDS` are milliseconds
-# since the epoch, all others seconds since the epoch.
+# An expiry below `_RELATIVE` is in seconds from now. An expiry above `_MILLISECONDS` is in
+# milliseconds since the epoch. Any other expiry is in seconds since the epoch.
 _RELATIVE: Final = 100_000_000
 _MILLISECONDS: Final = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class KeyText:
-    """A key, and its expiry in seconds since the epoch; None if that is unknown."""
+    """An API key and its expiry.
+
+    `ends_at` is in seconds since the epoch, or None if the expiry is unknown.
+    """
 
     key: str = field(repr=False)
     ends_at: float | None = None
 
 
 def key_of(text: str, now: float) -> KeyText:
-    """Returns the key in a text. Raises: ValueError, whose message never quotes the text."""
+    """Returns the API key in a text.
+
+    Raises: ValueError, whose message never quotes the text.
+    """
     text = text.strip()
     if not text:
         raise ValueError("the key is empty")
@@ -71,7 +79,8 @@ def key_of(text: str, now: float) -> KeyText:
     if found is None:
         raise ValueError("the JSON has no access_token, token or key")
     ends = [one for name in _ENDS for one in _named(value, name)]
-    # Numbers first: `az` prints the same time as a number and as a date without a zone.
+    # Numbers come first, because `az` prints the expiry both as a number and as a date without a
+    # time zone.
     ends.sort(key=lambda end: not isinstance(end, int | float))
     known = [time for end in ends if (time := _time(end, now)) is not None]
     return KeyText(_checked(found), known[0] if known else _end_of_jwt(found))
@@ -88,7 +97,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _named(value: Any, name: str, depth: int = 0) -> Iterator[Any]:
-    """Yields the values of all fields with this name, outer fields first."""
+    """Yields the values of all fields with this name. Outer fields come before nested fields."""
     if not isinstance(value, dict) or depth > _MAX_DEPTH:
         return
     for given, inner in value.items():
@@ -99,9 +108,9 @@ def _named(value: Any, name: str, depth: int = 0) -> Iterator[Any]:
 
 
 def _time(value: Any, now: float) -> float | None:
-    """Returns the seconds since the epoch for a number or a date, or None if it is neither.
+    """Converts an expiry to seconds since the epoch. Returns None if it is no number or date.
 
-    A date without a zone is local time.
+    A date without a time zone is in local time.
     """
     if isinstance(value, str):
         try:
@@ -123,9 +132,9 @@ def _date(text: str) -> float | None:
 
 
 def _end_of_jwt(key: str) -> float | None:
-    """Returns the expiry in the claims of a JWT, or None.
+    """Returns the expiry in the claims of a JWT, or None if there is none.
 
-    The signature is not verified, so the value must not be used to grant access.
+    The signature of the JWT is not verified, so the result must not be used to grant access.
     """
     match = _JWT.fullmatch(key)
     if match is None:

@@ -1,8 +1,8 @@
-"""Parses the JSON object of a payload for both APIs, drops heartbeats and raises errors.
+"""Parses the JSON object in a payload of either API, drops heartbeats and raises errors.
 
-An endpoint may send an error in place of a chunk or an event, in one of many forms: in `error`,
-`errors`, `message` or `detail`, in an object whose type is an error, or under the name of an
-exception.
+An endpoint may send an error instead of a chunk or an event. The error may be in one of the fields
+`error`, `errors`, `message` or `detail`, in an object whose type is an error, or in a field that is
+named after an exception.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any, Final
 
 from .deltas import ErrorInStream, Malformed, parse
 
-# The end of the stream, in any case and with or without brackets and quotes.
+# The payload that marks the end of the stream: `done` in upper or lower case, with or without
+# brackets and quotes.
 _DONE: Final = re.compile(rb"""[\s"'\[(<]*done[\s"'\])>.!]*""", re.IGNORECASE)
 _HEARTBEAT: Final = re.compile(
     r"""[\s"'\[(<:*-]*(?:ping|pong|heart[ _-]?beat|keep[ _-]?alive)[\s"'\])>:.!*-]*""",
     re.IGNORECASE,
 )
-# Payloads without content.
+# Payloads that have no content, such as `null` or only punctuation.
 _EMPTY: Final = re.compile(rb"""[\s"':.-]*|\s*"?null"?\s*""")
-# Fields that may name a heartbeat.
+# Fields whose value may mark a payload as a heartbeat.
 _KINDS: Final = ("type", "event", "object", "status", "message", "msg")
 _ERROR_FIELDS: Final = (
     "detail",
@@ -39,17 +40,20 @@ def is_done(payload: bytes) -> bool:
 
 
 def is_heartbeat(name: str) -> bool:
-    """Returns True if a payload without an object, or the name of an event, is a heartbeat."""
+    """Returns True if `name` marks a heartbeat. It is the name of an event or a bare payload."""
     return _HEARTBEAT.fullmatch(name) is not None
 
 
 def object_of(payload: bytes) -> dict[str, Any] | None:
-    """Returns the object of a payload; None for a heartbeat. Raises: Malformed, ErrorInStream."""
+    """Returns the JSON object in a payload, or None for a heartbeat.
+
+    Raises: Malformed, ErrorInStream.
+    """
     if _EMPTY.fullmatch(payload) or is_heartbeat(payload[:100].decode(errors="replace")):
         return None
     value = parse(payload)
     if isinstance(value, list) and len(value) == 1:
-        value = value[0]  # Gemini's errors
+        value = value[0]  # Gemini sends an error as a list of one object
     if not isinstance(value, dict):
         raise Malformed("an event is not a JSON object")
     if _is_error(value):
@@ -62,7 +66,9 @@ def _is_error(value: dict[str, Any]) -> bool:
     if kind in ("error", "response.error"):
         return True
     if "response" in value or value.get("object") == "response":
-        return False  # A response object reports its error in its own `error` field.
+        # A response object reports the failure of the response in its `error` field, which the
+        # reader of the stream handles.
+        return False
     if value.get("error") or "error" in (value.get("object"), value.get("status")):
         return True
     is_chunk = value.get("choices") or str(kind).startswith("response.")
@@ -70,7 +76,7 @@ def _is_error(value: dict[str, Any]) -> bool:
         return False
     if any(is_heartbeat(str(value.get(name, ""))) for name in _KINDS):
         return False
-    status = value.get("base_resp")  # MiniMax has one in each chunk.
+    status = value.get("base_resp")  # each chunk of MiniMax has this field
     return (
         value.get("success") is False
         or (isinstance(status, dict) and bool(status.get("status_code")))

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SurrogateJoiner:
-    """Joins surrogate pairs, also across two pieces of a text, and replaces lone surrogates."""
+    """Joins surrogate pairs that are split between two pieces of a text.
 
-    high: str = ""  # a high surrogate at the end of the last piece
+    Lone surrogates are replaced.
+    """
+
+    high: str = ""  # the high surrogate at the end of the previous piece, or empty
 
     def joined(self, text: str, *, last: bool = False) -> str:
-        """Returns the text, preceded by the high surrogate that the piece before it ended with.
+        """Takes the next piece of a text, and returns the text that can be passed on.
 
-        A high surrogate at its own end is kept for the next piece, unless this is the `last` one.
+        The text begins with the high surrogate that the previous piece ended with, if there was
+        one. A high surrogate at the end of this piece is kept for the next piece, unless this piece
+        is the `last` one.
         """
         if not self.high and text.isascii():
             return text
@@ -25,7 +30,7 @@ class SurrogateJoiner:
 
 
 def encodable(text: str) -> str:
-    """Returns the text with each lone surrogate replaced."""
+    """Returns the text, with each lone surrogate replaced by U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,4 +1,4 @@
-"""Matches the calls of a history with their results, for both APIs."""
+"""Matches the function calls of a conversation with their results, for both APIs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ NOT_EXECUTED: Final = "This call was not executed."
 
 
 def matched(items: list[Item]) -> tuple[dict[int, int], set[int]]:
-    """Returns the position of the call for each result, and the positions of repeated calls.
+    """Returns a map from each result's position to its call's position, and the repeated calls.
 
-    Some servers use the same ids in each turn, so a result belongs to the last turn with its id.
-    Within a turn, calls with the same id get their results in order.
+    Some servers use the same call ids again in each turn, so a result belongs to the latest turn
+    with its call id. Within a turn, results are assigned in order to calls with the same id. A call
+    is repeated if the turn already contains it; the function returns the positions of such calls.
     """
     waiting: dict[str, deque[int]] = {}
     found: dict[int, int] = {}
     repeated: set[int] = set()
-    turn: dict[str, set[tuple[str, str]]] = {}  # from an id to its calls in this turn
+    # maps a call id to the calls with this id in the turn
+    turn: dict[str, set[tuple[str, str]]] = {}
     for position, item in enumerate(items):
         match item.get("type", "message"):
             case "function_call":
@@ -46,11 +48,11 @@ def matched(items: list[Item]) -> tuple[dict[int, int], set[int]]:
 
 
 def object_of(text: str, *, whole: bool) -> str | None:
-    """Returns the arguments of a call as a JSON object.
+    """Returns the arguments of a function call as the text of a JSON object.
 
-    Many servers parse the arguments and fail if they are anything else. `whole` is True if the
-    arguments are known to be complete. Otherwise arguments that are not an object were truncated,
-    and the result is None.
+    Many servers parse the arguments and fail if they are not an object. `whole` is True if the
+    arguments are known to be complete; other values are then put into an object. If `whole` is
+    False, arguments that are not an object count as truncated, and the result is None.
     """
     try:
         if isinstance(jiter.from_json(text.encode(), allow_inf_nan=False), dict):
