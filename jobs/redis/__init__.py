@@ -1,4 +1,4 @@
-"""Connections to Redis: one node, Sentinel or Cluster; commands, scripts and notifications.
+"""Connects to Redis, Redis Sentinel or Redis Cluster, and runs commands, scripts and pub/sub.
 
-Nothing here depends on what a job is or what a script does.
+This package does not depend on the content of jobs or scripts.
 """

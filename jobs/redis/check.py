@@ -1,4 +1,4 @@
-"""Checks whether a Redis is suitable: its version, its settings, its encryption keys."""
+"""Checks whether Holdline can use a Redis: its version, its settings and its encryption keys."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from .pipe import Pipe
 
 MIN_VERSION: Final = (7, 0)
-# Needed because an error reply arrives at once; a missing connection takes the pipe's deadline.
+# The pause after a temporary error reply, which arrives at once. Without a connection no pause is
+# needed, because the command waits until the pipe's deadline.
 NOT_READY_PAUSE_SECONDS: Final = 1.0
-# The same TTL as that of operators' records, see `record_store`.
+# 400 days, the same TTL as in `record_store`.
 KEY_ID_TTL_MS: Final = 400 * 24 * 3600 * 1000
 
 
 async def check(pipe: Pipe) -> str:
-    """Checks every master; returns one line that describes them.
+    """Checks every master and returns a line with the versions and the persistence of all masters.
 
     Raises: RedisAway; RedisUnsuitable, whose message names the setting to change.
     """
@@ -53,10 +54,10 @@ async def _check_node(pipe: Pipe) -> str:
 
 
 async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
-    """Repeats `check` until Redis is available and returns its result; reports failures to `tell`.
+    """Repeats `check` until Redis is available, and returns the result of `check`.
 
-    Stores the id of the encryption key of this process, so that processes that start later can
-    check theirs.
+    Calls `tell` with the error of each failed check. After a successful check, stores the id of
+    this process's encryption key in Redis. Processes that start later compare their keys with it.
 
     Raises: RedisUnsuitable, RedisRefused.
     """
@@ -65,7 +66,7 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
             found = await check(pipe)
             if (cipher := pipe.cipher) is not None:
                 names = Partition(0)
-                with contextlib.suppress(RedisFull):  # the id only helps to detect wrong keys
+                with contextlib.suppress(RedisFull):  # only a later key check needs the id
                     await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
         except RedisAway as error:
             if isinstance(error, RedisNotReady) and error.code == "NOAUTH":
@@ -78,7 +79,7 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
 
 
 async def _check_encryption(pipe: Pipe) -> None:
-    """Checks that this process can decrypt what other processes write.
+    """Checks that this process can decrypt the data that other processes write.
 
     Raises: RedisUnsuitable.
     """

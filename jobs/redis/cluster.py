@@ -1,11 +1,12 @@
-"""Connects to a Redis Cluster or Valkey Cluster and sends each command to the node with its key.
+"""Connects to a Redis Cluster or Valkey Cluster, and sends each command to the node with its key.
 
-All keys of a partition are in one slot, so each script runs on one node. Notifications are plain
-pub/sub, which a cluster forwards to all its nodes: a connection to any of them receives everything.
+All keys of a partition are in one slot, so each script runs on one node. Notifications use plain
+pub/sub, which a cluster forwards to all nodes. So a connection to any node receives all messages.
 
-The slot table is read at the start, every few seconds, and whenever a node is lost or replies
-MOVED. A command is sent to another node only if it was certainly not executed. A slot has to be
-moved atomically, as Valkey 9 does: while a slot is on two nodes, a script sees half of its keys.
+The slot table, which maps slots to nodes, is read at the start, every few seconds, and whenever a
+node is lost or replies MOVED. A command is sent to another node only if the first node certainly
+did not execute it. Operators must move slots atomically, as Valkey 9 does. While a slot is divided
+between two nodes, a script would see only some of its keys.
 """
 
 from __future__ import annotations
@@ -36,20 +37,21 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 6379
 REFRESH_SECONDS = 10.0
-# The pause between two reads of the slot table, however many errors there are.
+# The minimum number of seconds between two reads of the slot table, even after many errors.
 MIN_REFRESH_SECONDS = 0.2
 RETRY_SECONDS = 0.05
 # Commands that any node can execute.
 _KEYLESS = {"CLUSTER", "INFO", "PING", "SCRIPT", "TIME", "WAIT"}
 
-# first slot, last slot, host:port of the master
+# Each row has the first slot and the last slot of a range, and the `host:port` of its master.
 SlotTable = list[tuple[int, int, str]]
 
 
 class Cluster(Redis):
-    """The connector for `redis+cluster://[user:password@]host:port,host:port...`.
+    """Opens connections to the nodes of a cluster.
 
-    The hosts are any nodes of the cluster.
+    The URL has the form `redis+cluster://[user:password@]host:port,host:port...`. Its hosts may be
+    any nodes of the cluster.
     """
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
@@ -64,30 +66,30 @@ class Cluster(Redis):
 
     @property
     def masters(self) -> set[str]:
-        """The `host:port` of each known master."""
+        """The `host:port` of each master in the slot table."""
         return {host for _, _, host in self.table}
 
     def owner(self, slot: int) -> str | None:
-        """Returns the `host:port` of the master that has a slot, or None if it is unknown."""
+        """Returns the `host:port` of the master that has a slot, or None if no master is known."""
         return next((host for low, high, host in self.table if low <= slot <= high), None)
 
     def node(self, host: str) -> Redis:
-        """Returns a connector for the node at `host:port`."""
+        """Returns an object that opens connections to the node at `host:port`."""
         return Redis(urlunsplit((self._scheme, self._login + host, "", self._query, "")))
 
     def pipe(self, *, deadline: float = 5.0) -> ClusterPipe:
-        """Returns a pipe to all masters; `deadline` is in seconds."""
+        """Returns a pipe to all masters. `deadline` is the time limit of a command in seconds."""
         return ClusterPipe(self, deadline=deadline)
 
     async def open(self) -> Wire:
-        """Opens a connection to any node. Raises: RedisAway."""
+        """Opens a connection to any node of the cluster. Raises: RedisAway."""
         for host in self._hosts():
             with contextlib.suppress(RedisAway, RedisRefused):
                 return await self.node(host).open()
         raise RedisAway("no node of the cluster can be reached")
 
     async def refresh(self) -> None:
-        """Reads the slot table. Raises: RedisAway if no node replies."""
+        """Reads the slot table from any node. Raises: RedisAway if no node replies."""
         for host in self._hosts():
             with contextlib.suppress(RedisAway, RedisRefused):
                 reply = await self.node(host).ask("CLUSTER", "SLOTS")
@@ -97,14 +99,14 @@ class Cluster(Redis):
         raise RedisAway("no node of the cluster has sent a slot table")
 
     def _hosts(self) -> list[str]:
-        """Returns all known nodes in random order, so that a dead one is not always tried first."""
+        """Returns all known nodes in random order, so that a dead node is not always the first."""
         known = list(self.masters | set(self._seeds))
         random.shuffle(known)
         return known
 
 
 class ClusterPipe(Pipe):
-    """Pipes to all masters; the slot table selects the one for each command."""
+    """Sends each command over the pipe to the master that has the command's key."""
 
     sees_subscribers = False
 
@@ -114,13 +116,14 @@ class ClusterPipe(Pipe):
         self._pipes: dict[str, Pipe] = {}
         pause = (REFRESH_SECONDS, REFRESH_SECONDS)
         self._refreshing = Loop("cluster", self._refresh, pause)
-        # Each blocking pop has its own pipe, stored with the host that had the list at that time.
+        # A blocking pop delays all later commands on its pipe, so each list has a separate pipe. It
+        # is stored with the node for which it was opened, because the list may move to another one.
         self._waiting: dict[str, tuple[str, Pipe]] = {}
         self._popping: dict[str, asyncio.Task[list[bytes] | None]] = {}
 
     @property
     def connected(self) -> bool:
-        """True while there is a connection to every master."""
+        """True while every master is connected."""
         masters = self._cluster.masters
         return bool(masters) and all(
             host in self._pipes and self._pipes[host].connected for host in masters
@@ -144,12 +147,12 @@ class ClusterPipe(Pipe):
         return [self._pipes[host] for host in sorted(self._cluster.masters & set(self._pipes))]
 
     def begin(self, call: Call) -> asyncio.Future[Any] | None:
-        """As `Pipe.begin`."""
+        """Sends a script once to the node that has its keys, in the same way as `Pipe.begin`."""
         pipe = self._pipes.get(self._cluster.owner(key_slot(call[2].encode())) or "")
         return None if pipe is None else pipe.begin(call)
 
     async def call(self, *command: Argument, at: str = "") -> Any:
-        """As `Pipe.call`, on the node that has the command's key."""
+        """Sends a command once to the node that has its key, in the same way as `Pipe.call`."""
         key = at if at or command[0] in _KEYLESS else command[1]
         name = key if isinstance(key, bytes) else str(key)
         return await self._reply(pack(*command), name, time.monotonic() + self._deadline)
@@ -173,7 +176,10 @@ class ClusterPipe(Pipe):
             await asyncio.sleep(RETRY_SECONDS)
 
     async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
-        """As `Pipe.pop`. Elements that other lists return meanwhile are kept for the next calls."""
+        """Pops an element from one of several lists, in the same way as `Pipe.pop`.
+
+        If several lists return an element at once, later calls return the other elements.
+        """
         for key in keys:
             if key not in self._popping:
                 self._popping[key] = asyncio.create_task(self._pop(key, seconds), name="pop")
@@ -202,7 +208,7 @@ class ClusterPipe(Pipe):
             raise RedisAway(str(refusal).partition(" ")[0]) from refusal
 
     async def _at(self, slot: int, until: float) -> Pipe:
-        """Returns the pipe to the master that has this slot; waits until it is connected."""
+        """Waits until the master that has this slot is connected, and returns the pipe to it."""
         while True:
             pipe = self._pipes.get(self._cluster.owner(slot) or "")
             if pipe is not None and pipe.connected:
@@ -229,6 +235,7 @@ class ClusterPipe(Pipe):
 
 def _range(row: list[Any], asked: str) -> tuple[int, int, str]:
     low, high, (host, port, *_), *_ = row
-    # A node that does not know its own address omits it. Then the row is about the queried node.
+    # A node that does not know its own address omits the host in its rows. So a row without a host
+    # belongs to the node that was asked.
     name = host.decode() if host else urlsplit(f"//{asked}").hostname
     return low, high, join_host_port(name, port)

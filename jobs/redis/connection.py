@@ -1,8 +1,9 @@
-"""Opens connections to one Redis.
+"""Opens connections to a Redis server.
 
-redis-py only opens the connection: address, TLS, authentication, database. `pipe` and `subscriber`
-then read and write it themselves. redis-py's pool repeats commands and, on Python 3.11 with a
-socket timeout, swallows cancellations; its pub/sub loses messages silently.
+The library redis-py only opens a connection, with TLS, authentication and the database number. The
+modules `pipe` and `subscriber` then read and write the connection directly, for two reasons: the
+pool of redis-py repeats commands and, on Python 3.11 with a socket timeout, swallows cancellations;
+and its pub/sub loses messages silently.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ CONNECT_SECONDS = 3.0
 RECONNECT_SECONDS = (0.05, 1.0)
 _PORT = re.compile(r"[^:]:\d+$|\]:\d+$")
 
-# The errors of a failed connection attempt. On Python 3.12 and newer, redis-py raises
-# AttributeError and TypeError when the connection is reset.
+# The errors that a failed attempt to connect may raise. On Python 3.12 and newer, redis-py raises
+# AttributeError or TypeError when the connection is reset.
 CONNECTION_ERRORS = (RedisError, OSError, EOFError, AttributeError, TypeError, TimeoutError)
 
 
 class Redis:
-    """The connector for one Redis.
+    """Opens connections to a single Redis server.
 
-    `cipher` encrypts records and logs; None if they are not encrypted. `refusal` is the error reply
-    to the last login, or None if it succeeded. Subclasses: `sentinel.Sentinels` and
-    `cluster.Cluster`.
+    `cipher` encrypts jobs and logs; it is None if they are not encrypted. `refusal` is the error
+    reply to the last login, or None if the login succeeded. The subclass `sentinel.Sentinels`
+    connects to the current master of a group, and `cluster.Cluster` to the nodes of a cluster.
     """
 
     refusal: str | None = None
@@ -62,7 +63,7 @@ class Redis:
         )
 
     async def open(self) -> Wire:
-        """Opens a new connection.
+        """Opens a new connection to Redis.
 
         Raises: RedisAway after `CONNECT_SECONDS` at the latest; RedisRefused for a wrong password.
         """
@@ -75,7 +76,7 @@ class Redis:
         except CONNECTION_ERRORS as error:
             for cause in (error, error.__cause__):
                 if isinstance(cause, AuthenticationError):
-                    # redis-py drops the code of the error reply, so it is restored here.
+                    # redis-py removes the code from the error reply, but `exception_of` needs it.
                     code = "NOAUTH" if "required" in str(cause) else "WRONGPASS"
                     self.refusal = f"{code} {cause}"
                     raise exception_of(self.refusal) from error
@@ -84,17 +85,16 @@ class Redis:
         reader, writer = connection._reader, connection._writer  # noqa: SLF001 - see the docstring
         if reader is None or writer is None:
             raise RedisAway("cannot connect to Redis: it closed the connection")
-        connection._reader = connection._writer = None  # noqa: SLF001 - redis-py must not close them
+        # The Wire owns the reader and the writer now, so redis-py must not close them.
+        connection._reader = connection._writer = None  # noqa: SLF001
         return Wire(reader, writer)
 
     def pipe(self, *, deadline: float = 5.0) -> Pipe:
-        """Returns a pipe to this Redis; `deadline` is in seconds."""
+        """Returns a pipe to this Redis. `deadline` is the time limit of a command in seconds."""
         return Pipe(self, deadline=deadline)
 
     async def ask(self, *command: str) -> object:
-        """Sends one command over a new connection and returns its reply.
-
-        An error reply is returned, not raised.
+        """Sends one command over a new connection and returns the reply, even if it is an error.
 
         Raises: RedisAway after twice `CONNECT_SECONDS` at the latest.
         """
@@ -118,7 +118,7 @@ class Redis:
         return replies[0]
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
-        """Opens a connection and calls `serve` with it; opens another one when `serve` returns."""
+        """Opens a connection and passes it to `serve`. Reconnects each time `serve` returns."""
         failures = 0
         while True:
             try:

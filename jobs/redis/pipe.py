@@ -1,14 +1,17 @@
-"""Pipelines commands over one connection and batches those of one event loop iteration.
+"""Pipelines commands over one connection to Redis.
 
-Replies arrive in order, so each pending command is a future in a queue. This design provides:
+Replies arrive in the order of the commands, so each pending command is a future in a queue. This
+design has three effects:
 
-- batching: the commands of one iteration are one write, and their replies usually one read;
-- cancellation: the reply to a cancelled caller is read and dropped, and never reaches another one;
-- one deadline: the oldest command has waited the longest. When its time is over, the connection is
-  closed and every command on it fails. This detects a stopped or half-open Redis.
+- Batching: the commands of one event loop iteration are sent in one write, and their replies
+  usually arrive in one read.
+- Cancellation: the reply to a cancelled caller is read and dropped, so no other caller gets it.
+- A single deadline: the first command in the queue has waited the longest. When its time is over,
+  the pipe closes the connection, and every pending command fails. This detects a Redis that has
+  stopped and a half-open connection.
 
-If the connection is lost, pending commands fail, because they may or may not have been executed.
-`run` repeats scripts until the deadline; each script's header says why that is safe.
+If the connection is lost, pending commands fail, because Redis may or may not have executed them.
+`run` repeats a script until the deadline, and the script's header says why the repetition is safe.
 """
 
 from __future__ import annotations
@@ -39,10 +42,10 @@ RETRY_SECONDS = 0.05
 
 
 class Pipe:
-    """A connection that reconnects by itself; use it as an async context manager.
+    """A connection to Redis that reconnects automatically. Use it as an async context manager.
 
-    `deadline` bounds each command in seconds, including the wait for a connection. `cipher` is for
-    callers that read and write records and logs; the pipe itself encrypts nothing.
+    `deadline` is the time limit of each command in seconds, including the wait for a connection.
+    Callers encrypt and decrypt jobs and logs with `cipher`. The pipe itself does not encrypt.
     """
 
     sees_subscribers = True
@@ -60,7 +63,7 @@ class Pipe:
 
     @property
     def connected(self) -> bool:
-        """True while there is a connection that has not yet been found dead."""
+        """True while the pipe has a connection, even if its loss has not been noticed yet."""
         return self._wire is not None
 
     async def __aenter__(self) -> Self:
@@ -73,7 +76,7 @@ class Pipe:
             await cancel_and_wait(self._owner)
 
     async def run(self, call: Call) -> Any:
-        """Runs a script and returns its reply; retries after lost connections until the deadline.
+        """Runs a script and returns its reply. Repeats it until the deadline if Redis is away.
 
         Raises: RedisAway, RedisFull, RedisRefused.
         """
@@ -89,13 +92,14 @@ class Pipe:
             except RedisRefused as error:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
-                # Redis was restarted, failed over or flushed its scripts: EVAL loads the script.
+                # Redis has lost the script by a restart, a failover or SCRIPT FLUSH. EVAL sends the
+                # source and loads it again.
                 packed = pack("EVAL", SCRIPTS[call[0]].source, *call[1:])
 
     def begin(self, call: Call) -> asyncio.Future[Any] | None:
         """Sends a script once and returns its future reply, or None if it cannot be sent now.
 
-        Unlike `run`, it needs no task and repeats nothing: call `run` after an error.
+        Unlike `run`, this method needs no task and does not retry. If it fails, call `run`.
         """
         if self._wire is None or len(self._under_way) >= MAX_UNDER_WAY:
             return None
@@ -104,28 +108,31 @@ class Pipe:
     async def call(self, *command: Argument, at: str = "") -> Any:
         """Sends one command once and returns its reply.
 
-        For a command without a key, `at` is a key on the node that has to execute the command.
+        For a command without a key, `at` is a key on the node that must execute the command.
 
-        Raises: RedisAway, after which the command may or may not have been executed; RedisFull;
+        Raises: RedisAway, after which Redis may or may not have executed the command; RedisFull;
             RedisRefused.
         """
         return await self._reply(pack(*command), at, time.monotonic() + self._deadline)
 
     async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
-        """Pops an element from the first of several lists that has one; waits up to `seconds`.
+        """Pops an element from the first list that is not empty, and waits for up to `seconds`.
 
-        Returns the name of the list and the element, or None after that time. Blocks every later
-        command on this pipe. Raises: as `call`.
+        Returns the name of the list and the element, or None if all lists stayed empty. Meanwhile,
+        all later commands on this pipe wait. Raises the same errors as `call`.
         """
         popped: list[bytes] | None = await self.call("BLPOP", *keys, seconds)
         return popped
 
     async def nodes(self) -> list[Pipe]:
-        """Returns a pipe to each master; without a cluster, this pipe. Raises: RedisAway."""
+        """Returns a pipe to each master of a cluster, or only this pipe without a cluster.
+
+        Raises: RedisAway.
+        """
         return [self]
 
     def _reply(self, packed: bytes, key: str | bytes, until: float) -> Awaitable[Any]:
-        """Sends a packed command to the node that has the key; here there is only one node."""
+        """Sends a packed command to the node that has the key. `Pipe` itself has only one node."""
         del key
         return self.send(packed, until) if self._wire is not None else self._sent(packed, until)
 
@@ -134,9 +141,9 @@ class Pipe:
         return await self.send(packed, until)
 
     def send(self, packed: bytes, until: float) -> asyncio.Future[Any]:
-        """Sends a packed command and returns its future reply; needs a connection.
+        """Sends a packed command and returns its future reply.
 
-        Raises: RedisAway.
+        Raises: RedisAway if there is no connection, or too many commands are pending.
         """
         under_way = self._under_way
         if len(under_way) >= MAX_UNDER_WAY:
@@ -149,8 +156,9 @@ class Pipe:
         return reply
 
     async def _connection(self, until: float) -> None:
-        # Checked again after the wait: a connection may be lost before its waiters run, and a
-        # command sent between two connections would shift all replies of the second one.
+        # The loop checks the connection again after the wait, because it may be lost before this
+        # task runs. A command that was queued between two connections would assign all replies of
+        # the second connection to the wrong commands.
         while self._wire is None:
             try:
                 async with asyncio.timeout(max(until - time.monotonic(), 0)):
@@ -164,11 +172,11 @@ class Pipe:
         try:
             await self._redis.stay_connected(self._serve)
         finally:
-            self._fail_all("closed")
+            self._fail_all("the connection to Redis was closed")
 
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
-        for script in SCRIPTS.values():  # before any caller can send, so replies stay in order
+        for script in SCRIPTS.values():  # sent before any caller's command
             load = pack("SCRIPT", "LOAD", script.source)
             _ = self.send(load, time.monotonic() + self._deadline)
         self._connected.set()
@@ -193,7 +201,7 @@ class Pipe:
 
     def _refused(self, why: str, future: asyncio.Future[Any]) -> None:
         if why.startswith("READONLY") and self._wire is not None:
-            self._wire.close()  # after a failover: the next connection finds the new master
+            self._wire.close()  # a failover: reconnecting finds the new master
         _fail(future, exception_of(why))
 
     async def _check_deadline(self, wire: Wire) -> None:
@@ -209,7 +217,7 @@ class Pipe:
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # marked as retrieved: a cancelled caller will not do it
+        future.exception()  # else asyncio warns if the caller was cancelled
 
 
 def _packed(call: Call) -> bytes:

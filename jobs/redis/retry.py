@@ -1,4 +1,4 @@
-"""Retries Redis operations while Redis is unavailable, not ready or out of memory."""
+"""Retries an operation while Redis is unavailable, not ready or out of memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PAUSES: Final = (0.05, 1.0)
 
 
 async def retry(action: Callable[[], Awaitable[T]], *, seconds: float) -> T:
-    """Returns the result of `action`, which is retried for up to `seconds`.
+    """Calls `action` until it succeeds, for up to `seconds`, and returns its result.
 
     `action` must be safe to repeat. Raises: the last RedisAway or RedisFull after `seconds`; any
-    other error at once.
+    other error of `action` at once.
     """
     until = time.monotonic() + seconds
     pause, longest = _PAUSES
@@ -30,5 +30,5 @@ async def retry(action: Callable[[], Awaitable[T]], *, seconds: float) -> T:
             left = until - time.monotonic()
             if left <= 0:
                 raise
-        await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))  # noqa: S311 - jitter
+        await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))  # noqa: S311
         pause = min(pause * 2, longest)

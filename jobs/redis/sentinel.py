@@ -1,10 +1,12 @@
-"""Connects to a Redis behind Sentinels: each new connection asks them for the current master.
+"""Connects to a Redis that Sentinels monitor. Each new connection goes to the current master.
 
-At a failover, Sentinel closes the connections to the old master, and reconnecting finds the new
-one. An old master that is unreachable or frozen closes nothing, so a watch on each connection also
-listens for the announcement that its master was replaced.
-Writes that the old master had acknowledged but not replicated are lost, as in any failover. The
-length of the log reveals the loss, and the worker that still has the text appends it again.
+At a failover, Sentinel closes the connections to the old master, and a reconnect finds the new
+master. An old master that is frozen or unreachable does not close its connections. So this module
+also subscribes to the Sentinels' announcement that a master was replaced, and closes the connection
+itself.
+
+A failover loses the writes that the old master had acknowledged but not replicated. The worker of a
+response then finds that the log is shorter than expected, and appends the missing text again.
 """
 
 from __future__ import annotations
@@ -34,10 +36,11 @@ Place = tuple[str, str]
 
 
 class Sentinels(Redis):
-    """The connector for `redis+sentinel://[user:password@]host:port,host:port.../name[/db]`.
+    """Opens connections to the current master of a group that Sentinels monitor.
 
-    User and password are those of the master; the Sentinels need none. `rediss+sentinel` uses TLS
-    for the master and the Sentinels.
+    The URL has the form `redis+sentinel://[user:password@]host:port,host:port.../name[/db]`, with
+    the hosts of the Sentinels and the name of the group. User and password are sent only to the
+    master. With `rediss+sentinel`, the connections to the master and to the Sentinels use TLS.
     """
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
@@ -49,7 +52,7 @@ class Sentinels(Redis):
         if not name:
             raise ValueError("the name of the master is missing: redis+sentinel://host:port/name")
         self._name = name
-        self._opened: Place | None = None  # the master of the latest connection
+        self._opened: Place | None = None  # the address of the last master that was connected
         self._login = f"{login}@" if login else ""
         self._rest = scheme, f"/{db}" if db else "", parts.query
         self._sentinels = [
@@ -58,11 +61,12 @@ class Sentinels(Redis):
         ]
 
     async def open(self) -> Wire:
-        """Opens a connection to the master. Raises: RedisAway."""
+        """Opens a connection to the current master. Raises: RedisAway."""
         for sentinel in list(self._sentinels):
             place = await self._named_by(sentinel)
             if place is None:
-                # This Sentinel is moved to the end, so that the others are asked first next time.
+                # This Sentinel did not name a master. It is moved to the end of the list, so the
+                # next attempt asks the other Sentinels first.
                 self._sentinels.remove(sentinel)
                 self._sentinels.append(sentinel)
                 continue
@@ -76,10 +80,10 @@ class Sentinels(Redis):
         raise RedisAway(f"no Sentinel knows a master named {self._name}")
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
-        """As `Redis.stay_connected`; a connection is also closed when its master is replaced.
+        """Extends `Redis.stay_connected`: closes the connection when its master is replaced.
 
-        A frozen master does not close its connections. When it runs again, it would accept writes
-        until a Sentinel makes it a replica, and these writes would be lost.
+        A frozen master does not close its connections. When it continues, it would accept writes
+        until a Sentinel makes it a replica, and all these writes would be lost.
         """
 
         async def serve_and_watch(wire: Wire) -> None:
@@ -100,7 +104,10 @@ class Sentinels(Redis):
             await asyncio.sleep(RECONNECT_SECONDS[1])
 
     async def _watch_by(self, sentinel: Redis, wire: Wire, place: Place | None) -> None:
-        """Watches for at most `WATCH_SECONDS`: the connection to the Sentinel may be dead."""
+        """Waits up to `WATCH_SECONDS` for one Sentinel to announce that the master was replaced.
+
+        The time is limited, because the connection to the Sentinel may be dead without notice.
+        """
         line = await sentinel.open()
 
         def take(message: object) -> None:
@@ -112,14 +119,15 @@ class Sentinels(Redis):
             line.send(pack("SUBSCRIBE", "+switch-master"))
             async with asyncio.timeout(WATCH_SECONDS), asyncio.TaskGroup() as group:
                 group.create_task(line.receive(take))
-                # A switch before the subscription is not announced, so the master is asked for.
+                # The Sentinel does not announce a replacement that took place before the
+                # subscription, so this query checks whether the master is still the same.
                 if await self._named_by(sentinel) not in (None, place):
                     wire.close()
         finally:
             line.close()
 
     async def _named_by(self, sentinel: Redis) -> Place | None:
-        """Returns the master's address according to one Sentinel, or None if it knows none."""
+        """Asks one Sentinel for the master's address. Returns None if the Sentinel knows none."""
         try:
             reply = await sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
         except (RedisAway, RedisRefused):

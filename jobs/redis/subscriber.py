@@ -1,13 +1,13 @@
 """Subscribes to pub/sub channels over one connection and reports every possible loss of messages.
 
-Pub/sub drops messages while a subscriber is disconnected, and Redis does not report the loss. So
-each subscription has two callbacks: `notify` receives the messages; `gap` is called whenever Redis
-confirms the subscription, initially and after each reconnect, because messages may have been missed
-before. The owner of the subscription then reads the log.
+Redis drops messages for a disconnected subscriber and does not report the loss. So each
+subscription has two callbacks. `notify` receives the messages. `gap` is called when Redis confirms
+the subscription, first and after each reconnect, because earlier messages may be missing. The
+subscribing code then reads the log.
 
-A connection may look alive and deliver nothing: a stopped process, a half-open link, a replica that
-has lost its master. A probe detects this: it is published over another connection and has to arrive
-over this one.
+A connection may look alive but deliver nothing, for example if the Redis process is stopped, the
+connection is half-open, or a replica has lost its master. Probes detect this: the process publishes
+a message over another connection, and the message must arrive over the subscriber's connection.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ MAX_SILENCE_SECONDS = 5.0
 
 
 class Subscriber:
-    """Subscribes to many channels on one connection; use it as an async context manager.
+    """Subscribes to many channels over one connection. Use it as an async context manager.
 
-    `publish(channel, message)` sends the probes to the channel `probe`. Callbacks must not block
-    and must not raise.
+    To check the connection, the subscriber publishes messages to the channel `probe` by calling
+    `publish(channel, message)`. Callbacks of subscriptions must not block and must not raise.
     """
 
     def __init__(self, redis: Redis, *, probe: str, publish: Publish) -> None:
@@ -51,7 +51,8 @@ class Subscriber:
         self._publish = publish
         self._wire: Wire | None = None
         self._subscriptions: dict[str, tuple[Notify, Gap]] = {}
-        # The callbacks of the confirmed subscriptions, by the channel's name in a message.
+        # The `notify` callbacks of the subscriptions that Redis has confirmed. The keys are channel
+        # names in bytes, as messages contain them.
         self._confirmed: dict[bytes, Notify] = {}
         self._last_probe = time.monotonic()
         self._refused = False
@@ -59,7 +60,7 @@ class Subscriber:
 
     @property
     def healthy(self) -> bool:
-        """True while published messages arrive, according to the last probe."""
+        """True while the connection delivers messages, according to the last probe."""
         fresh = time.monotonic() - self._last_probe < MAX_SILENCE_SECONDS
         return self._wire is not None and self._probe.encode() in self._confirmed and fresh
 
@@ -73,15 +74,16 @@ class Subscriber:
             await cancel_and_wait(self._owner)
 
     def subscribe(self, channel: str, notify: Notify, gap: Gap) -> None:
-        """Calls `notify` for each message of the channel, and `gap` when some may be missing.
+        """Calls `notify` for each message of the channel, and `gap` when messages may be missing.
 
-        Messages are complete from the first `gap` on: read the log after it, not before.
+        All messages that are published after the first call of `gap` arrive. So read the log after
+        this call, not before.
         """
         self._subscriptions[channel] = (notify, gap)
         self._write("SUBSCRIBE", channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Ends a subscription: none of its callbacks is called again."""
+        """Ends a subscription. Its callbacks are not called again."""
         self._subscriptions.pop(channel, None)
         self._confirmed.pop(channel.encode(), None)
         self._write("UNSUBSCRIBE", channel)
@@ -112,16 +114,16 @@ class Subscriber:
                     notify(payload)
             case [b"subscribe", bytes(channel), _]:
                 name = channel.decode()
-                # A confirmation that arrives after `unsubscribe` finds no subscription here; the
-                # reply to UNSUBSCRIBE follows it.
+                # If `unsubscribe` was called before this confirmation arrived, the channel has no
+                # subscription any more, and the confirmation is ignored.
                 if name == self._probe:
                     self._confirmed[channel] = self._probed
                 elif name in self._subscriptions:
                     self._confirmed[channel], gap = self._subscriptions[name]
                     gap()
             case hiredis.ReplyError():
-                # The error does not name its subscription, so the next check reconnects and
-                # repeats all of them.
+                # The error reply does not name the subscription that failed. So the next check
+                # closes the connection, and the reconnect repeats all subscriptions.
                 self._refused = True
             case _:
                 pass  # the reply to UNSUBSCRIBE

@@ -1,4 +1,4 @@
-"""Creates the connector for a Redis URL: a single node, Sentinel or a cluster."""
+"""Selects the kind of connection for a Redis URL: to a single node, Sentinel or a cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SINGLE: Final = "redis://[user:password@]host:port[/db]"
 _SENTINEL: Final = "redis+sentinel://[user:password@]host:port,host:port.../name[/db]"
 _CLUSTER: Final = "redis+cluster://[user:password@]host:port,host:port..."
 
-# scheme -> its connector, and the form of its URLs
+# Maps each URL scheme to the class that opens connections, and to the form of its URLs.
 _SCHEMES: Final[dict[str, tuple[type[Redis], str]]] = {
     "redis": (Redis, _SINGLE),
     "rediss": (Redis, _SINGLE),
@@ -29,9 +29,12 @@ _SCHEMES: Final[dict[str, tuple[type[Redis], str]]] = {
 
 
 def redis_from_url(url: str, cipher: Cipher | None = None) -> Redis:
-    """Returns the connector for a URL, without connecting. `cipher` encrypts jobs and logs.
+    """Returns an object that opens connections to the Redis at `url`. Does not connect yet.
 
-    Raises: ValueError; its message describes valid URLs and repeats nothing of this one.
+    `cipher` encrypts jobs and logs.
+
+    Raises: ValueError, whose message describes valid URLs and contains no part of `url`, because
+        `url` may contain a password.
     """
     scheme = urlsplit(url).scheme
     if scheme not in _SCHEMES:

@@ -1,4 +1,7 @@
-"""An open connection in RESP2: packs commands, batches writes and parses messages."""
+"""Implements an open connection to Redis: packs commands, batches writes and parses messages.
+
+The connection uses version 2 of the Redis protocol, RESP2.
+"""
 
 from __future__ import annotations
 
@@ -16,33 +19,37 @@ Argument = str | bytes | int | float
 
 
 def pack(*command: Argument) -> bytes:
-    """Returns the bytes of one command."""
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means tuple[..., ...]
+    """Encodes one command in the Redis protocol and returns the bytes."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub is wrong
     return packed
 
 
 class Connector(Protocol):
-    """Opens connections to one Redis; `connection.Redis` and its subclasses are the connectors."""
+    """The interface of objects that open connections: `connection.Redis` and its subclasses."""
 
     cipher: Cipher | None
     refusal: str | None
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
-        """Opens a connection and calls `serve` with it; opens another one when `serve` returns."""
+        """Opens a connection and passes it to `serve`. Reconnects each time `serve` returns."""
 
 
 class Writer(Protocol):
-    """The part of asyncio's StreamWriter that a Wire uses; it lives as long as the connection."""
+    """The part of asyncio's StreamWriter that a Wire uses.
+
+    The Wire keeps a reference to its writer, so the writer lives as long as the connection.
+    """
 
     @property
     def transport(self) -> asyncio.WriteTransport: ...
 
 
 class Messages(asyncio.Protocol):
-    """Passes each message to `take` as soon as its last byte has arrived.
+    """An asyncio protocol that passes each message to `take` as soon as the message is complete.
 
-    `over` is done when the connection has ended. This protocol replaces asyncio's StreamReader,
-    which would copy the bytes twice and wake a task in a later iteration of the event loop.
+    The future `over` is done when the connection has ended. The protocol replaces asyncio's
+    StreamReader, which would copy the bytes twice and wake a task in a later iteration of the event
+    loop.
     """
 
     def __init__(self, take: Callable[[object], None]) -> None:
@@ -67,28 +74,28 @@ class Messages(asyncio.Protocol):
         if error is None or isinstance(error, OSError):
             self.over.set_result(None)
         else:
-            self.over.set_exception(error)  # raised by `take`
+            self.over.set_exception(error)  # `take` has raised this error
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """An open, authenticated connection. `close` is idempotent and does not wait."""
+    """An open and authenticated connection to Redis."""
 
     reader: asyncio.StreamReader
     writer: Writer
     _outgoing: list[bytes] = field(default_factory=list)
 
     def send(self, data: bytes) -> None:
-        """Adds data to the batch that is written at the end of this event loop iteration."""
+        """Queues data, which is written with all other data of this event loop iteration."""
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(data)
 
     def _flush(self) -> None:
-        """Writes the batch, or drops it if the connection is closing.
+        """Writes the queued data, or drops the data if the connection is closing.
 
-        uvloop would raise on a write to a closing transport. The reader of the connection makes
-        the pending commands fail.
+        uvloop would raise an error for a write to a closing transport. The commands in dropped data
+        fail when `receive` returns.
         """
         data = b"".join(self._outgoing)
         self._outgoing.clear()
@@ -97,20 +104,22 @@ class Wire:
             transport.write(data)
 
     async def receive(self, take: Callable[[object], None]) -> None:
-        """Passes every message to `take`; returns when the connection has ended.
+        """Passes every message to `take`, and returns when the connection has ended.
 
-        Bytes that are not RESP end it too, as does a hiredis.ProtocolError from `take`.
+        Also returns after bytes that are not valid RESP, and after a hiredis.ProtocolError that
+        `take` raises.
         """
         transport = self.writer.transport
         if self.reader.at_eof() or self.reader.exception() or transport.is_closing():
             return
         messages = Messages(take)
         transport.set_protocol(messages)
-        # The bytes that the StreamReader holds come first. After `feed_eof`, `read` cannot wait.
+        # The StreamReader may contain bytes that arrived earlier, so they are processed first.
+        # After `feed_eof`, `read` returns these bytes without waiting for more.
         self.reader.feed_eof()
         messages.data_received(await self.reader.read())
         await messages.over
 
     def close(self) -> None:
-        """Closes the connection at once and drops unwritten bytes."""
+        """Closes the connection at once and drops unwritten bytes. May be called repeatedly."""
         self.writer.transport.abort()
