@@ -1,4 +1,4 @@
-"""Supports endpoints of the Chat Completions API: requests, messages and the chunks of a stream.
+"""Supports endpoints with the Chat Completions API: builds requests and reads streams of chunks.
 
-The HTTP call, and code for both APIs, are in `worker.upstream`.
+The package `worker.upstream` makes the HTTP calls, and contains the code for both APIs.
 """

@@ -1,28 +1,30 @@
 """Assembles the function calls of a chat-completions stream from their pieces.
 
-By the format, the index identifies a call, and its id and name are sent once. Servers differ:
+In the documented format, an index identifies each call, and a server sends the id and the name of a
+call once. Many servers deviate from this format:
 
-    index     missing, a string, 0 for every call, or a different one when a call is repeated
-    id        missing, different in each piece, or the same for all calls
-    name      in every piece, divided into several pieces, or growing from piece to piece
-    arguments whole or in pieces, sent twice, preceded by a placeholder `{}`, growing from piece to
-              piece, missing, at a different index than the name, or under the field names of
-              Cohere and Anthropic
+    index     is missing, a string, 0 for every call, or different when a call is repeated
+    id        is missing, different in each piece, or the same for all calls
+    name      is in every piece, divided into several pieces, or longer in each piece
+    arguments are complete or in pieces, sent twice, preceded by a placeholder `{}`, longer in each
+              piece, missing, at a different index than the name, or in the fields that Cohere or
+              Anthropic use
 
-These rules apply, in this order:
+The assembler applies these rules, in this order:
 
 1. The index identifies a call.
 2. A new id alone does not begin a call.
 3. A new name begins a call, unless it continues the name of a function.
-4. The same name begins a call if the arguments so far are complete.
+4. The same name begins another call if the arguments so far are complete.
 
 Fragments that belong to no call make the stream malformed.
 
-Arguments grow if each piece begins with the piece before it and the last piece is a JSON object.
-Then the pieces cannot be joined: the first piece opens an object that the last one does not close.
+Some servers repeat in each piece all arguments so far. They are recognized if each piece begins
+with the previous piece and the last piece is a JSON object. Such pieces cannot be joined, because
+the last piece does not close the object that the first piece opens.
 
-A complete call without arguments gets the arguments `{}`, as OpenAI sends them. Many clients parse
-the arguments and fail if they are empty.
+A complete call without arguments gets the arguments `{}`, as OpenAI sends them, because many
+clients parse the arguments and fail on an empty text.
 """
 
 from __future__ import annotations
@@ -40,14 +42,14 @@ from worker.upstream.surrogates import SurrogateJoiner, encodable
 _STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
 _PLACEHOLDER: Final = "{}"
 _ARGUMENTS: Final = ("arguments", "parameters", "input")
-# Limits the calls that cannot be passed on yet, for instance because their name is still missing.
+# The maximum size of calls that cannot be passed on yet, for example because their name is missing.
 MAX_HELD_BYTES: Final = 4_000_000
 _ENTRY_BYTES: Final = 500
 
 
 @dataclass(slots=True)
 class _Scanner:
-    """Finds the end of the JSON object at the beginning of a text that arrives in pieces."""
+    """Finds the end of the first JSON object in a text that arrives in pieces."""
 
     depth: int = 0
     begun: bool = False
@@ -59,11 +61,11 @@ class _Scanner:
         return self.begun and not self.depth
 
     def end(self, text: str) -> int:
-        """Returns the number of characters of the next piece that belong to the object."""
+        """Returns the number of characters in the next piece `text` that belong to the object."""
         if self.complete:
             return 0
         if not self.begun and (stripped := text.lstrip()) and not stripped.startswith("{"):
-            return len(text)  # not an object, so its end is unknown
+            return len(text)  # the text is not an object, so its end is unknown
         skip = 1 if self.escaped else 0
         self.escaped = False
         for match in _STRUCTURE.finditer(text, skip):
@@ -86,25 +88,34 @@ class _Scanner:
 
 @dataclass(slots=True)
 class _OpenCall:
-    """A call that is not complete yet. `held` are its arguments that were not passed on yet."""
+    """A call that is not complete yet.
+
+    `held` is the part of its arguments that has not been passed on yet.
+    """
 
     key: int
     call_id: str = ""
     name: str = ""
-    extra_content: dict[str, Any] | None = None  # not passed on yet
+    extra_content: dict[str, Any] | None = None  # provider data that is not passed on yet
     announced: bool = False
     arguments: list[str] = field(default_factory=list)
-    grown: str = ""  # the last of the pieces that may be growing, if there are two or more
-    lengths: list[int] = field(default_factory=list)  # of these pieces
+    # The last of two or more pieces that may each repeat all arguments so far, or empty.
+    grown: str = ""
+    lengths: list[int] = field(default_factory=list)  # the length of each such piece
     held: str = ""
-    rest: str = ""  # text that follows the complete arguments
-    pending_id: str | None = None  # the id of a repeated name after the complete arguments
-    repeats: _OpenCall | None = None  # the earlier call that this one has repeated so far
+    rest: str = ""  # the text that follows the complete arguments
+    # The id of a piece that repeated the name after the arguments were complete.
+    pending_id: str | None = None
+    # The earlier call that this call may repeat, as long as the two do not differ.
+    repeats: _OpenCall | None = None
     scanner: _Scanner = field(default_factory=_Scanner)
     joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
 
     def add(self, text: str) -> None:
-        """Adds the next piece of the arguments. Raises: TooLong."""
+        """Adds the next piece of the arguments.
+
+        Raises: TooLong.
+        """
         if text and len(self.arguments) == 1 and self.scanner.begun and not self.scanner.complete:
             before = self.grown or self.arguments[0]
             if text.startswith(before):
@@ -115,7 +126,10 @@ class _OpenCall:
         self._append(text)
 
     def settle(self, *, last: bool) -> None:
-        """Adds the pieces that may be growing. If the `last` one is an object, it replaces them.
+        """Decides how to add pieces that may each repeat all arguments so far.
+
+        If `last` is True and the last piece is an object, it replaces the other pieces. Otherwise
+        the pieces are joined.
 
         Raises: TooLong.
         """
@@ -131,8 +145,8 @@ class _OpenCall:
 
     def _append(self, text: str) -> None:
         end = self.scanner.end(text)
-        # Only another object can be a repetition. Any other text is an error of the model and is
-        # kept as a part of the arguments.
+        # Only another object after the arguments can be a repetition. Any other text is an error of
+        # the model and stays a part of the arguments.
         if end < len(text) and not self.rest and not text[end:].lstrip().startswith("{"):
             end = len(text)
         head, self.rest = text[:end], self.rest + text[end:]
@@ -141,7 +155,7 @@ class _OpenCall:
             self.held += head
 
     def announce(self) -> Call:
-        """Marks the call as announced, and returns its first piece."""
+        """Marks the call as announced, and returns the first piece of the call."""
         self.announced = True
         extra, self.extra_content = self.extra_content, None
         return Call(self.key, self.call_id, self.name, "", extra)
@@ -152,24 +166,31 @@ class _OpenCall:
 
 
 class CallAssembler:
-    """Reads the calls of one stream. `functions` are the names of the functions in the request."""
+    """Assembles the calls of one stream.
+
+    `functions` are the names of the functions that the request defines.
+    """
 
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
         self._functions = functions
         self._calls: list[_OpenCall] = []
-        self._announced = 0  # the number of calls that were announced or repeat another call
+        # The number of leading calls that were announced or that repeat another call.
+        self._announced = 0
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
         self._held_bytes = 0
 
     @property
     def seen(self) -> bool:
-        """True if any piece of a call was received."""
+        """True if at least one piece of a call was received."""
         return bool(self._calls)
 
     @property
     def leftovers(self) -> bool:
-        """True if there are fragments: calls without a name or with incomplete arguments."""
+        """True if there are fragments.
+
+        A fragment is a call without a name or with incomplete arguments.
+        """
         return any(
             not call.name or call.rest or (call.scanner.begun and not call.scanner.complete)
             for call in self._calls
@@ -178,12 +199,15 @@ class CallAssembler:
 
     @property
     def whole(self) -> bool:
-        """True if there was a call and the arguments of every call are complete."""
+        """True if the stream contained calls and the arguments of all calls are complete."""
         return self.seen and not self.leftovers and all(c.scanner.complete for c in self._calls)
 
     def read(self, entries: Any) -> list[Call]:
-        """Returns the pieces of a delta's `tool_calls`. Raises: Malformed, TooLong."""
-        if isinstance(entries, dict):  # TGI has sent one call without a list
+        """Returns the pieces of calls in a delta's `tool_calls`.
+
+        Raises: Malformed, TooLong.
+        """
+        if isinstance(entries, dict):  # TGI sends a single call without a list
             entries = [entries]
         if not isinstance(entries, list):
             raise Malformed("tool_calls is not a list")
@@ -199,15 +223,20 @@ class CallAssembler:
         return pieces
 
     def read_legacy(self, function: Any) -> list[Call]:
-        """Returns the pieces of a delta's `function_call`; a response has at most one such call."""
+        """Returns the pieces of a call in a delta's `function_call`.
+
+        A response has at most one call in this older form.
+        """
         if any(index >= 0 for index in self._by_index):
-            return []  # the server sends the call in both forms
+            # The server also sends the call in `tool_calls`, which is read instead.
+            return []
         return self.read([{"index": -1, "function": function}])
 
     def untold(self, entries: Any) -> Any:
-        """Returns the calls of a complete message that the stream has not sent completely.
+        """Returns the calls of a complete message without the calls that the stream already sent.
 
-        Every other call is replaced by None, so that the positions stay the same.
+        Calls that the stream has sent completely are replaced by None, so that positions stay the
+        same.
         """
         if not isinstance(entries, list):
             return entries
@@ -224,7 +253,7 @@ class CallAssembler:
         ]
 
     def flush(self, *, complete: bool) -> list[Call]:
-        """Returns the pieces that were held back because more could have followed.
+        """Returns the pieces that were held back because further pieces could have followed.
 
         `complete` is False if the answer was truncated.
         """
@@ -235,7 +264,8 @@ class CallAssembler:
             if (other := call.repeats) is not None:
                 if _is_repetition(call.whole, other.whole):
                     continue
-                call.repeats, call.call_id = None, ""  # it differs, so it is a separate call
+                # the arguments differ, so this is a separate call
+                call.repeats, call.call_id = None, ""
             if call.rest and call.held.strip() == _PLACEHOLDER:
                 call.arguments, call.held, call.rest = [call.rest], call.rest, ""
             elif _is_repetition(call.rest, call.whole):
@@ -249,7 +279,8 @@ class CallAssembler:
         return pieces
 
     def _entry(self, index: int | None, entry: dict[str, Any]) -> list[Call]:
-        function = entry.get("function") or entry  # some servers put its fields into the call
+        # some servers put the function's fields into the call
+        function = entry.get("function") or entry
         if not isinstance(function, dict):
             raise Malformed("the function of a tool call is not an object")
         given = entry.get("id")
@@ -257,11 +288,11 @@ class CallAssembler:
         name = string(function, "name")
         arguments = next(filter(None, map(function.get, _ARGUMENTS)), "")
         if isinstance(arguments, dict | list):
-            arguments = json.dumps(arguments)  # Ollama's native API sends the object itself
+            arguments = json.dumps(arguments)  # Ollama's native API sends an object
         if not isinstance(arguments, str):
             raise Malformed("the arguments of a tool call are not a string")
         if not (call_id or name or arguments or entry.get("extra_content")):
-            return []  # Some servers send an empty call with each piece of text.
+            return []  # some servers send an empty call with each piece of text
         name = encodable(name)
         call = self._call(index, call_id, name, arguments)
         call.call_id = call.call_id or encodable(call_id)
@@ -285,7 +316,7 @@ class CallAssembler:
         return pieces
 
     def _announce(self) -> list[Call]:
-        """Announces the calls whose names are complete, in their order."""
+        """Announces calls in their order, up to the first call whose name may be incomplete."""
         pieces: list[Call] = []
         for call in self._calls[self._announced :]:
             if call.repeats is None and not call.announced:
@@ -300,7 +331,7 @@ class CallAssembler:
         return [Call(call.key, "", "", arguments)] if arguments else []
 
     def _call(self, index: int | None, call_id: str, name: str, arguments: str) -> _OpenCall:
-        """Returns the call that an entry belongs to, and adds one if the entry begins a call."""
+        """Returns the call that an entry belongs to, and adds a call if the entry begins one."""
         by_id = self._by_id.get(call_id) if call_id else None
         if index is not None:
             known = self._by_index.get(index)
@@ -327,9 +358,9 @@ class CallAssembler:
         return self._registered(known, index, call_id)
 
     def _begun(self) -> _OpenCall | None:
-        """Returns the last call if its arguments have not begun.
+        """Returns the last call if none of its arguments have arrived yet.
 
-        Its arguments may be sent at a different index than its name.
+        Some servers send the arguments of a call at a different index than its name.
         """
         last = self._calls[-1] if self._calls else None
         begun = last is not None and (last.pending_id is not None or not last.arguments)
@@ -343,9 +374,12 @@ class CallAssembler:
         by_id: _OpenCall | None,
         before: _OpenCall | None = None,
     ) -> _OpenCall:
-        """Adds a call; `before` is the earlier call at the same index or with the same id.
+        """Adds a call.
 
-        The new call may be a repetition as long as it does not differ from the earlier one.
+        `before` is the earlier call at the same index or with the same id, if there is one.
+
+        As long as the new call does not differ from the earlier call, it may be a repetition of
+        that call.
         """
         first = by_id or (before if index is not None and not call_id else None)
         repeats = first is not None and first.scanner.complete and name in ("", first.name)
@@ -365,7 +399,8 @@ class CallAssembler:
     def _is_head(self, known: _OpenCall, call_id: str, name: str, arguments: str) -> bool:
         """Returns True if an entry without arguments may begin another call of the same function.
 
-        It may also be an empty repetition of the known call. Only the next entries tell.
+        The entry may also be an empty repetition of the known call. Only later entries show which
+        case applies.
         """
         if arguments or name not in ("", known.name):
             return False
@@ -402,7 +437,10 @@ class CallAssembler:
 
 
 def string(holder: dict[str, Any], name: str) -> str:
-    """Returns the text of a field, or "" if it has none. Raises: Malformed."""
+    """Returns the text of a field, or "" if the field is missing or null.
+
+    Raises: Malformed if the field is not a string.
+    """
     value = holder.get(name) or ""
     if not isinstance(value, str):
         raise Malformed(f"{name} is not a string")
@@ -417,7 +455,7 @@ def _is_object(text: str) -> bool:
 
 
 def _is_repetition(text: str, whole: str) -> bool:
-    """Returns True if `text` repeats the complete arguments or begins to repeat them."""
+    """Returns True if `text` repeats the complete arguments `whole`, or their beginning."""
     if whole.startswith(text) or not text.replace(whole, "").strip():
         return True
     try:

@@ -1,15 +1,15 @@
 """Reads the payloads of a chat-completions stream.
 
-A payload may have several parts, for instance a piece of text and the stop reason, or the usage
-alone. Parts without meaning for the response (roles, ids, empty deltas, pings) yield nothing.
+A payload may have several parts, for example a piece of text and the stop reason, or only the
+usage. Parts that do not matter for the response yield nothing: roles, ids, empty deltas and pings.
 
-Servers differ where the documentation of the format is silent. Reasoning has several field names,
-and some servers put it into `content` in a format of their own. Some servers use `message` or
-`text` in place of `delta`, or send a whole completion although a stream was requested. `calls`
-assembles function calls.
+Servers differ in details that the documentation of the format does not specify. Reasoning has
+several field names, and some servers put it into `content` in their own format. Some servers use
+`message` or `text` instead of `delta`, or send a complete chat completion although a stream was
+requested. The module `calls` assembles function calls from their pieces.
 
-A stop reason alone does not make a response complete. It is passed on only after everything before
-it was understood, and `end` rejects a stream with fragments left over.
+A stop reason alone does not make a response complete. The reader passes on a stop reason only if it
+has understood the whole stream so far, and `end` rejects a stream with unused fragments.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from worker.upstream.surrogates import SurrogateJoiner, encodable
 from .calls import CallAssembler, string
 from .fast_text import decode_text
 
-# The fields of a delta that are read. A response without output was not understood if it has any
-# other field with a value.
+# The fields of a delta that are read. If a response has no output, and other fields of its deltas
+# have values, the response was not understood.
 _KNOWN: Final = frozenset(
     {
         "annotations",
@@ -54,20 +54,21 @@ _KNOWN: Final = frozenset(
         "tool_calls",
     }
 )
-# DeepSeek requires the first one in later requests, together with the calls of the same turn.
+# The fields for reasoning in the order of preference. DeepSeek requires `reasoning_content` again
+# in later requests, together with the calls of the same turn.
 _REASONING: Final = ("reasoning_content", "reasoning")
 _THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking", "thinking_blocks")
 _CALLED: Final = b'{"choices":[{"finish_reason":"tool_calls"}]}'
-# The fields of the stop reason.
+# The names that servers use for the field with the stop reason.
 _REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
-# Stop reasons of a complete response.
+# The stop reasons of a complete response.
 _ENDS: Final = ("stop", "tool_calls")
 
 
 class ChatChunkReader:
     """Reads the payloads of one stream, in order.
 
-    `functions` are the names of the functions in the request.
+    `functions` are the names of the functions that the request defines.
     """
 
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
@@ -78,22 +79,26 @@ class ChatChunkReader:
         self._calls = CallAssembler(functions)
         self._messages = _Messages()
         self._index: Any = None
-        self._understood = False  # a known field was received
-        self._unread = False  # an unknown field with a value was received
+        self._understood = False  # True if a known field was received
+        self._unread = False  # True if an unknown field had a value
         self._has_output = False
-        self._reason: str | None = None  # a stop reason that was not passed on yet
+        # A stop reason that has been received, but not passed on yet.
+        self._reason: str | None = None
         self._cut: str | None = None
-        self._stopped = False  # a stop reason was passed on
+        self._stopped = False  # True if a stop reason was passed on
 
     def fast_text(self, payload: bytes) -> str | None:
-        """Returns the text of a payload without other content, or None if `read` is needed."""
+        """Returns the text of a payload that contains only text.
+
+        Returns None if the payload must be read with `read`.
+        """
         if self._text.high or not (text := decode_text(payload)):
             return None
         self._has_output = True
         return text
 
     def read(self, payload: bytes) -> list[Delta]:
-        """Returns the pieces of a payload other than the end of the stream.
+        """Returns the pieces in a payload, which must not be the `[DONE]` at the end of the stream.
 
         Raises: Malformed, ErrorInStream.
         """
@@ -109,25 +114,28 @@ class ChatChunkReader:
                 continue
             if not isinstance(choice, dict):
                 raise Malformed("a choice is not an object")
-            usage = usage or choice.get("usage")  # Moonshot
+            usage = usage or choice.get("usage")  # Moonshot sends the usage here
             index = choice.get("index") or 0
             if self._index is None:
-                self._index = 0 if self._has_output else index  # `fast_text` reads choice 0 alone
+                self._index = 0 if self._has_output else index  # `fast_text` reads only choice 0
             if not number or index == self._index:
                 self._choice(choice, pieces, second=index != self._index)
             elif isinstance(message := choice.get("message"), dict) and not self._calls.seen:
-                # GitHub Copilot puts the text and the calls of one answer into two choices.
+                # GitHub Copilot puts the text of an answer into one choice, and its function calls
+                # into another.
                 self._choice({"message": {"tool_calls": message.get("tool_calls")}}, pieces)
         if "choices" in chunk and (beside := {k: chunk[k] for k in _REASONS if chunk.get(k)}):
-            self._choice(beside, pieces)  # the stop reason beside the choices
+            # Some servers send the stop reason next to `choices`.
+            self._choice(beside, pieces)
         if isinstance(usage, dict):
             pieces.append(Usage(usage))
         return pieces
 
     def done(self) -> list[Delta]:
-        """Returns the pieces of `[DONE]`: the end of complete calls without a stop reason.
+        """Handles `[DONE]` at the end of the stream, and returns its pieces.
 
-        NVIDIA NIM omits the stop reason after the calls of some models. A text needs a stop reason,
+        NVIDIA NIM omits the stop reason after the function calls of some models. Therefore complete
+        calls end the response even without a stop reason. A text always needs a stop reason,
         because gateways also send `[DONE]` after a truncated stream, and a truncated text looks
         complete.
         """
@@ -136,7 +144,10 @@ class ChatChunkReader:
         return self.read(_CALLED)
 
     def end(self) -> list[Delta]:
-        """Ends the stream. Raises: Malformed if something in it was not understood."""
+        """Ends the stream.
+
+        Raises: Malformed if a part of the stream was not understood.
+        """
         whole = self._is_whole(self._reason) and (self._reason is not None or self._is_answer())
         if self._cut is None and not whole:
             raise Malformed("the stream is not a whole chat completion")
@@ -160,7 +171,8 @@ class ChatChunkReader:
             self._has_output = True
             pieces += flushed
         if self._is_whole(self._reason):
-            # A reason that reports a truncated response is kept even if "stop" follows.
+            # If a stop reason reports a truncated response, it stays valid even if the stop reason
+            # "stop" follows.
             self._cut = self._cut or (self._reason if self._reason not in _ENDS else None)
             pieces.append(Stopped(self._cut or self._reason))
             self._stopped, self._reason = True, None
@@ -180,7 +192,8 @@ class ChatChunkReader:
         if calls := delta.get("tool_calls") or called:
             pieces += self._calls.read(calls)
         elif legacy := delta.get("function_call"):
-            # The older form of a call, which some servers send in addition to the newer one.
+            # `function_call` is the older form of a call, which some servers send in addition to
+            # `tool_calls`.
             pieces += self._calls.read_legacy(legacy)
         pieces += _annotations(delta.get("annotations"))
         details = delta.get("reasoning_details")
@@ -189,7 +202,8 @@ class ChatChunkReader:
 
     def _parts(self, delta: dict[str, Any]) -> tuple[str, str, str, list[Any]]:
         """Returns the text, the reasoning, the refusal and the calls of a delta."""
-        # Only the first field counts, because some servers send the same reasoning in several.
+        # Only the first field with reasoning is read, because some servers send the same reasoning
+        # in several fields.
         thought = next(filter(None, (_thought(delta.get(name)) for name in _THOUGHTS)), "")
         text, refusal, calls = "", string(delta, "refusal"), []
         content = delta.get("content") or ""
@@ -204,7 +218,7 @@ class ChatChunkReader:
                 case {"refusal": str(said)}:
                     refusal += said
                 case {"text": said} | {"content": said}:
-                    # The Assistants API puts an object around the text.
+                    # In the format of the Assistants API, the text is in an object.
                     text += string(said if isinstance(said, dict) else {"value": said}, "value")
                 case dict():
                     self._unread = True
@@ -213,7 +227,10 @@ class ChatChunkReader:
         return text, thought, refusal, calls
 
     def _delta(self, choice: dict[str, Any], *, last: bool) -> dict[str, Any]:
-        """Returns the delta of a choice, built from `message` or `text` if it has none."""
+        """Returns the delta of a choice.
+
+        If the choice has no delta, the delta is built from its field `message` or `text`.
+        """
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise Malformed("a delta is not an object")
@@ -224,7 +241,8 @@ class ChatChunkReader:
             if not self._has_output or self._messages.begun:
                 delta = self._messages.delta(message, last=last)
             elif message.get("tool_calls"):
-                # The message repeats calls of earlier deltas, some of which were incomplete there.
+                # This message repeats function calls of earlier deltas. Only the calls that were
+                # incomplete there are read again.
                 message = {"tool_calls": self._calls.untold(message["tool_calls"])}
                 delta = _Messages().delta(message, last=last)
         elif not has_value and isinstance(text := choice.get("text"), str):
@@ -236,11 +254,11 @@ class ChatChunkReader:
         return delta
 
     def _is_answer(self) -> bool:
-        """Returns True if there was a response, which may be empty."""
+        """Returns True if the stream contained an answer. The answer may be empty."""
         return self._has_output or (self._understood and not self._unread)
 
     def _is_whole(self, reason: str | None) -> bool:
-        """Returns True if nothing is missing in a response with this stop reason."""
+        """Returns True if a response with this stop reason lacks nothing."""
         if reason not in _ENDS:
             return reason is not None or not self._calls.leftovers
         if self._calls.leftovers or (reason == "tool_calls" and not self._calls.seen):
@@ -249,10 +267,12 @@ class ChatChunkReader:
 
 
 def _reason(choice: dict[str, Any]) -> str | None:
-    """Returns the stop reason of a choice, which some servers put into its delta or message.
+    """Returns the stop reason of a choice.
 
-    In vLLM, `stop_reason` is the matched stop string, so beside a `finish_reason` it counts only if
-    it is a known reason.
+    Some servers put the stop reason into the delta or the message of the choice.
+
+    In vLLM, `stop_reason` is the stop string that was found in the text. Next to a `finish_reason`
+    it is therefore used only if it is a known stop reason.
     """
     holders = [choice, choice.get("delta"), choice.get("message")]
     for holder in [one for one in holders if isinstance(one, dict)]:
@@ -268,14 +288,20 @@ def _reason(choice: dict[str, Any]) -> str | None:
 
 
 class _Messages:
-    """Converts messages to deltas. A message has either the next piece or the whole text so far."""
+    """Converts messages to deltas.
+
+    A message contains either the next piece of the text or the whole text so far.
+    """
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
         self.begun = False
 
     def delta(self, message: dict[str, Any], *, last: bool) -> dict[str, Any]:
-        """Returns the new content of a message as a delta. The `last` message is complete."""
+        """Returns the new content of a message as a delta.
+
+        `last` is True for the last message, which is complete.
+        """
         self.begun = True
         new = dict(message)
         for name, value in message.items():
@@ -300,9 +326,10 @@ class _Messages:
 
 
 def _thought(value: Any) -> str:
-    """Returns the text of reasoning in any known form.
+    """Returns the text of reasoning that has one of the known forms.
 
-    The forms are a string, Mistral's parts, Databricks' summary and Bedrock's object.
+    The forms are a string, a list of parts (Mistral), a summary (Databricks) and an object
+    (Bedrock).
     """
     match value:
         case str():
@@ -319,7 +346,7 @@ def _thought(value: Any) -> str:
 
 
 def _groq(chunk: dict[str, Any]) -> Any:
-    """Returns the usage from Groq's own field."""
+    """Returns the usage in the field `x_groq`, which only the provider Groq sends."""
     own = chunk.get("x_groq")
     return own.get("usage") if isinstance(own, dict) else None
 
@@ -345,7 +372,7 @@ def _logprob(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _annotations(given: Any) -> list[Delta]:
-    """Returns the URL citations; the Responses API has them flat, chat completions nested."""
+    """Converts the URL citations of a chat completion to annotations of the Responses API."""
     pieces: list[Delta] = []
     for one in given if isinstance(given, list) else ():
         cited = one.get("url_citation") if isinstance(one, dict) else None

@@ -1,7 +1,8 @@
-"""The fast path for payloads that have a piece of text and nothing else, as nearly all do.
+"""Decodes payloads that contain only a piece of text, which nearly all payloads do.
 
-Decoding takes one pass and builds no dictionary. It checks only the fields that could have other
-content. Every other payload, valid or not, is left to `chunks`; this module reports no errors.
+Decoding takes one pass and builds no dictionary. The decoder checks only the fields that could have
+other content. All other payloads, valid or not, are left to the module `chunks`, so this module
+reports no errors.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from msgspec import Meta, Struct
 
 
 class _Reasons(Struct):
-    finishReason: None = None  # noqa: N815 - Gemini's
+    finishReason: None = None  # noqa: N815 - a name of Gemini
     stop_reason: None = None
-    stopReason: None = None  # noqa: N815 - Bedrock's
+    stopReason: None = None  # noqa: N815 - a name of Bedrock
     done_reason: None = None
 
 
@@ -55,9 +56,9 @@ _DECODER: Final = msgspec.json.Decoder(_Chunk)
 
 
 def decode_text(payload: bytes) -> str | None:
-    """Returns the text of a payload without other content, or None for any other payload.
+    """Returns the text of a payload that contains only text, or None for any other payload.
 
-    The text has no lone surrogates.
+    The returned text has no lone surrogates, which UTF-8 cannot encode.
     """
     try:
         return _DECODER.decode(payload).choices[0].delta.content

@@ -1,28 +1,32 @@
 """Converts items of the Responses API to the messages of a chat completion.
 
-    message               a message whose content is a string; a user message with images or files
-                          has a list of parts
-    function_call         a call in the assistant message before it
+Each type of item becomes a message or a part of one:
+
+    message               a message whose content is a string, or a list of parts for a user
+                          message with images or files
+    function_call         a call in the preceding assistant message
     function_call_output  a message with the role `tool`
-    reasoning             the field `reasoning_content` or `reasoning`, from which it came, in the
-                          assistant message with the calls that follow; other reasoning is dropped
+    reasoning             the field `reasoning_content` or `reasoning` of the assistant message with
+                          the calls that follow, if the provider sent the reasoning in that field;
+                          all other reasoning is dropped
 
-Items may have any order, but a chat completion accepts only this one: an assistant message with
-calls, then one result for each call, then any other message. Therefore:
+Items may have any order, but a chat completion accepts only one order: an assistant message with
+calls, then one result for each call, then any other message. Therefore the module changes the order
+by these rules:
 
-- Text or a further call that follows a call is merged into the message of that call.
-- A message between a call and its result is moved behind the results.
-- Images and files of a result go into a user message behind the results. Those of a system or
-  assistant message go into a user message behind that message.
-- A call without a result gets the result `NOT_EXECUTED`. If its arguments are truncated, the call
-  is left out.
+- Text or another call that follows a call is merged into the message that has the first call.
+- A message between a call and its result is moved to the position after the results.
+- Images and files of a result go into a user message after the results. Images and files of a
+  system or assistant message go into a user message after that message.
+- A call without a result gets the result `NOT_EXECUTED`. If the arguments of such a call are
+  truncated, the call is left out.
 - A result without a call becomes a user message.
 
-The `extra_content` that a provider put into a call is sent back with the call, because some
-providers refuse the call otherwise. So are the `reasoning_details` of the message. `provider_data`
-selects the data of the model that is called.
+If a provider put `extra_content` into a call or `reasoning_details` into a message, the converted
+messages contain that data too, because some providers refuse the call without it. The module
+`provider_data` selects the data that came from the called model.
 
-Texts of the same role keep their order.
+Texts with the same role keep their order.
 """
 
 from __future__ import annotations
@@ -39,15 +43,16 @@ Message = dict[str, Any]
 Item = dict[str, Any]
 
 KNOWN_TYPES: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
-_RESULT: Final = "Result of "  # begins a user message with a result or with parts of one
+# A user message that contains the result of a call begins with this text.
+_RESULT: Final = "Result of "
 _ROLES: Final = {
     "system": "system",
-    # `developer` is the newer name for the same role; most compatible servers refuse it.
+    # `developer` is the newer name of the role `system`, but most compatible servers refuse it.
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
 }
-# Maps the type of a part to the field with its text.
+# Maps the type of a content part to the field that contains its text.
 _TEXT_PARTS: Final = {
     "input_text": "text",
     "output_text": "text",
@@ -58,11 +63,14 @@ _SHOWN_PARTS: Final = frozenset({"input_image", "input_file"})
 
 
 class UnsupportedInput(Exception):
-    """The endpoint's API cannot express a part of the request; the message names only its type."""
+    """The endpoint's API cannot express a part of the request.
+
+    The error message names only the type of that part.
+    """
 
 
 def messages(items: Iterable[Item]) -> list[Message]:
-    """Returns the messages in the order that a chat completion requires.
+    """Converts items to messages, in the order that a chat completion requires.
 
     Raises: UnsupportedInput.
     """
@@ -84,7 +92,7 @@ def messages(items: Iterable[Item]) -> list[Message]:
 
 
 def holds_result(message: Message) -> bool:
-    """Returns True for a user message with the result of a call or with parts of one."""
+    """Returns True if a user message contains the result of a call, or images or files of one."""
     content = message.get("content")
     if isinstance(content, list):
         content = content[0].get("text") if content else None
@@ -93,12 +101,12 @@ def holds_result(message: Message) -> bool:
 
 @dataclass(slots=True)
 class _Group:
-    """An assistant message with calls, and the messages that follow it.
+    """An assistant message with calls, and the messages that will follow it.
 
-    `said` are the texts that are joined to the content of the message. `ids` maps the position of
-    each call's item to the id that is sent. `waiting` are the positions of the calls whose results
-    have not been reached yet; the group stays open until it is empty. `moved` are messages that
-    follow the results.
+    `said` are the texts that form the content of the assistant message. `ids` maps the position of
+    each call's item to the call id that is sent. `waiting` are the positions of the calls whose
+    results come later among the items. The group stays open until `waiting` is empty. `moved` are
+    the messages that must follow the results.
     """
 
     said: list[str]
@@ -107,7 +115,8 @@ class _Group:
     unanswered: list[int] = field(default_factory=list)
     waiting: set[int] = field(default_factory=set)
     results: list[Message] = field(default_factory=list)
-    thoughts: list[tuple[str, str]] = field(default_factory=list)  # message fields and texts
+    # pairs of a message field and its text
+    thoughts: list[tuple[str, str]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     moved: list[Message] = field(default_factory=list)
@@ -122,12 +131,15 @@ class _History:
         self._call_of, self._repeated = matched(items)
         self._answered = set(self._call_of.values())
         self._group: _Group | None = None
-        self._ids: dict[str, int] = {}  # from an id to the number of its last variant
+        self._ids: dict[str, int] = {}  # maps an id to the number of its last variant
         self._outputs: dict[str, Any] = {}
-        self._thoughts: list[tuple[str, str]] = []  # of the current assistant turn
+        self._thoughts: list[tuple[str, str]] = []  # the reasoning of the current assistant turn
 
     def message(self, item: Item) -> None:
-        """Adds a message, and a user message for parts that only a user message can have."""
+        """Adds a message.
+
+        Images and files go into an additional user message, unless the message is from the user.
+        """
         role, content = _ROLES[item["role"]], item.get("content") or ""
         if role == "user":
             self._add({"role": role, "content": _shown_by_user(content)})
@@ -141,7 +153,8 @@ class _History:
     def _add(self, message: Message) -> None:
         group = self._group
         if message["role"] == "assistant":
-            # A message truncated before its first word is empty, and some servers refuse it.
+            # An assistant message that was truncated before its first word is empty. It is left
+            # out, because some servers refuse empty messages.
             if not message["content"]:
                 return
             if group is not None:
@@ -156,13 +169,13 @@ class _History:
             self._thoughts.clear()
 
     def reasoning(self, item: Item) -> None:
-        """Adds reasoning to the message with the calls that follow it."""
+        """Adds reasoning to the assistant message with the function calls that follow."""
         if name := item.get("holdline_field"):
             thoughts = self._thoughts if self._group is None else self._group.thoughts
             thoughts += [(name, part["text"]) for part in item.get("content") or ()]
 
     def call(self, position: int) -> None:
-        """Adds a call to the open group, or begins a group with it."""
+        """Adds a call to the open group, or begins a new group with the call."""
         item = self.items[position]
         arguments = object_of(item["arguments"], whole=position in self._answered)
         if arguments is None or position in self._repeated:
@@ -185,7 +198,7 @@ class _History:
             group.unanswered.append(position)
 
     def result(self, position: int) -> None:
-        """Adds the result of a call behind the calls of the group."""
+        """Adds the result of a call to the group that contains the call."""
         item, call = self.items[position], self._call_of.get(position)
         text, shown = _divided(item["output"])
         group = self._group
@@ -205,7 +218,7 @@ class _History:
             self.close()
 
     def close(self) -> None:
-        """Ends the open group, and adds a result for each call that has none."""
+        """Ends the open group, and adds a result for each call without a result."""
         if (group := self._group) is None:
             return
         self._group = None
@@ -225,7 +238,10 @@ class _History:
         self.found += group.moved
 
     def _unique(self, call_id: str) -> str:
-        """Returns the id, with a suffix if it was used before: some servers refuse duplicates."""
+        """Returns a call id that is unique in the request, because some servers refuse duplicates.
+
+        If another call has the same id, the returned id has a numeric suffix.
+        """
         unique, number = call_id, self._ids.get(call_id, 1)
         while unique in self._ids:
             number += 1
@@ -236,7 +252,10 @@ class _History:
 
 
 def _divided(content: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
-    """Returns the text, and the images and files, which only a user message can have."""
+    """Returns the text of some content, and separately the images and files in it.
+
+    Only a user message can contain images and files.
+    """
     if isinstance(content, str):
         return content, []
     text = "".join(_text(part) for part in content if part.get("type") not in _SHOWN_PARTS)
@@ -246,8 +265,9 @@ def _divided(content: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, A
 def _shown_by_user(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """Returns the content of a user message.
 
-    Content that is only text becomes one string, which every compatible server accepts. Otherwise
-    the result is a list of parts. Empty texts are dropped, because some servers refuse them.
+    Content that consists only of text becomes one string, which every compatible server accepts.
+    Other content becomes a list of parts. Parts with empty text are left out, because some servers
+    refuse them.
     """
     text, shown = _divided(content)
     if isinstance(content, str) or not shown:

@@ -1,13 +1,13 @@
 """Converts a request of the Responses API to the arguments of a chat completion.
 
-Each parameter becomes:
+The parameters become these arguments:
 
-    instructions              a system message, first
-    context, oldest first     the messages of earlier turns
-    input                     the messages of this turn, from a string or items
-    temperature, top_p, ...   the same names
-    max_output_tokens         max_tokens; see `LIMIT`
-    tools, tool_choice        the same, nested as chat completions require
+    instructions              a system message at the beginning
+    context                   the messages of earlier turns, oldest first
+    input                     the messages of this turn
+    temperature, top_p, ...   arguments with the same names
+    max_output_tokens         max_tokens or max_completion_tokens
+    tools, tool_choice        the same names, nested as chat completions require
     text.format               response_format
     reasoning.effort          reasoning_effort
 """
@@ -24,13 +24,14 @@ from .messages import KNOWN_TYPES, messages
 if TYPE_CHECKING:
     from jobs.record import Job
 
-# Every compatible server accepts the old name, and few accept the new one. OpenAI's own endpoint
-# accepts both, but its reasoning models refuse the old one.
+# The two names of the argument that limits the output. Every compatible server accepts the old name
+# `max_tokens`, and few accept the new name `max_completion_tokens`. OpenAI's own endpoint accepts
+# both, but its reasoning models refuse the old name.
 LIMIT: Final = "max_tokens"
 OPENAI_LIMIT: Final = "max_completion_tokens"
 LOGPROBS: Final = "message.output_text.logprobs"
 
-# Maps the name of a request parameter to that of the argument.
+# Maps the name of a request parameter to the name of the argument.
 _SAMPLING: Final = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -41,7 +42,7 @@ _SAMPLING: Final = {
 }
 
 
-# The hosts of OpenAI, with its regional addresses, and of Azure in each of its clouds.
+# The host names of OpenAI, which includes its regional hosts, and of Azure in each of its clouds.
 _OPENAI_HOSTS: Final = (
     ".api.openai.com",
     *(
@@ -53,7 +54,10 @@ _OPENAI_HOSTS: Final = (
 
 
 def limit_name(base_url: str | None) -> str:
-    """Returns the name of the output limit at an endpoint; None is OpenAI's own endpoint."""
+    """Returns the name of the argument that limits the output at an endpoint.
+
+    A `base_url` of None means OpenAI's own endpoint.
+    """
     host = urlsplit(base_url).hostname if base_url else "api.openai.com"
     return OPENAI_LIMIT if f".{host}".endswith(_OPENAI_HOSTS) else LIMIT
 
@@ -61,10 +65,10 @@ def limit_name(base_url: str | None) -> str:
 def completion(
     job: Job, *, default_model: str, limit: str = LIMIT, asked: str = ""
 ) -> dict[str, Any]:
-    """Returns the arguments for `POST /chat/completions`, streamed and with usage.
+    """Returns the arguments for `POST /chat/completions`, with streaming and usage enabled.
 
-    `limit` is the endpoint's name for the output limit. `asked` is the name of the model that is
-    called; empty if it is the model of the request.
+    `limit` is the name of the argument that limits the output. `asked` is the name of the called
+    model, or empty if the request names the called model.
 
     Raises: UnsupportedInput.
     """
@@ -94,7 +98,7 @@ def functions(params: dict[str, Any]) -> frozenset[str]:
 
 
 def characters(arguments: dict[str, Any]) -> int:
-    """Returns the number of characters of text in the messages of these arguments."""
+    """Returns the number of characters of text in the messages of a request's arguments."""
     return sum(len(_text_of(message["content"])) for message in arguments["messages"])
 
 
@@ -110,16 +114,16 @@ def _items(job: Job) -> list[dict[str, Any]]:
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     rules = params.get("instructions")
     first = [{"role": "system", "content": rules}] if rules else []
-    # In an earlier turn, another model's endpoint may have run tools of its own. Their items, and
-    # references to them in the input, are left out.
+    # In an earlier turn, another model's endpoint may have run its own tools. The items of such
+    # tools, and references to them in the input, are left out.
     said = [one for one in [*job.context, *items] if one.get("type", "message") in KNOWN_TYPES]
     return [*first, *said]
 
 
 def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the tools that `tool_choice` allows.
+    """Returns the tools of the request that `tool_choice` allows.
 
-    The other tools are not sent at all, because some servers do not support `allowed_tools`.
+    Tools that are not allowed are not sent, because some servers do not support `allowed_tools`.
     """
     tools: list[dict[str, Any]] = params.get("tools") or []
     choice = params.get("tool_choice")
@@ -134,7 +138,8 @@ def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _tools(params: dict[str, Any]) -> dict[str, Any]:
     choice = params.get("tool_choice")
-    # With `none` all tools are sent, because an earlier turn may have called one of them.
+    # If `tool_choice` is `none`, all tools are sent, because an earlier turn may have called one of
+    # them.
     shown = params.get("tools") if choice == "none" else _allowed(params)
     if not shown:
         return {}
@@ -173,5 +178,5 @@ def _text(text: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields without the type and without null values."""
+    """Returns the fields of an object without its type and without null values."""
     return {name: value for name, value in fields.items() if name != "type" and value is not None}
