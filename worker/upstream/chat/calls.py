@@ -416,7 +416,7 @@ class CallAssembler:
         return known.scanner.complete and bool(arguments)
 
     def _grown(self, name: str, piece: str) -> str:
-        """Returns the name extended by `piece`, or unchanged if `piece` does not continue it."""
+        """Returns the name, extended by `piece` if that continues the name."""
         if not name or (piece.startswith(name) and name not in self._functions):
             return piece
         if self._begins_function(name + piece) and not {name, piece} <= self._functions:

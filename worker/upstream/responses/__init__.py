@@ -1,4 +1,5 @@
-"""Supports endpoints of the Responses API: requests, and events and items under our own ids.
+"""Supports endpoints with the Responses API: builds requests and reads streams of events.
 
-The HTTP call, and code for both APIs, are in `worker.upstream`.
+Items get Holdline's own ids and indexes. The package `worker.upstream` makes the HTTP calls, and
+contains the code for both APIs.
 """

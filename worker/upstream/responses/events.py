@@ -1,8 +1,9 @@
 """Reads the payloads of an upstream's Responses stream.
 
-Item events are passed on to `translator`, which rebuilds the items under our ids and indexes. Of
-the upstream's own response object, only the output in the last event is passed on: its error
-message may contain anything. A response is complete only after that last event.
+Events about items go to the module `translator`, which rebuilds the items with Holdline's ids and
+indexes. From the upstream's response object, only the output in the last event is passed on. Its
+error message is not passed on, because it may contain anything. A response is complete only after
+the last event.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from worker.upstream.finish_reasons import normalized
 from worker.upstream.payload import object_of
 from worker.upstream.provider_data import storable
 
-# An event without any of these fields is about the upstream's response object, or a heartbeat.
+# An event without any of these fields is a heartbeat, or concerns only the upstream's response
+# object.
 _PLACED: Final = frozenset({"output_index", "item_id", "item", "delta", "text", "arguments"})
 _ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
 
@@ -31,17 +33,20 @@ class ResponsesEventReader:
     """Reads the payloads of one stream, in order."""
 
     def __init__(self) -> None:
-        # Events that only add items and parts are held back until there is output. Until then a
-        # fallback model may still take over.
+        # Events that only add items and parts are held back until the first output. Before the
+        # first output, a fallback model can still take over.
         self._begun: list[Delta] | None = []
         self._understood = False
 
     def fast_text(self, _payload: bytes) -> str | None:
-        """Returns None: unlike in `ChatChunkReader`, every text also names its item and part."""
+        """Returns None, because no payload contains only text.
+
+        Unlike in chat completions, each text event also names its item and its part.
+        """
         return None
 
     def read(self, payload: bytes) -> list[Delta]:
-        """Returns the pieces of a payload.
+        """Returns the pieces of output in a payload.
 
         Raises: Malformed, ErrorInStream.
         """
@@ -49,7 +54,7 @@ class ResponsesEventReader:
             return []
         kind = event.get("type")
         if "status" in event and (event.get("object") == "response" or "output" in event):
-            # The server sent the whole response, although a stream was requested.
+            # The server sent the whole response in one payload, although a stream was requested.
             kind, event = f"response.{event['status']}", {"response": event}
         if kind == "response.done" and isinstance(event.get("response"), dict):
             kind = f"response.{event['response'].get('status')}"
@@ -59,7 +64,8 @@ class ResponsesEventReader:
         if (end := kind.removeprefix("response.")) in _ENDS:
             return self._end(end, event)
         if not event.keys() & _PLACED:
-            return []  # about the upstream's response object, a heartbeat, or unknown
+            # The event concerns only the upstream's response object, is a heartbeat or is unknown.
+            return []
         if "item" in event:
             event = {**event, "item": _item(event["item"])}
         passed = UpstreamEvent(_cleaned(event))
@@ -69,14 +75,17 @@ class ResponsesEventReader:
         return [*self._flushed(), passed]
 
     def end(self) -> list[Delta]:
-        """Ends the stream. Raises: Malformed if nothing in it was understood."""
+        """Ends the stream.
+
+        Raises: Malformed if the stream contained no event of the Responses API.
+        """
         if not self._understood:
             raise Malformed("the stream contains no event of the Responses API")
         return []
 
     def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:
         response = event.get("response")
-        # LiteLLM puts the fields of the response directly into the event.
+        # LiteLLM puts the fields of the response object directly into the event.
         body = event | (response if isinstance(response, dict) else {})
         # The status of the response is more reliable than the name of the event.
         if end == "completed" and body.get("status") in _ENDS:
@@ -106,10 +115,11 @@ _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
 
 
 def _item(item: Any) -> Any:
-    """Returns an item with the content of a message as a list of Responses API parts.
+    """Returns an item in the format of the Responses API.
 
-    Some upstreams send the content as a string, or as parts with the type of chat completions. An
-    item with a role but without a type is a message, as in a request.
+    Some upstreams send the content of a message as a string, or as parts with the types of chat
+    completions. The result always has a list of Responses API parts. An item with a role but
+    without a type is a message, as in a request.
     """
     if isinstance(item, dict) and "role" in item:
         item = {"type": "message", **item}
@@ -131,7 +141,7 @@ def _part(part: Any) -> Any:
 def _cleaned(event: dict[str, Any]) -> dict[str, Any]:
     """Returns the event in a form that a log can store.
 
-    Its delta is left unchanged, because it may begin or end with half of a surrogate pair.
+    The field `delta` is left unchanged, because it may begin or end with half of a surrogate pair.
     """
     cleaned: dict[str, Any] = storable(event)
     for name in _INDEXES & cleaned.keys():

@@ -1,9 +1,9 @@
 """Finds the items of an upstream's stream by their ids, their indexes or their text.
 
-Items may share an index, and the ids of an item may be missing or differ in each event. A known id
-identifies its item. An unknown id at a known index belongs to a new item if the ids of that index
-are reliable, which means that one of them was repeated. Otherwise it is another id of the item at
-that index.
+In some streams several items share an index, and the id of an item is missing or differs in each
+event. These rules apply: A known id identifies its item. An unknown id at a known index belongs to
+a new item if the ids at that index are reliable, which means that one of them was repeated. If the
+ids are not reliable, the unknown id belongs to the item at that index.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ItemIndex:
-    """All items of one stream."""
+    """All items of one upstream stream, with their ids and indexes."""
 
     def __init__(self) -> None:
         self.items: list[UpstreamItem] = []
@@ -27,16 +27,16 @@ class ItemIndex:
         self._by_index: dict[int, UpstreamItem] = {}
 
     def by_id(self, id_: Any) -> UpstreamItem | None:
-        """Returns the item with this id, or None."""
+        """Returns the item with the upstream id `id_`, or None."""
         return self._by_id.get(id_) if isinstance(id_, str) else None
 
     def find(
         self, event: Event, type_: str | None = None, whole: Item | None = None
     ) -> UpstreamItem | None:
-        """Returns the item of an event, or None if it is new.
+        """Returns the item that an event belongs to, or None if the item is new.
 
-        The item must have the type `type_`, if given. `whole` is the complete item in the event, if
-        the event has one.
+        If `type_` is given, the item must have this type. `whole` is the complete item in the
+        event, if the event has one.
         """
         id_ = event.get("item_id") or (whole or {}).get("id")
         if (known := self.by_id(id_)) is not None:
@@ -51,7 +51,7 @@ class ItemIndex:
             return None
         if not id_ or not held.ids:
             return held
-        # If an id of the item was repeated, the ids are reliable: another id means another item.
+        # If an id of the item was repeated, the ids are reliable, so another id means another item.
         if held.confirmed and not (whole and _continues(whole, held.item)):
             return None
         held.ids.add(id_)
@@ -59,13 +59,13 @@ class ItemIndex:
         return held
 
     def find_or_new(self, event: Event, type_: str) -> UpstreamItem:
-        """Returns the item of an event, and adds one if there is none."""
+        """Returns the item that an event belongs to, and adds an item if it is new."""
         return self.find(event, type_) or self.new(
             {"type": type_, "id": event.get("item_id")}, event
         )
 
     def new(self, item: Item, event: Event) -> UpstreamItem:
-        """Adds an item, with the id and the index of its first event."""
+        """Adds an item with the id and the index in its first event."""
         held = UpstreamItem(item["type"], deepcopy(item))
         self.items.append(held)
         if isinstance(index := event.get("output_index"), int):
@@ -78,10 +78,11 @@ class ItemIndex:
     def listed(
         self, whole: Item, index: int, matched: set[int], ids: set[Any]
     ) -> UpstreamItem | None:
-        """Returns the known item that the last event lists as `whole` at `index`, or None.
+        """Returns the known item that the last event lists at `index`, or None.
 
-        `matched` are the Python ids of the items that were already found. `ids` are the item ids of
-        all listed items; a known item with one of these ids can match only the item listed with it.
+        `whole` is the listed item. `matched` are the Python object ids of the items that were found
+        already. `ids` are the ids of all listed items. A known item with one of these ids can match
+        only the listed item with the same id.
         """
         if (known := self.by_id(whole.get("id"))) is not None:
             return known
@@ -97,5 +98,5 @@ class ItemIndex:
 
 
 def _continues(whole: Item, sofar: Item) -> bool:
-    """Returns True if the items have the same type and `whole` begins with the text so far."""
+    """Returns True if the items have the same type, and the text of `whole` continues `sofar`."""
     return whole.get("type") == sofar.get("type") and text_of(whole).startswith(text_of(sofar))

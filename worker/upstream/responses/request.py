@@ -1,7 +1,7 @@
 """Converts a request to the arguments of an endpoint of the Responses API.
 
-Nearly all parameters are passed on unchanged. Earlier turns are sent as items, because responses
-are stored only by Holdline and never at the endpoint.
+Nearly all parameters are passed on unchanged. The request contains the items of all earlier turns,
+because only Holdline stores responses. The endpoint never stores them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ _SAME: Final = (
     "top_p",
     "truncation",
 )
-# Parameters whose default is 0.
+# Parameters that are sent only if they are not 0, their default.
 _UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
-# Fields that are not sent: the id and status are our own, the others are for chat completions.
+# Fields of items that are not sent. The id and the status are Holdline's own, and the other fields
+# are only for chat completions.
 _OURS: Final = frozenset({"id", "status", "extra_content", "holdline_field", "holdline_model"})
-# Fields with a JSON schema, in which null is a value, as in `{"const": null}`.
+# Fields that contain a JSON schema. In a schema, null is a value, as in `{"const": null}`, so it is
+# not removed.
 _SCHEMAS: Final = frozenset({"parameters", "schema"})
 _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 
 def request(job: Job, *, model: str) -> dict[str, Any]:
-    """Returns the arguments for `POST /responses`, streamed and not stored.
+    """Returns the arguments for `POST /responses`, with streaming and without storage.
 
     Raises: UnsupportedInput if the request has a parameter that the Responses API lacks.
     """
@@ -59,7 +61,7 @@ def request(job: Job, *, model: str) -> dict[str, Any]:
 
 
 def items(job: Job) -> list[Item]:
-    """Returns the items of earlier turns and of the input."""
+    """Returns the items of the earlier turns, followed by the items of the input."""
     asked = job.params.get("input", "")
     if isinstance(asked, str):
         asked = [{"type": "message", "role": "user", "content": asked}]
@@ -78,7 +80,10 @@ def items(job: Job) -> list[Item]:
 
 
 def _unanswered(call: Item) -> list[Item]:
-    """Returns a call with a result, which endpoints require, or nothing if it was truncated."""
+    """Returns a call without a result, followed by a result that says so.
+
+    Endpoints require a result for each call. A truncated call is left out.
+    """
     if object_of(call["arguments"], whole=False) is None:
         return []
     answer = {"call_id": call["call_id"], "output": NOT_EXECUTED}
@@ -86,10 +91,10 @@ def _unanswered(call: Item) -> list[Item]:
 
 
 def _says(item: Item) -> bool:
-    """Returns False for an item that endpoints refuse.
+    """Returns False for an item that endpoints would refuse.
 
-    That is an assistant message truncated before its first word, or reasoning that has only a
-    summary.
+    Endpoints refuse an assistant message that was truncated before its first word, and reasoning
+    that has only a summary.
     """
     match item.get("type", "message"):
         case "message":
@@ -121,7 +126,7 @@ def _part(part: Item) -> Item:
 
 
 def _given(value: Any) -> Any:
-    """Returns the value without the null fields in it."""
+    """Returns the value without fields that are null."""
     match value:
         case dict():
             return {

@@ -1,13 +1,14 @@
-"""Rebuilds the items of a Responses API upstream under our ids and indexes.
+"""Rebuilds the items of an upstream Responses API with Holdline's ids and indexes.
 
-Upstreams omit events and fields of the Responses API: items and parts are never added, texts and
-arguments are sent only in a `…done` event or in the output of the last event, and fields are
-missing or null. So messages, reasoning and calls are rebuilt here and sent in the order of the
-Responses API. A complete value takes precedence over its deltas: if it continues them, the rest is
-sent as one more delta; if it differs, it replaces them in the item.
+Many upstreams omit events and fields of the Responses API. They do not announce items and parts,
+send texts and arguments only in a `…done` event or in the output of the last event, or leave fields
+out. Therefore the translator rebuilds messages, reasoning and calls, and sends their events in the
+order of the Responses API. A complete text takes precedence over its deltas. If the complete text
+continues the deltas, the rest is sent as another delta. If it differs, it replaces the deltas in
+the item.
 
-Items of other types are passed through unchanged. Data that belongs to no item at the end makes the
-stream malformed.
+Items of other types are passed on unchanged. If some data belongs to no item at the end of the
+stream, the stream is malformed.
 """
 
 from __future__ import annotations
@@ -30,21 +31,22 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item, Part
 
-# Maps the beginning of a text event's type to the kind of its place and the type of its item.
+# Maps the first part of a text event's type to the kind of the text and the type of its item.
 _TEXTS: Final = {
     "response.output_text": ("output_text", "message"),
     "response.refusal": ("refusal", "message"),
     "response.reasoning_text": ("reasoning_text", "reasoning"),
-    "response.reasoning": ("reasoning_text", "reasoning"),  # Open Responses
+    # the name in the Open Responses specification
+    "response.reasoning": ("reasoning_text", "reasoning"),
     "response.reasoning_summary_text": ("summary_text", "reasoning"),
     "response.function_call_arguments": (ARGUMENTS, "function_call"),
 }
 _PARTS: Final = {
     "response.content_part": "content",
-    "response.reasoning_part": "content",  # vLLM
+    "response.reasoning_part": "content",  # an event of vLLM
     "response.reasoning_summary_part": "summary",
 }
-# Events that repeat the text of their item when it ends.
+# Events that repeat a complete text when it ends.
 REPEATING: Final = frozenset({*(f"{stem}.done" for stem in (*_TEXTS, *_PARTS))})
 _GROUPS: Final = {
     "message": ("content",),
@@ -56,9 +58,10 @@ _DROPPED: Final = ("sequence_number", "obfuscation", "response_id")
 
 @dataclass(frozen=True, slots=True)
 class PlacedText:
-    """A piece of text and its place.
+    """A piece of text, and the place in an item to which it belongs.
 
-    The caller passes the part of the text that fits its limit to `ItemTranslator.add_text`.
+    The caller must pass the part of the text that fits within the size limit to
+    `ItemTranslator.add_text`.
     """
 
     place: Place
@@ -71,10 +74,10 @@ Step = dict[str, Any] | PlacedText
 
 
 class ItemTranslator:
-    """Translates the events of one stream.
+    """Translates the events of one upstream stream.
 
-    `name` returns an item id for a prefix and an output index. `take_index` returns the next output
-    index.
+    The function `name` returns an item id for a prefix and an output index. The function
+    `take_index` returns the next output index.
     """
 
     def __init__(self, name: Callable[[str, int], str], take_index: Callable[[], int]) -> None:
@@ -83,9 +86,9 @@ class ItemTranslator:
         self._index = ItemIndex()
 
     def translate(self, event: Event) -> Iterator[Step]:
-        """Yields our events and pieces of text for an event of the upstream.
+        """Yields the events and pieces of text to send for an event of the upstream.
 
-        The caller has to handle each of them before it requests the next.
+        The caller must handle each event or piece before it requests the next one.
 
         Raises: Malformed if the event is invalid or contradicts earlier events.
         """
@@ -95,11 +98,14 @@ class ItemTranslator:
             raise Malformed(type(error).__name__) from None
 
     def add_text(self, placed: PlacedText, text: str) -> None:
-        """Adds `text`, the part of a piece that fits, to the item of the piece."""
+        """Adds text to the item of a piece.
+
+        `text` is the part of the piece that fits within the size limit.
+        """
         items.apply(placed.item, items.delta(placed.place, text, placed.logprobs))
 
     def open(self) -> list[tuple[int, Item]]:
-        """Returns the announced items that are not done, with their indexes."""
+        """Returns the items that were announced but have not ended, with their output indexes."""
         return [
             (one.index, one.item) for one in self._index.items if one.announced and not one.done
         ]
@@ -135,7 +141,7 @@ class ItemTranslator:
         yield from self._announce(known)
 
     def _announce(self, held: UpstreamItem) -> Iterator[Step]:
-        """Yields the event that adds the item, unless it was added or is a call without a name."""
+        """Announces an item, unless it was announced before or is a call without a name."""
         if held.announced or (held.type == "function_call" and not name_of(held.item)):
             return
         held.index = self._take_index()
@@ -154,7 +160,8 @@ class ItemTranslator:
         item = held.item
         is_call = held.type == "function_call" and item.get("status") == "completed"
         if is_call and not item["arguments"].strip():
-            # OpenAI sends `{}` for a call without arguments. Many clients cannot parse "".
+            # A call without arguments gets the arguments `{}`, as OpenAI sends them, because many
+            # clients cannot parse an empty text.
             yield PlacedText(held.arguments_place, "{}", None, item)
         if held.type in KNOWN:
             yield from items.done(held.index, held.item)
@@ -166,9 +173,9 @@ class ItemTranslator:
             }
 
     def _complete(self, held: UpstreamItem, whole: Item, *, final: bool) -> Iterator[Step]:
-        """Merges the complete item of an event, and ends the item.
+        """Merges the complete item from an event into the known item, and ends the item.
 
-        An item without text stays open until the last event, which may contain its text.
+        If the item has no text yet, it stays open until the last event, which may contain the text.
         """
         if held.done:
             return
@@ -190,7 +197,7 @@ class ItemTranslator:
         yield from self._finish(held)
 
     def _merged(self, held: UpstreamItem, whole: Item) -> Iterator[Step]:
-        """Merges the complete item into ours, and yields deltas for missing text."""
+        """Merges a complete item into the item sent so far, and yields deltas for missing text."""
         if held.type == "function_call":
             if isinstance(arguments := whole.get("arguments"), dict | list):
                 arguments = json.dumps(arguments)
@@ -224,9 +231,9 @@ class ItemTranslator:
     def _reconcile(
         self, held: UpstreamItem, place: Place, holder: dict[str, Any], name: str, whole: str
     ) -> Iterator[Step]:
-        """Yields the rest of a complete text after its deltas.
+        """Yields the part of a complete text that its deltas did not contain.
 
-        If the deltas differ from the complete text, it replaces them in the item.
+        If the deltas differ from the complete text, the complete text replaces them in the item.
         """
         if not isinstance(whole, str):
             raise Malformed("a text is not a string")
@@ -299,9 +306,9 @@ class ItemTranslator:
     def _placed(
         self, held: UpstreamItem, event: Event, group: str, kind: str, given: Part
     ) -> Generator[Step, None, Place]:
-        """Returns the place of the part that an event names.
+        """Returns the place of the content part that an event names.
 
-        The item and the part are added if they are new.
+        If the item or the part is new, the method adds it.
         """
         yield from self._announce(held)
         number = event.get(f"{group}_index") or 0
@@ -316,7 +323,7 @@ class ItemTranslator:
         given: Part,
         matched: set[int] | None = None,
     ) -> Generator[Step, None, Place]:
-        """Returns the place of a part, and adds the part if it is new."""
+        """Returns the place of a content part, and adds the part if it is new."""
         ours = held.find_part(group, number, kind, matched)
         if ours is None:
             parts: list[Part] = held.item.get(group) or []
@@ -341,7 +348,7 @@ class ItemTranslator:
         yield ours
 
     def _passed(self, event: Event) -> Iterator[Step]:
-        """Passes on an event of an unknown type, if its item was announced."""
+        """Passes on an event of an unknown type, if the item of the event was announced."""
         held = self._index.find(event)
         if held is None or not held.announced or held.done:
             return
@@ -355,7 +362,7 @@ class ItemTranslator:
         yield ours
 
     def _ended(self, output: list[Any], *, completed: bool) -> Iterator[Step]:
-        """Merges the items that the last event lists, and ends all open items."""
+        """Merges the items that the stream's last event lists, and ends all open items."""
         matched: set[int] = set()
         ids = {whole.get("id") for whole in output}
         for index, whole in enumerate(output):

@@ -1,4 +1,4 @@
-"""Maps one item of an upstream's stream to the item that we send. Pure."""
+"""Maps one item of an upstream's stream to the item that Holdline sends."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ _PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 
 @dataclass(slots=True)
 class UpstreamItem:
-    """An item of the upstream. `item` is our version of it, with the content sent so far."""
+    """An item of the upstream.
+
+    `item` is the version that Holdline sends, with the content that was sent so far.
+    """
 
     type: str
     item: Item
-    index: int = -1  # our output index, or -1 until the item is announced
+    # The output index that Holdline assigns, or -1 until the item is announced.
+    index: int = -1
     ids: set[str] = field(default_factory=set)
-    confirmed: bool = False  # one of the ids was repeated, so they are reliable
+    confirmed: bool = False  # True if one of the ids was repeated; then the ids are reliable
     done: bool = False
-    held: Item | None = None  # the upstream's item, to be merged at the end of the stream
-    arguments: list[str] = field(default_factory=list)  # of a call whose name is not known yet
+    held: Item | None = None  # the upstream's item, merged at the end of the stream
+    # the arguments of a call whose name is not known yet
+    arguments: list[str] = field(default_factory=list)
     parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
     joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
 
@@ -45,13 +50,14 @@ class UpstreamItem:
 
     @property
     def arguments_place(self) -> Place:
-        """The place of a call's arguments."""
+        """The place to which pieces of a call's arguments belong."""
         return Place(ARGUMENTS, self.item["id"], self.index)
 
     def begin(self, name: Callable[[str, int], str]) -> None:
-        """Resets `item` to its initial state, with an id of ours.
+        """Resets `item` to its initial state, and gives it an id of Holdline.
 
-        The id has the usual prefix of the item's type, or the upstream's prefix for other types.
+        The id has the usual prefix for the item's type. For an unknown type, it has the prefix of
+        the upstream's id.
         """
         item = self.item
         usual = _PREFIXES.get(self.type, "")
@@ -77,10 +83,11 @@ class UpstreamItem:
     def find_part(
         self, group: str, number: int, kind: str, matched: set[int] | None = None
     ) -> int | None:
-        """Returns the position of a part in our item, or None if it is new.
+        """Returns the position of a part in the item that was sent, or None if the part is new.
 
-        A complete item lists its parts by position, which may differ from the indexes in earlier
-        events. For a part of a complete item, `matched` are the positions that are taken.
+        The positions of parts in a complete item may differ from the indexes in earlier events.
+        Therefore a part of a complete item may match any known part of the same kind. `matched` are
+        the positions that other parts have matched already.
         """
         ours = self.parts.get((group, number, kind))
         if ours is not None or matched is None:
@@ -92,7 +99,7 @@ class UpstreamItem:
 
 
 def merged_parts(whole: Item, own: list[Part], group: str) -> list[Part]:
-    """Returns the parts of a complete item, or our own parts if it has none."""
+    """Returns the parts of a complete item, or the parts sent so far if it has none."""
     parts = whole.get(group)
     if not isinstance(parts, list) or not parts:
         return own
@@ -108,18 +115,18 @@ def merged_parts(whole: Item, own: list[Part], group: str) -> list[Part]:
 
 
 def has_text(item: Item) -> bool:
-    """Returns True if an item has any text besides its name."""
+    """Returns True if an item has any text other than its name."""
     return bool(text_of({**item, "name": ""}))
 
 
 def name_of(item: dict[str, Any]) -> str:
-    """Returns the name in an item or an event of a call, or ""."""
+    """Returns the function name in an item or in an event of a call, or ""."""
     name = item.get("name")
     return name if isinstance(name, str) else ""
 
 
 def text_of(item: Item) -> str:
-    """Returns all text of an item, for comparisons."""
+    """Returns the concatenated text of an item, for comparisons."""
     texts = [item.get("name"), item.get("arguments")]
     for group in ("summary", "content"):
         parts = item.get(group)
