@@ -1,4 +1,4 @@
-"""The declaration of a setting, for the parser, the help and the documentation."""
+"""Declares a setting once, for its parser, the `--help` text and the documentation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-# The programs that read a setting. With "all", every process on one Redis needs the same value.
+# The programs that read a setting. A setting for "all" needs the same value in all processes that
+# use the same Redis.
 Readers = Literal["all", "server", "worker", "server, worker", "`holdline-ask`"]
 ALL: Final = "all"
 SERVER: Final = "server"
@@ -19,8 +20,9 @@ CLIENT: Final = "`holdline-ask`"
 class Setting:
     """The declaration of one setting.
 
-    `least` and `most` bound a number; a setting with `choices` allows no other words. `help` is
-    Markdown. The documentation shows `shown` in the place of an empty default.
+    `least` and `most` are the bounds of a number. If `choices` is not empty, only its words are
+    valid values. `help` is Markdown. If the default is empty, the documentation shows `shown`
+    instead.
     """
 
     name: str
@@ -34,19 +36,19 @@ class Setting:
 
     @property
     def bounds(self) -> str:
-        """The bounds of a number; "" for a text."""
+        """The bounds of a number in the form "0, 10", or "" for a text."""
         return "" if isinstance(self.default, str) else f"{self.least}, {self.most}"
 
     @property
     def shown_default(self) -> str:
-        """The default in Markdown."""
+        """The default value, in Markdown for the documentation."""
         if isinstance(self.default, str):
             return f"`{self.default}`" if self.default else self.shown
         return str(self.default)
 
     @property
     def plain_help(self) -> str:
-        """The help without Markdown links and code marks."""
+        """The help text without Markdown links and backticks."""
         return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.help).replace("`", "")
 
 
@@ -63,8 +65,8 @@ def number(
 
 
 def limit(name: str, readers: Readers, most: float, help_: str) -> Setting:
-    """Declares a limit: a number whose default of 0 means no limit."""
-    return number(name, readers, 0, 0, most, f"{help_}; 0: no limit")
+    """Declares a limit, which is a number with the default 0. 0 means no limit."""
+    return number(name, readers, 0, 0, most, f"{help_}; 0 means no limit")
 
 
 def choice(name: str, readers: Readers, choices: tuple[str, ...], help_: str) -> Setting:

@@ -1,7 +1,7 @@
-"""Reads settings from environment variables, as `settings_table.py` declares them.
+"""Reads from environment variables the settings that `settings_table.py` declares.
 
-Server and worker may run in the same environment, so each accepts the names of all settings; each
-has its own frozen configuration. `python -m jobs.settings` prints the table of `docs/configure.md`.
+Server and worker may run with the same environment variables, so each program accepts the settings
+of the other one. `python -m jobs.settings` prints the table of settings for `docs/configure.md`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ RENAMED: Final = {
     "HOLDLINE_GRACE_SECONDS": "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
 }
 
-# Variables that Kubernetes and Docker set in a container for each service near it. For a service
-# named `holdline`: HOLDLINE_PORT=tcp://10.0.0.1:8080, HOLDLINE_SERVICE_HOST and the like.
+# Matches environment variables that Kubernetes and Docker set in a container for other services.
+# For a service named `holdline`, they set HOLDLINE_PORT=tcp://10.0.0.1:8080, HOLDLINE_SERVICE_HOST
+# and similar variables.
 _SERVICE_LINK: Final = re.compile(
     r"HOLDLINE_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
@@ -35,11 +36,11 @@ _SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
 
 
 class ConfigError(HoldlineError):
-    """A setting is invalid; the message names it and the allowed values."""
+    """A setting is invalid. The message names the setting and says which values are valid."""
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Returns True for a variable with which Kubernetes or Docker announces a service."""
+    """Returns True for an environment variable that Kubernetes or Docker set for a service."""
     if not name.startswith(PREFIX):
         return False
     return bool(
@@ -49,19 +50,23 @@ def is_service_link(name: str, value: str) -> bool:
 
 
 def ignored_links(environ: Mapping[str, str]) -> list[str]:
-    """Returns the settings that are ignored because an orchestrator has set them."""
+    """Returns the settings that this process ignores because Kubernetes or Docker has set them."""
     return [name for name in SETTINGS if is_service_link(name, environ.get(name, ""))]
 
 
 def check_names(environ: Mapping[str, str]) -> None:
-    """Raises ConfigError for an unknown HOLDLINE_ name, with the nearest known one."""
+    """Raises ConfigError if a variable that begins with HOLDLINE_ is not a setting.
+
+    The message names the most similar setting.
+    """
     for name in sorted(environ):
         if is_service_link(name, environ[name]):
             continue
         if name in RENAMED:
             raise ConfigError(f"{name} was renamed: set {RENAMED[name]} instead")
         if name.startswith(PREFIX) and name not in SETTINGS:
-            # Names are compared without the prefix, because REDIS_URL and OPENAI_API_KEY lack it.
+            # The prefix HOLDLINE_ is removed before the comparison, because some settings, such as
+            # REDIS_URL and OPENAI_API_KEY, do not have it.
             wanted = name.upper().removeprefix(PREFIX)
             names = {known.removeprefix(PREFIX): known for known in SETTINGS}
             longer = [known for known in names if len(wanted) > 2 and wanted in known]
@@ -105,7 +110,7 @@ def number(environ: Mapping[str, str], name: str) -> float:
 
 
 def whole(environ: Mapping[str, str], name: str) -> int:
-    """Returns the value of a setting that is a number, rounded down.
+    """Returns the value of a setting that is a number, rounded down to a whole number.
 
     Raises: ConfigError.
     """
@@ -113,7 +118,7 @@ def whole(environ: Mapping[str, str], name: str) -> int:
 
 
 def milliseconds(environ: Mapping[str, str], name: str) -> int:
-    """Returns the value of a setting in seconds, converted to milliseconds.
+    """Converts the value of a setting from seconds to milliseconds and returns it.
 
     Raises: ConfigError.
     """
@@ -121,7 +126,7 @@ def milliseconds(environ: Mapping[str, str], name: str) -> int:
 
 
 def help_text(program: str) -> str:
-    """Returns the settings of a program ("server" or "worker") as text for its `--help`."""
+    """Returns the text about settings in the `--help` of a program, "server" or "worker"."""
     lines = ["settings (environment variables):"]
     for setting in SETTINGS.values():
         if setting.readers != ALL and program not in setting.readers:
@@ -137,8 +142,8 @@ def help_text(program: str) -> str:
 
 
 def markdown() -> str:
-    """Returns the table of all settings for the documentation."""
-    lines = ["| name | default | from, to | what | read by |", "|---|---|---|---|---|"]
+    """Returns the table of all settings in Markdown, for the documentation."""
+    lines = ["| name | default | from, to | meaning | read by |", "|---|---|---|---|---|"]
     for each in SETTINGS.values():
         cells = (f"`{each.name}`", each.shown_default, each.bounds, each.help, each.readers)
         lines.append(re.sub(" +", " ", f"| {' | '.join(cells)} |"))

@@ -91,7 +91,7 @@ _TABLE: Final = (
         0,
         1_000_000,
         "the maximum number of WebSockets of one server process; the server refuses further "
-        "ones with 429 `websocket_connection_limit_reached`; 0: no limit",
+        "ones with 429 `websocket_connection_limit_reached`; 0 means no limit",
     ),
     number(
         "HOLDLINE_REQUEST_SECONDS",
@@ -124,7 +124,7 @@ _TABLE: Final = (
         "",
         "[host names](secure.md#allowed-sites-and-apps) that the `Host` header may contain in "
         "addition to loopback names, separated by commas, such as `chat.example`",
-        shown="any, with keys or tokens",
+        shown="any host, if keys or tokens are set",
     ),
     text(
         "HOLDLINE_TRUSTED_PROXIES",
@@ -244,8 +244,8 @@ _TABLE: Final = (
         4_000_000,
         1,
         100_000_000,
-        "the maximum size of the text of one response; the rest of its output (calls, "
-        "annotations, log probabilities, passed items) has a separate limit of the same size",
+        "the maximum size of the text of one response; its tool calls, annotations, "
+        "log probabilities and other items together have a separate limit of the same size",
     ),
     number(
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS",

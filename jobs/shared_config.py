@@ -1,4 +1,4 @@
-"""Reads the part of the configuration that server and worker share from the environment."""
+"""Reads the settings that server and worker share from environment variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
-    """Returns the URL of Redis.
+    """Reads and checks the URL of Redis.
 
     Raises: ConfigError.
     """
@@ -34,11 +34,11 @@ def redis_url(environ: Mapping[str, str]) -> str:
 
 
 def catalog(environ: Mapping[str, str]) -> Catalog:
-    """Returns the content of the models file; without a file, an empty catalog.
+    """Returns the content of the models file, or an empty catalog if no file is configured.
 
-    `HOLDLINE_MODEL` overrides the file's default model.
+    The setting `HOLDLINE_MODEL` overrides the default model of the file.
 
-    Raises: ConfigError, which names the file, and the table and key in it.
+    Raises: ConfigError, whose message names the file, and the invalid table and key.
     """
     path = text(environ, "HOLDLINE_MODELS")
     model = text(environ, "HOLDLINE_MODEL")
@@ -57,14 +57,14 @@ def catalog(environ: Mapping[str, str]) -> Catalog:
 
 
 def cipher(environ: Mapping[str, str]) -> Cipher | None:
-    """Returns the cipher for prompts and answers in Redis; None if they are not encrypted.
+    """Returns the cipher for prompts and answers in Redis, or None if they are not encrypted.
 
-    Raises: ConfigError, which contains no key.
+    Raises: ConfigError, whose message contains no encryption key.
     """
     path = text(environ, "HOLDLINE_ENCRYPTION_KEYS")
     if not path:
         return None
-    # Imported only if it is needed, because the import is slow.
+    # The import of the cryptography library is slow, so processes without encryption skip it.
     from .cipher import Cipher, InvalidEncryptionKeys
 
     try:
@@ -81,7 +81,7 @@ def _read(name: str, path: str) -> str:
 
 
 def hide(url: str) -> str:
-    """Returns the URL without its login and query."""
+    """Returns the URL without user, password and query, for logs and messages."""
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
     hidden = "…@" if "@" in parts.netloc else ""
@@ -89,7 +89,7 @@ def hide(url: str) -> str:
 
 
 def shared_settings(environ: Mapping[str, str]) -> SharedSettings:
-    """Returns the settings that all processes on one Redis share.
+    """Reads the settings that must be the same in all processes on one Redis.
 
     Raises: ConfigError.
     """

@@ -1,8 +1,8 @@
-"""Reads and changes the settings of tenants, their weight and limits, at run time.
+"""Reads and changes the settings of tenants at run time: their weight and their limits.
 
-The responses of a tenant share one account: see `docs/tenants.md`. A tenant's settings are in
-Redis, in each partition, where the scripts read them. Settings that a tenant lacks are those of the
-process.
+A tenant's settings are stored in each partition of Redis, where the Lua scripts read them. If a
+tenant does not have a setting, the default of the process applies. `docs/tenants.md` describes all
+settings of a tenant.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ DAY: Final = 86_400
 
 
 class WrongSetting(HoldlineError):
-    """There is no such setting of a tenant, or its value is invalid."""
+    """A setting of a tenant has an unknown name or an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The bounds and the meaning of one setting of a tenant."""
+    """One setting of a tenant, with its bounds and its description, `what`."""
 
     least: float
     most: float
@@ -39,34 +39,50 @@ class Field:
 
 FIELDS: Final[dict[str, Field]] = {
     "weight": Field(0.01, 100, False, "share of the queue; 1 if not set"),
-    "sockets": Field(0, 1_000_000, True, "sockets on each server process; 0: no limit"),
-    "running": Field(0, 1_000_000, True, "running responses; 0: no limit"),
-    "waiting": Field(0, 1_000_000, True, "prompts in the queue; 0: no limit"),
-    "waiting_bytes": Field(0, 1e12, True, "bytes of unfinished prompts; 0: no limit"),
-    "requests_per_minute": Field(0, 1_000_000, True, "prompts per minute; 0: no limit"),
-    "tokens_per_day": Field(0, 1e12, True, "tokens per day (UTC); 0: no limit"),
-    "money_per_day": Field(0, 1e9, False, "cost of responses per day (UTC); 0: no limit"),
-    "input_tokens": Field(0, 1e9, True, "estimated tokens of one prompt; 0: no limit"),
+    "sockets": Field(
+        0, 1_000_000, True, "maximum number of WebSockets per server process; 0 means no limit"
+    ),
+    "running": Field(0, 1_000_000, True, "maximum number of running responses; 0 means no limit"),
+    "waiting": Field(0, 1_000_000, True, "maximum number of waiting prompts; 0 means no limit"),
+    "waiting_bytes": Field(0, 1e12, True, "maximum bytes of unfinished prompts; 0 means no limit"),
+    "requests_per_minute": Field(
+        0, 1_000_000, True, "maximum number of prompts per minute; 0 means no limit"
+    ),
+    "tokens_per_day": Field(
+        0, 1e12, True, "maximum number of tokens per day (UTC); 0 means no limit"
+    ),
+    "money_per_day": Field(
+        0, 1e9, False, "maximum cost of responses per day (UTC); 0 means no limit"
+    ),
+    "input_tokens": Field(
+        0, 1e9, True, "maximum estimated input tokens of one prompt; 0 means no limit"
+    ),
     "subject_running": Field(
-        0, 1_000_000, True, "waiting and running responses per end user; 0: no limit"
+        0,
+        1_000_000,
+        True,
+        "maximum number of unfinished responses of each end user; 0 means no limit",
     ),
     "subject_requests_per_minute": Field(
-        0, 1_000_000, True, "prompts per minute and end user; 0: no limit"
+        0,
+        1_000_000,
+        True,
+        "maximum number of prompts per minute of each end user; 0 means no limit",
     ),
     "subject_tokens_per_day": Field(
-        0, 1e12, True, "tokens per day (UTC) and end user; 0: no limit"
+        0, 1e12, True, "maximum tokens per day (UTC) of each end user; 0 means no limit"
     ),
     "subject_money_per_day": Field(
-        0, 1e9, False, "cost of responses per day (UTC) and end user; 0: no limit"
+        0, 1e9, False, "maximum cost per day (UTC) of each end user; 0 means no limit"
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TenantUsage:
-    """A tenant's running responses, and its usage today.
+    """A tenant's number of running responses, and the tokens and money that it has used today.
 
-    `held` is True if the tenant is held back until one of its responses ends.
+    `held` is True if further jobs of the tenant wait until one of its running responses ends.
     """
 
     running: int
@@ -83,12 +99,14 @@ class Tenants:
         self._partitions = [Partition(number) for number in range(partitions)]
 
     async def get(self, tenant: str) -> dict[str, str]:
-        """Returns the settings of a tenant, by field."""
+        """Returns the settings of a tenant, by name."""
         flat = await self._pipe.call("HGETALL", self._partitions[0].tenant(tenant))
         return _pairs(flat)
 
     async def set(self, tenant: str, values: Mapping[str, str]) -> dict[str, str]:
-        """Changes some settings of a tenant and returns all of them; "" restores a default.
+        """Changes settings of a tenant, and returns all settings of the tenant.
+
+        The value "" removes a setting, so its default applies again.
 
         Raises: WrongSetting.
         """
@@ -103,11 +121,11 @@ class Tenants:
         return found
 
     async def clear(self, tenant: str) -> None:
-        """Restores the defaults of a tenant."""
+        """Removes all settings of a tenant, so the defaults apply again."""
         await self.set(tenant, dict.fromkeys(FIELDS, ""))
 
     async def usage(self, tenant: str) -> TenantUsage:
-        """Returns the usage of a tenant in all partitions."""
+        """Returns the sum of a tenant's usage over all partitions."""
         running, held, tokens, money = 0, False, 0, 0.0
         now = int((await self._pipe.call("TIME"))[0])
         for names in self._partitions:
@@ -120,7 +138,7 @@ class Tenants:
 
 
 def numbers(values: Mapping[str, str]) -> dict[str, float]:
-    """Returns settings as numbers, without unknown fields."""
+    """Converts settings of a tenant to numbers, and drops settings with unknown names."""
     return {
         name: int(value) if FIELDS[name].whole else float(value)
         for name, value in values.items()
@@ -129,7 +147,10 @@ def numbers(values: Mapping[str, str]) -> dict[str, float]:
 
 
 def checked(name: str, value: str) -> str:
-    """Returns the value of a setting in the form that is stored. Raises: WrongSetting."""
+    """Checks the value of a tenant's setting, and returns it in the form that Redis stores.
+
+    Raises: WrongSetting.
+    """
     field = FIELDS.get(name)
     if field is None:
         raise WrongSetting(f"{name} is not a tenant setting; known settings: {', '.join(FIELDS)}")

@@ -1,7 +1,8 @@
 """Estimates the tokens of a request before it runs, for fair queueing, limits and budgets.
 
-An estimate may be wrong by a factor; the actual usage replaces it when the response has ended. It
-must be cheap and never zero, and grow with the size of the request.
+An estimate may differ from the actual usage by a factor, and the actual usage replaces it when the
+response has ended. The calculation must be fast. Its result must be greater than zero, and grow
+with the size of the request.
 """
 
 from __future__ import annotations
@@ -11,33 +12,38 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .record import Job
 
-CHARACTERS_A_TOKEN: Final = 4  # of English text; other languages and code have fewer
+CHARACTERS_A_TOKEN: Final = 4  # in English text; other languages and code have fewer
 IMAGE_TOKENS: Final = 1000
-# `max_output_tokens` is a bound that answers seldom come near, so this estimate caps it.
+# The estimated output of a response with a larger `max_output_tokens` or none. Few answers come
+# near their `max_output_tokens`, so a large value would be a bad estimate.
 USUAL_OUTPUT_TOKENS: Final = 500
-# The parts of a request that are sent to the model; the others only concern this program.
+# The parameters of a request whose content is sent to the model as input. Other parameters contain
+# no input tokens.
 _SHOWN: Final = ("instructions", "input", "tools", "text")
 
 
 def input_tokens(job: Job) -> int:
-    """Estimates the tokens of the prompt."""
+    """Estimates the input tokens of a job, including its earlier turns."""
     shown = [job.context, *(job.params.get(name) for name in _SHOWN)]
     characters, images = _measure(shown)
     return -(-characters // CHARACTERS_A_TOKEN) + images * IMAGE_TOKENS + 1
 
 
 def output_tokens(job: Job) -> int:
-    """Estimates the tokens of the answer."""
+    """Estimates the output tokens of a job."""
     asked = job.params.get("max_output_tokens")
     return min(asked, USUAL_OUTPUT_TOKENS) if isinstance(asked, int) else USUAL_OUTPUT_TOKENS
 
 
 def _measure(value: Any) -> tuple[int, int]:
-    """Returns the number of characters in all nested strings, and the number of images."""
+    """Returns the number of characters in all strings of a nested value, and the number of images.
+
+    An image counts as an image only, and adds no characters.
+    """
     characters, images, rest = 0, 0, [value]
-    while rest:  # no recursion, because the client chooses the depth of nesting
+    while rest:  # no recursion: a client may nest values too deeply for it
         inner = rest.pop()
-        kind = type(inner)  # there may be 100 000 values, and `match` takes ten times as long
+        kind = type(inner)  # `match` takes ten times as long, for up to 100 000 values
         if kind is dict:
             rest += inner.values()
         elif kind is list:

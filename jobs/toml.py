@@ -1,8 +1,8 @@
 """Decodes the tables of a TOML file into msgspec structs, with errors that name table and key.
 
-An error says which values the key allows, as the struct's annotations declare them. It never
-repeats the value, because the likeliest mistake is a secret in the wrong place. This module does no
-I/O.
+An error message says which values a key allows, according to the annotations of the struct. It does
+not repeat the invalid value, which may be a secret that was written in the wrong place. This module
+does no I/O.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 
 
 class InvalidTable(HoldlineError):
-    """The file is invalid; the message names the line, or the table and the key."""
+    """A TOML file is invalid. The message names the line, or the table and the key."""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table whose keys are the fields of the subclass."""
+    """The base class for tables of a TOML file. The fields of a subclass are its allowed keys."""
 
 
 def parse(text: str, kind: type[_T]) -> _T:
-    """Decodes a whole file.
+    """Decodes the text of a TOML file into an object of the type `kind`.
 
     Raises: InvalidTable.
     """
@@ -52,7 +52,9 @@ def parse(text: str, kind: type[_T]) -> _T:
 
 
 def convert(values: Any, kind: type[_T], place: str) -> _T:
-    """Converts one table of the file; `place` is its dotted name.
+    """Converts one table of a TOML file into an object of the type `kind`.
+
+    `place` is the dotted name of the table.
 
     Raises: InvalidTable.
     """
@@ -66,12 +68,12 @@ def convert(values: Any, kind: type[_T], place: str) -> _T:
 
 
 def invalid(place: str, key: str, what: str) -> InvalidTable:
-    """Returns the error for a key of a table; an empty `place` is the top level of the file."""
+    """Returns the error for an invalid key. `place` names its table, or is "" at the top level."""
     return InvalidTable(f"[{place}] {key} {what}" if place else f"{key} {what}")
 
 
 def _explained(message: str, values: Any, kind: type, place: str) -> InvalidTable:
-    """Returns the error for a message of msgspec, in the terms of the file."""
+    """Translates an error message of msgspec into an error that names a table and a key."""
     match = _MESSAGE.fullmatch(message)
     what, path = (match[1], match[2] or "") if match else (message, "")
     steps = [name or int(index) for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
@@ -103,7 +105,7 @@ def _unknown_key(key: str, table: Any, found: inspect.Type, place: str) -> Inval
 
 
 def _plain(found: inspect.Type) -> inspect.Type:
-    """Returns the type without its metadata and without an alternative of None."""
+    """Removes the metadata and the alternative None from a type annotation."""
     match found:
         case inspect.Metadata(type=inner):
             return _plain(inner)
@@ -114,7 +116,7 @@ def _plain(found: inspect.Type) -> inspect.Type:
 
 
 def _inside(found: inspect.Type, step: str | int) -> inspect.Type:
-    """Returns the type of a field or of a list item; AnyType if it is unknown."""
+    """Returns the type of a field or of a list item, or AnyType if the type is unknown."""
     match _plain(found):
         case inspect.StructType(fields=fields):
             return next(each.type for each in fields if each.encode_name == step)
@@ -125,7 +127,7 @@ def _inside(found: inspect.Type, step: str | int) -> inspect.Type:
 
 
 def _allowed(found: inspect.Type) -> str:
-    """Describes the values that a type allows; "" if msgspec's own message is better."""
+    """Describes the values that a type allows. Returns "" if msgspec's message is better."""
     match found:
         case inspect.Metadata(extra_json_schema={"description": str(description)}):
             return description

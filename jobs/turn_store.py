@@ -1,11 +1,13 @@
 """Stores each turn of a conversation once, for all jobs that continue from it.
 
-A turn has the input and output items of an ended response. It is stored when the first job
-continues from that response, and is kept as long as such a job may run or be continued from.
+A turn consists of the input and output items of an ended response. The server stores a turn when
+the first job continues from its response. Redis keeps the turn as long as any job may continue from
+it.
 
-The turns of a conversation are in different partitions, so no script can submit a job and hold its
-turns at once: the turns are held first. If the submission then fails, the only consequence is that
-the turns are kept longer than necessary.
+A job holds its turns, so that they stay readable until the job ends. The turns of a conversation
+are in different partitions, so one script cannot hold all turns and submit the job. The server
+therefore holds the turns first. If the submission fails, the turns are only kept for longer than
+necessary.
 """
 
 from __future__ import annotations
@@ -32,12 +34,15 @@ class TurnStore:
     """The stored turns of all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
-        """`ttl_ms` is the TTL of a job; storing or holding a turn sets the turn's TTL to it."""
+        """`ttl_ms` is the TTL of a job, to which every store or hold resets the TTL of a turn."""
         self._pipe = pipe
         self._ttl_ms = ttl_ms
 
     async def keep(self, response_id: str, owner: str, items: list[Item]) -> None:
-        """Stores the items of an ended response. Raises: TurnMissing if it was deleted."""
+        """Stores the items of an ended response as a turn.
+
+        Raises: TurnMissing if the response was deleted or has expired.
+        """
         names = names_of(response_id)
         kept = await self._pipe.run(
             calls.keep_turn(
@@ -52,7 +57,7 @@ class TurnStore:
             raise TurnMissing(response_id)
 
     async def read(self, turns: list[TurnSlice]) -> list[Item]:
-        """Returns the items of turns that are not deleted. Raises: TurnMissing, Undecodable."""
+        """Returns the items of turns. Raises: TurnMissing for a deleted turn, Undecodable."""
         return self._items(
             turns,
             await self._replies(
@@ -64,7 +69,7 @@ class TurnStore:
         )
 
     async def hold(self, job_id: str, turns: list[TurnSlice]) -> None:
-        """Keeps turns readable to a job until it releases them.
+        """Holds turns for a job, which can then read them even if their responses are deleted.
 
         Raises: TurnMissing, also for a turn that was deleted before the job held it.
         """
@@ -73,11 +78,11 @@ class TurnStore:
                 raise TurnMissing(ids[found.index(None)])
 
     async def load(self, job_id: str, turns: list[TurnSlice]) -> list[Item]:
-        """Returns the items of turns that the job holds. Raises: TurnMissing, Undecodable."""
+        """Holds turns for a job and returns their items. Raises: TurnMissing, Undecodable."""
         return self._items(turns, await self._held(job_id, turns, wanted=True))
 
     async def release(self, job_id: str, turns: list[TurnSlice]) -> None:
-        """Ends the hold of a job on its turns."""
+        """Releases the turns that a job holds. Deleted turns that no job holds are removed."""
         await self._replies(
             turns,
             lambda names, ids: calls.release_turns(
@@ -103,7 +108,10 @@ class TurnStore:
     async def _replies(
         self, turns: list[TurnSlice], call: Callable[[Partition, list[str]], Call]
     ) -> list[tuple[list[str], Any]]:
-        """Runs a script in each partition; returns pairs of the turns' ids there and the reply."""
+        """Runs a script in each partition that contains some of the turns.
+
+        Returns a pair for each partition: the ids of its turns, and the reply of the script.
+        """
         grouped: dict[Partition, list[str]] = {}
         for id_ in dict.fromkeys(turn.response_id for turn in turns):
             grouped.setdefault(names_of(id_), []).append(id_)
@@ -114,7 +122,8 @@ class TurnStore:
         found: dict[str, list[Item]] = {}
         for ids, stored in replies:
             for index, id_ in enumerate(ids):
-                # To save memory, the encoded turn is freed when the decoded one is made.
+                # To save memory, the list drops its reference to each encoded turn, so the turn is
+                # freed once it is decoded.
                 kept, stored[index] = stored[index], None
                 if kept is None:
                     raise TurnMissing(id_)

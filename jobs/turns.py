@@ -1,4 +1,4 @@
-"""Finds the beginnings of turns in a conversation, and clips a range of its items."""
+"""Finds where the turns of a conversation begin, and selects a range of the items in turns."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ if TYPE_CHECKING:
 
     from .record import TurnSlice
 
-# Messages with these roles are instructions: those before the first turn apply to every turn.
+# The roles of messages that contain instructions. Instructions before the first turn apply to all
+# turns.
 RULES: Final = ("system", "developer")
 
 
 def turns(shown: list[dict[str, Any]]) -> list[int]:
-    """Returns the indexes at which turns begin.
+    """Returns the indexes of the items at which turns begin.
 
-    A turn begins at a user message, except between a tool call and its result: a model endpoint
-    refuses a result without its call.
+    A turn begins at a user message, but not between a tool call and its result. If a conversation
+    were cut there, the endpoint would reject the result, because its call is missing.
     """
     ends = _results(shown)
     begun: list[int] = []
-    until = 0  # the index of the last result of the calls so far
+    until = 0  # the index of the last result of any call so far
     for n, one in enumerate(shown):
         until = max(until, ends.get(n, 0))
         if one.get("role") == "user" and n >= until:
@@ -30,9 +31,10 @@ def turns(shown: list[dict[str, Any]]) -> list[int]:
 
 
 def clip(turns: Iterable[TurnSlice], start: int, stop: int) -> list[TurnSlice]:
-    """Clips turns to a range of their items.
+    """Returns the parts of turns that are in a range of their items.
 
-    The indexes `start` and `stop` count the items of all turns in sequence; `stop` is excluded.
+    The indexes `start` and `stop` count the items of all turns in sequence. The item at `stop` is
+    not in the range.
     """
     clipped = []
     begin = 0
@@ -46,11 +48,11 @@ def clip(turns: Iterable[TurnSlice], start: int, stop: int) -> list[TurnSlice]:
 
 
 def _results(shown: list[dict[str, Any]]) -> dict[int, int]:
-    """Returns the index of each tool call's result, by the index of the call.
+    """Maps the index of each tool call to the index of its result.
 
-    A call without a result is left out.
+    Calls without a result are omitted.
     """
-    following: dict[str, int] = {}  # call id -> the index of its next result
+    following: dict[str, int] = {}  # maps a call id to the index of its next result
     ends: dict[int, int] = {}
     for n, one in reversed(list(enumerate(shown))):
         if one.get("type") == "function_call_output":
