@@ -33,10 +33,10 @@ async def _state(pipe: Pipe, entry: bytes) -> str:
         name = entry.decode("ascii")
         names = Partition(partition_of(name))
     except (UnicodeDecodeError, UnknownResponse):
-        return f"{entry[:80]!r}  not a response id; drop it"
+        return f"{entry[:80]!r}  is not a response id; drop it"
     status, failures = await pipe.call("HMGET", names.job(name), "status", "failures")
     if status is None:
-        return f"{name}  expired; drop it"
+        return f"{name}  has expired; drop it"
     return f"{name}  {status.decode()} after {int(failures or 0)} lost attempts"
 
 

@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument(
         "--expires", type=_seconds, help="time until the key expires, such as 90d (default: never)"
     )
-    making.add_argument("--note", default="", help="a note, which list shows")
+    making.add_argument("--note", default="", help="a note that the action list shows")
     actions.add_parser("list", help="list all keys")
     turning = actions.add_parser("rotate", help="replace the secret of a key")
     turning.add_argument("id", help="id of the key")

@@ -72,7 +72,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
             case "remove":
                 left = [key for key in listed if key["kid"] != arguments.kid]
                 if left == listed:
-                    raise HoldlineError(f"key {arguments.kid} not found in {file}")
+                    raise HoldlineError(f"signing key {arguments.kid} not found in {file}")
                 _write(file, left)
                 yield f"{arguments.kid} was removed"
             case _:
@@ -114,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         default="EdDSA",
         help="algorithm (default: EdDSA); HS256 uses one shared secret",
     )
-    adding.add_argument("--tenant", help="the only tenant that tokens of this key may name")
+    adding.add_argument(
+        "--tenant", help="the only tenant that tokens signed with this key may name"
+    )
     actions.add_parser("list", help="list all keys")
     actions.add_parser("remove", help="remove a key").add_argument("kid", help="name of the key")
     return parser

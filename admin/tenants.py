@@ -33,7 +33,7 @@ def _values(written: list[str]) -> dict[str, str]:
 
 async def _text(tenants: Tenants, tenant: str) -> str:
     found, usage = await tenants.get(tenant), await tenants.usage(tenant)
-    held = "; further ones wait until one of these finishes" if usage.held else ""
+    held = "; the limit is reached, so further responses wait" if usage.held else ""
     lines = [
         f"{name:27} {found.get(name, 'default'):>12}  {field.what}"
         for name, field in FIELDS.items()

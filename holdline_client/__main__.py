@@ -61,9 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--id", help="resume this response instead of sending a prompt")
     parser.add_argument(
-        "--after", type=int, default=-1, help="show only what follows this event (default: -1)"
+        "--after",
+        type=int,
+        default=-1,
+        help="show only events after this sequence number (default: -1)",
     )
-    parser.add_argument("--item", help="the item of that event, as printed by this command")
+    parser.add_argument(
+        "--item", help="id of the output item at --after, as printed by this command"
+    )
     parser.add_argument(
         "--stream",
         action=argparse.BooleanOptionalAction,
@@ -113,9 +118,11 @@ async def _show(answer: Answer, terminal: Terminal) -> int:
             terminal.write_line(f"holdline-ask: resume with: holdline-ask --id {answer.id}")
         return _code(answer.error)
     if answer.status == "incomplete":
-        terminal.write_line(f"holdline-ask: cut off: {answer.incomplete_reason or 'incomplete'}")
+        terminal.write_line(
+            f"holdline-ask: the answer was cut off: {answer.incomplete_reason or 'incomplete'}"
+        )
     elif answer.status == "cancelled":
-        terminal.write_line("holdline-ask: cancelled")
+        terminal.write_line("holdline-ask: the answer was cancelled")
     return _ENDS.get(answer.status, FAILED)
 
 
@@ -139,7 +146,7 @@ def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespa
         )
     else:
         terminal.write_line(
-            "The prompt was possibly not accepted. To get exactly one answer, "
+            "The server may not have accepted the prompt. To get exactly one answer, "
             f"send the same prompt again with --key {answer.idempotency_key}"
         )
 

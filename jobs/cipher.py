@@ -138,7 +138,7 @@ class Cipher:
         try:
             return aead.decrypt(nonce, ciphertext, head + position)
         except InvalidTag:
-            raise Undecodable("the ciphertext was altered or moved") from None
+            raise Undecodable("the ciphertext was altered, or belongs to another record") from None
 
     def _derive(self, id_: str, response_id: str) -> tuple[AESGCM, bytes]:
         key = self._encryption_keys[id_]

@@ -25,6 +25,8 @@ HoldlineError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class HoldlineError(Exception):
     """The base class of all errors of this package."""
@@ -45,7 +47,7 @@ class TurnMissing(HoldlineError):
     """An earlier turn of a conversation was deleted, has expired or was lost by Redis."""
 
     def __init__(self, response_id: str) -> None:
-        super().__init__(f"turn {response_id} is missing")
+        super().__init__(f"the earlier response {response_id} is missing")
         self.response_id = response_id
 
 
@@ -53,7 +55,9 @@ class QueueFull(HoldlineError):
     """The queue has reached its limit of prompts or of bytes. `counted` names the exceeded unit."""
 
     def __init__(self, waiting: int, limit: int, counted: str = "prompts") -> None:
-        super().__init__(f"{waiting} {counted} are in the queue already; the limit is {limit}")
+        super().__init__(
+            f"the queue is full: {waiting} {counted} are waiting, and the limit is {limit}"
+        )
         self.waiting = waiting
         self.limit = limit
         self.counted = counted
@@ -67,7 +71,7 @@ class Limited(HoldlineError):
     """
 
     def __init__(self, what: str, limit: float, wait: float) -> None:
-        super().__init__(f"the limit {what} of {limit:g} is reached")
+        super().__init__(f"the limit for {what} is reached: {limit:g}")
         self.what = what
         self.limit = limit
         self.wait = wait
@@ -77,7 +81,7 @@ class NotReplicated(HoldlineError):
     """The response is queued, but fewer replicas than required have acknowledged it."""
 
     def __init__(self, response_id: str, replicas: int) -> None:
-        super().__init__(f"too few replicas ({replicas}) have acknowledged {response_id}")
+        super().__init__(f"too few Redis replicas have acknowledged {response_id}: {replicas}")
         self.response_id = response_id
         self.replicas = replicas
 
@@ -86,28 +90,36 @@ class IdempotencyKeyReused(HoldlineError):
     """The idempotency key was used for a request with another body."""
 
     def __init__(self, response_id: str) -> None:
-        super().__init__("the idempotency key was used with a different body")
+        super().__init__("the idempotency key was used with a different request body")
         self.response_id = response_id
 
 
 class NotWritable(HoldlineError):
     """The log accepts no more entries from this writer. The writer must stop its model call."""
 
+    _why: ClassVar[str] = "the log accepts no more entries from this writer"
+
     def __init__(self, response_id: str) -> None:
-        super().__init__(f"{response_id}: {type(self).__name__.lower()}")
+        super().__init__(f"{response_id}: {self._why}")
         self.response_id = response_id
 
 
 class Fenced(NotWritable):
     """Another attempt owns the response now, or the response has ended."""
 
+    _why = "another attempt owns the response, or it has ended"
+
 
 class Gone(NotWritable):
     """The response is no longer in Redis."""
 
+    _why = "the response is no longer in Redis"
+
 
 class Diverged(NotWritable):
     """The log has `found` entries, but its writer expected `expected` entries."""
+
+    _why = "the log has another number of entries than its writer expected"
 
     def __init__(self, response_id: str, expected: int, found: int) -> None:
         super().__init__(response_id)
@@ -127,7 +139,7 @@ class RecordStoreFull(HoldlineError):
     """The record store contains the maximum number of records."""
 
     def __init__(self, records: int) -> None:
-        super().__init__(f"there are {records} records already; remove some first")
+        super().__init__(f"the limit of {records} records is reached; remove some first")
         self.records = records
 
 

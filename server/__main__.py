@@ -91,7 +91,7 @@ class _Server(Program[Config]):
 
 
 def _cannot_listen(error: OSError) -> ConfigError:
-    return ConfigError(f"cannot listen: {error.strerror}; set HOLDLINE_HOST or HOLDLINE_PORT")
+    return ConfigError(f"cannot listen: {error.strerror}; change HOLDLINE_HOST or HOLDLINE_PORT")
 
 
 def main() -> int:

@@ -112,7 +112,7 @@ async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, Respon
     except (LookupError, TypeError) as error:
         # Each entry of the log is valid, but the sequence of entries is not. Another program must
         # have written this log.
-        raise Undecodable("the events of the log are inconsistent") from error
+        raise Undecodable("the events of the response log are inconsistent") from error
 
 
 def error_of(decision: Finished) -> dict[str, Any] | None:

@@ -368,7 +368,7 @@ class Flusher:
         """
         self._repairs += 1
         if error.found < self._first or self._repairs > MAX_REPAIRS:
-            raise LogLost(f"the log has {error.found} of {error.expected} entries") from error
+            raise LogLost(f"the log has only {error.found} of {error.expected} entries") from error
         if error.found > self._first + len(self._entries):
             raise Fenced(error.response_id) from error
         self._writer.length = error.found

@@ -67,7 +67,7 @@ CAUSES: Final[dict[str, Cause]] = {
     "upstream_rejected": Cause(
         Then.FAILED,
         "The model's endpoint rejected the request. "
-        "Check its parameters and the length of its input.",
+        "Check the request's parameters and the length of its input.",
     ),
     "upstream_input_too_long": Cause(
         Then.FAILED,

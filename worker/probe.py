@@ -41,7 +41,7 @@ async def probe_models(config: Config) -> AsyncIterator[tuple[bool, str]]:
             except ModelError as error:
                 yield False, f"{name} failed: {error.code} ({error.detail}). {_advice(error.code)}"
             except UnsupportedInput:
-                yield False, f"{name} failed: its endpoint does not accept text"
+                yield False, f"{name} failed: its endpoint does not support the test prompt"
             else:
                 yield True, f"{name} answered after {time.monotonic() - began:.1f} s"
 

@@ -115,7 +115,9 @@ def decode_event(entry: bytes) -> Event:
         case [int(code), *values] if code in _POSITIONAL:
             kind, fields, constant = _POSITIONAL[code]
             if len(values) != len(fields):
-                raise Undecodable(f"a log entry with code {code} has {len(values)} fields")
+                raise Undecodable(
+                    f"a log entry with code {code} has the wrong number of fields: {len(values)}"
+                )
             return {"type": kind, **dict(zip(fields, values, strict=True)), **constant}
         case [str(kind), dict(rest)] if "type" not in rest:
             return {"type": kind, **rest}

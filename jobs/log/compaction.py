@@ -77,7 +77,7 @@ def expand(data: bytes, start: int = 0) -> list[bytes]:
     except Exception as error:  # zlib and msgpack raise errors of several classes
         raise unreadable(data, "block", error) from error
     if entries is None or not unpacker.eof:
-        raise Undecodable(f"the block is truncated, or its version is not {VERSION}")
+        raise Undecodable(f"the compacted block is truncated, or its version is not {VERSION}")
     return entries
 
 

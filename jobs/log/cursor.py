@@ -58,7 +58,7 @@ class Cursor:
         """
         skip = self.next - first
         if skip < 0:
-            raise ValueError(f"entries from {first} leave a gap after {self.next - 1}")
+            raise ValueError(f"entries {self.next} to {first - 1} are missing")
         fresh = [(first + index, entry) for index, entry in enumerate(entries) if index >= skip]
         self.next += len(fresh)
         return fresh

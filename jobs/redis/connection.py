@@ -138,7 +138,7 @@ def hosts_of(url: SplitResult, default_port: int) -> list[str]:
     """
     hosts = [host.strip() for host in url.netloc.rpartition("@")[2].split(",")]
     if not all(hosts):
-        raise ValueError("the URL lacks a host")
+        raise ValueError("a host is missing in the URL")
     return [host if _PORT.search(host) else f"{host}:{default_port}" for host in hosts]
 
 

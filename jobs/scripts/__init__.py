@@ -85,7 +85,7 @@ class Script:
 def _declared(source: str, heading: str) -> list[str]:
     match = re.search(_HEADER.format(heading), source, re.MULTILINE)
     if match is None:
-        raise WrongArguments(f"the header has no {heading}")
+        raise WrongArguments(f"the script's header does not declare {heading}")
     return [name.strip(" \n-") for name in _EXPLANATION.sub("", match[1]).split(",")]
 
 

@@ -192,8 +192,8 @@ def limited(error: Limited) -> Problem:
             400,
             "input_tokens_exceeded",
             # LiteLLM recognises this error by "exceeds the maximum number of tokens allowed".
-            "According to an estimate, the input exceeds the maximum number of tokens allowed, "
-            f"which is {limit}. Shorten the input.",
+            "The estimated input exceeds the maximum number of tokens allowed, which is "
+            f"{limit}. Shorten the input.",
             param="input",
             limit=("X-RateLimit-Limit-Input-Tokens", error.limit),
         )

@@ -119,7 +119,7 @@ class Chunks:
     @property
     def _elsewhere(self) -> str:
         id_ = self._head.get("id", "").replace("chatcmpl-", "resp_")
-        where = f"with GET /v1/responses/{id_}" if id_ else "under the id in X-Response-Id"
+        where = f"with GET /v1/responses/{id_}" if id_ else "by the id in the X-Response-Id header"
         return f"The response continues. Retrieve it {where}."
 
     def _chunks(self, event: Event) -> list[Json]:

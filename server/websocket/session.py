@@ -249,4 +249,4 @@ class Session:
 
 
 def _too_many(why: str) -> Problem:
-    return Problem(429, "too_many", f"{why} Wait until one finishes.", retry_after=1)
+    return Problem(429, "too_many", f"{why} Wait until a response finishes.", retry_after=1)

@@ -250,4 +250,4 @@ class _RecordingTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.request = request
-        raise httpx2.ConnectError("nowhere")
+        raise httpx2.ConnectError("the request was recorded, not sent")

@@ -77,7 +77,9 @@ class WebhookClient:
                 )
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, NotPublic)
-            return DeliveryResult(None, "address not public" if refused else type(error).__name__)
+            return DeliveryResult(
+                None, "the receiver's address is not public" if refused else type(error).__name__
+            )
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             return DeliveryResult(None, type(error).__name__)
 
@@ -88,7 +90,7 @@ class WebhookClient:
         """
         family, kind, protocol, _, address = info
         if not self._allow_private and not is_public(str(address[0])):
-            raise NotPublic("the address is not public")
+            raise NotPublic("the receiver's address is not public")
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)
         return made

@@ -104,7 +104,7 @@ def test_entries_pass_only_if_they_fit_without_trimming(after: int, first: int, 
 def test_entries_that_would_leave_a_gap_are_rejected() -> None:
     cursor = Cursor(5)
 
-    with pytest.raises(ValueError, match="gap after 4"):
+    with pytest.raises(ValueError, match="entries 5 to 5 are missing"):
         cursor.take(6, [b"six"])
 
     assert 5 == cursor.next

@@ -99,6 +99,6 @@ async def test_a_name_rebound_after_the_check_cannot_reach_a_private_address(
         second = await client.send(url, b"{}", {})
     assert ["1.1.1.1"] == connected
     assert resolver.asked == 2
-    assert first.reason != "address not public"
-    assert second.reason == "address not public"
+    assert first.reason != "the receiver's address is not public"
+    assert second.reason == "the receiver's address is not public"
     assert not reached.is_set()

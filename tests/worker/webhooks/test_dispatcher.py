@@ -268,7 +268,7 @@ async def test_a_name_that_resolves_to_a_private_address_later_is_refused(
     async with WebhookClient(allow_private=False) as client:
         for _ in range(2):
             result = await client.send(inbox.url.replace("127.0.0.1", "rebound.test"), b"{}", {})
-            assert "address not public" == result.reason
+            assert "the receiver's address is not public" == result.reason
     assert 2 == len(looks)
     assert [] == inbox.told
 

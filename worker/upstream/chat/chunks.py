@@ -150,7 +150,7 @@ class ChatChunkReader:
         """
         whole = self._is_whole(self._reason) and (self._reason is not None or self._is_answer())
         if self._cut is None and not whole:
-            raise Malformed("the stream is not a whole chat completion")
+            raise Malformed("the stream is not a complete chat completion")
         return []
 
     def _choice(self, choice: dict[str, Any], pieces: list[Delta], *, second: bool = False) -> None:
@@ -162,7 +162,7 @@ class ChatChunkReader:
         self._content(delta, choice, pieces, last=reason is not None)
         added = pieces[before:]
         if second and self._has_output and any(isinstance(one, Text) for one in added):
-            raise Malformed("a second choice has text")
+            raise Malformed("more than one choice has text")
         self._has_output = self._has_output or any(not isinstance(one, Thinking) for one in added)
         self._reason = reason or self._reason
         if self._reason is None:
