@@ -1,10 +1,10 @@
-"""The client of Holdline: sends prompts and follows answers, and resumes them after a lost socket.
+"""The client of Holdline: sends prompts, and resumes their answers after a lost connection.
 
 async with holdline_client.connect("http://127.0.0.1:8080") as client:
     async for piece in client.ask("Why is the sky blue?"):
         print(piece, end="", flush=True)
 
-`mint_token` is for a backend that issues tokens to its users' browsers.
+`mint_token` is for backends, which issue tokens to the browsers of their users.
 """
 
 from .answer import Answer

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .client import Client
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
-# A user is watching, so a lost connection must be detected sooner than at the server's interval.
+# A user watches the command, so a lost connection must be detected sooner than with the server's
+# interval of pings.
 PING_SECONDS: Final = 8.0
 MAX_PROMPT_CHARACTERS: Final = 64 * 1024 * 1024
 
@@ -179,7 +180,8 @@ async def _ask(
     loop = asyncio.get_running_loop()
 
     def continued() -> None:
-        # After Ctrl-Z and fg the socket may be dead, and the screen may have changed.
+        # The user has stopped and continued this program (Ctrl-Z and fg). In the meantime the
+        # socket may have died, and other output may have replaced the status.
         client.probe()
         terminal.redraw()
 
@@ -201,7 +203,7 @@ async def _ask(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns its exit code."""
+    """Runs the command and returns its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     prompt = _prompt(parser, arguments)
@@ -212,8 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_run(arguments, prompt))
     except BrokenPipeError:
-        # The reader of the output has closed it. Without this, Python's flush at exit would fail
-        # once more.
+        # The reader of standard output has closed the pipe. Python flushes standard output at exit,
+        # and without this redirection to the null device that would fail again.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE

@@ -1,7 +1,8 @@
-"""The public interface of one answer.
+"""Defines `Answer`, the public interface of one answer.
 
-No events are queued between the socket and the caller: they are applied to one state, and an
-iteration is a position in it. A slow or absent consumer costs no memory beyond the text.
+The client does not queue events for the caller. It applies each event to the state of the answer,
+and an iteration is only a position in that state. Therefore a slow or absent caller needs no memory
+beyond the text.
 """
 
 from __future__ import annotations
@@ -22,20 +23,21 @@ if TYPE_CHECKING:
 class Answer:
     """A running or finished answer, returned by `Client.ask` and `Client.follow`.
 
-    It grows even if the caller does not iterate, and continues at the server after the client is
-    closed.
+    The answer grows even if the caller does not iterate over it. It continues on the server after
+    the client is closed.
 
-        async for piece in answer    yields the text, piece by piece, as it arrives
+        async for piece in answer    yields the pieces of the text as they arrive
         await answer                 returns the whole text when the answer has ended
         answer.events()              yields all events, as the types of `holdline_client.events`
 
-    The pieces of one iteration, joined, are always a prefix of `text`. If an attempt dies after
-    pieces were yielded, this can no longer hold: the iteration raises `errors.Restarted`, and the
-    next iteration begins with the new text. A restart does not affect `await`.
+    The joined pieces of one iteration are always a prefix of `text`. If an attempt dies after the
+    iteration has yielded pieces, the next attempt writes a different text. The iteration then
+    raises `errors.Restarted`, and a new iteration begins with the new text. A restart does not
+    affect `await`.
 
-    Both raise `errors.Error` if the answer failed, was refused, or does not match its checksum; the
-    available text is in `text` nevertheless. `incomplete` and `cancelled` raise no error: check
-    `status`.
+    The iteration and `await` raise `errors.Error` if the answer failed, was refused or does not
+    match its checksum; `text` then still has the available text. They raise no error if the answer
+    is `incomplete` or `cancelled`, so check `status`.
     """
 
     def __init__(
@@ -54,93 +56,104 @@ class Answer:
 
     @property
     def id(self) -> str | None:
-        """The response's id; None until the server has accepted the request."""
+        """The id of the response, or None until the server has accepted the request."""
         return self._exchange.state.response_id
 
     @property
     def text(self) -> str:
-        """All output text so far, of the current attempt only."""
+        """The output text of the current attempt so far."""
         return self._exchange.state.text
 
     @property
     def status(self) -> Status:
-        """The status of the answer.
+        """The current status of the answer.
 
-        It is `sending`, `queued` or `in_progress`, and at the end `completed`, `incomplete`,
-        `failed` or `cancelled`.
+        While the answer runs, the status is `sending`, `queued` or `in_progress`. At the end it is
+        `completed`, `incomplete`, `failed` or `cancelled`.
         """
         return self._exchange.state.status
 
     @property
     def done(self) -> bool:
-        """True when the answer has ended and its checksum was compared."""
+        """True when the answer has ended and the client has compared its checksum."""
         return self._exchange.settled
 
     @property
     def error(self) -> errors.Error | None:
-        """The error of a failed answer; None while it runs and if it did not fail."""
+        """The error of a failed answer, or None if the answer runs or did not fail."""
         return self._exchange.error
 
     @property
     def verified(self) -> bool | None:
-        """True if the text matches its SHA-256; None before the end, or without a checksum."""
+        """True if the text matches its SHA-256 checksum, and False if it does not.
+
+        None before the end of the answer, or if the server sent no checksum.
+        """
         return self._exchange.verified
 
     @property
     def queue(self) -> Wait | None:
-        """The position in the queue; None if the answer does not wait.
+        """The wait of the request in the queue, or None if it does not wait.
 
-        `position` counts from 1; `eta_seconds` and `reason` describe the wait.
+        Its `position` counts from 1. Its `eta_seconds` is the estimated time left, and `reason` the
+        cause of the wait.
         """
         return self._exchange.state.wait
 
     @property
     def attempts(self) -> int:
-        """The number of attempts so far. The text of earlier attempts is discarded."""
+        """The number of attempts at the answer so far. `text` is from the last attempt only."""
         return self._exchange.state.attempts
 
     @property
     def model(self) -> str | None:
-        """The model's name; None until the server has sent it."""
+        """The name of the model, or None until the server has sent it."""
         return self._exchange.state.model
 
     @property
     def response(self) -> dict[str, Any] | None:
-        """The standard's final response object, with its `output`; None before the end."""
+        """The final response object of the Responses API, or None before the end of the answer."""
         return self._exchange.state.response
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The standard's object of token counts; None before the end."""
+        """The token counts in the format of the Responses API, or None before the end."""
         return (self.response or {}).get("usage")
 
     @property
     def incomplete_reason(self) -> str | None:
-        """The reason of the status `incomplete`: `max_output_tokens` or `content_filter`."""
+        """The reason for the status `incomplete`: `max_output_tokens` or `content_filter`."""
         return ((self.response or {}).get("incomplete_details") or {}).get("reason")
 
     @property
     def last(self) -> int:
-        """The sequence number of the last event in `text`; `Client.follow` continues after it."""
+        """The sequence number of the last received event. `Client.follow` can continue after it."""
         return self._exchange.state.last
 
     @property
     def item_id(self) -> str | None:
-        """The id of the item of the event `last`: "" if it has none, None if that is unknown."""
+        """The item id of the last received event.
+
+        It is "" if the event belongs to no item, and None if the item is unknown.
+        """
         return self._exchange.state.item_id
 
     @property
     def idempotency_key(self) -> str:
         """The idempotency key of the request.
 
-        Sending the same request again with this key attaches to this answer and calls no model.
+        If the same request is sent again with this key, the server returns this answer and does not
+        call the model again.
         """
         return self._exchange.key
 
     def cancel(self) -> None:
-        """Requests cancellation without waiting; `status` then shows whether it came in time.
+        """Requests that the answer is cancelled, and does not wait for the result.
 
-        Cancelling a task that iterates or awaits stops only that task.
+        At the end of the answer, `status` is `cancelled` if the request came in time.
+
+        Cancelling an asyncio task that iterates over the answer or awaits it stops only the task,
+        not the answer.
         """
         self._stop(self._exchange)
 
@@ -151,9 +164,10 @@ class Answer:
         return self._text_deltas()
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yields every event from now on, `Ended` last; failures raise no error here.
+        """Yields every event from now on, until `Ended`. A failed answer raises no error here.
 
-        A slow consumer gets fewer events: of several positions in the queue, only the last one.
+        A slow consumer gets fewer events. For example, it gets only the latest of several positions
+        in the queue.
         """
         id_: str | None = None
         queue: Wait | None = None
@@ -187,7 +201,7 @@ class Answer:
                 await changed.wait()
 
     def notify(self) -> None:
-        """Wakes iterations and awaits after a change; called by the client."""
+        """Wakes all iterations and awaits when the answer has changed. The client calls it."""
         self._changed.set()
         self._changed = asyncio.Event()
 

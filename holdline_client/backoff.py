@@ -1,4 +1,4 @@
-"""The delay before the next try: full jitter, after an immediate first retry."""
+"""Computes the random delay before the next connection attempt. The first retry is immediate."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import Final
 SHORTEST: Final = 0.5
 LONGEST: Final = 20.0
 
-# The range grows slowly, so that clients return soon to a server that restarts within seconds.
+# The upper limit of the random delay grows slowly, so that clients return soon to a server that
+# restarts within seconds.
 _FIRST_CEILING: Final = 1.0
 _GROWTH: Final = 1.5
 
-# A connection that lasted less than this many seconds does not prove that the server is healthy.
+# A connection that lasts for less than this many seconds does not prove that the server is healthy.
 STABLE: Final = 5.0
 
-# The longest delay in seconds, even if the server asks for more.
+# The maximum delay in seconds that a server can ask for. A longer delay is shortened.
 LONGEST_STATED: Final = 300.0
 
 
 def delay(tries: int, jitter: float, retry_after: float = 0.0) -> float:
-    """Returns the seconds to wait before a try.
+    """Returns the number of seconds to wait before the next attempt.
 
-    `tries` counts the tries since the last stable connection, from 0. `jitter` is in [0, 1).
-    `retry_after` is the delay in seconds that the server asked for; the result is never shorter, up
-    to `LONGEST_STATED`, and slightly spread.
+    `tries` is the number of attempts since the last stable connection. `jitter` is a random number
+    in [0, 1). `retry_after` is the delay in seconds that the server asked for. The result is at
+    least that delay, up to `LONGEST_STATED`, plus a small random time.
     """
     ceiling = min(LONGEST, _FIRST_CEILING * _GROWTH ** min(tries - 1, 20))
     drawn = 0.0 if tries == 0 else SHORTEST + jitter * (ceiling - SHORTEST)
@@ -32,5 +33,8 @@ def delay(tries: int, jitter: float, retry_after: float = 0.0) -> float:
 
 
 def tries_after_loss(tries: int, lived: float) -> int:
-    """Returns the count of tries after a lost connection: 0 if it lasted for `STABLE` seconds."""
+    """Returns the number of attempts to count after a connection was lost.
+
+    The number is 0 if the connection lasted for at least `STABLE` seconds.
+    """
     return 0 if lived >= STABLE else tries

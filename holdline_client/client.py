@@ -1,4 +1,4 @@
-"""The client: many answers over one socket, each on a lane of its own."""
+"""Defines `Client`, which receives many answers over one socket, each on its own lane."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .credential import Token
     from .protocol import Message
 
-# The server's limit of followed responses per socket.
+# The server lets a socket follow at most this many responses at once.
 MAX_ANSWERS: Final = 256
-# Enough for the last event of a long answer, which holds the text twice.
+# This size is enough for the last event of a long answer, which contains the text twice.
 MESSAGE_BYTES: Final = 32 * 1024 * 1024
 
 
@@ -39,16 +39,16 @@ def connect(
     ping_seconds: float | None = None,
     message_bytes: int = MESSAGE_BYTES,
 ) -> Client:
-    """Returns a client of the server at `url`; use it as an async context manager.
+    """Returns a client of the server at `url`. Use it as an async context manager.
 
-    `url` is `http://host:port`, or any address below it up to the WebSocket's own. `token` is an
-    API key, a token, or a function, async or not, that fetches a fresh token whenever one is
-    needed: for each connection, and before a socket's token expires. `timeout` limits the seconds
-    that entering the context may take. `reconnect_timeout` is the number of seconds for which
-    answers wait for a lost connection; after that they fail with `unreachable`, and can still be
-    followed by their ids while the server keeps them. `ping_seconds` is the interval of pings; the
-    server's interval is used if it is shorter. `message_bytes` is the size of the largest accepted
-    message.
+    `url` is `http://host:port`, the base URL that ends with `/v1`, or the URL of the WebSocket.
+    `token` is an API key, a token, or a function that returns a fresh token. The function may be
+    async; the client calls it for each connection, and before a socket's token expires. `timeout`
+    is the maximum number of seconds for entering the context. `reconnect_timeout` is the number of
+    seconds for which answers wait for a lost connection. After that they fail with `unreachable`;
+    the client can still follow them by their ids as long as the server keeps them. `ping_seconds`
+    is the interval of pings; if the server's interval is shorter, that interval is used.
+    `message_bytes` is the maximum size of a received message.
 
     Raises: ValueError for an invalid address.
     """
@@ -63,7 +63,7 @@ def connect(
 
 
 class Client:
-    """A connection to a server and the answers that it carries; created by `connect`."""
+    """A connection to a server, and the answers that it receives. `connect` creates a client."""
 
     def __init__(
         self,
@@ -94,8 +94,12 @@ class Client:
         return f"<holdline_client.Client {self.state}>"
 
     async def __aenter__(self) -> Self:
-        """Connects. Raises: errors.Closed if the server refuses; errors.Unreachable."""
-        # A socket has no total time limit, because each wait on it has its own deadline.
+        """Connects to the server.
+
+        Raises: errors.Closed if the server refuses the connection; errors.Unreachable.
+        """
+        # The socket has no time limit for its lifetime, because each wait on it has its own
+        # deadline.
         none = aiohttp.ClientTimeout(total=None)
         self._http = aiohttp.ClientSession(timeout=none)
         self._connection = Connection(
@@ -134,13 +138,14 @@ class Client:
     def state(self) -> State:
         """The state of the connection.
 
-        `connecting` until the first welcome, then `open` or `reconnecting`; `closed` is final.
+        The state is `connecting` until the first welcome message of a server, then `open` or
+        `reconnecting`. The state `closed` is final.
         """
         return "connecting" if self._connection is None else self._connection.state
 
     def ask(
         self,
-        input: str | list[dict[str, Any]],  # noqa: A002 - the standard's name
+        input: str | list[dict[str, Any]],  # noqa: A002 - the name in the Responses API
         *,
         model: str | None = None,
         instructions: str | None = None,
@@ -148,11 +153,12 @@ class Client:
         idempotency_key: str | None = None,
         **parameters: Any,
     ) -> Answer:
-        """Sends a prompt, at once or as soon as there is a connection, and returns its answer.
+        """Sends a prompt as soon as there is a connection, and returns its answer at once.
 
-        `parameters` are further fields of the standard's request body. The same request with the
-        same `idempotency_key` attaches to the same answer, even after a crash of this program.
-        Without a key, a random one protects only this answer from being requested twice.
+        `parameters` are further fields of a request of the Responses API. If the same request is
+        sent again with the same `idempotency_key`, the server returns the same answer, even after a
+        crash of this program. Without a key, the client uses a random key, which only protects this
+        call from creating two answers.
         """
         named = {
             "model": model,
@@ -165,39 +171,40 @@ class Client:
         return self._add(Exchange(ResponseState(), request=request, key=key, jitter=random.random))
 
     def follow(self, response_id: str, *, after: int = -1, item_id: str | None = None) -> Answer:
-        """Follows an existing answer: all events after a sequence number, then live ones.
+        """Follows an existing answer: gets all events after a sequence number, then live events.
 
-        With `after`, an iteration yields only the text after that event, and `text` is complete
-        only at the end. `after` and `item_id` are `last` and `item_id` of another `Answer`. With
-        `item_id` the answer starts over if the server's storage has lost that event meanwhile.
+        `after` and `item_id` are the attributes `last` and `item_id` of an earlier `Answer`. With
+        `after`, an iteration yields only the text after that event, and `text` is complete only at
+        the end. With `item_id`, the answer starts over if the server's storage has lost that event
+        in the meantime.
         """
         state = ResponseState(response_id, after, item_id)
         return self._add(Exchange(state, jitter=random.random))
 
     def authenticate(self, token: str) -> None:
-        """Uses a fresh token for the present socket and all later ones."""
+        """Uses a fresh token for the current socket and for all later sockets."""
         self._credential.token = token
         if self._connection is not None:
             self._connection.send(protocol.auth(token))
 
     def probe(self) -> None:
-        """Tests the connection within seconds, and replaces it if it is dead.
+        """Tests the connection within a few seconds, and replaces it if it is dead.
 
-        Call it when the network has changed or the machine was asleep.
+        Call this method when the network has changed or the machine has been asleep.
         """
         if self._connection is not None:
             self._connection.probe()
 
     async def close(self) -> None:
-        """Ends the connection. Answers continue at the server; follow them by their ids."""
+        """Closes the connection. Answers continue on the server; follow them later by their ids."""
         if self._connection is not None:
             self._connection.end(Closed("client_closed", "This client was closed."))
         owner, self._owner = self._owner, None
         try:
             if owner is not None:
                 owner.cancel()
-                # `wait` tells a cancellation of the caller from that of the task; awaiting the
-                # task itself would not.
+                # `asyncio.wait` raises CancelledError only if the caller is cancelled. Awaiting the
+                # task would also raise it because the task is cancelled.
                 await asyncio.wait([owner])
                 if not owner.cancelled():
                     owner.result()
@@ -208,7 +215,7 @@ class Client:
     # The methods of `Listener`.
 
     def opened(self, welcome: Message) -> None:
-        """Handles an open socket: sends the pending messages of all answers."""
+        """Handles a newly opened socket by sending the pending messages of all answers."""
         self._stop_giving_up()
         limits = welcome.get("limits")
         found = limits.get("message_bytes") if isinstance(limits, dict) else None
@@ -249,7 +256,7 @@ class Client:
         try:
             await connection.run()
         except Exception as error:
-            # A defect of the client must not leave callers waiting for ever.
+            # A bug in the client must not leave callers waiting forever.
             connection.end(Closed("client_error", f"The client failed: {type(error).__name__}."))
             raise
         finally:
@@ -274,7 +281,10 @@ class Client:
         return answer
 
     def _exchange_of(self, event: Message) -> Exchange | None:
-        """Returns the exchange of an event by its lane, or of a refused cancel by its response."""
+        """Returns the exchange that an event belongs to, or None.
+
+        The event names its lane. The refusal of a cancellation names only its response.
+        """
         if isinstance(lane := event.get("stream_id"), str):
             return self._answers[lane][0] if lane in self._answers else None
         response_id = event.get("response_id")
@@ -285,7 +295,7 @@ class Client:
         self._do(exchange, exchange.stop())
 
     def _do(self, exchange: Exchange, actions: list[Message] | Renew) -> None:
-        """Carries out the actions of an exchange and sets the timer for its deadline."""
+        """Carries out the actions of an exchange, and sets the timer for its next deadline."""
         if self._connection is None:
             return
         if isinstance(actions, Renew):
@@ -325,10 +335,10 @@ class Client:
             raise _copy(closed)
 
     def _each(self) -> list[tuple[Exchange, Answer]]:
-        """Returns a copy, because settled answers are removed from the map during an iteration."""
+        """Returns a copy of the answers, because an iteration may remove settled answers."""
         return list(self._answers.values())
 
 
 def _copy(closed: Closed) -> Closed:
-    """Returns a copy, because each raised error must have its own traceback."""
+    """Returns a copy of the error, because each raised error needs its own traceback."""
     return Closed(closed.code, closed.message, close_code=closed.close_code, status=closed.status)

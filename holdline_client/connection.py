@@ -1,7 +1,8 @@
 """Keeps one socket open: connects it, tests it with pings, and replaces it when it dies.
 
-This module does not depend on answers. A socket counts as open from its welcome to its loss. Every
-wait has a deadline: for the welcome, for a pong, for the next try.
+This module knows nothing about answers. A socket counts as open from the server's welcome message
+until it is lost. Every wait has a deadline: the wait for the welcome message, for a pong, and for
+the next connection attempt.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ if TYPE_CHECKING:
 
 State = Literal["connecting", "open", "reconnecting", "closed"]
 
-# A socket without a welcome message after this time is abandoned.
+# The client abandons a socket on which no welcome message arrives within this time.
 WELCOME_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
-# The limit of messages that wait to be written. Beyond it the connection counts as stuck and is
-# replaced.
+# If this many messages wait to be written, the connection counts as stuck and is replaced.
 MAX_OUTGOING: Final = 2048
-# The 4xx statuses of a refused upgrade that are worth another try.
+# After these 4xx statuses of a refused WebSocket upgrade, the client tries again. All other 4xx
+# statuses are final.
 _MOMENTARY: Final = frozenset({408, 425, 429})
 
 
 def now() -> float:
-    """Returns the seconds of a clock that advances while the machine sleeps, if there is one."""
+    """Returns a time in seconds that also advances while the machine sleeps, if possible."""
     with contextlib.suppress(AttributeError, OSError):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 class Listener(Protocol):
-    """Receives the events of a connection. Its methods must not block."""
+    """The receiver of a connection's events. Its methods must not block."""
 
     def opened(self, welcome: Message) -> None:
-        """Handles the welcome message of a new socket, on which nothing was sent yet."""
+        """Handles the welcome message of a new socket, before anything is sent on it."""
 
     def lost(self) -> None:
         """Handles the loss of a socket that was open."""
@@ -56,11 +57,11 @@ class Listener(Protocol):
         """Handles a received message."""
 
     def changed(self, state: State) -> None:
-        """Handles a new state. No further calls follow `closed`."""
+        """Handles a change of the connection's state. After `closed`, no method is called again."""
 
 
 class Connection:
-    """Keeps a socket open while `run` runs."""
+    """A connection that keeps a socket open while its method `run` runs."""
 
     def __init__(
         self,
@@ -81,18 +82,22 @@ class Connection:
         self._ping_seconds = ping_seconds
         self._message_bytes = message_bytes
         self._outgoing: deque[str] = deque()
-        self._outgoing_ready = asyncio.Event()  # set if there is a message to write
-        # Set if the keepalive, or the wait for the next try, must check again.
+        self._outgoing_ready = asyncio.Event()  # set when a message waits to be written
+        # Set when the keepalive, or the wait for the next connection attempt, must check its
+        # conditions again.
         self._wake = asyncio.Event()
-        self._gone = asyncio.Event()  # set if the socket must be replaced
-        self._expiring = asyncio.Event()  # set if the socket's token is about to expire
+        self._gone = asyncio.Event()  # set when the socket must be replaced
+        self._expiring = asyncio.Event()  # set when the socket's token will expire soon
         self._keepalive: Keepalive | None = None
         self._probe_wanted = False
         self._tries = 0
         self._not_before = 0.0
 
     def send(self, message: Message) -> None:
-        """Queues a message. Without an open socket it is dropped; send it again after `opened`."""
+        """Queues a message for sending.
+
+        Without an open socket the message is dropped, and must be sent again after `opened`.
+        """
         if self.state != "open":
             return
         if len(self._outgoing) >= MAX_OUTGOING:
@@ -102,7 +107,7 @@ class Connection:
         self._outgoing_ready.set()
 
     def probe(self) -> None:
-        """Tests a connection that may be dead with a ping and a short deadline, or retries now."""
+        """Tests an open connection with a ping and a short deadline, or reconnects at once."""
         self._probe_wanted = True
         self._wake.set()
 
@@ -111,7 +116,7 @@ class Connection:
         self._gone.set()
 
     async def run(self) -> None:
-        """Connects and reconnects until the server or the caller ends the connection for good."""
+        """Connects, and reconnects until the server or the caller ends the connection."""
         while True:
             began = now()
             after, lived = 0.0, 0.0
@@ -131,13 +136,16 @@ class Connection:
             self._tries += 1
 
     def end(self, closed: Closed) -> None:
-        """Ends the connection for good with this error. The caller then cancels `run`."""
+        """Ends the connection permanently with this error. The caller then cancels `run`."""
         if self.closed is None:
             self.closed = closed
             self._become("closed")
 
     async def _pause(self, wait: float) -> None:
-        """Waits for the next try. A probe ends the wait unless the server asked for it."""
+        """Waits until the next connection attempt.
+
+        A call of `probe` ends the wait early, unless the server asked for the wait.
+        """
         until = now() + wait
         while (left := until - now()) > 0:
             self._wake.clear()
@@ -149,7 +157,10 @@ class Connection:
                 return
 
     def _not_upgraded(self, error: aiohttp.WSServerHandshakeError) -> float:
-        """Ends the connection if no later try can succeed. Returns the Retry-After in seconds."""
+        """Handles a refused upgrade, and returns its Retry-After in seconds.
+
+        Ends the connection permanently if another attempt cannot succeed.
+        """
         if 400 <= error.status < 500 and error.status not in _MOMENTARY:
             why = f"The server refused the connection with status {error.status}."
             self.end(Closed("connection_refused", why, status=error.status))
@@ -157,9 +168,10 @@ class Connection:
         return float(stated) if stated.isdecimal() else 0.0
 
     async def _once(self) -> tuple[float, float]:
-        """Runs one socket. Returns the delay that the server asked for, and the socket's lifetime.
+        """Runs one socket until its end.
 
-        Both are in seconds.
+        Returns the reconnection delay that the server asked for, and the lifetime of the socket,
+        both in seconds.
         """
         async with contextlib.AsyncExitStack() as stack:
             headers = await self.credential.headers()
@@ -209,11 +221,12 @@ class Connection:
         self._outgoing.clear()
         self._listener.lost()
         if self.closed is None:
-            # Set before the close handshake, so that nothing is sent while it runs.
+            # The state changes before the close handshake, so that nothing is sent during the
+            # handshake.
             self._become("reconnecting")
 
     async def _converse(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        """Runs the tasks of an open socket; returns when it has ended or must be replaced."""
+        """Runs the tasks of an open socket until the socket has ended or must be replaced."""
         tasks = [
             asyncio.create_task(work, name=f"holdline {name}")
             for name, work in (
@@ -270,7 +283,7 @@ class Connection:
                 await ws.send_str(self._outgoing.popleft())
 
     async def _stay_known(self) -> None:
-        """Sends a fresh token before the socket's token expires, if one can be fetched."""
+        """Sends a fresh token before the socket's token expires, if the client can fetch one."""
         while True:
             await self._expiring.wait()
             self._expiring.clear()
@@ -280,7 +293,7 @@ class Connection:
                         self.send(protocol.auth(token))
 
     async def _keep_alive(self) -> None:
-        """Sends pings; returns when the socket is dead or must be left."""
+        """Sends pings until the socket is dead or the server is shutting down."""
         keepalive = self._keepalive
         assert keepalive is not None  # noqa: S101 - `_begin` creates it
         while True:
@@ -300,10 +313,14 @@ class Connection:
                             await self._wake.wait()
 
     def _advice(self, ws: aiohttp.ClientWebSocketResponse, *, welcomed: bool) -> float:
-        """Ends the connection if the close code is final. Returns the server's delay in seconds."""
+        """Handles a closed socket, and returns the delay in seconds before the next attempt.
+
+        Ends the connection permanently if the close code is final.
+        """
         code = ws.close_code or 1006
         advice = protocol.close_advice(code)
-        # If a token expires on a socket that was accepted, the client renews the token and goes on.
+        # If the token expired on a socket that the server had accepted, the client can renew the
+        # token and connect again.
         renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
         if not advice.come_back and not renewed:
             self.end(
@@ -322,7 +339,7 @@ class Connection:
 
 
 async def _close(ws: aiohttp.ClientWebSocketResponse) -> None:
-    """Closes the socket without waiting long for an echo from a dead connection."""
+    """Closes the socket, and does not wait long for the reply of a dead connection."""
     with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await ws.close()

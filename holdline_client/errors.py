@@ -1,12 +1,12 @@
-"""The client's errors; each class calls for a different reaction.
+"""The errors of the client. Each class calls for a different reaction of the caller.
 
-Error                 `code` is that of the server if it sent the error: docs/protocol-reference.md
+Error                 the base class; docs/protocol-reference.md lists the codes of the server
 ├── Refused           the request was not accepted: correct it, or try again later
-├── Failed            the answer was started and failed; its partial text is in `answer.text`
-├── Restarted         the text that an iteration has yielded is void
-├── OutcomeUnknown    the connection was lost for too long to learn whether the request was accepted
-├── ChecksumMismatch  the text does not match the checksum that the server keeps
-└── Closed            the connection is closed for good
+├── Failed            the answer has failed; `answer.text` has its partial text
+├── Restarted         the answer starts over, and the text that an iteration has yielded is void
+├── OutcomeUnknown    the connection was lost before the server said whether it accepts the request
+├── ChecksumMismatch  the text does not match the checksum from the server
+└── Closed            the connection is closed and will not be opened again
     └── Unreachable   no server answered in time
 """
 
@@ -14,7 +14,10 @@ from __future__ import annotations
 
 
 class Error(Exception):
-    """The base class. `status` is the HTTP status that belongs to `code`, 0 if there is none."""
+    """The base class of all errors of the client.
+
+    `status` is the HTTP status that belongs to `code`, or 0 if there is none.
+    """
 
     def __init__(
         self, code: str, message: str, *, status: int = 0, param: str | None = None
@@ -30,18 +33,18 @@ class Error(Exception):
 
 
 class Refused(Error):
-    """The server, or the client itself, refused the request; no model was called."""
+    """The server or the client itself refused the request. No model was called."""
 
 
 class Failed(Error):
-    """The answer ended with `response.failed` or was lost; it will not be finished."""
+    """The answer ended with `response.failed` or was lost. The server will not finish it."""
 
 
 class Restarted(Error):
-    """The attempt whose text was being yielded has died, and another one writes a new text.
+    """The attempt that produced the text so far has died, and another attempt writes a new text.
 
-    Iterate over the same answer again: the iteration begins with the first piece of the new text.
-    `attempt` counts from 1.
+    Iterate over the same answer again to get the new text from its beginning. `attempt` counts from
+    1.
     """
 
     def __init__(self, attempt: int, reason: str) -> None:
@@ -51,19 +54,25 @@ class Restarted(Error):
 
 
 class OutcomeUnknown(Error):
-    """The connection was lost before it was known whether the server accepted the request.
+    """The connection was lost before the server reported whether it accepted the request.
 
-    Send the request again with the same idempotency key: it attaches to the answer, if there is
-    one.
+    Send the request again with the same idempotency key. If the first request was accepted, the
+    server returns its answer.
     """
 
 
 class ChecksumMismatch(Error):
-    """The text was fetched twice and does not match its SHA-256; it is in `answer.text`."""
+    """The text does not match its SHA-256 checksum, even after the client fetched it twice.
+
+    The text is in `answer.text`.
+    """
 
 
 class Closed(Error):
-    """The connection is closed for good; `close_code` is the WebSocket's, 1000 for `close`."""
+    """The connection is closed, and the client will not open it again.
+
+    `close_code` is the WebSocket close code. It is 1000 after a call of `Client.close`.
+    """
 
     def __init__(self, code: str, message: str, *, close_code: int = 1000, status: int = 0) -> None:
         super().__init__(code, message, status=status)

@@ -1,4 +1,4 @@
-"""The events that `Answer.events` yields, each as a type of its own."""
+"""Defines the types of the events that `Answer.events` yields."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The server has stored the request; the answer continues even without a connection."""
+    """The server has stored the request. The answer now continues even without a connection."""
 
     id: str
 
@@ -17,7 +17,8 @@ class Accepted:
 class Queued:
     """The request waits in a queue.
 
-    `position` counts from 1; it is None before a retry, which is due in `eta_seconds`.
+    `position` counts from 1. If the request waits for a retry, `position` is None, and the retry is
+    due in `eta_seconds`.
     """
 
     position: int | None
@@ -34,7 +35,10 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """All text so far is void; a new attempt writes another text. `attempt` counts from 1."""
+    """The answer starts over. All text so far is void, and a new attempt writes another text.
+
+    `attempt` counts from 1.
+    """
 
     attempt: int
     reason: str
@@ -42,14 +46,17 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An output item of the current attempt is complete; `item` has the standard's format."""
+    """An output item of the current attempt is complete.
+
+    `item` has the format of the Responses API.
+    """
 
     item: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The state of the connection has changed; the answer continues at the server meanwhile.
+    """The state of the connection has changed. The answer continues on the server in any case.
 
     `state` is `connecting`, `open`, `reconnecting` or `closed`.
     """
@@ -59,7 +66,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last event. `status` is `completed`, `incomplete`, `failed` or `cancelled`."""
+    """The answer has ended. `status` is `completed`, `incomplete`, `failed` or `cancelled`."""
 
     status: str
     response: dict[str, Any] | None

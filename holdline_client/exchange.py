@@ -1,19 +1,22 @@
-"""One exchange, from the prompt to the verified answer, across any number of sockets. No I/O.
+"""Handles one exchange, from the prompt to the verified answer, over any number of sockets.
 
-Until the server has named the response, a lost socket leads to the request being sent again, with
-an idempotency key that attaches it to the first one. After that, it leads to a resume after the
-last sequence number. Neither ever causes a second call of a model.
+If the socket is lost before the server has named the response, the client sends the request again.
+Its idempotency key makes the server return the same response. If the socket is lost later, the
+client resumes after the last sequence number. Neither case causes a second model call.
 
-    event                sends                                    and waits for
-    opened, no id        the request with its key                 `ACCEPT_SECONDS`, then again
-    opened, an id        a resume after `state.last`              events
-    a gap                a resume, once for each position         events
-    a momentary refusal  nothing                                  a delay, then as opened
-    a log rolled back    nothing                                  a delay, then a resume after -1
-    a wrong checksum     a resume after -1, once                  the whole log again
+    event                           message sent              then the exchange waits for
+    socket opened, no response id   the request with its key  an id; the request is repeated after
+                                                              `ACCEPT_SECONDS`
+    socket opened, id known         a resume after the last   events
+                                    event
+    an event is missing             a resume, once for each   events
+                                    position
+    temporary refusal               none                      a delay, then sends again
+    log rolled back in Redis        none                      a delay, then resumes after -1
+    wrong checksum                  a resume after -1, once   the whole log again
 
-The driver sends the returned messages in order, and calls `tick` at the time `due`. Times are in
-seconds.
+An exchange does no I/O. The client sends the returned messages in order, and calls `tick` at the
+time `due`. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -31,27 +34,29 @@ if TYPE_CHECKING:
 
     from .protocol import Message
 
-# The time after which an unanswered request is sent again, and the number of sendings.
+# If the server does not answer a request within this time, the client sends the request again, up
+# to this number of times in total.
 ACCEPT_SECONDS: Final = 30.0
 ACCEPT_TRIES: Final = 3
 
-# The time after the first sending in which a request may be sent again. The server deletes a key
-# with its response, after an hour unless configured otherwise. A later resend would cause a second
-# call of the model.
+# A request may be sent again only within this time after it was first sent. The server deletes an
+# idempotency key together with the response, by default after an hour. If the request were sent
+# again after that, it would cause a second model call.
 RESEND_SECONDS: Final = 1800.0
 
-# The tries after consecutive momentary refusals (429, 5xx). A request that is not accepted may fail
-# soon, because its author can repeat it; an accepted answer is worth a long wait.
+# The maximum numbers of consecutive temporary refusals (status 429 or 5xx) before the exchange
+# fails. A request that was not accepted may fail soon, because its author can repeat it. An
+# accepted answer is worth a long wait.
 BUSY_TRIES: Final = 6
 BUSY_TRIES_ACCEPTED: Final = 200
 
 
 class Renew:
-    """An action: replace the socket, because it does not deliver the requested events."""
+    """Tells the client to replace the socket, because it does not deliver the requested events."""
 
 
 class Exchange:
-    """The messages sent and the events received for one answer."""
+    """Decides which messages to send for one answer, and handles the events that arrive for it."""
 
     def __init__(
         self,
@@ -79,12 +84,12 @@ class Exchange:
         self._refusals = 0
         self._asked_after: int | None = None
         self._holed = False
-        # The state of a log that is fetched once more after a wrong checksum.
+        # After a wrong checksum, the log is fetched once more, and this state is built from it.
         self._again: ResponseState | None = None
 
     @property
     def accepted(self) -> bool:
-        """True once the server has named the response."""
+        """True if the server has accepted the request and sent the id of the response."""
         return self.state.response_id is not None
 
     @property
@@ -94,7 +99,10 @@ class Exchange:
     # Inputs
 
     def opened(self, now: float, message_bytes: int | None = None) -> list[Message]:
-        """Handles an open socket, whose server accepts messages of up to `message_bytes`."""
+        """Handles a newly opened socket.
+
+        The server accepts messages of up to `message_bytes`.
+        """
         if self.settled:
             return []
         self._open, self._limit = True, message_bytes
@@ -103,7 +111,7 @@ class Exchange:
         return [*self._resume(), *self._cancel_if_wanted()]
 
     def lost(self) -> None:
-        """Handles the loss of the socket, and of the requests sent on it."""
+        """Handles the loss of the socket and of the requests that were sent on it."""
         self._open = self._holed = False
         self._asked_after, self._sendings = None, 0
         if self.settled:
@@ -112,7 +120,7 @@ class Exchange:
         self.due = (self._sent_at or 0.0) + RESEND_SECONDS if waits else None
 
     def tick(self, now: float) -> list[Message]:
-        """Returns the messages to send once the deadline `due` has passed."""
+        """Returns the messages to send after the deadline `due` has passed."""
         if self.settled or self.due is None or now < self.due:
             return []
         self.due = None
@@ -122,7 +130,10 @@ class Exchange:
         return []
 
     def stop(self) -> list[Message]:
-        """Cancels the answer for the caller. A request that was never sent is withdrawn at once."""
+        """Cancels the answer for the caller.
+
+        If the request was never sent, the answer ends as cancelled at once.
+        """
         if self.settled or self._stopping:
             return []
         self._stopping = True
@@ -132,13 +143,14 @@ class Exchange:
         return self._cancel_if_wanted() if self._open else []
 
     def received(self, event: Message, now: float) -> list[Message] | Renew:
-        """Handles an event of the exchange's lane."""
+        """Handles an event that the server sent for this answer."""
         if self.settled:
             return []
         if event["type"] == "error":
             return self._refused(event, now)
         if event["type"] == "holdline:ended":
-            # The caller has the last event already; a resume one event earlier sends it again.
+            # The response has ended, and the client has already received its last event. A resume
+            # from one event earlier makes the server send the last event again.
             self._reading.step_back()
             return self._resume()
         known = self.accepted
@@ -162,20 +174,26 @@ class Exchange:
         return sends
 
     def heard(self, last: int | None) -> list[Message] | Renew:
-        """Handles a pong, which names the last event sent; None if the response is not followed."""
+        """Handles a pong, which tells the last event that the server has sent on this socket.
+
+        `last` is the sequence number of that event, or None if the socket does not follow the
+        response.
+        """
         if self.settled or not self.accepted or self.busy:
             return []
         if last is not None and last <= self._reading.last:
             return []
-        # It was requested before and has still not arrived, so this socket will not deliver it.
+        # If the missing event was requested before and has still not arrived, this socket will not
+        # deliver it.
         return Renew() if self._asked_after == self._reading.last else self._resume()
 
     def fail(self, error: Error) -> None:
-        """Ends the exchange with an error that is not in its log."""
+        """Ends the exchange with an error that is not in the log of the response."""
         if self.settled:
             return
         self.state.fail()
-        # The text with the wrong checksum, marked as such, is better than none.
+        # If the second fetch after a wrong checksum fails, the caller gets the first text together
+        # with an error that names the wrong checksum.
         self.error = error if self._again is None else _checksum_mismatch()
         self._settle()
 
@@ -191,7 +209,8 @@ class Exchange:
         message = protocol.create(self._request, self.lane, self.key)
         size = len(protocol.encode(message).encode("utf-8", "surrogatepass"))
         if self._limit is not None and size > self._limit:
-            # The server would close the socket, which all other answers share.
+            # The server would close the socket after a message that is too large, and all other
+            # answers share this socket.
             self.fail(
                 Refused("too_large", f"The request has more than {self._limit} bytes.", status=413)
             )
@@ -229,8 +248,9 @@ class Exchange:
     def _refused(self, event: Message, now: float) -> list[Message] | Renew:
         error, status = _read_error(event)
         if self.accepted and status == 409:
-            # The response is followed already, or ended before the cancel arrived. But if events
-            # are missing on this socket, the server will not send them on it again.
+            # A status of 409 means that the socket follows the response already, or that the
+            # response ended before it could be cancelled. If events are missing on this socket, the
+            # server will not send them on it again, so the socket is replaced.
             return Renew() if self._holed else []
         rolled_back = _code_of(error) == "response_rolled_back"
         momentary = rolled_back or status == 429 or status >= 500
@@ -256,7 +276,7 @@ class Exchange:
             self._again = ResponseState(self.state.response_id)
 
     def _verify(self) -> list[Message]:
-        """Compares the checksum; a log whose text does not match is fetched again, once."""
+        """Compares the checksum with the text. If they differ, the log is fetched once more."""
         failed = self._reading.status == "failed"
         self.verified = None if failed else self._reading.verified()
         if self.verified is False and self._again is None and self._open:
@@ -284,7 +304,11 @@ def _read_error(event: Message) -> tuple[dict[str, Any], int]:
 
 
 def _code_of(error: dict[str, Any]) -> str:
-    """Returns the server's own code of an error, which is more specific than the standard's."""
+    """Returns the code of an error.
+
+    Holdline's own code is preferred, because it is more specific than the code of the Responses
+    API.
+    """
     ours = error.get("holdline")
     code = ours.get("error_code") if isinstance(ours, dict) else None
     return str(code or error.get("code") or "unknown")

@@ -1,8 +1,8 @@
-"""Mints the tokens with which a backend's end users authenticate to a Holdline server.
+"""Creates the tokens with which the end users of a backend authenticate to a Holdline server.
 
-A token is a JSON Web Token (RFC 7519), so any JWT library can create one as well. A shared secret
-needs only Python; a private key needs the package `cryptography`, which the extra `jwt` of this
-package installs.
+A token is a JSON Web Token (RFC 7519), so any JWT library can create tokens too. Signing with a
+shared secret needs only Python. Signing with a private key needs the package `cryptography`, which
+`pip install holdline-client[jwt]` installs.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ def mint_token(
     audience: str | None = None,
     issuer: str | None = None,
 ) -> str:
-    """Returns a token with which `subject`, an end user, may use the server for `seconds`.
+    """Returns a token with which the end user `subject` may use the server for `seconds`.
 
-    `key` is the JSON Web Key with its `kid` that `python -m admin.signers add` prints, as an object
-    or as text. `tenant` may be left out if the key belongs to a tenant. Without `scopes` the token
-    allows `create`, `read` and `cancel`; without `models` or `prompts` it allows all of them.
+    `key` is the JSON Web Key that `python -m admin.signers add` prints, including its `kid`, as an
+    object or as text. `tenant` may be left out if the key belongs to a tenant. Without `scopes`,
+    the token allows `create`, `read` and `cancel`. Without `models` it allows all models, and
+    without `prompts` all prompts.
 
     Raises: ValueError for an invalid key or claim.
     """
@@ -107,7 +108,7 @@ def _signature(jwk: Mapping[str, Any], signed: bytes) -> bytes:
 
 
 def _list(names: Iterable[str]) -> list[str]:
-    # Iterating over a string would yield its letters, so it is split into names at spaces.
+    # Iterating over a string would yield its letters, so a string is split at spaces into names.
     return names.split() if isinstance(names, str) else list(names)
 
 

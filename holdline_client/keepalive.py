@@ -1,8 +1,9 @@
-"""The keepalive of one socket: decides when to ping, to drop the socket, or to move elsewhere.
+"""Decides when to send a ping, to drop a dead socket, or to connect to another server.
 
-A dead connection is silent. So there is a ping after each interval without one, and a deadline for
-its pong. Arriving frames extend the deadline up to a limit, because a long answer may precede the
-pong. Times are seconds of a clock that advances while the machine sleeps.
+A dead connection sends nothing and reports no error. Therefore the client sends pings at an
+interval, and each pong has a deadline. Arriving frames extend the deadline up to a limit, because a
+long answer may arrive before the pong. Times are in seconds, from a clock that also advances while
+the machine sleeps.
 """
 
 from __future__ import annotations
@@ -13,25 +14,31 @@ from typing import Final
 from .backoff import LONGEST_STATED
 
 PING_SECONDS: Final = 25.0
-# The deadline for the pong to a regular ping, and to one sent because the connection may be dead.
+# The deadlines for the pong to a regular ping, and for the pong to a ping that tests a connection
+# which may be dead.
 PONG_DEADLINE: Final = 10.0
 PROBE_DEADLINE: Final = 3.0
 # Arriving frames extend the deadline of a pong up to this many times its length.
 MAX_DEADLINE_FACTOR: Final = 3
-# A timer that fires this many seconds late means that the process slept, so the socket is probed.
+# If a timer fires later than planned by more than this many seconds, the process was suspended. The
+# socket may be dead, so it is tested with a ping.
 OVERSLEPT: Final = 5.0
 
 
 class Action(Enum):
-    """An action that is due."""
+    """The actions that may be due."""
 
-    PING = "ping"  # send a ping with `Keepalive.awaited`
+    PING = "ping"  # send a ping with the id `Keepalive.awaited`
     DEAD = "dead"  # drop the socket and connect again
-    MOVE = "move"  # the server is draining: connect again, without counting a failure
+    # The server is shutting down: connect again, without counting a failure.
+    MOVE = "move"
 
 
 class Keepalive:
-    """The timers of one socket. Call `tick` at `due`, and `heard` for each frame."""
+    """The timers of one socket.
+
+    Call `tick` at the time `due`, and `heard` for each received frame.
+    """
 
     def __init__(self, now: float, interval: float) -> None:
         self._interval = interval
@@ -45,19 +52,20 @@ class Keepalive:
 
     @property
     def due(self) -> float:
-        """The earliest time at which `tick` returns an action."""
+        """The earliest time at which `tick` may return an action."""
         nearest = self._ping_at if self._dead_at is None else self._dead_at
         return nearest if self._move_at is None else min(nearest, self._move_at)
 
     def tick(self, now: float) -> Action | None:
-        """Returns the action that is due now."""
+        """Returns the action that is due now, or None."""
         if self._move_at is not None and now >= self._move_at:
             return Action.MOVE
         if self._dead_at is not None:
             late = now - self._dead_at
             if late < 0:
                 return None
-            # If the process slept during the wait, the pong may have arrived but not been read yet.
+            # If the process was suspended during the wait, the pong may have arrived but not been
+            # read yet.
             return Action.DEAD if late <= OVERSLEPT else self._ping(now, PROBE_DEADLINE)
         if now < self._ping_at:
             return None
@@ -65,11 +73,11 @@ class Keepalive:
         return self._ping(now, PROBE_DEADLINE if overslept else PONG_DEADLINE)
 
     def probe(self, now: float) -> Action:
-        """Pings at once, because the network has changed or the process was stopped."""
+        """Requests a ping at once, because the network has changed or the process was stopped."""
         return self._ping(now, PROBE_DEADLINE)
 
     def heard(self, now: float, pong: object = None) -> None:
-        """Handles a received frame; `pong` is its id if it is a pong."""
+        """Handles a received frame. If the frame is a pong, `pong` is its id."""
         if self.awaited is None:
             return
         if pong == self.awaited:
@@ -79,7 +87,10 @@ class Keepalive:
             self._dead_at = min(now + self._deadline, max(self._last_deadline, now))
 
     def draining(self, now: float, retry_after: float) -> float:
-        """Handles a draining server. Returns the seconds to wait before the next connection."""
+        """Handles the message of a server that is shutting down.
+
+        Returns the number of seconds to wait before the next connection.
+        """
         wait = min(max(retry_after, 0.0), LONGEST_STATED)
         self._move_at = now + wait
         return wait

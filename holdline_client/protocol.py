@@ -1,6 +1,6 @@
 """Reads and writes the WebSocket messages that this client uses.
 
-docs/protocol-reference.md lists all messages.
+docs/protocol-reference.md lists all messages of the protocol.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ Message = dict[str, Any]
 ROUTE: Final = "/v1/responses"
 UNAUTHENTICATED: Final = 4401
 
-# Standard close codes after which the same client would fail again in the same way: protocol error,
-# unsupported data, invalid payload, policy violation, message too big, missing extension.
+# After these standard WebSocket close codes, a new connection of the same client would fail in the
+# same way. The codes mean protocol error, unsupported data, invalid payload, policy violation,
+# message too big, and missing extension.
 _FINAL_STANDARD: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
-# The codes from 4400 to 4499 that are temporary and no fault of the client: 4408 (no authentication
-# in time) and 4429 (too many).
+# Close codes from 4400 to 4499 report a fault of the client, except for these temporary ones: 4408
+# (no authentication in time) and 4429 (too many sockets of the tenant).
 _COME_BACK: Final = frozenset({4408, 4429})
 _TOO_MANY_SECONDS: Final = 5.0
 _STATED = re.compile(r"retry_after_ms\W{1,3}(\d{1,9})", re.ASCII)
 
 
 def parse_frame(data: object) -> Message | None:
-    """Returns the event in a frame, or None for a frame without one.
+    """Returns the event in a WebSocket frame, or None if the frame contains no event.
 
-    None is no error: if the frame was an event of an answer, the next sequence number reveals the
-    gap.
+    An invalid frame is not an error here. If it was an event of an answer, the next sequence number
+    shows that an event is missing.
     """
     if not isinstance(data, str):
         return None
@@ -45,28 +46,30 @@ def parse_frame(data: object) -> Message | None:
 
 
 def encode(message: Message) -> str:
-    """Returns the frame of a message."""
+    """Encodes a message as the text of a WebSocket frame."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
 
 def create(request: Message, lane: str, key: str) -> Message:
-    """Returns a request on a lane.
+    """Returns a message that creates a response on a lane, which is one stream of the socket.
 
-    If the same key and body are sent again, they attach to the same response.
+    If the same request is sent again with the same idempotency key, the server returns the same
+    response.
     """
     return {**request, "type": "response.create", "stream_id": lane, "idempotency_key": key}
 
 
 def cancel(response_id: str) -> Message:
-    """Returns a request to cancel a response."""
+    """Returns a message that cancels a response."""
     return {"type": "response.cancel", "response_id": response_id}
 
 
 def resume(response_id: str, after: int, shown: Mapping[str, str], lane: str) -> Message:
-    """Returns a request for all events after a sequence number, and live ones after them.
+    """Returns a message that requests all events after a sequence number, and then live events.
 
-    An `after` of -1 means from the beginning. `shown` has the `item_id` and the `event_type` of the
-    event with that number, as far as they are known; the server compares them with its log.
+    If `after` is -1, the events start at the beginning. `shown` contains the `item_id` and the
+    `event_type` of the event with the number `after`, as far as they are known. The server compares
+    them with its log, to detect lost events.
     """
     return {
         "type": "holdline:resume",
@@ -78,20 +81,20 @@ def resume(response_id: str, after: int, shown: Mapping[str, str], lane: str) ->
 
 
 def ping(id_: str) -> Message:
-    """Returns a ping, which the server answers with a pong."""
+    """Returns a ping message, to which the server replies with a pong."""
     return {"type": "holdline:ping", "id": id_}
 
 
 def auth(token: str) -> Message:
-    """Returns a message with a fresh token, for a socket that lives longer than its token."""
+    """Returns a message with a fresh token, for a socket whose token will expire."""
     return {"type": "holdline:auth", "token": token}
 
 
 def socket_url(url: str) -> str:
-    """Returns the WebSocket address of a server.
+    """Converts the URL of a server to the URL of its WebSocket.
 
-    Accepts `http:`, `https:`, `ws:` and `wss:`. A path that is empty or ends in `/v1` is completed,
-    so the base URL for the official SDK works as well.
+    The URL may begin with `http:`, `https:`, `ws:` or `wss:`. A path that is empty or ends with
+    `/v1` is completed, so the base URL for the official SDK works too.
 
     Raises: ValueError.
     """
@@ -107,17 +110,22 @@ def socket_url(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The reaction that a close code calls for; `after` is the delay in seconds."""
+    """The recommended reaction to a close code.
+
+    `come_back` is True if the client should connect again, after a delay of `after` seconds.
+    """
 
     come_back: bool
     after: float
 
 
 def close_advice(code: int, reason: str = "") -> Advice:
-    """Returns the reaction to a close. `reason` may contain `retry_after_ms=N`.
+    """Returns the recommended reaction when the server closes the socket.
 
-    An unknown code means "come back": an unnecessary connection costs little, but without one the
-    answer might never be fetched.
+    `reason` may contain `retry_after_ms=N`.
+
+    After an unknown close code the client should connect again. An unnecessary connection costs
+    little, but without a connection the client might never get the answer.
     """
     client_is_wrong = 4400 <= code <= 4499 and code not in _COME_BACK
     come_back = not (code in _FINAL_STANDARD or client_is_wrong)

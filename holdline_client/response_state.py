@@ -1,9 +1,9 @@
-"""The state of one response, built from its events.
+"""Builds the state of one response from its events.
 
-The state always corresponds to a prefix of the response's log: an event that was applied before is
-dropped, and an event beyond the next one is reported instead of applied. So a gap can neither be
-hidden nor filled with later text. `web/response-state.js` does the same; both pass
-tests/vectors/response-state.json.
+The state always corresponds to a prefix of the response's log. An event that was applied before is
+dropped. An event that does not follow the last applied event is reported as a gap and not applied.
+Therefore a gap is never hidden or filled with later text. `web/response-state.js` implements the
+same rules, and tests/vectors/response-state.json tests both implementations.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Outcome(Enum):
     """The result of applying an event."""
 
     APPLIED = "applied"
-    SEEN = "seen"  # applied before, or after the end of the response
-    GAP = "gap"  # events before it are missing: resume after `last`
-    IGNORED = "ignored"  # not an event of the log
+    SEEN = "seen"  # the event was applied before, or arrived after the response's end
+    GAP = "gap"  # events before this event are missing: resume after `last`
+    IGNORED = "ignored"  # the message is not an event of the log
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The answer's wait in the queue.
+    """The wait of a request in the queue.
 
-    `position` counts from 1; it is None while a retry is not yet due.
+    `position` counts from 1. It is None if the request waits for a retry that is not due yet.
     """
 
     position: int | None
@@ -53,14 +53,15 @@ class _Item:
 
 
 class ResponseState:
-    """The answer so far. A resume continues after the sequence number `last`.
+    """The state of the answer so far. A resume continues after the sequence number `last`.
 
-    `item_id` is the item of the event with that number: "" if it has none, None if that is unknown.
-    `shown` describes that event in a resume.
-    `text` is all output text of the current attempt, and `deltas` is that text in the order of its
-    arrival. Deltas are only appended until `generation` changes; that makes all earlier deltas
-    void. In a state that starts in the middle of a log, `deltas` holds the text after that point,
-    and `text` is complete only at the end.
+    `item_id` is the item id of the last event: "" if the event belongs to no item, and None if the
+    item is unknown. `shown` describes the last event in a resume.
+
+    `text` is all output text of the current attempt, and `deltas` contains its pieces in the order
+    of arrival. While `generation` stays the same, pieces are only appended to `deltas`. When
+    `generation` changes, all earlier deltas become void. If the state begins in the middle of a
+    log, `deltas` contains only the text after that point, and `text` is complete only at the end.
     """
 
     def __init__(
@@ -81,28 +82,28 @@ class ResponseState:
         self.generation = 0
         self._items: dict[int, _Item] = {}
         self._whole = after < 0
-        # The (output index, content index) of the last part; the text of an earlier part does not
-        # belong at the end.
+        # The output index and the content index of the last part. Text for an earlier part must not
+        # be appended at the end of `deltas`.
         self._tip = (-1, -1)
 
     @property
     def ended(self) -> bool:
-        """True after the last event."""
+        """True after the last event of the response."""
         return self.status in ENDS
 
     @property
     def text(self) -> str:
-        """All output text of the current attempt, in order."""
+        """All output text of the current attempt, in the order of its items and parts."""
         return "".join(item.text for _, item in sorted(self._items.items()))
 
     @property
     def trailer(self) -> dict[str, Any]:
-        """The `holdline` object of the terminal event: checksum, length, attempts, timing."""
+        """The `holdline` object of the last event: checksum, length, attempts and timing."""
         found = (self.response or {}).get("holdline")
         return found if isinstance(found, dict) else {}
 
     def apply(self, event: dict[str, Any]) -> Outcome:
-        """Applies one event; if the outcome is a gap, the caller resumes after `last`."""
+        """Applies one event. If the outcome is GAP, the caller must resume after `last`."""
         if event["type"] == "holdline:queued":
             return self._queued(event)
         number = event.get("sequence_number")
@@ -120,7 +121,7 @@ class ResponseState:
         return Outcome.APPLIED
 
     def step_back(self) -> None:
-        """Decrements `last`, so that a resume makes the server send the last event again."""
+        """Decrements `last`, so that the server sends the last event again after a resume."""
         self.last -= 1
         self.item_id = self._event_type = None
 
@@ -131,29 +132,29 @@ class ResponseState:
         return {name: value for name, value in known.items() if value is not None}
 
     def start_over(self) -> ResponseState:
-        """Returns a state without events, for use after the server's storage lost some of them."""
+        """Returns a state without events, for use after the server's storage has lost events."""
         fresh = ResponseState(self.response_id)
         fresh.attempts, fresh.generation = self.attempts + 1, self.generation + 1
         fresh.restart_reason = "storage_loss"
         return fresh
 
     def take_over(self, other: ResponseState) -> None:
-        """Continues the deltas of another state of the same log."""
+        """Continues the deltas of another state for the same log."""
         self.deltas, self.generation = list(other.deltas), other.generation
         self._extend_to(self.text)
 
     def withdraw(self) -> None:
-        """Ends a response whose request was never sent."""
+        """Marks the response as cancelled, because its request was never sent."""
         if not self.ended:
             self.status = "cancelled"
 
     def fail(self) -> None:
-        """Ends the response for a reason that is not in its log."""
+        """Marks the response as failed for a reason that is not in its log."""
         if not self.ended:
             self.status = "failed"
 
     def verified(self) -> bool | None:
-        """Returns True if the text matches the checksum; None without a checksum."""
+        """Returns True if the text matches the checksum, or None if there is no checksum."""
         text = self.text.encode("utf-8", "surrogatepass")
         size, digest = self.trailer.get("bytes"), self.trailer.get("sha256")
         if isinstance(size, int) and size != len(text):
@@ -178,7 +179,8 @@ class ResponseState:
             case kind if kind in _TERMINAL:
                 self._end(response)
             case "response.created" | "response.queued":
-                # A worker may have started before the log shows it, and a status never goes back.
+                # An event may report an earlier status than the current one, because a worker may
+                # start before the log shows it. The status never goes back.
                 if self.status == "sending":
                     running = response.get("status") == "in_progress"
                     self.status = "in_progress" if running else "queued"
@@ -198,7 +200,7 @@ class ResponseState:
                 self._item(event).texts[event["content_index"]] = event.get("text") or ""
                 self._extend_to(self.text)
             case _:
-                pass  # has no effect, but its sequence number counts
+                pass  # the event has no effect, but its sequence number counts
 
     def _mark_started(self) -> None:
         self.status = "in_progress"
@@ -206,7 +208,7 @@ class ResponseState:
         self.attempts = max(self.attempts, 1)
 
     def _restart(self, attempt: int | None, reason: str) -> None:
-        # The next attempt starts without text, so the texts of two attempts are never mixed.
+        # The next attempt starts without text, so that the texts of two attempts are never mixed.
         self._items.clear()
         self.done_items.clear()
         self.attempts = attempt or self.attempts + 1
@@ -227,7 +229,7 @@ class ResponseState:
             self._extend_to(self.text)
 
     def _item(self, event: dict[str, Any]) -> _Item:
-        """Returns the item of an event; replaces an item with another id at the same index."""
+        """Returns the item of an event. An item with another id at the same index is replaced."""
         index, id_ = event["output_index"], event.get("item_id")
         item = self._items.get(index)
         if item is None or (id_ is not None and item.id != id_):
@@ -246,10 +248,11 @@ class ResponseState:
             self._extend_to(self.text)
 
     def _extend_to(self, text: str) -> None:
-        """Makes `deltas` add up to `text`, by appending if that is possible."""
+        """Makes the joined `deltas` equal to `text`, by appending to them if possible."""
         known = "".join(self.deltas)
         if not self._whole:
-            return  # the text before the starting point is unknown until the end
+            # The text before the starting point is unknown until the end of the response.
+            return
         if not text.startswith(known):
             self._reset_deltas()
             known = ""
@@ -262,8 +265,8 @@ class ResponseState:
         self.wait = None
         self.response = response
         self.attempts = self.trailer.get("attempts", self.attempts)
-        # The output is all of the last attempt. Only a failure may lack it, and then the partial
-        # text stays.
+        # The final output contains everything from the last attempt. If a failed response has no
+        # output, its partial text stays.
         output = response.get("output")
         if isinstance(output, list) and (output or self.status != "failed"):
             self._items = _items_of(output)

@@ -1,8 +1,8 @@
-"""Shows one answer: its text on standard output, its status on standard error.
+"""Shows one answer: the text on standard output, and the status on standard error.
 
-On a terminal the text is shown as it arrives; after a restart it is shown from the beginning, below
-a line that announces the restart. Text written to a pipe or a file cannot be taken back, so it is
-written when it is complete, unless streaming was requested.
+On a terminal, the text appears as it arrives. If the answer starts over, a line announces the
+restart, and the new text appears below it. In a pipe or a file, text cannot be taken back, so it is
+written only when it is complete, unless the user requested streaming.
 """
 
 from __future__ import annotations
@@ -17,28 +17,33 @@ if TYPE_CHECKING:
     from .answer import Answer
     from .events import Event
 
-# Escape sequences in model output are shown, not executed. Tabs and newlines stay.
+# Control characters in model output are made visible, so that the terminal does not execute escape
+# sequences. Tabs and newlines stay.
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# The status is on a line of its own, or behind text that continues there later.
+# These terminal sequences write and erase the status. It is on a separate line, or follows text
+# that will continue on the same line.
 _ERASE: Final = "\r\x1b[K"
 _STATUS_BEHIND_TEXT: Final = "\x1b7\x1b[2m [{}]\x1b[0m"
 _ERASE_BEHIND_TEXT: Final = "\x1b8\x1b[J"
 
 
 def harmless(text: str) -> str:
-    """Returns the text with visible control characters, so that no terminal executes them."""
+    """Makes control characters visible, so that a terminal executes no escape sequences."""
     return _CONTROLS.sub(_visible, text)
 
 
 def _visible(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code == 13:
-        return ""  # part of a CRLF line ending
+        return ""  # the first half of a CRLF line ending
     return chr(0x2400 + code) if code < 0x20 else "\ufffd"
 
 
 class Terminal:
-    """Shows one answer on two text streams. With `stream`, text is written as it arrives."""
+    """Shows one answer on two text streams.
+
+    If `stream` is True, text is written as it arrives.
+    """
 
     def __init__(self, out: TextIO, status: TextIO, *, stream: bool | None = None) -> None:
         self._out = out
@@ -46,7 +51,7 @@ class Terminal:
         self._stream = out.isatty() if stream is None else stream
         self._clean = out.isatty()
         self._lively = status.isatty()
-        self._shown = ""  # the status on the screen now
+        self._shown = ""  # the status that is on the screen now
         self._behind_text = False  # True if the status follows text on its line
         self._column = 0
         self._wrote = False
@@ -58,7 +63,7 @@ class Terminal:
         return self._stream
 
     def show(self, event: Event) -> None:
-        """Shows one event."""
+        """Shows one event of the answer."""
         match event:
             case TextDelta(text):
                 self._add_text(text)
@@ -76,7 +81,7 @@ class Terminal:
                 pass
 
     def end(self, answer: Answer) -> None:
-        """Writes the remaining text, and a final line if standard error is a terminal."""
+        """Writes the remaining text. On a terminal, also writes a line that sums up the answer."""
         self._set_status("")
         if not self._stream and answer.text:
             self._write(answer.text)
@@ -89,7 +94,7 @@ class Terminal:
             self.write_line(f"{answer.id} · {spent:.1f} s{tokens}")
 
     def write_line(self, line: str) -> None:
-        """Writes a line of its own to standard error, whether or not that is a terminal."""
+        """Writes a separate line to standard error, even if standard error is not a terminal."""
         self._set_status("")
         if self._column and self._clean and self._lively:
             self._write("\n")
@@ -97,7 +102,7 @@ class Terminal:
         self._status.flush()
 
     def redraw(self) -> None:
-        """Writes the status again, because the terminal may show something else by now."""
+        """Writes the status again, after other output on the terminal may have replaced it."""
         shown, self._shown = self._shown, ""
         self._set_status(shown)
 
@@ -125,7 +130,7 @@ class Terminal:
         self._column = 0 if text.endswith("\n") else 1
 
     def _set_status(self, status: str) -> None:
-        """Replaces the status, if standard error is a terminal."""
+        """Replaces the status on the screen, if standard error is a terminal."""
         if not self._lively or status == self._shown:
             return
         if self._shown:

@@ -45,7 +45,7 @@ class UpstreamItem:
         return self.index >= 0
 
     def joined(self, place: Place, text: str) -> str:
-        """Returns the next piece of a text, with surrogate pairs joined across pieces."""
+        """Returns the next piece of a text, with split surrogate pairs joined."""
         return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)
 
     @property
