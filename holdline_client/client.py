@@ -1,4 +1,4 @@
-"""Defines `Client`, which receives many answers over one socket, each on its own lane."""
+"""Defines `Client`, which receives many answers over one socket."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class Client:
             if self._http is not None:
                 await self._http.close()
 
-    # The methods of `Listener`.
+    # These methods implement `Listener`, the receiver of the connection's events.
 
     def opened(self, welcome: Message) -> None:
         """Handles a newly opened socket by sending the pending messages of all answers."""
@@ -224,7 +224,7 @@ class Client:
             self._do(exchange, exchange.opened(now(), self._limit))
 
     def lost(self) -> None:
-        """Handles the loss of the socket."""
+        """Handles the loss of an open socket."""
         if self._giving_up is None:
             later = asyncio.get_running_loop().call_later
             self._giving_up = later(self._reconnect_timeout, self._give_up)
@@ -283,7 +283,8 @@ class Client:
     def _exchange_of(self, event: Message) -> Exchange | None:
         """Returns the exchange that an event belongs to, or None.
 
-        The event names its lane. The refusal of a cancellation names only its response.
+        An event names the lane of its exchange, which is one stream on the socket. Only the refusal
+        of a cancellation names the response instead.
         """
         if isinstance(lane := event.get("stream_id"), str):
             return self._answers[lane][0] if lane in self._answers else None

@@ -107,7 +107,10 @@ class Connection:
         self._outgoing_ready.set()
 
     def probe(self) -> None:
-        """Tests an open connection with a ping and a short deadline, or reconnects at once."""
+        """Tests the connection with a ping and a short deadline.
+
+        If there is no open connection, the next connection attempt starts at once.
+        """
         self._probe_wanted = True
         self._wake.set()
 
@@ -129,7 +132,7 @@ class Connection:
             if self.closed is not None:
                 return
             self._tries = tries_after_loss(self._tries, lived)
-            wait = delay(self._tries, random.random(), max(after, self._not_before - now()))  # noqa: S311 - jitter
+            wait = delay(self._tries, random.random(), max(after, self._not_before - now()))  # noqa: S311 - jitter need not be secure
             if after > 0:
                 self._not_before = began + wait
             await self._pause(wait)

@@ -96,7 +96,7 @@ class Exchange:
     def _reading(self) -> ResponseState:
         return self._again or self.state
 
-    # Inputs
+    # Methods that handle events of the socket, the timer and the caller
 
     def opened(self, now: float, message_bytes: int | None = None) -> list[Message]:
         """Handles a newly opened socket.
@@ -197,7 +197,7 @@ class Exchange:
         self.error = error if self._again is None else _checksum_mismatch()
         self._settle()
 
-    # Actions
+    # Methods that decide on messages to send
 
     def _create(self, now: float) -> list[Message]:
         if self._sent_at is not None and now - self._sent_at >= RESEND_SECONDS:

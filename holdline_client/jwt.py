@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MIN_SECRET: Final = 32  # bytes
+MIN_SECRET: Final = 32  # the minimum length of a shared secret, in bytes
 PRIVATE_BYTES: Final = 32
 SECONDS: Final = 600.0
 

@@ -127,7 +127,10 @@ class ResponseState:
 
     @property
     def shown(self) -> dict[str, str]:
-        """The known fields of the last event, by which the server detects a log that lost it."""
+        """The known fields of the last event.
+
+        The server compares them with its log, to detect that the log has lost the event.
+        """
         known = {"item_id": self.item_id, "event_type": self._event_type}
         return {name: value for name, value in known.items() if value is not None}
 
@@ -179,8 +182,8 @@ class ResponseState:
             case kind if kind in _TERMINAL:
                 self._end(response)
             case "response.created" | "response.queued":
-                # An event may report an earlier status than the current one, because a worker may
-                # start before the log shows it. The status never goes back.
+                # The response in this event may already be `in_progress`, because a worker may
+                # start before the log shows it. A later status is never replaced by an earlier one.
                 if self.status == "sending":
                     running = response.get("status") == "in_progress"
                     self.status = "in_progress" if running else "queued"

@@ -1,4 +1,4 @@
-"""Joins pieces of text into deltas, and divides log entries into batches of one append each."""
+"""Joins pieces of text to deltas, and groups log entries into batches for one append each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TextRun:
         return self.place == place and len(self.logprobs) < MAX_LOGPROBS
 
     def entries(self) -> list[bytes]:
-        """Returns the text as encoded deltas."""
+        """Returns the text as encoded delta events."""
         place, text = self.place, "".join(self.pieces)
         if place.kind == "output_text" and not self.logprobs and len(text) <= MAX_DELTA_CHARACTERS:
             # Most runs fit into one delta without log probabilities.

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The objects that all jobs of one process share."""
+    """The objects that all jobs of one worker process share."""
 
     config: Config
     pipe: Pipe

@@ -217,7 +217,7 @@ class Execution:
             decision = self._decide()
             await self._apply(decision, job, output, flusher)
 
-    # Decide
+    # The decision on the result of the model call
 
     def _decide(self) -> Decision:
         call = self._call
@@ -233,11 +233,11 @@ class Execution:
             cause,
             failures=self.grant.failures,
             policy=self._context.policy,
-            jitter=random.random(),  # noqa: S311 - jitter
+            jitter=random.random(),  # noqa: S311 - jitter need not be secure
             retry_after=retry_after,
         )
 
-    # Apply
+    # Applying the decision
 
     async def _apply(self, decision: Decision, job: Job, output: Output, flusher: Flusher) -> None:
         if isinstance(decision, GiveBack):
@@ -321,7 +321,7 @@ class Execution:
         routes = self._context.config.routes(job.params.get("model"))
         if self.grant.model and len(routes) == 1:
             policy = self._context.policy
-            pause = min(seconds, policy.max_retry_after_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+            pause = min(seconds, policy.max_retry_after_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter need not be secure
             await self._context.retry(lambda: self._context.queue.pause(self.grant.model, pause))
             self._log.warning(
                 "model paused: its provider sent Retry-After",
@@ -329,7 +329,7 @@ class Execution:
                 seconds=round(pause, 1),
             )
 
-    # Values
+    # Values for log lines and events
 
     def _log_attempt(self, decision: Finished | RetryAfter, size: int) -> None:
         call = self._call

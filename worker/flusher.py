@@ -141,7 +141,7 @@ class Flusher:
         # Breaks reference cycles: the tracebacks of stored errors refer to this object.
         self._task = self._lost = None
 
-    # The producer's side
+    # Methods for the producer, which is the model call
 
     @property
     def full(self) -> bool:
@@ -235,7 +235,7 @@ class Flusher:
                 ended = await self._written(end)
         await self._compact(self._entries)
 
-    # States
+    # Transitions between the states
 
     def _schedule(self) -> None:
         self._state = _State.SCHEDULED
@@ -317,7 +317,7 @@ class Flusher:
         self._lost = error
         self._room.set()
 
-    # Entries
+    # Encoding and appending log entries
 
     def _measure(self) -> None:
         self._unsent = self._gathered_size + sum(map(len, self._entries[self._sent :]))

@@ -153,7 +153,7 @@ class Leases:
         except RedisTrouble as error:
             self._health.failed(error)
             self._held_up, self._failed = False, True
-            pause = random.uniform(*FAILURE_PAUSE_SECONDS)  # noqa: S311 - jitter
+            pause = random.uniform(*FAILURE_PAUSE_SECONDS)  # noqa: S311 - jitter need not be secure
             await asyncio.sleep(min(self._period, pause))
             self._loop.wake()
 

@@ -170,7 +170,7 @@ class Output:
                 assert_never(piece)
 
     def end(self, *, completed: bool) -> list[Item]:
-        """Ends the open items and returns the output of the response."""
+        """Ends all open items, and returns the output items of the response."""
         status = "completed" if completed else "incomplete"
         self._close(status)
         for call in self._calls.values():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-# The Responses API accepts no lower limit on output tokens.
+# The Responses API accepts no lower value of `max_output_tokens`.
 MAX_OUTPUT_TOKENS = 16
 
 

@@ -83,7 +83,7 @@ class Worker:
         }
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
-        self._paused_until = 0.0  # a time of time.monotonic()
+        self._paused_until = 0.0  # compared with time.monotonic()
         # The pending blocking pop. If a job ends before a marker arrives, the worker claims again
         # and keeps this pop pending.
         self._pop: asyncio.Future[Any] | None = None
@@ -112,7 +112,7 @@ class Worker:
         finally:
             await self._give_back()
 
-    # Claiming
+    # Claiming jobs
 
     async def _claim_until_cancelled(self) -> None:
         partitions = self._partitions
@@ -127,7 +127,7 @@ class Worker:
                 except RedisTrouble as error:
                     self._health.failed(error)
                     partitions = self._partitions
-                    await asyncio.sleep(random.uniform(*FAILURE_PAUSE_SECONDS))  # noqa: S311 - jitter
+                    await asyncio.sleep(random.uniform(*FAILURE_PAUSE_SECONDS))  # noqa: S311 - jitter need not be secure
         finally:
             if self._pop is not None:
                 self._pop.cancel()
@@ -269,7 +269,7 @@ class Worker:
         if any(execution.grant.response_id == response_id for execution in self._held):
             self._leases.renew_now()
 
-    # Stopping
+    # Stopping the worker
 
     async def _drain(self) -> None:
         """Waits for running jobs until the grace period is over or `stop` is set."""

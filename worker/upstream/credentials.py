@@ -279,8 +279,8 @@ async def _run(command: tuple[str, ...]) -> tuple[bytes, bytes, int]:
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    assert process.stderr is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None  # noqa: S101 - stdout is a pipe
+    assert process.stderr is not None  # noqa: S101 - stderr is a pipe
     readers = [asyncio.create_task(_read(one)) for one in (process.stdout, process.stderr)]
     try:
         output, errors = await asyncio.gather(*readers)

@@ -89,7 +89,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The provider's stop reason, normalized. A response without one is never complete."""
+    """The provider's stop reason, in normalized form. A response without it is never complete."""
 
     reason: str
 

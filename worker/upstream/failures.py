@@ -98,26 +98,26 @@ _CONTEXT: Final = r"context(?: length| size| window| limit)"
 # allows in a minute.
 _LARGE_REQUEST: Final = r"request (?:body )?too large"
 _LONG_WORDS: Final = re.compile(
-    # Messages of Anthropic, Bedrock, Fireworks, Zhipu and Baidu.
+    # Patterns for messages of Anthropic, Bedrock, Fireworks, Zhipu and Baidu.
     rf"\b{_INPUT}\W+(?:\w+\W+){{0,3}}(?:(?:is|are) )?too (?:long|large|big)"
-    # Messages of Gemini, vLLM, SGLang, llama.cpp, OpenAI's Responses API, Ollama, TensorRT-LLM,
-    # LM Studio and watsonx.
+    # Patterns for messages of Gemini, vLLM, SGLang, llama.cpp, OpenAI's Responses API, Ollama,
+    # TensorRT-LLM, LM Studio and watsonx.
     rf"|\b{_INPUT}\b.{{0,80}}\b(?:exceed(?:s|ed)?|(?:longer|larger|greater) than|too large for)\b"
     rf".{{0,60}}\b(?:{_CONTEXT}|tokens? allowed|model length|(?<!rate )limit|max(?:imum)?\b|max_"
     r"|session_len)"
     r"|input token count.{0,60}only supports|exceeded max (?:input|prompt)|max input characters"
-    # Messages of OpenAI, vLLM, DeepSeek, xAI, Mistral, Moonshot, MiniMax and LiteLLM.
+    # Patterns for messages of OpenAI, vLLM, DeepSeek, xAI, Mistral, Moonshot, MiniMax and LiteLLM.
     r"|maximum (?:context|prompt|model|input) length"
     rf"|exceeds? (?:the |this |your |model'?s? |model |available |maximum ){{0,4}}"
     rf"(?:{_CONTEXT}|token limit)|token limit exceeded|contextwindowexceeded"
     rf"|{_CONTEXT} (?:has been )?exceed|context the overflows|\(n_keep\b|n_keep \("
-    # Messages of TGI, Together and DashScope.
+    # Patterns for messages of TGI, Together and DashScope.
     r"|inputs?\W{0,2} tokens? \+ \W?max_new_tokens|`inputs` must have less than"
     r"|range of input length should be"
-    # Messages of SiliconFlow and ExLlama.
+    # Patterns for messages of SiliconFlow and ExLlama.
     r"|length of prompt_tokens \(\d+\) must be|requires \d+ pages \(only \d+ available\)"
     r"|(?:输入|上下文|提示).{0,12}(?:过长|太长|超出|超过)"
-    # Messages of Groq, Cerebras, GitHub and Cohere.
+    # Patterns for messages of Groq, Cerebras, GitHub and Cohere.
     r"|reduce (?:the length of (?:the|your) (?:messages|prompt|input)"
     r"|your (?:message|prompt|input))"
     rf"|{_LARGE_REQUEST}|too many tokens|current length is \d+ while limit is \d+",

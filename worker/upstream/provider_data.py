@@ -64,7 +64,7 @@ def storable(value: Any, depth: int = -1) -> Any:
 def marked(
     extra: dict[str, Any] | None, maker: str, details: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """Returns the `extra_content` of a function call in its stored form, or None without data."""
+    """Returns the `extra_content` of a call in its stored form, or None if there is no data."""
     if not extra and not details:
         return None
     return {**(extra or {}), MAKER: maker} | ({DETAILS: details} if details else {})

@@ -19,18 +19,18 @@ _REFUSED_V4: Final = tuple(
         "0.0.0.0/8",  # "this network": addresses of the local network
         "10.0.0.0/8",  # private networks
         "100.64.0.0/10",  # carrier-grade NAT, and a cloud's metadata service
-        "127.0.0.0/8",  # loopback
+        "127.0.0.0/8",  # loopback addresses
         "168.63.129.16/32",  # a public address that a cloud uses for its host agent
         "169.254.0.0/16",  # link-local addresses, and the metadata services of most clouds
         "172.16.0.0/12",  # private networks
         "192.0.0.0/24",  # protocol assignments, and a cloud's metadata service
-        "192.0.2.0/24",  # documentation
+        "192.0.2.0/24",  # addresses for documentation
         "192.88.99.0/24",  # relays between IPv6 and IPv4 (6to4)
         "192.168.0.0/16",  # private networks
-        "198.18.0.0/15",  # benchmarks
-        "198.51.100.0/24",  # documentation
-        "203.0.113.0/24",  # documentation
-        "224.0.0.0/4",  # multicast
+        "198.18.0.0/15",  # addresses for benchmarks
+        "198.51.100.0/24",  # addresses for documentation
+        "203.0.113.0/24",  # addresses for documentation
+        "224.0.0.0/4",  # multicast addresses
         "240.0.0.0/4",  # reserved addresses, and the broadcast address
     )
 )
@@ -38,10 +38,10 @@ _GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
 _REFUSED_V6: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in (
-        "2001::/23",  # protocol assignments, and Teredo, which embeds IPv4 addresses
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4, which embeds IPv4 addresses
-        "3fff::/20",  # documentation
+        "2001::/23",  # protocol assignments, and Teredo, whose addresses contain IPv4 addresses
+        "2001:db8::/32",  # addresses for documentation
+        "2002::/16",  # 6to4 addresses, which contain IPv4 addresses
+        "3fff::/20",  # addresses for documentation
     )
 )
 # In these IPv6 networks, the last 32 bits of an address are an IPv4 address. Resolvers return such

@@ -112,7 +112,7 @@ class WebhookDispatcher:
         verdict = judge(
             result.status,
             tries=hook.tries,
-            jitter=random.random(),  # noqa: S311 - jitter
+            jitter=random.random(),  # noqa: S311 - jitter need not be secure
             retry_after=result.retry_after,
             schedule=self._schedule,
         )

@@ -101,7 +101,8 @@ class _OpenCall:
     arguments: list[str] = field(default_factory=list)
     # The last of two or more pieces that may each repeat all arguments so far, or empty.
     grown: str = ""
-    lengths: list[int] = field(default_factory=list)  # the length of each such piece
+    # The lengths of the pieces that may each repeat all arguments so far.
+    lengths: list[int] = field(default_factory=list)
     held: str = ""
     rest: str = ""  # the text that follows the complete arguments
     # The id of a piece that repeated the name after the arguments were complete.

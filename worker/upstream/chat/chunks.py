@@ -114,7 +114,7 @@ class ChatChunkReader:
                 continue
             if not isinstance(choice, dict):
                 raise Malformed("a choice is not an object")
-            usage = usage or choice.get("usage")  # Moonshot sends the usage here
+            usage = usage or choice.get("usage")  # Moonshot sends the usage in the choice
             index = choice.get("index") or 0
             if self._index is None:
                 self._index = 0 if self._has_output else index  # `fast_text` reads only choice 0

@@ -123,7 +123,7 @@ class _Group:
 
 
 class _History:
-    """The messages converted so far, and the open group."""
+    """The messages converted so far, and the group of calls that is still open."""
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
@@ -131,7 +131,7 @@ class _History:
         self._call_of, self._repeated = matched(items)
         self._answered = set(self._call_of.values())
         self._group: _Group | None = None
-        self._ids: dict[str, int] = {}  # maps an id to the number of its last variant
+        self._ids: dict[str, int] = {}  # maps a call id to its last numeric suffix
         self._outputs: dict[str, Any] = {}
         self._thoughts: list[tuple[str, str]] = []  # the reasoning of the current assistant turn
 
