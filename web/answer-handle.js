@@ -70,6 +70,7 @@ export class AnswerHandle extends EventTarget {
   /** @type {any} */ #timer = 0;
 
   /**
+   * Creates a handle that sends a request, or that follows an answer whose response id is known.
    * @param {Transport} transport
    * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: ResponseState}} start either a
    * request to send, or an answer whose response id is known
@@ -84,7 +85,7 @@ export class AnswerHandle extends EventTarget {
     /** Resolves once the answer has ended and its checksum has been compared, or the client is closed; never rejects.
      * @type {Promise<ResponseState>} */
     this.done = new Promise((resolve) => (this.#resolve = resolve));
-    if (request) this.#after(UNSENT_WINDOW_MS, () => this.fail("never_sent", "It could not be sent within a day."));
+    if (request) this.#after(UNSENT_WINDOW_MS, () => this.fail("never_sent", "The prompt was not sent within a day."));
   }
 
   /** Whether the server has not confirmed the request yet. */
@@ -182,7 +183,9 @@ export class AnswerHandle extends EventTarget {
     this.#transport.settled(this);
   }
 
-  /** @param {Request} request */
+  /** Sends the request, and sends it again until the server accepts it. Fails if another send is not allowed.
+   * @param {Request} request
+   */
   #create(request) {
     const now = this.#transport.platform.now();
     if (this.#sentAt !== null && now - this.#sentAt >= RESEND_WINDOW_MS) return this.#outcomeUnknown();
@@ -191,7 +194,7 @@ export class AnswerHandle extends EventTarget {
     // The server closes the socket on a message that is too long, which would interrupt all other answers.
     const most = this.#transport.limits().message_bytes;
     if (typeof most === "number" && new TextEncoder().encode(JSON.stringify(message)).length > most) {
-      return this.fail("too_large", `It is longer than ${most} bytes.`, { status: 413 });
+      return this.fail("too_large", `The prompt exceeds ${most} bytes.`, { status: 413 });
     }
     if (!this.#transport.send(message)) return;
     this.#sentAt ??= now;
@@ -205,7 +208,9 @@ export class AnswerHandle extends EventTarget {
     if (this.#transport.send(resume(this.answer, this.streamId))) this.#askedAfter = lastSequenceNumber;
   }
 
-  /** @param {string} responseId */
+  /** Handles the acceptance of the request, and cancels the response if the user has already stopped the answer.
+   * @param {string} responseId
+   */
   #accepted(responseId) {
     this.#transport.platform.clearTimer(this.#timer);
     this.#refusals = 0;
@@ -214,12 +219,14 @@ export class AnswerHandle extends EventTarget {
   }
 
   #outcomeUnknown() {
-    this.fail("outcome_unknown", "Sent, but the outcome is unknown.");
+    this.fail("outcome_unknown", "The prompt was sent, but its outcome is unknown.");
   }
 
-  /** @param {ServerEvent} event */
+  /** Handles an error from the server: retries after a temporary one, and fails after any other.
+   * @param {ServerEvent} event
+   */
   #refused(event) {
-    const { code = "unknown", message = "The server refused it.", type, param } = event.error ?? {};
+    const { code = "unknown", message = "The server refused the prompt.", type, param } = event.error ?? {};
     const status = event.status ?? 0;
     const accepted = this.answer.responseId !== null;
     if (accepted && status === 409) {
@@ -256,13 +263,17 @@ export class AnswerHandle extends EventTarget {
     this.#changed();
   }
 
-  /** @param {number} ms @param {() => void} run */
+  /** Runs a function after a delay. A function that was scheduled earlier no longer runs.
+   * @param {number} ms @param {() => void} run
+   */
   #after(ms, run) {
     this.#transport.platform.clearTimer(this.#timer);
     this.#timer = this.#transport.platform.setTimer(run, ms);
   }
 
-  /** @override @param {Parameters<EventTarget["addEventListener"]>} listener */
+  /** Adds a listener. Once there is one, each change dispatches an event.
+   * @override @param {Parameters<EventTarget["addEventListener"]>} listener
+   */
   addEventListener(...listener) {
     this.#hasListeners = true;
     super.addEventListener(...listener);

@@ -19,7 +19,9 @@ export class AsideView {
   #sources = make("ul", "sources");
   #shown = 0;
 
-  /** @param {{thoughts: string, tools: string, sources: string, others: string}} words */
+  /** Creates the hidden elements above and below an answer.
+   * @param {{thoughts: string, tools: string, sources: string, others: string}} words
+   */
   constructor(words) {
     this.words = words;
     this.#details = make("details", "thinking", make("summary", "thinking-head", words.thoughts), this.#thoughts);
@@ -28,7 +30,9 @@ export class AsideView {
     this.below.append(this.#refusal, this.#others, this.#sources);
   }
 
-  /** @param {Aside} aside */
+  /** Shows the thoughts, tools, refusal and sources of an answer. Sources that are already shown stay.
+   * @param {Aside} aside
+   */
   show({ thoughts, tools, refusal, sources, others = [] }) {
     this.#details.hidden = thoughts === "";
     this.#tools.hidden = tools.length === 0;
@@ -48,7 +52,9 @@ export class AsideView {
   }
 }
 
-/** @param {Element} element @param {string} text */
+/** Sets the text of an element, unless it already has this text.
+ * @param {Element} element @param {string} text
+ */
 function setTextOf(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

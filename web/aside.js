@@ -64,8 +64,12 @@ export function asideOf({ items }) {
   return thoughts === "" && tools.length === 0 && refusal === "" && sources.length === 0 && !aside.others ? null : aside;
 }
 
-/** @param {unknown} type @returns {type is string} */
+/** Returns whether the widget does not draw items or content of this type.
+ * @param {unknown} type @returns {type is string}
+ */
 const isOther = (type) => typeof type === "string" && type !== "" && !DRAWN.has(type);
 
-/** @param {unknown} value @returns {import("./protocol.js").Json[]} */
+/** Returns the objects in a list, or an empty list if the value is not a list.
+ * @param {unknown} value @returns {import("./protocol.js").Json[]}
+ */
 const listOf = (value) => (Array.isArray(value) ? value.filter((entry) => typeof entry === "object" && entry !== null) : []);

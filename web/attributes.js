@@ -21,7 +21,9 @@ export function keepProperties(element) {
   }
 }
 
-/** @param {Element} prototype */
+/** Adds a property for each attribute to the class of the element. Reading and setting it uses the attribute.
+ * @param {Element} prototype
+ */
 export function addProperties(prototype) {
   for (const attribute of PROPERTIES) {
     Object.defineProperty(prototype, attribute, {

@@ -24,7 +24,7 @@ const REFUSED_AFTER_MS = 1_500;
 /** The delay before a failed module is loaded again. */
 const RELOAD_MS = 2_000;
 
-/** @param {any} element */
+/** Returns the element as it is, for reading properties that the page set before the class was defined. @param {any} element */
 const own = (element) => element;
 
 export class HoldlineChat extends HTMLElement {
@@ -80,7 +80,9 @@ export class HoldlineChat extends HTMLElement {
     this.#thread = null;
   }
 
-  /** @param {string} attribute @param {string | null} before @param {string | null} now */
+  /** Opens or closes the panel, or builds the widget again, after an attribute has changed.
+   * @param {string} attribute @param {string | null} before @param {string | null} now
+   */
   attributeChangedCallback(attribute, before, now) {
     if (before === now || !this.isConnected) return;
     if (attribute === "open") this.#showOpen();
@@ -268,7 +270,9 @@ export class HoldlineChat extends HTMLElement {
     if (this.#panel) this.#drawer?.fit(this.#panel.element, this.#floats && this.isOpen);
   }
 
-  /** @param {{status: string}} turn */
+  /** Counts an answer as unread while the panel is closed, and dispatches the events for its end.
+   * @param {{status: string}} turn
+   */
   #answered(turn) {
     if (!this.isOpen) {
       this.#unread += 1;
@@ -278,7 +282,9 @@ export class HoldlineChat extends HTMLElement {
     if (turn.status === "failed") this.#dispatch("error", turn);
   }
 
-  /** @param {Thread} thread */
+  /** Dispatches the state of the connection. If none is established, asks the server whether it refuses this origin.
+   * @param {Thread} thread
+   */
   #stateChanged(thread) {
     if (thread !== this.#thread) return;
     this.#dispatch("state", { state: thread.state });
@@ -295,7 +301,7 @@ export class HoldlineChat extends HTMLElement {
     }, REFUSED_AFTER_MS);
   }
 
-  /** @param {string} name @param {object} [detail] */
+  /** Dispatches an event of the widget. @param {string} name @param {object} [detail] */
   #dispatch(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
@@ -306,7 +312,7 @@ addProperties(HoldlineChat.prototype);
 /** Returns the public fields of a turn. @param {Turn} turn */
 const outline = ({ prompt, text, status, responseId }) => ({ prompt, text, status, responseId });
 
-/** @param {Event} event */
+/** Returns the public fields of the turn that an event carries. @param {Event} event */
 const turnOf = (event) => outline(/** @type {CustomEvent<Turn>} */ (event).detail);
 
 /** Runs a function once the page is idle. @param {() => void} run */

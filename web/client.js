@@ -122,7 +122,7 @@ export class HoldlineClient extends EventTarget {
     this.#connection.probe();
   }
 
-  /** @param {boolean} hidden whether the page is hidden; a hidden page does not reconnect */
+  /** Tells the client whether the page is hidden. A hidden page does not reconnect. @param {boolean} hidden */
   setHidden(hidden) {
     this.#connection.setHidden(hidden);
   }
@@ -142,7 +142,9 @@ export class HoldlineClient extends EventTarget {
     this.#each((handle) => handle.settle());
   }
 
-  /** @param {ResponseState} answer @param {Request | null} request @param {string} idempotencyKey */
+  /** Creates the handle of an answer and assigns a stream id to it.
+   * @param {ResponseState} answer @param {Request | null} request @param {string} idempotencyKey
+   */
   #add(answer, request, idempotencyKey) {
     const transport = {
       platform: this.#platform,
@@ -174,14 +176,14 @@ export class HoldlineClient extends EventTarget {
     this.dispatchEvent(new Event("state"));
   }
 
-  /** @param {AnswerHandle} handle */
+  /** Fails an answer because the connection was closed for good. @param {AnswerHandle} handle */
   #refuse(handle) {
     const close = this.#connection.close;
     const why = [close?.code, close?.reason].filter(Boolean).join(": ");
     handle.fail("connection_closed", `The connection is closed (${why}).`, { status: Number(close?.code) - 4_000 });
   }
 
-  /** @param {ServerEvent} event */
+  /** Passes an event from the server to the handle of its answer, or dispatches it. @param {ServerEvent} event */
   #receive(event) {
     if (event.type === "holdline:pong") return this.#pong(event.responses ?? {});
     if (event.type === "holdline:degraded") return this.#dispatch("degraded", event);
@@ -198,7 +200,7 @@ export class HoldlineClient extends EventTarget {
     this.#each((handle) => handle.heard(responses[handle.answer.responseId ?? ""]));
   }
 
-  /** @param {ServerEvent} event */
+  /** Returns the handle of the answer that an event is about, or undefined. @param {ServerEvent} event */
   #handleOf(event) {
     if (event.stream_id !== undefined) return this.#lanes.get(event.stream_id);
     const responseId = event.response_id ?? event.response?.id;
@@ -206,7 +208,7 @@ export class HoldlineClient extends EventTarget {
     return [...this.#lanes.values()].find((handle) => handle.answer.responseId === responseId);
   }
 
-  /** @param {string} name @param {ServerEvent} detail */
+  /** Dispatches an event of the client. @param {string} name @param {ServerEvent} detail */
   #dispatch(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }

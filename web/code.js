@@ -85,14 +85,16 @@ export async function colour(code, language) {
 /** The modules of highlight.js; each is loaded once. @type {Map<string, Promise<any>>} */
 const parts = new Map();
 
-/** @param {string} name */
+/** Loads a module of highlight.js, once. @param {string} name */
 function part(name) {
   const loaded = parts.get(name) ?? load(`vendor/highlight/${name}`);
   parts.set(name, loaded);
   return loaded;
 }
 
-/** @param {string} text @param {string} language @returns {Promise<DocumentFragment>} */
+/** Returns the text as nodes with highlighted syntax. Rejects if a module cannot be loaded.
+ * @param {string} text @param {string} language @returns {Promise<DocumentFragment>}
+ */
 async function highlight(text, language) {
   const names = ["core.min.js", `languages/${language}.min.js`];
   const [{ default: highlighter }, grammar] = await Promise.all(names.map(part));
@@ -107,12 +109,12 @@ class Fragments {
   /** @type {Node[]} */
   open = [this.root];
 
-  /** @param {string} text */
+  /** Adds text to the innermost open element. @param {string} text */
   addText(text) {
     this.open.at(-1)?.appendChild(document.createTextNode(text));
   }
 
-  /** @param {string} scope */
+  /** Opens an element with the CSS class of a scope. @param {string} scope */
   openNode(scope) {
     const span = document.createElement("span");
     span.className = `hl-${scope.split(".")[0]}`;
@@ -127,7 +129,7 @@ class Fragments {
   startScope = this.openNode;
   endScope = this.closeNode;
 
-  /** @param {Fragments} emitter */
+  /** Adds the nodes of text in another language. @param {Fragments} emitter */
   __addSublanguage(emitter) {
     this.open.at(-1)?.appendChild(emitter.root);
   }

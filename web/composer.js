@@ -14,6 +14,7 @@ export class Composer {
   #stop;
 
   /**
+   * Creates the form.
    * @param {Words} words
    * @param {{send: (prompt: string) => boolean, stop: () => void}} actions `send` returns whether the prompt was accepted
    */
@@ -48,7 +49,7 @@ export class Composer {
     if (prompt && this.send(prompt)) this.write("");
   }
 
-  /** @param {string} text */
+  /** Replaces the text in the field. @param {string} text */
   write(text) {
     this.field.value = text;
     this.fit();
@@ -60,7 +61,9 @@ export class Composer {
     this.#send.disabled = this.field.value.trim() === "";
   }
 
-  /** @param {boolean} running @param {boolean} stopping */
+  /** Shows the button that sends or, while an answer is running, the button that stops it.
+   * @param {boolean} running @param {boolean} stopping
+   */
   show(running, stopping) {
     this.#send.hidden = running;
     this.#stop.hidden = !running;

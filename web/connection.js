@@ -82,6 +82,7 @@ export class Connection {
   #timers = { socket: 0, ping: 0, pong: 0, drain: 0 };
 
   /**
+   * Creates the connection. `start` opens its first socket.
    * @param {string} url
    * @param {Platform} platform
    * @param {Listeners} listeners
@@ -180,7 +181,7 @@ export class Connection {
     this.#set("socket", () => this.#lose(0), WELCOME_DEADLINE_MS);
   }
 
-  /** @param {unknown} data */
+  /** Handles a frame from the server, and passes its event to the listener. @param {unknown} data */
   #receive(data) {
     const event = parseFrame(data);
     if (event === null) return;
@@ -199,7 +200,7 @@ export class Connection {
     this.listeners.event(event);
   }
 
-  /** @param {ServerEvent} welcome */
+  /** Handles the server's welcome, after which the connection is open. @param {ServerEvent} welcome */
   #welcomed(welcome) {
     this.#clear("socket");
     this.welcome = welcome;
@@ -249,7 +250,9 @@ export class Connection {
     this.#set("drain", () => this.#lose(0), wait);
   }
 
-  /** @param {number} code @param {string} reason */
+  /** Handles a close by the server or the network: reconnects, or ends the connection if its close code is final.
+   * @param {number} code @param {string} reason
+   */
   #closed(code, reason) {
     const advice = closeAdvice(code, reason);
     if (advice.comeBack) this.#lose(advice.afterMs);
@@ -300,20 +303,22 @@ export class Connection {
     socket.close();
   }
 
-  /** @param {State} state */
+  /** Changes the state and tells the listener. @param {State} state */
   #become(state) {
     if (this.state === state) return;
     this.state = state;
     this.listeners.state(state);
   }
 
-  /** @param {Timer} name @param {() => void} run @param {number} ms */
+  /** Starts a timer, and stops a running timer of this name.
+   * @param {Timer} name @param {() => void} run @param {number} ms
+   */
   #set(name, run, ms) {
     this.#clear(name);
     this.#timers[name] = this.platform.setTimer(run, ms);
   }
 
-  /** @param {Timer} name */
+  /** Stops a timer. @param {Timer} name */
   #clear(name) {
     this.platform.clearTimer(this.#timers[name]);
     this.#timers[name] = 0;

@@ -27,7 +27,7 @@ export class Conversation {
   /** @type {Turn[]} */
   turns = [];
 
-  /** @param {Place} storage @param {string} [name] the storage key */
+  /** Reads the stored turns. @param {Place} storage @param {string} [name] the storage key */
   constructor(storage, name = "holdline.conversation") {
     this.storage = storage;
     this.name = name;
@@ -53,7 +53,7 @@ export class Conversation {
     return turn;
   }
 
-  /** @param {Turn} turn */
+  /** Removes a turn, also from the storage. @param {Turn} turn */
   remove(turn) {
     this.turns = this.turns.filter((other) => other !== turn);
     this.#write(this.#stored().filter(({ key }) => key !== turn.key));
@@ -105,14 +105,16 @@ export class Conversation {
     }
   }
 
-  /** @param {string} prompt @param {boolean} whole @returns {Request} */
+  /** Returns the request for a prompt. It continues the last response, or contains all earlier turns if `whole` is true.
+   * @param {string} prompt @param {boolean} whole @returns {Request}
+   */
   #request(prompt, whole) {
     if (whole) return { input: this.#history(prompt) };
     const previous = this.turns.findLast((turn) => continuable(turn));
     return previous?.responseId ? { input: prompt, previous_response_id: previous.responseId } : { input: prompt };
   }
 
-  /** @param {string} prompt */
+  /** Returns the earlier turns and the prompt as input messages. @param {string} prompt */
   #history(prompt) {
     const earlier = this.turns.filter((turn) => continuable(turn)).flatMap((turn) => [
       { type: "message", role: "user", content: turn.prompt },

@@ -41,10 +41,10 @@ const BLOCK_START = /\n {0,3}(?:\\\[|\$\$(?!\$))/;
 const PARAGRAPH = /^[^]*?(?=\n[^\S\n]*\n|$)/;
 const MARKS = /\$|\\[([]/;
 
-/** @param {string} raw */
+/** Returns the token of a formula within a line. @param {string} raw */
 const formula = (raw) => ({ type: "formula", raw, text: raw.trim() });
 
-/** @param {string} raw */
+/** Returns the token of a display formula. @param {string} raw */
 const display = (raw) => ({ type: "display", raw, tokens: [formula(raw.trim())] });
 
 /** Reads a display formula at the start of a text.
@@ -64,7 +64,9 @@ function blockFormula(text, whole) {
   return display(growing ? text : /** @type {RegExpExecArray} */ (PARAGRAPH.exec(text))[0]);
 }
 
-/** @param {string} text @param {Token[]} before @returns {Token | undefined} */
+/** Reads a formula at the start of a text. A dollar sign after a word character begins no formula.
+ * @param {string} text @param {Token[]} before @returns {Token | undefined}
+ */
 function inlineFormula(text, before) {
   if (text[0] !== "$" && text[0] !== "\\") return undefined;
   INLINE.lastIndex = 0;
@@ -87,7 +89,9 @@ class FormulaLexer extends Lexer {
   source = "";
   /** The steps for the current block. */ #steps = 0;
 
-  /** @override @param {string} text @param {Token[]} [tokens] absent for text inside another token */
+  /** Reads inline text, or returns it as plain text if its parsing would take too many steps.
+   * @override @param {string} text @param {Token[]} [tokens] absent for text inside another token
+   */
   inlineTokens(text, tokens) {
     this.source = text;
     this.#steps = (tokens ? 0 : this.#steps) + stepsOf(text);
@@ -118,22 +122,22 @@ class BoundedTokenizer extends Tokenizer {
   #steps = 0;
   #levels = 0;
 
-  /** @override @param {string} text */
+  /** Reads a table, unless its parsing would take too many steps. @override @param {string} text */
   table(text) {
     return this.#isAffordable(text) ? super.table(text) : undefined;
   }
 
-  /** @override @param {string} text */
+  /** Reads a heading that is underlined, unless its parsing would take too many steps. @override @param {string} text */
   lheading(text) {
     return this.#isAffordable(text) ? super.lheading(text) : undefined;
   }
 
-  /** @override @param {string} text */
+  /** Reads a quotation, up to a maximum depth of nested blocks. @override @param {string} text */
   blockquote(text) {
     return this.#nested(() => super.blockquote(text));
   }
 
-  /** @override @param {string} text */
+  /** Reads a list, up to a maximum depth of nested blocks. @override @param {string} text */
   list(text) {
     return this.#nested(() => super.list(text));
   }

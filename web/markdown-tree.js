@@ -52,5 +52,5 @@ export function childrenOf(token) {
   return (token.tokens ?? []).filter(isShown);
 }
 
-/** @param {Token[]} cells */
+/** Returns the source of the cells of a table row, to detect changes. @param {Token[]} cells */
 const rawOf = (cells) => cells.map((cell) => cell.text).join("\u0000");

@@ -72,6 +72,7 @@ export class Markdown {
   /** The timer of the next task. @type {any} */ #timer = 0;
 
   /**
+   * Creates a renderer for one answer.
    * @param {Element} element the element that contains only the answer
    * @param {Words} words
    * @param {{[name: string]: any}} [extensions] extensions of `marked`'s lexer; `make` has a function per type that creates its node
@@ -203,7 +204,9 @@ export class Markdown {
     for (const { node } of shown.splice(tokens.length)) parent.removeChild(node);
   }
 
-  /** @param {Node} parent @param {Shown[]} shown @param {number} index @param {Token} token @param {number} depth */
+  /** Replaces the node of a changed token, or updates it if its kind is the same.
+   * @param {Node} parent @param {Shown[]} shown @param {number} index @param {Token} token @param {number} depth
+   */
   #change(parent, shown, index, token, depth) {
     const there = /** @type {Shown} */ (shown[index]);
     if (there.key !== keyOf(token)) {
@@ -217,7 +220,9 @@ export class Markdown {
     else this.#patch(there.body, there.children, childrenOf(token), depth + 1);
   }
 
-  /** @param {Token} token @param {number} depth @returns {Shown} */
+  /** Creates the node of a token and of the tokens in it. Below the maximum depth, the source is shown as text.
+   * @param {Token} token @param {number} depth @returns {Shown}
+   */
   #make(token, depth) {
     const key = keyOf(token);
     if (depth > DEEPEST) return { key, ...leaf(token.raw, (next) => next.raw) };
@@ -229,7 +234,9 @@ export class Markdown {
     return shown;
   }
 
-  /** @param {Token} token @returns {Partial<Shown> & {node: Node}} */
+  /** Creates the node of a token of a type that Markdown defines.
+   * @param {Token} token @returns {Partial<Shown> & {node: Node}}
+   */
   #known(token) {
     switch (token.type) {
       case "code": {

@@ -6,10 +6,12 @@ import { copy } from "./signs.js";
 
 const UNPLUGGED_MS = 5_000;
 
-/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+/** Returns the element with this id. Throws an error if the page has no such element of this kind.
+ * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
+ */
 function byId(id, kind) {
   const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no #${id}`);
+  if (!(found instanceof kind)) throw new Error(`the page has no element with the id ${id}`);
   return found;
 }
 
@@ -20,7 +22,9 @@ const sockets = new Set();
 let unplugged = false;
 
 window.WebSocket = class extends WebSocket {
-  /** @param {string | URL} url @param {string | string[]} [protocols] */
+  /** Opens a socket, or closes it at once while the switch is off.
+   * @param {string | URL} url @param {string | string[]} [protocols]
+   */
   constructor(url, protocols) {
     super(url, protocols);
     sockets.add(this);

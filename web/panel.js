@@ -47,6 +47,7 @@ export class Panel {
   /** Whether the server refuses this origin, which the connection cannot detect. */ #refused = false;
 
   /**
+   * Creates the panel and draws the conversation.
    * @param {Thread} thread @param {Words} words
    * @param {() => typeof import("./turns.js") | null} drawer returns the module that draws turns, or null until it has loaded
    * @param {{title: string, greeting: string, suggestions: string[], placeholder: string, close: () => void}} how
@@ -102,7 +103,9 @@ export class Panel {
     this.#draw();
   }
 
-  /** @param {{greeting: string, suggestions: string[]}} how */
+  /** Adds the greeting and the suggestions, which an empty conversation shows.
+   * @param {{greeting: string, suggestions: string[]}} how
+   */
   #welcome({ greeting, suggestions }) {
     const list = make("ul", "suggestions");
     for (const suggestion of suggestions) {
@@ -112,7 +115,7 @@ export class Panel {
     if (suggestions.length > 0) this.#start.append(list);
   }
 
-  /** @param {string} prompt */
+  /** Sends a prompt, and scrolls to the end if it was accepted. @param {string} prompt */
   #ask(prompt) {
     const taken = this.thread.ask(prompt) !== null;
     if (taken) this.#toEnd();

@@ -126,7 +126,7 @@ export function socketUrl(url, base) {
   const address = new URL(url, base);
   if (address.protocol === "http:") address.protocol = "ws:";
   if (address.protocol === "https:") address.protocol = "wss:";
-  if (address.protocol !== "ws:" && address.protocol !== "wss:") throw new TypeError(`not a socket's address: ${url}`);
+  if (address.protocol !== "ws:" && address.protocol !== "wss:") throw new TypeError(`not a WebSocket URL: ${url}`);
   address.hash = ""; // WebSocket addresses must not have a fragment
   return address.href;
 }

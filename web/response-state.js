@@ -53,6 +53,7 @@ export class ResponseState {
   event;
 
   /**
+   * Creates the state of a response before its first event.
    * @param {string | null} [responseId] null until the server has assigned it
    * @param {number} [startingAfter] the last sequence number to skip
    */
@@ -136,7 +137,7 @@ export class ResponseState {
     if (!this.ended) this.status = "cancelled";
   }
 
-  /** @param {ServerEvent} event @returns {Outcome} */
+  /** Applies an event about the place in the queue. @param {ServerEvent} event @returns {Outcome} */
   #queued(event) {
     this.responseId ??= event.response_id ?? null;
     if (this.ended) return "seen";
@@ -147,7 +148,7 @@ export class ResponseState {
     return "applied";
   }
 
-  /** @param {ServerEvent} event */
+  /** Applies an event, which changes the status, the text or an item. @param {ServerEvent} event */
   #apply(event) {
     if (event.type === TEXT_DELTA && typeof event.delta === "string") return this.#addText(event, TEXT, event.delta, true);
     const cut = event.type.lastIndexOf(".");
@@ -178,7 +179,9 @@ export class ResponseState {
     }
   }
 
-  /** @param {ServerEvent} event @param {string} kind @param {string} text @param {boolean} isDelta */
+  /** Adds a text delta to a text of an item, or replaces this text with the complete one.
+   * @param {ServerEvent} event @param {string} kind @param {string} text @param {boolean} isDelta
+   */
   #addText(event, kind, text, isDelta) {
     const item = this.#item(event);
     const pieces = kind === TEXT ? item.texts : (item.pieces[kind] ??= []);
@@ -205,7 +208,7 @@ export class ResponseState {
     return item;
   }
 
-  /** @param {Json} response */
+  /** Applies the final response of a terminal event. @param {Json} response */
   #end(response) {
     this.status = isEnd(response.status) ? response.status : "failed";
     this.queue = null;

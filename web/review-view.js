@@ -18,7 +18,9 @@ export class ReviewView {
   /** @type {{section: import("./review-text.js").Section, card: HTMLElement, body: Element, text: Markdown}[]} */
   #cards = [];
 
-  /** @param {(first: number, last: number) => void} showLines */
+  /** Creates the view. A click on a reference to lines of the code calls `showLines`.
+   * @param {(first: number, last: number) => void} showLines
+   */
   constructor(showLines) {
     const extensions = {
       inline: [(/** @type {string} */ text) => {

@@ -17,10 +17,12 @@ const PENDING = "holdline.review";
 const LARGEST_FILE = 200_000;
 const BANNER_DELAY_MS = 1_500;
 
-/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+/** Returns the element with this id. Throws an error if the page has no such element of this kind.
+ * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
+ */
 function byId(id, kind) {
   const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no #${id}`);
+  if (!(found instanceof kind)) throw new Error(`the page has no element with the id ${id}`);
   return found;
 }
 

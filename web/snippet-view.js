@@ -9,7 +9,7 @@ export class SnippetView {
   #mark = make("div", "mark");
   #scroll = make("div", "listing-code");
 
-  /** @param {string} code @param {string} language */
+  /** Creates the listing of the code with line numbers. @param {string} code @param {string} language */
   constructor(code, language) {
     this.lines = code.split("\n").length;
     const numbers = Array.from({ length: this.lines }, (_, line) => line + 1).join("\n");

@@ -54,7 +54,7 @@ export class Thread extends EventTarget {
   /** The last call of the token provider. @type {Promise<string | null> | null} */ #asked = null;
   /** The timer that renews the token before it expires. @type {any} */ #renewal = 0;
 
-  /** @param {Setting} setting */
+  /** Reads the conversation of the owner from the storage. @param {Setting} setting */
   constructor(setting) {
     super();
     this.setting = setting;
@@ -129,7 +129,9 @@ export class Thread extends EventTarget {
     this.#stateChanged(client);
   }
 
-  /** @param {HoldlineClient} client */
+  /** Reacts to a new state of the connection, and fetches a fresh token for the next connection.
+   * @param {HoldlineClient} client
+   */
   #stateChanged(client) {
     if (client !== this.#client) return;
     if (client.state === "open") this.degraded = false;
@@ -167,7 +169,7 @@ export class Thread extends EventTarget {
     return this.#asked = asked;
   }
 
-  /** @param {string | null} token */
+  /** Switches to the conversation of the user that a token names. @param {string | null} token */
   #own(token) {
     const owner = ownerOf(token);
     if (owner === this.owner) return;
@@ -250,7 +252,7 @@ export class Thread extends EventTarget {
     void taken.done.then(() => this.#ended(entry, taken));
   }
 
-  /** @param {Entry} entry */
+  /** Handles a change of an answer, and stores its response id once it is known. @param {Entry} entry */
   #changed(entry) {
     const { turn, handle } = entry;
     if (handle?.answer.responseId && turn.responseId === null && this.entries.includes(entry)) {
@@ -260,7 +262,9 @@ export class Thread extends EventTarget {
     this.changed();
   }
 
-  /** @param {Entry} entry @param {AnswerHandle} handle */
+  /** Stores an answer that has ended. If the server has lost the earlier turns, asks again with all of them.
+   * @param {Entry} entry @param {AnswerHandle} handle
+   */
   #ended(entry, handle) {
     const { turn } = entry;
     if (entry.handle !== handle) return;
@@ -285,7 +289,7 @@ export class Thread extends EventTarget {
     this.changed();
   }
 
-  /** @param {string} name @param {Turn} [detail] */
+  /** Dispatches an event of the thread. @param {string} name @param {Turn} [detail] */
   #dispatch(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }

@@ -36,7 +36,9 @@ export class TurnView {
   #markdown;
   /** @type {AsideView | null} */ #aside = null;
 
-  /** @param {string} prompt @param {import("./status.js").StatusWords} words @param {Actions} actions */
+  /** Creates the elements of a prompt and its answer.
+   * @param {string} prompt @param {import("./status.js").StatusWords} words @param {Actions} actions
+   */
   constructor(prompt, words, { regenerate, edit }) {
     this.words = words;
     this.#markdown = new Markdown(this.#text, words);
@@ -61,7 +63,7 @@ export class TurnView {
     return text.slice(0, most).trim();
   }
 
-  /** @param {Shown} shown */
+  /** Draws the current state of the answer. @param {Shown} shown */
   show({ responseId, status, text, aside, note, simulated, last, idle }) {
     const running = status === "sending" || status === "queued" || status === "in_progress";
     this.#written = text;
@@ -84,7 +86,9 @@ export class TurnView {
     this.#answer.setAttribute("aria-busy", String(running)); // a screen reader announces the answer once, when it is complete
   }
 
-  /** @param {import("./aside.js").Aside} aside */
+  /** Draws the thoughts, tools and sources of the answer, in elements that it creates when they are first needed.
+   * @param {import("./aside.js").Aside} aside
+   */
   #showAside(aside) {
     if (this.#aside === null) {
       this.#aside = new AsideView(this.words);

@@ -53,6 +53,7 @@ export class Turns {
   #words;
 
   /**
+   * Creates the list of turns and the note about simulated answers.
    * @param {Thread} thread @param {object} words texts that replace the English ones
    * @param {import("./composer.js").Composer} composer the field in which prompts are edited
    */
@@ -65,7 +66,9 @@ export class Turns {
     this.simulation.textContent = this.#words.simulated;
   }
 
-  /** @param {State} state of the connection, without short losses */
+  /** Draws all turns, and removes the views of turns that are gone.
+   * @param {State} state of the connection, without short losses
+   */
   draw(state) {
     const { entries, active } = this.thread;
     for (const [turn, view] of this.#views) {
@@ -77,7 +80,9 @@ export class Turns {
     this.element.hidden = entries.length === 0;
   }
 
-  /** @param {Entry} entry @param {State} state @param {boolean} last @param {boolean} idle */
+  /** Draws one turn, in a view that it creates when it is first needed.
+   * @param {Entry} entry @param {State} state @param {boolean} last @param {boolean} idle
+   */
   #drawTurn({ turn, handle }, state, last, idle) {
     let view = this.#views.get(turn);
     if (view === undefined) {

@@ -59,12 +59,16 @@ export function typeset(tex, display) {
 class Builder {
   #elements = 0;
 
-  /** @param {boolean} tagged whether a table row may have a tag, which KaTeX omits from its MathML */
+  /** Creates a builder for one formula.
+   * @param {boolean} tagged whether a table row may have a tag, which KaTeX omits from its MathML
+   */
   constructor(tagged) {
     this.tagged = tagged;
   }
 
-  /** @param {Tree} tree @param {number} depth @param {number} tables @returns {Element} */
+  /** Creates the MathML element of a node of KaTeX's tree and of the nodes in it. Throws if a limit is exceeded.
+   * @param {Tree} tree @param {number} depth @param {number} tables @returns {Element}
+   */
   element(tree, depth, tables) {
     const { type = "", attributes = {} } = tree;
     this.#elements += 1;
@@ -82,7 +86,9 @@ class Builder {
     return made;
   }
 
-  /** @param {Tree} tree @returns {Tree[]} */
+  /** Returns the children of a node, without the cells that KaTeX adds to table rows for tags.
+   * @param {Tree} tree @returns {Tree[]}
+   */
   #childrenOf({ children = [], type }) {
     if (type !== "mtr") return children;
     const added = (/** @type {Tree} */ { classes }) => classes?.includes("mtr-glue") || classes?.includes("mml-eqn-num");
@@ -90,7 +96,9 @@ class Builder {
     return children.filter((cell) => !added(cell));
   }
 
-  /** @param {Element} parent @param {Tree[]} children @param {number} depth @param {number} tables */
+  /** Adds the elements of the children to their parent.
+   * @param {Element} parent @param {Tree[]} children @param {number} depth @param {number} tables
+   */
   #append(parent, children, depth, tables) {
     for (const child of children) {
       if (child.type !== undefined) parent.append(this.element(child, depth + 1, tables));
@@ -102,14 +110,14 @@ class Builder {
   }
 }
 
-/** @param {number} width in em; browsers ignore negative widths */
+/** Creates a horizontal space. @param {number} width in em; browsers ignore negative widths */
 function space(width) {
   const made = document.createElementNS(MATHML, "mspace");
   made.setAttribute("width", `${Math.min(Math.max(width, 0), MAX_LENGTHS.em ?? 0)}em`);
   return made;
 }
 
-/** @param {string} value */
+/** Returns whether an attribute value is a length within the limits. @param {string} value */
 function isLength(value) {
   const [, number, unit = ""] = /^(-?\d*\.?\d+)([a-z]{0,2})$/.exec(value) ?? [];
   return number !== undefined && (Number(number) === 0 || Math.abs(Number(number)) <= (MAX_LENGTHS[unit] ?? -1));
@@ -142,7 +150,9 @@ const STRIKES = { updiagonalstrike: "to top left", downdiagonalstrike: "to top r
 /** KaTeX swaps the names of a table's edges. @type {Readonly<Record<string, string>>} */
 const EDGES = { top: "left", bottom: "right", left: "top", right: "bottom" };
 
-/** @param {MathMLElement} element @param {string} notation */
+/** Draws the lines of an enclosure, which MathML Core leaves to CSS.
+ * @param {MathMLElement} element @param {string} notation
+ */
 function enclose(element, notation) {
   const lines = [];
   for (const name of notation.split(" ")) {
@@ -178,7 +188,7 @@ function layOut(table, attributes) {
   }
 }
 
-/** @param {string | undefined} kind */
+/** Returns the CSS border for a line of a table, or an empty string if there is none. @param {string | undefined} kind */
 const lineOf = (kind) => (kind === "solid" || kind === "dashed" ? `1px ${kind}` : "");
 
 /** The first code points for A to Z and a to z, 0 to 9, Α to Ω, and α to ω. @type {Readonly<Record<string, [number, number, number, number]>>} */
@@ -221,7 +231,9 @@ export function inAlphabet(text, variant) {
   }).join("");
 }
 
-/** @param {MathMLElement} element @param {string} variant */
+/** Applies a font variant. MathML Core only knows `normal`, so letters are replaced or styled.
+ * @param {MathMLElement} element @param {string} variant
+ */
 function vary(element, variant) {
   if (variant === "normal") element.setAttribute("mathvariant", variant);
   else if (element.localName !== "mtext") element.textContent = inAlphabet(element.textContent ?? "", variant);
