@@ -1,19 +1,19 @@
-"""Loads the Lua scripts, one file for each transition, and makes functions that call them.
+"""Loads the Lua scripts, and creates a Python function for the call of each script.
 
-Functions and constants that several scripts need are in files whose names begin with `_`. Redis
-runs a script from its first line at each call and creates each of its functions again. So a script
-names the shared parts that it uses, and only these and their dependencies are prepended to it:
+Functions and constants that several scripts need are in files whose names begin with `_`. At each
+call, Redis runs a script from its first line and creates all of its functions again. So a script
+lists the shared parts that it uses, and only these parts and their dependencies are put before it:
 
     -- @include fields push
 
-The header of a script names its arguments in order, separated by commas; text in parentheses
-explains one. `...` after the last name of ARGV collects all the remaining values in a table:
+The header of a script lists its arguments in order, separated by commas. Text in parentheses
+explains an argument. `...` after the last name of ARGV collects all remaining values in a table:
 
     -- KEYS  job_key, log_key
     -- ARGV  claim, expected (length of the log), entries...
 
-Each name is a local variable of the script and a keyword argument of its call, so a wrong, missing
-or unknown name is a TypeError before anything is sent:
+Each name is a local variable of the script and a keyword argument of the Python function. So a
+wrong, missing or unknown name raises a TypeError before anything is sent:
 
     await pipe.run(calls.append(job_key=..., log_key=..., claim=..., expected=5, entries=[b"..."]))
 """
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FOLDER: Final = Path(__file__).parent
-# Each file may use the parts of the files before it.
+# The files with shared parts. The parts of a file may use only parts of this file and earlier ones.
 _PARTS: Final = ("_shared.lua", "_provider.lua", "_fair_queue.lua", "_limits.lua")
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)
 _INCLUDE: Final = re.compile(r"^-- @include (.*)\n", re.MULTILINE)
-# Strings, comments and fields of tables, which never refer to a part.
+# Matches strings, comments and fields of tables. Words in them are not names of shared parts.
 _NO_NAME: Final = re.compile(r"'[^']*'|--.*|(?<=\w)\.\w+")
 
 _HEADER: Final = r"^-- {}  (.*(?:\n--   .*)*)"
@@ -44,20 +44,20 @@ _EXPLANATION: Final = re.compile(r"\([^)]*\)")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
-# A call: the name of a script, the number of its keys, its keys and its arguments.
+# A call of a script: its name, the number of its keys, the keys, and the arguments.
 Call = tuple[Any, ...]
 
 
 class WrongArguments(Exception):
-    """The header of a script is malformed, or its includes are wrong."""
+    """The header or an `@include` line of a script is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script: `source` loads it into Redis, `sha` calls it.
+    """A Lua script. `source` is its text for SCRIPT LOAD, and `sha` its digest for EVALSHA.
 
     `keys` and `args` are the names in its header. `rest` is the name of the table that collects the
-    remaining values; "" if the script has none.
+    remaining values, or "" if the script has no such table.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Script:
     rest: str
 
     def caller(self) -> Callable[..., Call]:
-        """Returns the function that makes a call of this script from keyword arguments.
+        """Returns a function that takes keyword arguments and returns a call of this script.
 
-        The function is generated, like a namedtuple's `__new__`: matching keyword arguments by hand
-        would cost a microsecond for each append.
+        The function is generated as source code, like the `__new__` of a namedtuple. Code that
+        compared the keyword arguments itself would add a microsecond to each append.
         """
         names = [*self.keys, *self.args, *([self.rest] if self.rest else [])]
         values = [*self.keys, *self.args, *([f"*{self.rest}"] if self.rest else [])]
         made = f"{self.name!r}, {len(self.keys)}, {', '.join(values)}"
         code = f"lambda *, {', '.join(names)}: ({made})"
-        function: Callable[..., Call] = eval(code)  # noqa: S307 - of names, whose form was checked
+        function: Callable[..., Call] = eval(code)  # noqa: S307 - `_arguments` has checked the names
         function.__qualname__ = self.name
         return function
 
@@ -90,7 +90,7 @@ def _declared(source: str, heading: str) -> list[str]:
 
 
 def _arguments(source: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """Returns the names of the keys, the arguments, and the table of the remaining arguments."""
+    """Returns the names that a script's header declares for keys, arguments and the last table."""
     keys, args, rest = _declared(source, "KEYS"), _declared(source, "ARGV"), ""
     if args[-1].endswith("..."):
         rest = args.pop().removesuffix("...")
@@ -125,9 +125,9 @@ def _parts() -> Iterator[tuple[str, str]]:
 
 
 def check_includes(body: str, parts: set[str]) -> set[str]:
-    """Returns the parts that a script includes.
+    """Returns the shared parts that a script includes.
 
-    Raises: WrongArguments if they are not exactly the parts that it uses.
+    Raises: WrongArguments if the script does not include exactly the parts that it uses.
     """
     included = set(" ".join(_INCLUDE.findall(body)).split())
     used = _names(body) & parts
@@ -161,5 +161,5 @@ def _load_all() -> dict[str, Script]:
 
 
 SCRIPTS: Final = _load_all()
-# One function for each script, as in `calls.append(...)`.
+# The functions that create calls, one for each script. Example: `calls.append(...)`.
 calls: Final = SimpleNamespace(**{name: script.caller() for name, script in SCRIPTS.items()})

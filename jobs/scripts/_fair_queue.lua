@@ -1,17 +1,19 @@
--- Start-time fair queueing of the tenants in each queue: this file keeps the tags; `claim.lua` picks the
--- next tenant and books its tokens. It may use the parts of _shared.lua and _provider.lua.
+-- Implements start-time fair queueing, by which the tenants share each queue. This file stores the tags of the
+-- tenants. `claim.lua` chooses the next tenant and books its tokens. This file may use the functions of _shared.lua
+-- and _provider.lua.
 --
--- A tenant's finish tag in a queue is the tokens that it used there, divided by its weight. The tenant with
--- the lowest tag is served next: the start tag of its job is its finish tag, or the virtual time if that is
--- higher, and its new finish tag is the start tag plus the job's tokens by weight. A claim books estimated
--- tokens, and the end of the job corrects the tag.
+-- The finish tag of a tenant in a queue is the number of tokens that the tenant used in this queue, divided by its
+-- weight. The tenant with the lowest finish tag is served next. The start tag of its job is this finish tag, or the
+-- virtual time of the queue if that is higher. The new finish tag is the start tag plus the job's tokens divided by
+-- the weight. A claim books estimated tokens, and the end of the job corrects the finish tag.
 --
--- The virtual time of a queue is the start tag of the job that was served last. A new or returning tenant gets
--- at least this tag, so it is served next but gains nothing from having been idle.
+-- The virtual time of a queue is the start tag of the job that was served last. A new or returning tenant gets at
+-- least the virtual time as its tag. So it is served soon, but its idle time gives it no advantage.
 
-local IDLE_BOUND = 10000 -- the number of idle tenants whose finish tags a queue keeps
+local IDLE_BOUND = 10000 -- maximum number of idle tenants whose finish tags a queue stores
 
--- Returns the tenant of an owner: `tenant/subject`, or a single word if requests need no authentication.
+-- Returns the tenant of an owner. An owner has the form `tenant/subject`, or is a single word if the server requires
+-- no authentication.
 local function tenant_of(owner) return string.match(owner, '^([^/]+)/') or owner end
 
 local function ready_of(prefix, queue_name) return of_queue(prefix, 'ready', queue_name) end
@@ -27,7 +29,7 @@ local function weight_of(prefix, tenant)
   return tonumber(redis.call('HGET', prefix .. 'tenant:' .. tenant, 'weight') or 1)
 end
 
--- Appends a value to a list and returns the new length. A list that was empty is a new key, so its TTL is set.
+-- Appends a value to a list and returns the new length. If the list was empty, its key is new, so the TTL is set.
 local function queue_up(list, what)
   local length = redis.call('RPUSH', list, what)
   if length == 1 then redis.call('PEXPIRE', list, STRUCTURE_TTL) end
@@ -38,13 +40,13 @@ local function wake(prefix)
   if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then queue_up(prefix .. 'wake', '1') end
 end
 
--- Adds a queue to the list of queues with waiting jobs, if it is not in it.
+-- Adds a queue to the list of queues with waiting jobs, unless the list already contains the queue.
 local function open_queue(prefix, queue_name)
   local queues = prefix .. 'queues'
   if not redis.call('LPOS', queues, queue_name) then queue_up(queues, queue_name) end
 end
 
--- Makes a tenant ready in a queue, at its finish tag or at the virtual time if that is higher.
+-- Makes a tenant ready in a queue: adds it with its finish tag, or with the virtual time if that is higher.
 local function add_ready(prefix, queue_name, tenant, finish_tag)
   local ready = ready_of(prefix, queue_name)
   redis.call('ZADD', ready, math.max(finish_tag, virtual_time_of(prefix, queue_name)), tenant)
@@ -52,30 +54,30 @@ local function add_ready(prefix, queue_name, tenant, finish_tag)
   open_queue(prefix, queue_name)
 end
 
--- Makes a tenant ready if it is neither ready nor held back. A tenant that is held back is released when one of
--- its jobs ends.
+-- Makes a tenant ready in a queue, unless it is ready or held back. A tenant that is held back becomes ready when one
+-- of its jobs ends.
 local function ensure_ready(prefix, queue_name, tenant)
   if redis.call('ZSCORE', ready_of(prefix, queue_name), tenant) then return end
   if redis.call('HEXISTS', held_of(prefix, tenant), queue_name) == 1 then return end
-  -- The tenant's entry in the idle set stays; it is not read while the tenant is ready.
+  -- The tenant's entry in the set of idle tenants remains, but no script reads the entry while the tenant is ready.
   add_ready(prefix, queue_name, tenant, tonumber(redis.call('ZSCORE', idle_of(prefix, queue_name), tenant) or 0))
 end
 
--- Makes a tenant idle in a queue in which it has no more waiting jobs.
+-- Makes a tenant idle in a queue, because the tenant has no more waiting jobs there.
 local function make_idle(prefix, queue_name, tenant, finish_tag, virtual_time)
   local idle = idle_of(prefix, queue_name)
   redis.call('ZREM', ready_of(prefix, queue_name), tenant)
   if redis.call('ZADD', idle, finish_tag, tenant) == 0 then return end
   redis.call('PEXPIRE', idle, STRUCTURE_TTL)
-  -- Tags up to the virtual time have no effect any more and are removed. If there are none, the lowest tags
-  -- beyond the bound are removed.
+  -- Finish tags up to the virtual time no longer have an effect, so they are removed. If there are no such tags, the
+  -- lowest tags are removed until IDLE_BOUND tags remain.
   if redis.call('ZREMRANGEBYSCORE', idle, '-inf', virtual_time) == 0 then
     redis.call('ZREMRANGEBYRANK', idle, 0, -IDLE_BOUND - 1)
   end
 end
 
--- Replaces the estimated tokens of an ended job with the actual ones, in its tenant's finish tag and in the
--- model's token bucket. `job` holds the fields that are read here.
+-- Replaces the estimated tokens of an ended job by the actual tokens, in its tenant's finish tag and in the token
+-- bucket of its model. `job` is a table with the fields that this function reads.
 local function settle(prefix, job, tenant, tokens)
   if not job.charged or tokens < 0 then return end
   local queue_name, model = job.queue_name or '', model_of(job.queue_name or '')
@@ -99,9 +101,9 @@ local function settle(prefix, job, tenant, tokens)
   end
 end
 
--- Appends an id to its tenant's list and makes the tenant ready. Returns the number of the job.
--- Numbers in a list ascend. So a queue position is the difference of two numbers, and an id whose number is
--- lower than that of the head of the list has been lost.
+-- Appends an id to its tenant's waiting list, makes the tenant ready, and returns the number of the job.
+-- The numbers in a waiting list ascend. So a queue position is the difference of two numbers. If an id has a lower
+-- number than the first id in the list, Redis has lost the id's entry in the list.
 local function enqueue(prefix, tenant, queue_name, id)
   local numbers, waiting = prefix .. 'numbers', waiting_of(prefix, queue_name, tenant)
   local number = redis.call('HINCRBY', numbers, queue_name == '' and tenant or queue_name .. '|' .. tenant, 1)
@@ -112,14 +114,15 @@ local function enqueue(prefix, tenant, queue_name, id)
   return number
 end
 
--- As `enqueue`, but inserts the id at the front of the list.
+-- Inserts an id at the front of its tenant's waiting list, makes the tenant ready, and returns the job's number.
 local function enqueue_first(prefix, tenant, queue_name, id)
   local waiting, first = waiting_of(prefix, queue_name, tenant), nil
   repeat
     local head = redis.call('LINDEX', waiting, 0)
     if not head then return enqueue(prefix, tenant, queue_name, id) end
     first = redis.call('HGET', prefix .. 'job:' .. head, 'number')
-    -- The job at the head was deleted. Without a number, its entry would break the order.
+    -- If the first job in the list has no number, it was deleted. Its entry is removed, because the numbers of a list
+    -- must ascend.
     if not first then redis.call('LPOP', waiting) end
   until first
   redis.call('LPUSH', waiting, id)
@@ -129,16 +132,16 @@ local function enqueue_first(prefix, tenant, queue_name, id)
   return first - 1
 end
 
--- Counts the running responses of a tenant.
+-- Returns the number of running responses of a tenant.
 local function count_running(prefix, tenant, time)
   local running = running_of(prefix, tenant)
   redis.call('ZREMRANGEBYSCORE', running, '-inf', time)
   return redis.call('ZCARD', running)
 end
 
--- Begins or renews leases of a tenant. `leases` has two values for each lease: the time at which it ends, and
--- the id. That time never moves back. A leased response counts as one of the tenant's running responses, until
--- its lease ends at the latest.
+-- Begins or renews leases of a tenant. `leases` has two values for each lease: the time at which the lease ends, and
+-- the id of the response. A renewal never shortens a lease. A response with a lease counts as one of the tenant's
+-- running responses, but not after the end of its lease.
 local function lease(prefix, tenant, leases)
   for _, key in ipairs({ prefix .. 'leases', running_of(prefix, tenant) }) do
     for from = 1, #leases, 1000 do
@@ -148,15 +151,15 @@ local function lease(prefix, tenant, leases)
   end
 end
 
--- Holds a tenant back in a queue, because its limit of running jobs is reached.
+-- Holds a tenant back in a queue, because the tenant has reached its limit of running jobs.
 local function hold(prefix, queue_name, tenant, finish_tag)
   redis.call('ZREM', ready_of(prefix, queue_name), tenant)
   redis.call('HSET', held_of(prefix, tenant), queue_name, finish_tag)
   redis.call('PEXPIRE', held_of(prefix, tenant), STRUCTURE_TTL)
 end
 
--- Makes a tenant ready in every queue in which it was held back. If that is too early, the next claim holds it
--- back again.
+-- Makes a tenant ready in every queue in which it was held back. If the tenant is still at its limit, the next claim
+-- holds it back again.
 local function release(prefix, tenant)
   local held = redis.call('HGETALL', held_of(prefix, tenant))
   if #held == 0 then return end
@@ -165,13 +168,14 @@ local function release(prefix, tenant)
   wake(prefix)
 end
 
--- Ends a lease. The response no longer counts as running, so another one of its tenant may run.
+-- Ends a lease. Its response no longer counts as running, so another response of the tenant may run.
 local function unlease(prefix, tenant, id)
   redis.call('ZREM', prefix .. 'leases', id)
   if redis.call('ZREM', running_of(prefix, tenant), id) == 1 then release(prefix, tenant) end
 end
 
--- Moves up to `limit` due retries to the front of their tenants' lists; returns the number of ids processed.
+-- Moves up to `limit` jobs whose retry is due to the front of their tenants' waiting lists. Returns the number of ids
+-- that it removed from the set of delayed jobs.
 local function promote(prefix, time, limit)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)
   for _, id in ipairs(due) do

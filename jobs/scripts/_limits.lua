@@ -1,18 +1,18 @@
--- The limits of accounts. This file may use the parts of _shared.lua, _provider.lua and _fair_queue.lua.
+-- Applies the limits of accounts. This file may use the functions of _shared.lua, _provider.lua and _fair_queue.lua.
 --
--- An account is a tenant, or one of its end users: `tenant/subject`, or `tenant/@digest` for a client without a
--- subject, from the digest of its address. A job is booked to its tenant and, if end users have limits, to its
--- end user.
+-- An account is a tenant, or an end user of a tenant. The account of an end user is `tenant/subject`. A client without
+-- a subject has the account `tenant/@digest`, with the digest of its address. A job is booked to its tenant and, if
+-- end users have limits, to its end user.
 --
--- The estimated tokens and cost of a job are booked when it is accepted. When it ends, the actual usage replaces
--- the estimate. So jobs in progress count against a budget, and jobs that never called a model do not.
+-- When a job is accepted, its estimated tokens and cost are booked. When the job ends, the actual usage replaces the
+-- estimate. So a budget includes unfinished jobs, but no jobs that ended without calling a model.
 
 local DAY = 24 * 3600 * 1000
 local MINUTE = 60 * 1000
 local USED_TTL = 3 * DAY
 
--- The limits in a tenant's settings, in the order of the arguments of `submit`. Limits whose names begin with
--- `subject_` apply to each end user.
+-- The names of all limits in a tenant's settings, in the order in which scripts pass the defaults to `admit`. Limits
+-- whose names begin with `subject_` apply to each end user of the tenant.
 local LIMITS = { 'waiting', 'requests_per_minute', 'tokens_per_day', 'money_per_day', 'input_tokens',
   'subject_running', 'subject_requests_per_minute', 'subject_tokens_per_day', 'subject_money_per_day', 'waiting_bytes' }
 
@@ -20,17 +20,17 @@ local function used_of(prefix, account, day) return prefix .. 'used:' .. day .. 
 local function open_of(prefix, account) return prefix .. 'open:' .. account end
 local function rate_of(prefix, account) return prefix .. 'rate:' .. account end
 
--- The hash with the bytes and the tenant of each unfinished prompt, by id. Its field "~" has the bytes of all
--- prompts, and "~tenant" those of one tenant.
+-- Returns the key of the hash with the size of each unfinished prompt in bytes, and the prompt's tenant, by id. The
+-- field "~" is the sum of all sizes, and a field "~acme" is the sum for the tenant `acme`.
 local function sizes_of(prefix) return prefix .. 'sizes' end
 
--- The bytes of all unfinished prompts, and of those of a tenant.
+-- Returns two sums in bytes: the size of all unfinished prompts, and the size of the tenant's unfinished prompts.
 local function sum_sizes(prefix, tenant)
   local sums = redis.call('HMGET', sizes_of(prefix), '~', '~' .. tenant)
   return tonumber(sums[1] or 0), tonumber(sums[2] or 0)
 end
 
--- Adds a prompt to the sums that `sum_sizes` returned.
+-- Stores the size of a new prompt. `all` and `own` are the sums that `sum_sizes` returned, without this prompt.
 local function add_size(prefix, id, tenant, bytes, all, own)
   redis.call('HSET', sizes_of(prefix), id, bytes .. ' ' .. tenant, '~', all + bytes, '~' .. tenant, own + bytes)
   if all == 0 then redis.call('PEXPIRE', sizes_of(prefix), STRUCTURE_TTL) end
@@ -45,7 +45,8 @@ local function drop_size(prefix, id)
   end
 end
 
--- Adds to an account's usage on a day. A field that did not exist may belong to a new key, so the TTL is set.
+-- Adds tokens and money to an account's usage on a day. If the field is new, its key may be new too, so the TTL is
+-- set.
 local function use(prefix, account, day, tokens, money)
   local used = used_of(prefix, account, day)
   if tokens ~= 0 and redis.call('HINCRBY', used, 'tokens', tokens) == tokens then
@@ -57,7 +58,8 @@ local function use(prefix, account, day, tokens, money)
   end
 end
 
--- Books an accepted job, which can be unfinished for up to `kept` ms. Returns the day on which it is booked.
+-- Books the estimated usage of an accepted job, and returns the day on which it is booked. The job will have ended
+-- after `kept` ms at the latest.
 local function reserve(prefix, accounts, id, time, tokens, money, kept)
   local day = math.floor(time / DAY)
   for _, account in ipairs(accounts) do
@@ -68,8 +70,9 @@ local function reserve(prefix, accounts, id, time, tokens, money, kept)
   return day
 end
 
--- Books the actual usage of a job, only once. -1 stands for an unknown usage: then the estimate is booked if a
--- model was called, else nothing. `job` holds the fields that are read here.
+-- Books the actual usage of an ended job in the place of its estimate. Further calls have no effect. -1 means that
+-- the usage is unknown: then the estimate stays booked if an attempt was started, and is removed if not. `job` is a
+-- table with the fields that this function reads.
 local function book(prefix, id, job, tenant, tokens, money)
   if not job.day then return end
   local asked, reserved, cost = job.attempt ~= '0', tonumber(job.tokens or 0), tonumber(job.money or 0)
@@ -82,17 +85,17 @@ local function book(prefix, id, job, tenant, tokens, money)
   end
 end
 
--- Counts the unfinished jobs of an account.
+-- Returns the number of unfinished jobs of an account.
 local function count_open(prefix, account, time)
   redis.call('ZREMRANGEBYSCORE', open_of(prefix, account), '-inf', time)
   return redis.call('ZCARD', open_of(prefix, account))
 end
 
--- Checks an account's limits per minute and per day for one more job, and charges nothing. Returns
--- {"limited", name, limit, ms to wait} if one is reached; else nil and {requests per minute, left, tokens per
--- day, left}, where the job itself is already subtracted.
--- `limit` has the limits by their names in LIMITS, and `kind` is the prefix of the names to check; 0 means no
--- limit.
+-- Checks whether an account's limits per minute and per day allow one more job. Charges nothing. If a limit is
+-- reached, returns {"limited", name, limit, ms to wait}. Otherwise returns nil and {requests per minute, left, tokens
+-- per day, left}, in which both remaining numbers are those after this job.
+-- `limit` contains the limits by their names in LIMITS, where 0 means no limit. `kind` is "" to check the limits of a
+-- tenant, or "subject_" to check the limits of an end user.
 local function check_account(prefix, account, kind, limit, time, tokens, money)
   local function limited(what, wait) return { 'limited', kind .. what, tostring(limit[kind .. what]), math.ceil(wait) } end
   local most, rate, budget = limit[kind .. 'tokens_per_day'], limit[kind .. 'requests_per_minute'], limit[kind .. 'money_per_day']
@@ -114,12 +117,13 @@ local function check_account(prefix, account, kind, limit, time, tokens, money)
   return nil, { rate, left, most, math.max(0, tokens_left) }
 end
 
--- Checks whether a tenant and its end user (`account`; "" if there is none) may submit one more job, and charges
--- the request. `own_bytes` is the size of the tenant's unfinished prompts with this one; nil for a request that
--- ends at once, to which the limits of unfinished prompts do not apply. Returns {"limited", name, limit, ms to wait}
--- if a limit is reached; else nil, the accounts to which the job is booked, and {requests per minute, left, tokens
--- per day, left}, each pair from the account that has less left. `defaults` has the limits for tenants whose
--- settings lack them, in the order of LIMITS.
+-- Checks whether a tenant and its end user may submit one more job, and charges the request to them. `account` is the
+-- account of the end user, or "" if no limits of end users apply. `own_bytes` is the size of the tenant's unfinished
+-- prompts including this one. It is nil for a request that ends at once, because limits of unfinished prompts do not
+-- apply to such a request. `defaults` contains the default limits, in the order of LIMITS.
+-- If a limit is reached, returns {"limited", name, limit, ms to wait}. Otherwise returns nil, the accounts to which
+-- the job has to be booked, and {requests per minute, left, tokens per day, left}. Each limit in this table is the one
+-- of the account with the lower remaining number.
 local function admit(prefix, tenant, account, time, tokens, money, input, own_bytes, defaults)
   local settings = prefix .. 'tenant:' .. tenant
   local set = redis.call('HMGET', settings, 'weight', 'running', unpack(LIMITS))
@@ -171,7 +175,7 @@ local function admit(prefix, tenant, account, time, tokens, money, input, own_by
   return nil, accounts, least
 end
 
--- Removes an id that no longer waits or runs from all sets of unfinished jobs.
+-- Removes the id of a job that has ended or was deleted from the sets of unfinished jobs.
 local function close(prefix, id, tenant)
   unlease(prefix, tenant, id)
   drop_size(prefix, id)

@@ -1,43 +1,44 @@
--- Shared constants and functions: queue names, idempotency keys (`known`), notifications, webhooks, the dead list.
--- The loader prepends to each script the parts that its `@include` lines name.
--- `prefix` is "holdline:{p}:", so each key below is in the same slot as the script's KEYS.
+-- Constants and functions that the scripts share: queue names, idempotency keys, notifications, webhooks, logs.
+-- When Python loads a script, it puts the parts that the script's `@include` lines name before the script.
+-- `prefix` is "holdline:{p}:", so every key that is built from it is in the same slot as the script's KEYS.
 
-local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of keys that jobs share: no key lives for ever
-local TENANT_TTL = 400 * 24 * 3600 * 1000 -- of a tenant's settings, since they were last set or used
+local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- TTL in ms of keys that jobs share, so that no key lives forever
+local TENANT_TTL = 400 * 24 * 3600 * 1000 -- TTL in ms of a tenant's settings since they were last set or used
 local WAKE_BOUND = 64
 local DEAD_BOUND = 1000
-local PROMOTE_BOUND = 100 -- due retries that one claim promotes
-local MAX_CLAIMED = 1000 -- jobs that one claim hands out
-local LONG_WAIT = 60 * 1000 -- ms of waiting after which OVERTAKEN_BOUND applies to a job
-local OVERTAKEN_BOUND = 3 -- times that higher tiers are still served before such a job
-local HOOKS_BOUND = 100000 -- waiting webhooks of a partition
-local HOOK_TTL = 4 * 24 * 3600 * 1000 -- of a webhook: its last attempt is due after three days
-local DELAY_BOUND = 150 * 1000 -- ms that a retry may be delayed, or a model paused
-local SUBMITTED = 2 -- entries that a submission writes to the log
-local ID_LENGTH = 40 -- of every id that jobs/names.py makes
+local PROMOTE_BOUND = 100 -- maximum number of due retries that one claim returns to the queue
+local MAX_CLAIMED = 1000 -- maximum number of jobs that one claim assigns
+local LONG_WAIT = 60 * 1000 -- ms after which OVERTAKEN_BOUND applies to a waiting job
+local OVERTAKEN_BOUND = 3 -- number of times that higher tiers may overtake a job after LONG_WAIT
+local HOOKS_BOUND = 100000 -- maximum number of waiting webhooks in a partition
+local HOOK_TTL = 4 * 24 * 3600 * 1000 -- TTL in ms of a webhook, whose last attempt is due after three days
+local DELAY_BOUND = 150 * 1000 -- maximum delay of a retry and maximum pause of a model, in ms
+local SUBMITTED = 2 -- number of entries that a submission writes to the log
+local ID_LENGTH = 40 -- length of every response id that jobs/names.py creates
 
--- Returns the time of Redis's clock in ms. No decision depends on the clock of another host.
+-- Returns the time of Redis's clock in ms. The scripts use no other clock.
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Lowers the times in a sorted set to `latest`, the latest time that can be set now. Redis's clock may step
--- back: by NTP, when a machine is resumed, after a failover. A later time was stored before such a step.
+-- Lowers all later times in a sorted set to `latest`, which is the latest time that a script would set now. A later
+-- time was stored before the clock of Redis stepped back, for example by NTP, after a failover, or when a suspended
+-- machine was resumed.
 local function cap(key, latest, limit)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. latest, '+inf', 'LIMIT', 0, limit)) do
     redis.call('ZADD', key, 'XX', latest, id)
   end
 end
 
--- Returns a table of the named fields of a hash; fields that are not set are nil.
+-- Returns a table with the named fields of a hash. Fields that do not exist are nil.
 local function fields(key, ...)
   local values, found = redis.call('HMGET', key, ...), {}
   for index, name in ipairs({ ... }) do found[name] = values[index] or nil end
   return found
 end
 
--- Returns a list of names and values without the pairs whose value is "".
+-- Returns a list of alternating names and values without the pairs whose value is "".
 local function without_empty(flat)
   local kept = {}
   for index = 1, #flat, 2 do
@@ -46,9 +47,9 @@ local function without_empty(flat)
   return kept
 end
 
--- A queue's name consists of a tier and a model: "p:", "d:" or "f:" (priority, default, flex) and the model's
--- name; "" is the default tier if the queues do not distinguish models.
--- Each queue has the finish tags of its tenants, and a list of waiting ids for each tenant.
+-- The name of a queue consists of a tier ("p:" for priority, "d:" for default, "f:" for flex) and the name of a
+-- model. The default tier of models that no models file lists has the queue name "".
+-- Each queue has a sorted set with the finish tags of its tenants, and a list of waiting ids for each tenant.
 local function of_queue(prefix, name, queue_name) return prefix .. (queue_name == '' and name or name .. '|' .. queue_name) end
 local function waiting_of(prefix, queue_name, tenant)
   return prefix .. (queue_name == '' and 'waiting:' or 'waiting|' .. queue_name .. '|') .. tenant
@@ -56,12 +57,12 @@ end
 local function rank_of(queue_name) return ({ p = 1, f = 3 })[string.sub(queue_name, 1, 1)] or 2 end
 local function model_of(queue_name) return string.sub(queue_name, 3) end
 
--- Notifies the current followers that the response is queued again. Later followers read that from the job.
+-- Notifies the current followers that a response is queued again. Later followers read this state from the job.
 local function notify_queued(channel, number, delay, reason)
   redis.call('PUBLISH', channel, cmsgpack.pack({ 'queued', number, delay, reason }))
 end
 
--- Counts the outcomes of webhooks: "~sent", "~dead", "~seen", "~dropped" in `numbers`.
+-- Counts an outcome of a webhook in the hash `numbers`, in the field "~sent", "~dead", "~seen" or "~dropped".
 local function count_hook(prefix, how)
   redis.call('HINCRBY', prefix .. 'numbers', '~' .. how, 1)
   redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL)
@@ -73,8 +74,8 @@ local function end_hook(prefix, id, how)
   count_hook(prefix, how)
 end
 
--- Queues the webhook of a response in the same script that ends the response. `wait` is the delay in ms, or nil
--- if no webhook is to be sent.
+-- Queues the webhook of a response that has just ended. `wait` is the delay in ms, or nil if the response has no
+-- webhook.
 local function hook(prefix, id, status, time, wait)
   if not wait then return end
   local hooks = prefix .. 'hooks'
@@ -92,22 +93,24 @@ local function bury(prefix, what)
   redis.call('PEXPIRE', prefix .. 'dead', STRUCTURE_TTL)
 end
 
--- Returns the grant of a job for the worker that now holds it. `job` holds the fields that are read here.
+-- Returns the data of a job for the worker to which the job was assigned. `job` is a table with the fields that this
+-- function reads.
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
     job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '' }
 end
 
--- Publishes entries, or only their number if they exceed `most` bytes: then sending them costs more than a read.
+-- Publishes a notification with the appended entries. If the entries exceed `most` bytes, publishes only their
+-- number, because a read of the log then costs less than sending the entries to every subscriber.
 local function notify(channel, first, frames, most)
   local bytes = 0
   for _, frame in ipairs(frames) do bytes = bytes + #frame end
   redis.call('PUBLISH', channel, cmsgpack.pack({ first, bytes <= most and frames or #frames }))
 end
 
--- Appends entries if the log has `expected` entries. Returns the new length and false; the length and true if
--- the same entries are already at the tail; else nil and the actual length.
--- The same entries at the tail mean that this very append is repeated, because its reply was lost.
+-- Appends entries to a log that has `expected` entries, and returns the new length and false. If the log already
+-- ends with these entries, returns the length and true: the caller repeats an append whose reply was lost.
+-- Otherwise, returns nil and the actual length.
 local function push(log, expected, frames)
   local length = redis.call('LLEN', log)
   if length == expected then
@@ -126,10 +129,10 @@ local function push(log, expected, frames)
   return nil, length
 end
 
--- Returns the id of the response that an idempotency key created, and `same` or `reused` for a request with
--- the same or another body; nil if the key is unused.
--- `fingerprint` may hold several, separated by commas, because a body has one under each encryption key. If any
--- of them matches, the body is the same.
+-- Returns the id of the response that an idempotency key created, and the word `same` if the request has the same
+-- body or `reused` if the body differs. Returns nil if the key is unused.
+-- A body has a fingerprint for each encryption key. `fingerprint` contains all of them, separated by commas. If any
+-- fingerprint is the stored one, the body is the same.
 local function known(prefix, key, fingerprint)
   if fingerprint == '' then return nil end
   local first, print = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
@@ -137,34 +140,34 @@ local function known(prefix, key, fingerprint)
   return first, string.find(',' .. fingerprint .. ',', ',' .. print .. ',', 1, true) and 'same' or 'reused'
 end
 
--- Stores the id of the response that an idempotency key created, with the first fingerprint.
+-- Stores the id of the response that an idempotency key created, together with the request's first fingerprint.
 local function remember(key, id, fingerprint, ttl)
   if fingerprint ~= '' then redis.call('SET', key, id .. ' ' .. string.match(fingerprint, '^[^,]+'), 'PX', ttl) end
 end
 
--- Returns the number of entries in a compacted log, from the counts of its blocks, as in "2000,2000,17".
+-- Returns the number of entries in a compacted log. `compacted` has the number for each block, as in "2000,2000,17".
 local function entries_of(compacted)
   local entries = 0
   for count in string.gmatch(compacted, '%d+') do entries = entries + count end
   return entries
 end
 
--- Keeps an ended response for `ms` more. Its idempotency key, if any, does not outlive it, and belongs to it as
--- long as the job exists.
+-- Sets the TTL of an ended response to `ms`. The idempotency key of the response expires at the same time.
 local function keep(job, log, key, ms, ...)
   if key then redis.call('PEXPIRE', key, ms, ...) end
   redis.call('PEXPIRE', log, ms, ...)
   redis.call('PEXPIRE', job, ms, ...)
 end
 
--- Returns true if a job may read a stored turn. A deleted turn is readable only to the jobs that hold it.
--- A stored turn is a hash: `items`, `owner`, a field for each job that holds it, and `deleted` if it is.
+-- Returns true if a job may read a stored turn. Only the jobs that hold a deleted turn may read it.
+-- A stored turn is a hash with the fields `items` and `owner`, a field for each job that holds the turn, and the
+-- field `deleted` if the turn was deleted.
 local function turn_is_readable(key, job)
   local turn = redis.call('HMGET', key, 'owner', 'deleted', job)
   return turn[1] and (not turn[2] or turn[3])
 end
 
--- Returns true if any job holds a stored turn.
+-- Returns true if at least one job holds a stored turn.
 local function turn_is_held(key)
   return redis.call('HLEN', key) - redis.call('HEXISTS', key, 'deleted') > 2
 end

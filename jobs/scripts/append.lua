@@ -1,9 +1,9 @@
 #!lua
--- Appends entries and notifies followers, if the log has the length that its writer expects.
+-- Appends entries to a log and notifies its followers, if the log has the length that the writer expects.
 -- KEYS  job_key, log_key, channel
--- ARGV  claim, expected, max_bytes (that a notification carries), entries...
+-- ARGV  claim, expected (length of the log), max_bytes (of the entries in a notification), entries...
 -- Returns {"ok", length, cancel} · {"gone"} · {"fenced"} · {"diverged", length}
--- May be repeated: entries that are already at the tail of the log are not appended twice.
+-- May be repeated: if the entries are already at the end of the log, the script does not append them again.
 -- @include notify push
 expected = tonumber(expected)
 local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel')

@@ -1,12 +1,14 @@
 #!lua
--- Finds a response whose POST was cut off, for a retry of that POST, which then waits for this response.
+-- Finds the response of a POST whose connection was cut off. The retry of that POST then waits for this response.
 -- KEYS  replies_key
--- ARGV  prefix, id (that the retry would make), window_ms (in which one that has ended is found),
---       settle_ms (time for a waiting server to subscribe), subscribers (0/1: this Redis counts all of them)
--- Returns the id; "open" if there are only responses for which other POSTs still wait; or ""
--- A waiting server is subscribed to its response, and Redis notices at once if that server dies. A node of a
--- cluster counts only its own subscribers: there, only POSTs that were recorded as cut are found.
--- May be repeated: the entry records the id of the retry that found it.
+-- ARGV  prefix, id (of the response that the retry would create), window_ms (in which an ended response is found),
+--       settle_ms (time in which a waiting server subscribes), subscribers (0/1: Redis counts all subscribers)
+-- Returns the id of the response; "open" if other POSTs still wait for all responses that were found; "" if none
+--         was found
+-- A server that waits is subscribed to its response, so a response without a subscriber has lost its server. But a
+-- node of a cluster counts only its own subscribers. In a cluster, the script only finds POSTs that a server has
+-- recorded as cut off.
+-- May be repeated: the entry of the response records the id of the retry that found it.
 -- @include now fields
 local time, entries, cut, dead, open = now(), redis.call('HGETALL', replies_key), nil, nil, ''
 for index = 1, #entries, 2 do

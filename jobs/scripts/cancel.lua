@@ -1,9 +1,10 @@
 #!lua
--- Cancels a job: at once if it is queued, else by asking its worker.
+-- Cancels a queued job at once, or asks the worker of a running job to cancel it.
 -- KEYS  job_key, log_key, channel, cancels_channel
--- ARGV  prefix, id, expected (length), max_bytes (that a notification carries), retention_ms, entries...
+-- ARGV  prefix, id, expected (length of the log), max_bytes (of the entries in a notification), retention_ms,
+--       entries...
 -- Returns {"cancelled"} · {"asked"} · {"ended"} · {"gone"} · {"diverged", length}: read the log again
--- May be repeated: an ended job stays as it is, and asking the worker twice has the same effect as once.
+-- May be repeated: an ended job is not changed, and a second request to the worker has no further effect.
 -- @include now fields hook notify push keep tenant_of book close
 expected = tonumber(expected)
 local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key', 'hook')
@@ -21,7 +22,7 @@ local time, tenant = now(), tenant_of(job.owner)
 redis.call('HSET', job_key, 'status', 'cancelled', 'ended', time)
 keep(job_key, log_key, job.key, retention_ms)
 book(prefix, id, job, tenant, -1, -1)
-close(prefix, id, tenant) -- the claim that reaches its entry in the waiting list drops it
+close(prefix, id, tenant) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)
 hook(prefix, id, 'cancelled', time, job.hook)
 notify(channel, expected, entries, tonumber(max_bytes))

@@ -1,23 +1,24 @@
 #!lua
--- Hands out up to `count` waiting jobs, each under a lease. Higher tiers come first. Within a tier, models take
--- turns, and for each model the tenant with the lowest finish tag is next. A job that has waited for long is
--- overtaken only a few times. A tenant that has reached its limit of running jobs is held back until one ends.
--- The first attempt of a job begins here: its first event is appended to the log as soon as it is handed out.
+-- Assigns up to `count` waiting jobs to a worker, each with a lease. Higher tiers are served first. Within a tier,
+-- the models take turns, and for each model the tenant with the lowest finish tag is served next. Higher tiers
+-- overtake a job that has waited for long only a few more times. A tenant that has reached its limit of running
+-- jobs is held back until one of its jobs ends. When a job is assigned for the first time, the script also appends
+-- the first event of that attempt to the job's log.
 -- KEYS  queues_key, claimed_key
--- ARGV  prefix, claim, count, lease_ms, tenant_running (answers of a tenant
---       that may run at once if its settings have no limit; 0: any number), max_bytes (that a
---       notification carries), max_job_bytes (no further job is handed out once the jobs, with the turns
---       that they name, have this size together), model_limits... (four each: the name, how many more jobs may
---       begin or -1 for any number, requests and tokens per minute that its provider allows or 0 for any number)
+-- ARGV  prefix, claim, count, lease_ms, tenant_running (limit of running jobs for tenants whose settings have no
+--       such limit; 0 means no limit), max_bytes (of the entries in a notification), max_job_bytes (no further job
+--       is assigned once the assigned jobs and the turns that they name have this size), model_limits... (four for
+--       each model: its name; how many more of its jobs may begin, -1 means no limit; the requests and the tokens
+--       per minute that its provider allows, 0 means no limit)
 -- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name}
--- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds them.
+-- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
 -- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up
 -- @include make_idle count_running lease hold promote
 local time = now()
 count = math.min(tonumber(count), MAX_CLAIMED)
 
--- Returns the record of an id from a list; nil for an entry that this program cannot have written.
+-- Returns the fields of the job with this id. Returns nil if `id` is not a valid id, or its key is not a hash.
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
@@ -40,7 +41,7 @@ if before then
   return again
 end
 
--- Due retries are promoted here as well as in `rescue`, so that they do not wait for the next rescue.
+-- Jobs whose retry is due return to the queue here. `rescue` does the same, but only at intervals.
 local found = redis.call('LRANGE', queues_key, 0, -1)
 local retries = redis.call('EXISTS', prefix .. 'delayed') == 1
 if retries then
@@ -50,7 +51,7 @@ end
 local queues = { unpack(found) }
 if #queues == 0 then return {} end
 
--- The virtual time of each queue, and the statistics of earlier claims.
+-- Reads the virtual time of each queue, and the statistics of earlier claims.
 local virtual_times = {}
 for index, queue_name in ipairs(queues) do virtual_times[index] = '~virtual_time|' .. queue_name end
 local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', unpack(virtual_times))
@@ -67,8 +68,8 @@ local function open(queue_name)
   return allows(models[model])
 end
 
--- Returns the state of a tenant in this claim: its running responses and their limit, its weight, the lengths of
--- its waiting lists, and the leases that it is granted.
+-- Returns the state of a tenant during this claim: its number of running jobs and their limit, its weight, the
+-- lengths of its waiting lists, and the leases of the jobs that this claim assigns.
 local tenants = {}
 local function tenant_by(name)
   if not tenants[name] then
@@ -80,8 +81,9 @@ local function tenant_by(name)
   return tenants[name]
 end
 
--- The schedule of each queue: its virtual time, the next tenant with its finish tag, and the finish tag of the
--- tenant behind it. While the same tenant stays next, its finish tag is updated only here, not in Redis.
+-- The schedule of a queue has its virtual time, the next tenant with its finish tag, and the finish tag of the
+-- tenant after that. While the same tenant remains the next one, its finish tag changes only in the schedule. The
+-- script writes the tag to Redis once, when another tenant is next or at the end.
 local schedules = {}
 local function write_finish_tag(schedule)
   if schedule.tenant and schedule.moved then redis.call('ZADD', schedule.ready, schedule.finish_tag, schedule.tenant) end
@@ -98,7 +100,7 @@ local function schedule_of(queue_name)
   return schedule
 end
 
--- Returns the time at which the next job of a queue was submitted, or now if there is none.
+-- Returns the time at which the next job of a queue was submitted, or the current time if the queue has no job.
 local function since(queue_name)
   local tenant = schedule_of(queue_name).tenant
   local id = tenant and redis.call('LINDEX', waiting_of(prefix, queue_name, tenant), 0)
@@ -106,7 +108,7 @@ local function since(queue_name)
   return tonumber(job and job.submitted or time)
 end
 
--- Returns the index of the queue to serve next, or nil if no queue can be served.
+-- Returns the index of the queue to serve next, or nil if no queue may be served.
 local function choose()
   local best, oldest, at
   for index, queue_name in ipairs(queues) do
@@ -127,7 +129,7 @@ local function choose()
   return oldest
 end
 
--- Removes the first id from a tenant's list. Returns the id, and whether more ids are left.
+-- Removes the first id from a tenant's waiting list. Returns the id, and true if the list is not empty then.
 local function take(tenant, queue_name, waiting)
   local id = redis.call('LPOP', waiting)
   local left = tenant.waiting[queue_name]
@@ -141,7 +143,8 @@ local function take(tenant, queue_name, waiting)
   return id, left > 0
 end
 
--- Appends the entry that the submission left for the first claim, if nothing else has been appended since.
+-- Appends the first entry of the first attempt, which the submission stored in the job. Appends nothing if the log
+-- has other entries than those of the submission.
 local function begin(id, job)
   local name, log = prefix .. 'job:' .. id, prefix .. 'log:' .. id
   redis.call('HDEL', name, 'begins')
@@ -162,7 +165,7 @@ local function hand_out(id, job, tenant, start_tag, tokens)
   job_bytes = job_bytes + #(job.job or '') + (job.context_bytes or 0)
 end
 
--- Takes the next entry of a tenant and books its tokens. Not every entry is a job that can run.
+-- Removes the next entry from a tenant's waiting list. Assigns its job, if the job can run, and books its tokens.
 local function serve(queue_name, schedule, tenant)
   local id, more = take(tenant, queue_name, waiting_of(prefix, queue_name, schedule.tenant))
   local job = id and record(id)
@@ -173,8 +176,8 @@ local function serve(queue_name, schedule, tenant)
     spend(prefix, model_of(queue_name), time, models[model_of(queue_name)], tokens)
   elseif id and not job then
     bury(prefix, id)
-  end -- else the entry is stale, such as a second one of a job that runs or has ended: the hash decides
-  -- A stale entry costs one token, so that stale entries of a tenant do not hold up other tenants.
+  end -- in all other cases, the entry is stale: according to its hash, the job runs, has ended or waits for a retry
+  -- The tenant pays one token for a stale entry, so a tenant with many stale entries does not delay other tenants.
   schedule.virtual_time, schedule.finish_tag, schedule.moved = start_tag, start_tag + tokens / tenant.weight, true
   if not more then
     make_idle(prefix, queue_name, schedule.tenant, schedule.finish_tag, schedule.virtual_time)
@@ -182,10 +185,10 @@ local function serve(queue_name, schedule, tenant)
   end
 end
 
--- A queue that this claim has emptied stays in the list until another claim finds it empty, because usually a new
--- job arrives before that.
+-- A queue that this claim has emptied stays in the list until a later claim finds it empty. Usually a new job
+-- arrives before that, and the list does not have to be changed twice.
 local emptied = {}
-for _ = 1, count + 100 do -- bounds the stale entries and the tenants held back in one call
+for _ = 1, count + 100 do -- at most 100 stale entries and held back tenants in a call
   local index = #grants < count and job_bytes < tonumber(max_job_bytes) and choose()
   if not index then break end
   local queue_name = table.remove(queues, index)
@@ -221,7 +224,8 @@ if table.concat(queues, '\n') ~= table.concat(found, '\n') or #queues ~= #found 
 end
 if #ids > 0 then
   redis.call('SET', claimed_key, table.concat(ids, ' '), 'PX', lease_ms)
-  -- The pace of a busy queue, for estimates of waiting times: ms per claimed job while the queue is never empty.
+  -- The pace is the average number of ms between two assigned jobs while the queue is never empty. Estimates of
+  -- waiting times use the pace.
   local pace = noted['~pace']
   if noted['~last'] and noted['~busy'] == '1' then
     local step = math.min(math.max(0, time - noted['~last']) / #ids, 600000)

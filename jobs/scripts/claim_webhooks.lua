@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Hands out due webhooks, each under a lease, and counts the attempts to send them.
+-- Assigns due webhooks to a worker, each with a lease, and counts an attempt to send each of them.
 -- KEYS  hooks_key, claimed_key
 -- ARGV  prefix, claim, lease_ms, count
 -- Returns {{id, status, ended ms, tries, now ms}...}
--- May be repeated: a repeated claim returns the same webhooks, as long as the claim still holds them.
+-- May be repeated: a repeated claim returns the same webhooks, as long as the claim still holds these webhooks.
 -- @include now
 local time, rows, ids = now(), {}, {}
 local before = redis.call('GET', claimed_key)

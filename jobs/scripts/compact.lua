@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Stores the log of an ended job as blocks in the job's hash, in a tenth of the memory.
+-- Replaces the log of an ended job by compressed blocks in the job's hash, which take a tenth of the memory.
 -- KEYS  job_key, log_key
--- ARGV  claim, head_length, head_sha1 (of the entries of the head), counts ("2000,17": entries of
---       each block), blocks...
--- Returns 1 if the log is compacted, 0 if it is left as it is
--- May be repeated: a compacted log has no list left, so it is not compacted twice.
+-- ARGV  claim, head_length (entries at the beginning of the log), head_sha1 (of these entries),
+--       counts (of the entries in each block, such as "2000,17"), blocks...
+-- Returns 1 if the log is compacted, 0 if the log was not changed
+-- May be repeated: the list of a compacted log no longer exists, so the script does not compact the log twice.
 -- @include entries_of
 local f = redis.call('HMGET', job_key, 'ended', 'claim', 'compacted')
 if f[3] then return 1 end

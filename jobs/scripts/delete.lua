@@ -1,16 +1,16 @@
 #!lua flags=allow-oom
--- Deletes a response in any state; a worker that still writes to it is notified. Jobs that continue from it and
--- were accepted before can read its items until they end.
+-- Deletes a response in any state, and notifies a worker that still writes to the response. Accepted jobs that
+-- continue from the response can read its items until they end.
 -- KEYS  job_key, log_key, turn_key, channel, cancels_channel
 -- ARGV  prefix, id
 -- Returns 1 if the response existed, else 0
--- May be repeated: a second call finds nothing to delete.
+-- May be repeated: a second call finds no response to delete.
 -- @include fields tenant_of book close turn_is_held
 local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key')
 local tenant = tenant_of(job.owner or '')
 if job.key then redis.call('DEL', job.key) end
 book(prefix, id, job, tenant, -1, -1)
-close(prefix, id, tenant) -- the claim that reaches its entry in the waiting list drops it
+close(prefix, id, tenant) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)
 redis.call('ZREM', prefix .. 'hooks', id)
 redis.call('LREM', prefix .. 'dead', 0, id)

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Renews the leases of one worker, even if Redis has reached maxmemory: a running response must not lose its
--- lease to that.
+-- Renews the leases of one worker, even if Redis has reached maxmemory. Otherwise running responses would lose
+-- their leases.
 -- KEYS  leases_key
--- ARGV  prefix, lease_ms, held... (two each: id, claim)
+-- ARGV  prefix, lease_ms, held... (two for each job: id and claim)
 -- Returns {"held" | "cancel" | "lost"...}, one for each id
--- May be repeated: the end of a lease is set, not added to, and never moves back.
+-- May be repeated: the script sets the end of a lease to a new time, which is never earlier than the old time.
 -- @include now tenant_of lease
 local till, answers, leases = now() + lease_ms, {}, {}
 for index = 1, #held, 2 do

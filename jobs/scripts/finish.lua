@@ -1,11 +1,12 @@
 #!lua
--- Appends the last entries and ends the job atomically, so that a log has one terminal event and ends with it.
+-- Appends the last entries to a log and ends the job, in one atomic step. So a log has only one terminal event,
+-- which is its last event.
 -- KEYS  job_key, log_key, channel
--- ARGV  prefix, id, claim, expected (length), max_bytes (that a notification carries),
+-- ARGV  prefix, id, claim, expected (length of the log), max_bytes (of the entries in a notification),
 --       status, retention_ms, to_dead (0/1), tokens (actual usage; -1: unknown),
 --       money (actual cost in millionths; -1: unknown), entries...
 -- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length}
--- May be repeated: if the same claim ended the job with the same tail, this very call did.
+-- May be repeated: if this claim has ended the job and the log ends with these entries, an earlier call succeeded.
 -- @include now fields hook bury notify push entries_of keep tenant_of settle book close
 expected = tonumber(expected)
 local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
@@ -14,11 +15,12 @@ if not job.status then return { 'gone' } end
 local ended = job.status ~= 'running'
 if job.claim ~= claim or (ended and job.status ~= status) then return { 'fenced' } end
 if ended then
-  -- Nothing follows the last event, so the log of a repeated call has exactly the length that the call produces.
+  -- Nothing is appended after the last event. So if this call is repeated, the log has exactly the length that the
+  -- first call produced.
   local had = job.compacted and entries_of(job.compacted) or redis.call('LLEN', log_key)
   if had ~= expected + #entries then return { 'fenced' } end
-  -- Only the claim that ended the job can compact its log, so this call is a repetition. A compacted log has no
-  -- tail to compare.
+  -- Only the claim that ended the job can compact its log, so this call must be a repetition. The entries of a
+  -- compacted log cannot be compared.
   if job.compacted then return { 'ok', had } end
 end
 

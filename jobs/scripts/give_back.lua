@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Gives a running job back: returns it to the front of the queue at once, without counting a failure.
+-- Gives a running job back: returns the job to the front of its queue at once, without counting a failure.
 -- KEYS  job_key, channel
 -- ARGV  prefix, id, claim, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
--- May be repeated: the job keeps the claim, so a second call sees that the first one succeeded.
+-- May be repeated: the job records the claim that gave it back, so a second call finds that the first succeeded.
 -- @include fields notify_queued tenant_of enqueue_first unlease
 local job = fields(job_key, 'status', 'claim', 'owner', 'queue_name')
 if not job.status then return { 'gone' } end

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Holds turns for a job until the job ends, and renews their TTL. A deleted turn can be held only by a job that
--- holds it already.
+-- Holds turns for a job, so that they stay readable until the job ends, and renews their TTL. A deleted turn can be
+-- held only by a job that already holds it.
 -- KEYS  first_turn_key
--- ARGV  prefix, job (the id of the job), ttl_ms, wanted (0/1: their items), ids...
+-- ARGV  prefix, job (id of the job), ttl_ms, wanted (1 to return the items of the turns, else 0), ids... (of turns)
 -- Returns {items or 1...}, in the order of the ids; nil for a turn that is missing or deleted
--- May be repeated: holding a turn twice has the same effect as holding it once.
+-- May be repeated: a job that already holds a turn continues to hold it.
 -- @include turn_is_readable
 local turns = {}
 for index, id in ipairs(ids) do

@@ -1,10 +1,11 @@
 #!lua
--- Records which responses are followed, and returns orphans: responses that are to be cancelled because nobody
--- has followed them for the grace period. An orphan is not returned again for a minute.
+-- Records which responses clients follow, and returns orphans. An orphan is a response that no client has followed
+-- for the grace period, so it has to be cancelled. The script returns the same orphan at most once per minute.
 -- KEYS  followed_key
--- ARGV  grace_ms, limit, ids... (that are followed)
+-- ARGV  grace_ms, limit, ids... (of the responses that clients follow)
 -- Returns {id...}
--- May be repeated: a time is set, not added to; the orphans of a lost reply are returned again later.
+-- May be repeated: the script sets times instead of adding to them. It returns the orphans of a lost reply again
+-- after a minute.
 -- @include STRUCTURE_TTL now cap
 local time = now()
 cap(followed_key, time + math.max(grace_ms, 60000), limit)

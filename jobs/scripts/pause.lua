@@ -1,9 +1,10 @@
 #!lua
--- Lets no job of a model begin for a while, because its provider asked for that. Then one, two, four, ... may.
+-- Pauses a model, because its provider requested a pause: no job of the model begins. After the pause, the number of
+-- jobs that may begin doubles step by step: 1, 2, 4, ...
 -- KEYS  pause_key
 -- ARGV  pause_ms
--- Returns 1 if this pause ends later than the current one, else 0
--- May be repeated: a pause is only ever extended.
+-- Returns 1 if the pause was set or extended, 0 if the current pause ends later
+-- May be repeated: the script never shortens a pause.
 -- @include DELAY_BOUND now RAMP
 local time = now()
 local till = redis.call('HGET', pause_key, 'until')

@@ -1,10 +1,10 @@
 #!lua
--- Writes one record of an operator's hash, if the record is still the one that the caller has read.
+-- Writes one record of an operator, such as an API key, if the record has not changed since the caller read it.
 -- KEYS  records_key
--- ARGV  id, before (the record that was read, "" where there was none), after ("" to remove it),
---       ttl_ms, max_records
--- Returns {"ok"} · {"changed"}: read it again · {"full", records}
--- May be repeated: a record that already has the new value is left as it is.
+-- ARGV  id, before (the record that the caller has read, "" if it did not exist), after (the new record, "" to
+--       remove the record), ttl_ms, max_records
+-- Returns {"ok"} · {"changed"}: read the record again · {"full", records}
+-- May be repeated: a record that already has the new value is not changed.
 local found = redis.call('HGET', records_key, id) or ''
 if found ~= after then
   if found ~= before then return { 'changed' } end

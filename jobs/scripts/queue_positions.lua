@@ -1,11 +1,12 @@
 #!lua flags=no-writes
--- Returns the heads of waiting lists, from which queue positions follow: a position is the job's number minus
--- the head's, plus one, plus the number of the tenant's jobs that wait for the same model in higher tiers.
+-- Returns the numbers from which queue positions are computed. The position of a job is its number minus the number
+-- of the first job in the same list, plus one, plus the number of the tenant's jobs that wait for the same model in
+-- higher tiers.
 -- KEYS  numbers_key
--- ARGV  prefix, tenants... (two each: queue_name, owner)
--- Returns {pace in ms ("" if unknown), (head number (0 if none), jobs in higher tiers, reason)...}; the reason
---         for waiting is "own_limit": the tenant has reached its limit of running jobs; "provider_rate": the
---         provider's limit is reached or its model is paused; or "": the workers are busy
+-- ARGV  prefix, tenants... (two for each list: queue_name and owner)
+-- Returns {pace in ms ("" if unknown), (number of the first job (0 if none), jobs in higher tiers, reason)...}
+--         The reason for waiting is "own_limit" if the tenant has reached its limit of running jobs, "provider_rate"
+--         if the provider's limit is reached or the model is paused, and "" if the workers are busy.
 -- May be repeated: it writes nothing.
 -- @include now waiting_of rank_of model_of pause_of pace_of tenant_of held_of
 local time, answer = now(), { redis.call('HGET', numbers_key, '~pace') or '' }

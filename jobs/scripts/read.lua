@@ -1,11 +1,12 @@
 #!lua flags=no-writes
 -- Reads a consistent snapshot of one response: its owner, its state, and its log from an index on.
 -- KEYS  job_key, log_key
--- ARGV  first_index, max_entries, max_bytes, min_entries (given however large they are), viewer (the
+-- ARGV  first_index, max_entries, max_bytes, min_entries (returned even if they exceed max_bytes), viewer (the
 --       requesting owner, `tenant/*` for all owners of a tenant, or "" for every owner)
--- Returns {} if there is no response that the viewer may see; a hidden one takes no more reads than a missing one ·
+-- Returns {} if the response does not exist or the viewer may not see it; both cases take the same time ·
 --       {status, owner, attempt, number, reason, length, {entry...}, queue_name, first, {block...}}
---       A compacted log returns blocks instead of entries; `first` is the index of their first entry.
+--       From a compacted log, the script returns blocks instead of entries; `first` is the index of the first entry
+--       in these blocks.
 -- May be repeated: it writes nothing.
 -- @include entries_of
 local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'queue_name', 'compacted')
@@ -15,8 +16,8 @@ if string.sub(viewer, -2) == '/*' then owner = string.sub(owner, 1, #viewer - 1)
 if viewer ~= '' and owner ~= viewer then return {} end
 local from, most, bytes, least = tonumber(first_index), tonumber(max_entries), tonumber(max_bytes), tonumber(min_entries)
 
--- Returns the index of the first entry of the block that contains `from`; this block, and the blocks after it
--- until they have at least `least` entries from `from` on.
+-- Returns the block that contains the entry `from`, and further blocks until they contain `least` entries from this
+-- entry on. The first result is the index of the first entry in these blocks.
 local function blocks_from(compacted)
   local first, last, number, blocks = 0, 0, 0, {}
   for count in string.gmatch(compacted, '%d+') do

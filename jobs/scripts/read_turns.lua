@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Reads turns that have not been deleted.
+-- Reads the items of turns that have not been deleted.
 -- KEYS  first_turn_key
--- ARGV  prefix, ids...
+-- ARGV  prefix, ids... (of turns)
 -- Returns {items...}, in the order of the ids; nil for a turn that is missing or deleted
 -- May be repeated: it writes nothing.
 -- @include turn_is_readable

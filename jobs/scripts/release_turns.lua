@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Releases the turns that a job held; a deleted turn is removed when its last holder releases it.
+-- Releases the turns that a job holds. When the last job releases a deleted turn, the script removes the turn.
 -- KEYS  first_turn_key
--- ARGV  prefix, job (the id of the job), ids...
+-- ARGV  prefix, job (id of the job), ids... (of turns)
 -- Returns 1
--- May be repeated: releasing a turn that is not held changes nothing.
+-- May be repeated: releasing a turn that the job does not hold changes nothing.
 -- @include turn_is_held
 for _, id in ipairs(ids) do
   local key = prefix .. 'turn:' .. id

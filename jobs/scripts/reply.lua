@@ -1,10 +1,11 @@
 #!lua
--- Records the responses for which POSTs with one body wait, so that the retry of a POST that was cut off finds
--- its response.
+-- Records that a POST waits for a response. If the connection of the POST is cut off, its retry can then find the
+-- response.
 -- KEYS  replies_key
--- ARGV  id, state ("open": its reply is not written yet; "cut": it will not be; "": it is), most, ttl_ms
+-- ARGV  id, state ("open": the POST waits, "cut": its connection was cut off, "": it was answered), most (number of
+--       POSTs with the same body), ttl_ms
 -- Returns 1 if the response is recorded, else 0
--- May be repeated: the last state replaces the one before.
+-- May be repeated: the new state replaces the previous state.
 -- @include now
 if state == '' or (state == 'cut' and redis.call('HEXISTS', replies_key, id) == 0) then
   redis.call('HDEL', replies_key, id)

@@ -1,11 +1,13 @@
 #!lua
--- Recovers jobs, a bounded number of each kind: retries that are due, jobs whose lease has expired, jobs whose
--- waiting time is over, and ids that were lost from the queue.
--- A job that may not be tried again is granted to the caller, which must write its last event.
+-- Recovers jobs, up to `limit` of each kind: jobs whose retry is due, jobs whose lease has expired, jobs that have
+-- waited too long, and jobs whose ids Redis has lost from the queue.
+-- The script assigns each job that must not run again to the caller, which must append the last event of its log.
 -- KEYS  leases_key, delayed_key, open_key
 -- ARGV  prefix, claim, lease_ms, max_attempts, inspect_ms, limit
--- Returns {requeued, {grant...}}; a grant is as in `claim`, with the reason "cancelled", "worker_lost" or "expired"
--- May be repeated: a completed step is not done again, and the grants of a lost reply expire like any lease.
+-- Returns {requeued, {grant...}}; a grant has the same form as in `claim.lua`, with the reason "cancelled",
+--         "worker_lost" or "expired"
+-- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
+-- next rescue assigns these jobs again.
 -- @include STRUCTURE_TTL DELAY_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
 -- @include ensure_ready enqueue_first count_running lease release unlease promote close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
@@ -18,8 +20,8 @@ cap(open_key, time + inspect_ms, limit)
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
 
 local function take(id, owner, reason)
-  -- `ending` outlives the rescuing process: if this lease expires too, the next rescue ends the job, and no
-  -- worker runs it again.
+  -- The field `ending` remains if the calling process dies. When this lease has expired too, the next rescue finds
+  -- the field and ends the job, so no worker runs the job again.
   local name = prefix .. 'job:' .. id
   redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason)
   redis.call('ZREM', delayed_key, id)
@@ -63,7 +65,8 @@ for _, id in ipairs(due(open_key)) do
   elseif time > tonumber(job['until'] or 0) then
     take(id, job.owner, 'expired')
   elseif not redis.call('ZSCORE', delayed_key, id) then
-    -- Numbers in a list ascend, so the list is searched only if the head's number is higher or there is no head.
+    -- The numbers in a waiting list ascend. So the list can lack the job only if the list is empty or its first job
+    -- has a higher number, and only then is the list searched.
     local waiting = waiting_of(prefix, queue_name, tenant)
     local head = redis.call('LINDEX', waiting, 0)
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
@@ -72,7 +75,8 @@ for _, id in ipairs(due(open_key)) do
       redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, queue_name, id))
       requeued = requeued + 1
     else
-      -- If the tenant is held back and none of its jobs runs, no end of a job will release it: one was lost.
+      -- A tenant that is held back is released when one of its jobs ends. If no job of the tenant runs, that event
+      -- was lost, so the tenant is released here.
       if count_running(prefix, tenant, time) == 0 then release(prefix, tenant) end
       ensure_ready(prefix, queue_name, tenant)
       if redis.call('EXISTS', ready_of(prefix, queue_name)) == 1 then open_queue(prefix, queue_name) end
@@ -80,7 +84,8 @@ for _, id in ipairs(due(open_key)) do
   end
 end
 
--- A TTL is set when a key is created. On a busy system these keys are never empty and so never created again.
+-- The TTL of these keys is otherwise set only when a key is created. On a busy system the keys always exist, so they
+-- would expire if the rescue did not renew the TTL.
 for _, name in ipairs({ 'leases', 'open', 'queues', 'wake', 'followed', 'numbers', 'sizes' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end

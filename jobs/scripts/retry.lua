@@ -1,9 +1,9 @@
 #!lua
--- Queues a running job for another attempt after a delay, and counts a failure.
+-- Schedules another attempt of a running job after a delay, and counts a failure.
 -- KEYS  job_key, channel
 -- ARGV  prefix, id, claim, delay_ms, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
--- May be repeated: the job keeps the claim, so a second call sees that the first one succeeded.
+-- May be repeated: the job records the claim that failed, so a second call finds that the first call succeeded.
 -- @include STRUCTURE_TTL now fields notify_queued tenant_of unlease
 local job = fields(job_key, 'status', 'claim', 'cancel', 'owner', 'failures')
 if not job.status then return { 'gone' } end
@@ -13,7 +13,7 @@ if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason,
   'failures', (job.failures or 0) + 1)
 unlease(prefix, tenant_of(job.owner), id)
--- A job that is to be cancelled is due at once, so that a worker can end it.
+-- If a client has requested the job's cancellation, the retry is due at once, so that a worker can end the job.
 local delay = job.cancel and 0 or tonumber(delay_ms)
 redis.call('ZADD', prefix .. 'delayed', now() + delay, id)
 redis.call('PEXPIRE', prefix .. 'delayed', STRUCTURE_TTL)

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Records that a client has received a whole response. An unstored response expires soon after that. A webhook
--- that is only for unseen responses is dropped, unless it has been tried already.
+-- Records that a client has received a whole response. An unstored response expires `grace_ms` later. A webhook
+-- that is sent only for unseen responses is dropped, unless a worker has tried to send it already.
 -- KEYS  job_key, log_key, hook_key
 -- ARGV  prefix, id, grace_ms
--- Returns 1 if there is such a response and it has ended, else 0
--- May be repeated: the first time is kept, a TTL is only ever shortened, and a dropped webhook stays dropped.
+-- Returns 1 if the response exists and has ended, else 0
+-- May be repeated: the first time remains recorded, a TTL is only shortened, and a dropped webhook stays dropped.
 -- @include now fields end_hook keep
 local job = fields(job_key, 'status', 'unstored', 'seen', 'key')
 if not job.status or job.status == 'queued' or job.status == 'running' then return 0 end

@@ -1,9 +1,9 @@
 #!lua
--- Changes the settings of a tenant. If a limit held the tenant back, the new one is checked at once.
+-- Changes the settings of a tenant. If the tenant was held back by a limit, the next claim checks the new limit.
 -- KEYS  tenant_key
--- ARGV  prefix, tenant, settings... (two each: field, value or "" for the default)
--- Returns the fields and values that are set now
--- May be repeated: a value is set, not added to.
+-- ARGV  prefix, tenant, settings... (two for each setting: its name, and its value or "" to restore the default)
+-- Returns the names and values of all settings of the tenant
+-- May be repeated: a second call sets the same values again.
 -- @include TENANT_TTL release
 for index = 1, #settings, 2 do
   if settings[index + 1] == '' then

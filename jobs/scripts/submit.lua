@@ -1,21 +1,21 @@
 #!lua
--- Accepts a job atomically: writes its record, its first log entries and its place in the queue.
--- KEYS  job_key, log_key, idempotency_key (job_key again where there is none), channel
--- ARGV  prefix, id, owner, record, fingerprints ("" where there is no key), ttl_ms, inspect_ms,
+-- Accepts a job in one atomic step: stores the job, appends the first entries of its log, and queues the job.
+-- KEYS  job_key, log_key, idempotency_key (job_key if the request has no idempotency key), channel
+-- ARGV  prefix, id, owner, record, fingerprints ("" without an idempotency key), ttl_ms, inspect_ms,
 --       max_wait_ms, max_waiting, max_waiting_bytes, fail_on_death (0/1), queue_name, unstored (0/1),
---       hook_wait_ms (delay of its webhook; "": no webhook), context_bytes (of the turns that it names),
+--       hook_wait_ms (delay of the webhook; "" means no webhook), context_bytes (of the turns that the job names),
 --       tokens_field (estimate), money_field (estimate in millionths), input_tokens (estimate),
 --       tenant_waiting, tenant_requests (per minute), tenant_tokens (per day), tenant_money (per day),
 --       tenant_input_tokens, subject_running, subject_requests, subject_tokens, subject_money,
---       tenant_waiting_bytes (these limits of a tenant, and of each of its end users, apply if its settings
---       have none; 0: no limit), account (of the end user; "": none), orphan_ms (time without a follower
---       after which it is cancelled; "": never), max_bytes (that a notification carries), first_entry (that
---       the first claim appends; "": its worker does), entries...
+--       tenant_waiting_bytes (default limits of a tenant and, with subject_, of each of its end users; 0 means no
+--       limit), account (of the end user; "" if no limits of end users apply), orphan_ms (time without a follower
+--       after which the response is cancelled; "" means never), max_bytes (of the entries in a notification),
+--       first_entry (that the first claim appends; "" if the worker appends it), entries...
 -- Returns {"accepted", id, number, requests per minute, left, tokens per day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"full", bytes, "bytes"} · {"limited", what, limit, ms to wait}
--- `known` in _shared.lua decides what an idempotency key returns.
--- May be repeated: the caller has generated the id, and a job that exists is not written again.
--- The notification is for the caller, which subscribes before it submits, so that it misses no entry.
+-- For a used idempotency key, the function `known` in _shared.lua chooses between "same" and "reused".
+-- May be repeated: the caller has generated the id, so a second call finds the job and does not write it again.
+-- The caller subscribes before it submits, so it receives the notification and misses no entry.
 -- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve sum_sizes add_size admit
 local fingerprint, ttl = fingerprints, ttl_ms
 

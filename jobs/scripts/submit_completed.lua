@@ -1,15 +1,15 @@
 #!lua
--- Stores a request without generation as completed: its record and its whole log, with no place in the queue.
--- KEYS  job_key, log_key, idempotency_key (job_key again where there is none)
--- ARGV  prefix, id, owner, record, fingerprints ("" where there is no key), retention_ms,
+-- Stores a response that is completed without calling a model: its job and its whole log. It is never queued.
+-- KEYS  job_key, log_key, idempotency_key (job_key if the request has no idempotency key)
+-- ARGV  prefix, id, owner, record, fingerprints ("" without an idempotency key), retention_ms,
 --       unstored (0/1), input_tokens (estimate), tenant_waiting, tenant_requests, tenant_tokens, tenant_money,
 --       tenant_input_tokens, subject_running, subject_requests, subject_tokens, subject_money,
---       tenant_waiting_bytes, account (of the end user; "": none), entries...
+--       tenant_waiting_bytes, account (of the end user; "" if no limits of end users apply), entries...
 -- Returns {"accepted", id, 0, requests per minute, left, tokens per day, left} · {"same", id} · {"reused", id} ·
 --         {"limited", what, limit, ms to wait}
--- The limits are those of `submit`, except for those of waiting and running prompts: it does neither, and uses no
--- tokens.
--- May be repeated: the caller has generated the id, and a job that exists is not written again.
+-- The limits of `submit` apply, except the limits of waiting and running prompts, because the response neither waits
+-- nor runs. It uses no tokens.
+-- May be repeated: the caller has generated the id, so a second call finds the job and does not write it again.
 -- @include now without_empty push known remember keep tenant_of admit
 local fingerprint, time = fingerprints, now()
 if redis.call('EXISTS', job_key) == 1 then return { 'accepted', id, 0, 0, 0, 0, 0 } end
