@@ -16,7 +16,7 @@ from typing import Final
 _REFUSED_V4: Final = tuple(
     ipaddress.IPv4Network(network)
     for network in (
-        "0.0.0.0/8",  # "this network": addresses of the local network
+        "0.0.0.0/8",  # addresses of the local network ("this network")
         "10.0.0.0/8",  # private networks
         "100.64.0.0/10",  # carrier-grade NAT, and a cloud's metadata service
         "127.0.0.0/8",  # loopback addresses

@@ -51,7 +51,8 @@ class ItemIndex:
             return None
         if not id_ or not held.ids:
             return held
-        # If an id of the item was repeated, the ids are reliable, so another id means another item.
+        # If the stream has repeated an id of this item, its ids are reliable, so another id means
+        # another item.
         if held.confirmed and not (whole and _continues(whole, held.item)):
             return None
         held.ids.add(id_)
