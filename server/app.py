@@ -279,7 +279,9 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
     except Exception as error:
         # The response must not reveal the traceback, which is only logged.
         log.exception(
-            "unhandled error in request handler", path=request.path, error=type(error).__name__
+            "unhandled error in request handler: request failed",
+            path=request.path,
+            error=type(error).__name__,
         )
         return _refusal(
             request,

@@ -105,5 +105,5 @@ async def _attempted(step: Callable[[], Awaitable[T]]) -> T | None:
     except RedisTrouble:
         return None
     except Exception as error:  # noqa: BLE001 - other logs must still be compacted
-        log.error("unhandled error in log compaction", error=described(error))
+        log.error("unhandled error in log compaction: log left uncompacted", error=described(error))
         return None

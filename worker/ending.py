@@ -39,7 +39,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     started = time.monotonic()
     decision = decide(cause, failures=grant.failures, policy=Policy(max_attempts=0), jitter=0.0)
     if not isinstance(decision, Finished):
-        raise TypeError(f"{cause} does not end a response")
+        raise TypeError(f"the cause {cause} does not end a response, but allows another attempt")
     # Jobs that repeatedly lose their workers and jobs that cannot be decoded go to the dead list,
     # where an operator can inspect them.
     poison = cause == "worker_lost" and grant.failures >= context.policy.max_attempts

@@ -61,7 +61,7 @@ class Rescue:
         requeued, grants = await self._context.queue.rescue(partition, secrets.token_hex(8))
         if requeued or grants:
             log.warning(
-                "jobs rescued: worker lost or retry due",
+                "rescued jobs: their workers were lost, or their retries were due",
                 partition=partition,
                 requeued=requeued,
                 closing=len(grants),
@@ -100,7 +100,7 @@ class Rescue:
             )
         except Exception as error:  # noqa: BLE001 - other jobs must still be rescued
             log.error(
-                "unhandled error while ending a response",
+                "unhandled error while ending a response: trying again later",
                 response_id=response_id,
                 error=described(error),
             )

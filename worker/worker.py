@@ -240,7 +240,11 @@ class Worker:
                 error=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - other jobs must go on
-            log.error("unhandled error in job", response_id=response_id, error=described(error))
+            log.error(
+                "unhandled error in job: attempt failed",
+                response_id=response_id,
+                error=described(error),
+            )
             with contextlib.suppress(HoldlineError):
                 await execution.fail()
         finally:

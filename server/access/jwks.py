@@ -78,7 +78,11 @@ class Jwks:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # An aiohttp error can quote the URL, and a URL can contain a password.
             reason = str(error) if type(error) is ValueError else None
-            log.warning("failed to fetch the JWT keys", error=type(error).__name__, reason=reason)
+            log.warning(
+                "failed to fetch the JWT keys: trying again later",
+                error=type(error).__name__,
+                reason=reason,
+            )
         finally:
             self._fetching = None
 

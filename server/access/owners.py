@@ -46,7 +46,10 @@ def owner_of(tenant: str, subject: str | None) -> str:
     Raises: ValueError for a name that `is_tenant` or `is_subject` rejects.
     """
     if not is_tenant(tenant) or (subject is not None and not is_subject(subject)):
-        raise ValueError("the tenant or the subject has an invalid form")
+        raise ValueError(
+            "the tenant must be 1 to 64 letters, digits and _ . -, "
+            f"and the subject must be 1 to {MAX_SUBJECT} bytes of UTF-8"
+        )
     return f"{tenant}/{quote(subject or '', safe='').replace('~', '%7E')}"
 
 

@@ -60,7 +60,7 @@ class Connection(web.RequestHandler):
         del message  # the message quotes the request
         if status >= 500:
             log.error(
-                "unhandled error in request handler",
+                "unhandled error in request handler: request failed",
                 path=request.path,
                 error=exc and type(exc).__name__,
                 exc_info=exc,

@@ -96,7 +96,7 @@ class WebhookDispatcher:
             )
         except Exception as error:  # noqa: BLE001 - the webhook is sent again later
             log.error(
-                "unhandled error in webhook delivery",
+                "unhandled error in webhook delivery: trying again later",
                 response_id=hook.response_id,
                 error=described(error),
             )

@@ -55,7 +55,7 @@ def test_an_invalid_name_makes_no_owner(tenant: str, subject: str) -> None:
     if is_tenant(tenant) and is_subject(subject):
         assert owner_of(tenant, subject)
     else:
-        with pytest.raises(ValueError, match="tenant or the subject"):
+        with pytest.raises(ValueError, match="the tenant must be"):
             owner_of(tenant, subject)
 
 
