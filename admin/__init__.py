@@ -1,5 +1,5 @@
-"""Commands for operators: keys, signers, tenants, one subject's data, the dead list.
+"""The operator's commands for API keys, signing keys, tenants, users' data and the dead list.
 
-Each module is one command, `python -m admin.<name>`. No other package imports this one; code that
-the server or the worker needs too is in their packages or in `jobs`.
+Each module except `cli` is one command, `python -m admin.<name>`. No other package imports `admin`.
+Code that a command shares with the server or the worker is in `server`, `worker` or `jobs`.
 """

@@ -1,4 +1,4 @@
-"""The main function and the argument parser of the commands in this package."""
+"""The main function and the argument parser that all `admin` commands share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from jobs.errors import HoldlineError
 
-# A command, which takes the environment and the arguments, and yields the lines to print.
-# Raises: HoldlineError, ValueError, OSError.
+# A command takes the environment and the arguments, and yields the lines to print. It may raise
+# HoldlineError, ValueError or OSError.
 Command = Callable[[Mapping[str, str], Sequence[str]], AsyncIterator[str]]
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
-    """Returns a parser whose help is the module's docstring, with its line breaks."""
+    """Returns an argument parser whose help is the docstring `about`, with its line breaks."""
     return argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=about,
@@ -25,7 +25,7 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
 
 
 def main(name: str, run: Command, argv: Sequence[str] | None = None) -> int:
-    """Runs a command. Returns 0, or 1 after it has printed the error."""
+    """Runs a command and returns the exit status: 0, or 1 after printing an error."""
 
     async def show() -> None:
         async for line in run(os.environ, sys.argv[1:] if argv is None else argv):

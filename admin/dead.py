@@ -1,8 +1,8 @@
-"""Manages the dead list, whose entries workers no longer process.
+"""Manages the dead list, which holds queue entries that workers no longer process.
 
 list           list all entries: a response id with its status, or bytes that are not an id
-again ID       submit the same request as a new response, and remove the entry
-drop ID        remove the entry
+again ID       submit the request of a response again, as a new response, and remove the entry
+drop ID        remove an entry
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ async def _state(pipe: Pipe, entry: bytes) -> str:
         name = entry.decode("ascii")
         names = Partition(partition_of(name))
     except (UnicodeDecodeError, UnknownResponse):
-        return f"{entry[:80]!r}  is not a response id; drop it"
+        return f"{entry[:80]!r}  is not a response id; drop the entry"
     status, failures = await pipe.call("HMGET", names.job(name), "status", "failures")
     if status is None:
-        return f"{name}  has expired; drop it"
+        return f"{name}  has expired; drop the entry"
     return f"{name}  {status.decode()} after {int(failures or 0)} lost attempts"
 
 
@@ -70,7 +70,7 @@ async def _drop(queue: Queue, partitions: int, entry: str) -> str:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs the command."""
+    """Runs `python -m admin.dead`, and yields the lines to print."""
     arguments = _parser().parse_args(argv)
     config = load(environ)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list")
     for name in ("again", "drop"):
-        actions.add_parser(name).add_argument("id", help="the id of the response")
+        actions.add_parser(name).add_argument("id", help="the response id in the dead list")
     return parser
 
 

@@ -1,9 +1,9 @@
 """Manages the API keys of services, in the file or the Redis that HOLDLINE_API_KEYS names.
 
-create TENANT   create a key and print it; it cannot be shown again, because only a hash is stored
+create TENANT   create a key and print it once; Holdline stores only its hash
 list            list all keys with their tenants, scopes and expiry
 rotate ID       replace the secret of a key; the old secret stays valid for a while
-revoke ID       revoke a key; servers notice within seconds
+revoke ID       revoke a key; servers reject it within seconds
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ _DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope != ADMIN)
 
 
 class Store(Protocol):
-    """The storage of API keys."""
+    """The storage of API key records."""
 
     async def all(self) -> dict[str, bytes]:
-        """All records, by id."""
+        """Returns all records, by key id."""
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Replaces the record `before` with `after`; None stands for no record."""
+        """Replaces the record `before` of a key with `after`; None stands for no record."""
 
 
 class FileStore:
-    """A file of API keys, readable by its owner alone and replaced atomically."""
+    """Stores API keys in a file, which only its owner can read and which is replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def all(self) -> dict[str, bytes]:
-        """All records, by id; empty if there is no file yet."""
+        """Returns all records by key id, or an empty dict if there is no file yet."""
         return {id_: api_keys.encode(record) for id_, record in self._read().items()}
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Rewrites the file with one record replaced, added or removed."""
+        """Rewrites the file and replaces, adds or removes the record of one key."""
         with locked(self._path):
             records = self._read()
             found = records.pop(id_, None)
             if (None if found is None else api_keys.encode(found)) != before:
-                raise HoldlineError(f"{id_} was changed by another process; try again")
+                raise HoldlineError(f"another process has changed the key {id_}; try again")
             if after is not None:
                 records[id_] = api_keys.decode(after)
             replace(self._path, api_keys.format_file(records))
@@ -81,7 +81,7 @@ class FileStore:
 
 @contextlib.asynccontextmanager
 async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
-    """Opens the storage that HOLDLINE_API_KEYS names.
+    """Opens the file or the Redis that HOLDLINE_API_KEYS names.
 
     Raises: ConfigError.
     """
@@ -99,7 +99,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
 
 
 async def create(store: Store, arguments: argparse.Namespace) -> str:
-    """Creates a key. Returns the text to print, which contains it."""
+    """Creates an API key. Returns the text to print, which contains the key."""
     if not is_tenant(arguments.tenant):
         raise ValueError("TENANT must be 1 to 64 letters, digits and _ . -")
     id_, now = api_keys.new_id(), time.time()
@@ -123,7 +123,7 @@ async def create(store: Store, arguments: argparse.Namespace) -> str:
 
 
 async def list_all(store: Store) -> str:
-    """Lists all keys. Returns the text to print, with one line per key."""
+    """Returns the text to print for all keys, with one line per key."""
     now = time.time()
     records = [api_keys.decode(record) for record in (await store.all()).values()]
     lines = [_line(record, now) for record in sorted(records, key=lambda r: (r.tenant, r.id))]
@@ -131,7 +131,7 @@ async def list_all(store: Store) -> str:
 
 
 async def rotate(store: Store, id_: str, keep_seconds: float) -> str:
-    """Replaces the secret of a key. Returns the text to print, which contains the key."""
+    """Replaces the secret of a key. Returns the text to print, which contains the new key."""
     before = await _found(store, id_)
     written, secret = api_keys.new_key(id_)
     after = api_keys.rotated(api_keys.decode(before), secret, round(time.time()), keep_seconds)
@@ -140,7 +140,7 @@ async def rotate(store: Store, id_: str, keep_seconds: float) -> str:
 
 
 async def revoke(store: Store, id_: str) -> str:
-    """Revokes a key. Returns the text to print."""
+    """Revokes an API key. Returns the text to print."""
     await store.put(id_, await _found(store, id_), None)
     return f"{id_} was revoked"
 
@@ -183,10 +183,10 @@ def _seconds(written: str) -> float:
         seconds = float(written[:-1]) * _UNITS[written[-1:]]
     except (ValueError, KeyError):
         raise argparse.ArgumentTypeError(
-            "must be a number followed by s, m, h or d, such as 90d"
+            "a duration must be a number followed by s, m, h or d, such as 90d"
         ) from None
     if not 0 <= seconds <= 3650 * DAY:
-        raise argparse.ArgumentTypeError("must be between 0s and 3650d")
+        raise argparse.ArgumentTypeError("a duration must be between 0s and 3650d")
     return seconds
 
 
@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument(
         "--expires", type=_seconds, help="time until the key expires, such as 90d (default: never)"
     )
-    making.add_argument("--note", default="", help="a note that the action list shows")
+    making.add_argument("--note", default="", help="a note about the key, which `list` shows")
     actions.add_parser("list", help="list all keys")
     turning = actions.add_parser("rotate", help="replace the secret of a key")
     turning.add_argument("id", help="id of the key")
@@ -222,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs the command."""
+    """Runs `python -m admin.keys`, and yields the lines to print."""
     arguments = _parser().parse_args(argv)
     async with store(environ) as keys:
         match arguments.action:

@@ -1,11 +1,12 @@
 """Manages the signing keys with which backends sign tokens for their users.
 
-add KID       create a key pair: print the private key, which is not stored, and add the public one
+add KID       create a key pair, print the private key and store only the public key
 list          list the keys that verify tokens
-remove KID    remove a key; its tokens are no longer accepted
+remove KID    remove a key; servers then reject tokens that are signed with this key
 
-The file is HOLDLINE_JWT_KEYS, a JSON Web Key Set (RFC 7517). To replace a key, add the new one, let
-the backend sign with it, and remove the old one when its last token has expired.
+HOLDLINE_JWT_KEYS names the file of public keys, a JSON Web Key Set (RFC 7517). To replace a key,
+add a new key, let the backend sign with the new key, and remove the old key when its last token
+has expired.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ KEEP: Final = {
 
 
 def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the key that signs tokens and the one that verifies them; HS256 uses one for both."""
+    """Returns the key that signs tokens and the key that verifies them; HS256 uses equal keys."""
     about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
     if algorithm == "HS256":
         shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(MIN_SECRET))}
@@ -55,7 +56,7 @@ def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, An
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs the command."""
+    """Runs `python -m admin.signers`, and yields the text to print."""
     arguments = _parser().parse_args(argv)
     env.check_names(environ)
     path = env.text(environ, "HOLDLINE_JWT_KEYS")
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "--alg",
         choices=KEEP,
         default="EdDSA",
-        help="algorithm (default: EdDSA); HS256 uses one shared secret",
+        help="signature algorithm (default: EdDSA); HS256 uses one shared secret",
     )
     adding.add_argument(
         "--tenant", help="the only tenant that tokens signed with this key may name"

@@ -1,12 +1,12 @@
-"""Exports or deletes everything that Redis holds about one end user.
+"""Exports or deletes the data of one end user in Redis.
 
 export TENANT/SUBJECT   print a line of JSON for each response: input, earlier turns and output
 delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook,
                         and every stored turn
 
-`TENANT/` selects the services of a tenant, and `public` all clients of a server without
-authentication. There is no index of owners, so the command scans all keys of Redis in small steps,
-which takes a few seconds for a hundred thousand keys.
+`TENANT/` selects the data of a tenant's services, and `public` selects all data of a server without
+authentication. Redis has no index of owners, so the command scans all keys in small steps, which
+takes a few seconds for a hundred thousand keys.
 """
 
 from __future__ import annotations
@@ -36,13 +36,16 @@ if TYPE_CHECKING:
     from jobs.turn_store import TurnStore
 
 AT_ONCE: Final = 500
-# The prefixes, within a partition, of the keys that hold an owner's data.
+# The prefixes of the Redis keys with an owner's data; a partition's prefix precedes them.
 JOBS: Final = "job"
 TURNS: Final = "turn"
 
 
 def owner(written: str) -> str:
-    """Returns the owner that the argument names. Raises: ValueError."""
+    """Returns the owner that a command-line argument names.
+
+    Raises: ValueError.
+    """
     if written == PUBLIC:
         return PUBLIC
     tenant, slash, subject = written.partition("/")
@@ -54,10 +57,10 @@ def owner(written: str) -> str:
 
 
 async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple[str, str]]:
-    """Yields the ids and states of an owner's responses.
+    """Yields the id and the state of each response of an owner.
 
-    If `kind` is `TURNS`, yields those of the owner's stored turns, whose state is "". A response
-    that is created during the scan may be missed.
+    If `kind` is `TURNS`, yields the id of each stored turn of the owner instead, with "" as its
+    state. The scan may miss a response that is created while the scan runs.
     """
     seen: set[str] = set()
     for node in await pipe.nodes():
@@ -65,14 +68,14 @@ async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple
             looks = (pipe.call("HMGET", key, "owner", "status") for key in keys)
             for key, (whose, status) in zip(keys, await asyncio.gather(*looks), strict=True):
                 response_id = _id_of(key)
-                # SCAN may return a key twice.
+                # `seen` filters repeated keys, because SCAN may return a key twice.
                 if whose == owner.encode() and response_id not in seen:
                     seen.add(response_id)
                     yield response_id, (status or b"").decode()
 
 
 async def _steps(node: Pipe, kind: str) -> AsyncIterator[list[bytes]]:
-    """Yields the keys of one kind on a node, in batches."""
+    """Yields all keys of one kind, `JOBS` or `TURNS`, on a node of Redis, in batches."""
     cursor = b"0"
     while True:
         pattern = f"holdline:{{*}}:{kind}:*"
@@ -95,16 +98,16 @@ def _is_ours(key: bytes, kind: str) -> bool:
 
 
 async def export(pipe: Pipe, turns: TurnStore, owner: str) -> AsyncIterator[str]:
-    """Yields a line for each response.
+    """Yields a line of JSON for each response of an owner.
 
-    Raises: HoldlineError after the last line if some responses are unreadable.
+    Raises: HoldlineError after the last line if some responses could not be decoded.
     """
     missing = []
     async for response_id, _ in owned(pipe, owner):
         try:
             yield await _exported(pipe, turns, owner, response_id)
         except UnknownResponse:
-            continue  # expired since the scan found it
+            continue  # the response has expired since the scan found it
         except Undecodable as error:
             missing.append(f"{response_id} ({error})")
     if missing:
@@ -120,7 +123,7 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
     try:
         before = [*await turns.read(job.turns), *job.context]
     except TurnMissing:
-        before = None  # a turn was deleted
+        before = None  # an earlier turn was deleted, so the export cannot contain the turns
     return json.dumps(
         {
             "owner": job.owner,
@@ -133,20 +136,20 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
 
 
 async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
-    """Deletes an owner's responses. Returns the text to print."""
+    """Deletes an owner's responses and stored turns. Returns the text to print."""
     deleted = stopped = 0
     async for response_id, status in owned(pipe, owner):
         if await queue.delete(response_id):
             deleted += 1
             stopped += status in ("queued", "running")
-    # The jobs that could still read its turns are deleted as well.
+    # All jobs that could still read the owner's turns are deleted now, so the turns can go too.
     async for response_id, _ in owned(pipe, owner, TURNS):
         await pipe.call("DEL", names_of(response_id).turn(response_id))
     return f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped"
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs the command."""
+    """Runs `python -m admin.subject`, and yields the lines to print."""
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
@@ -163,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True)
     for name in ("export", "delete"):
         actions.add_parser(name).add_argument(
-            "owner", metavar="TENANT/SUBJECT", help="the end user"
+            "owner", metavar="TENANT/SUBJECT", help="the end user: tenant and subject"
         )
     return parser
 

@@ -1,8 +1,8 @@
 """Shows and changes the limits of one tenant, without a restart.
 
-show TENANT                 show its settings and its usage
-set TENANT NAME=VALUE ...   change settings; they apply from the next claim on
-clear TENANT                reset all settings to the defaults
+show TENANT                 show the tenant's limits and today's usage
+set TENANT NAME=VALUE ...   change limits; they apply from the next prompt or claim of a job
+clear TENANT                reset all limits of the tenant to the defaults
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def _text(tenants: Tenants, tenant: str) -> str:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs the command."""
+    """Runs `python -m admin.tenants`, and yields the text to print."""
     arguments = _parser().parse_args(argv)
     config = Config.from_environ(environ)
     async with redis_from_url(config.redis_url).pipe() as pipe:
@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         action = actions.add_parser(name)
         action.add_argument("tenant", help="name of the tenant")
         if name == "set":
-            action.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a new value")
+            action.add_argument(
+                "values", nargs="+", metavar="NAME=VALUE", help="a limit and its new value"
+            )
     return parser
 
 
