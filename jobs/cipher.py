@@ -142,7 +142,7 @@ class Cipher:
 
     def _derive(self, id_: str, response_id: str) -> tuple[AESGCM, bytes]:
         key = self._encryption_keys[id_]
-        assert key is not None  # noqa: S101 - `plain` never has a ciphertext
+        assert key is not None  # noqa: S101 - no ciphertext has the key id `plain`
         derived = _expand(key, b"response " + response_id.encode(), 2 * ENCRYPTION_KEY_BYTES)
         return AESGCM(derived[:ENCRYPTION_KEY_BYTES]), derived[ENCRYPTION_KEY_BYTES:]
 

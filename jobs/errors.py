@@ -1,4 +1,4 @@
-"""The errors of the package `jobs`.
+"""Defines the exceptions that the package `jobs` raises.
 
 HoldlineError
 ├── UnknownResponse          the response does not exist, or the caller may not see it

@@ -195,7 +195,8 @@ class Partition:
     def followed(self) -> str:
         """The key of the sorted set of responses to cancel if no client follows them.
 
-        The scores are the times of their cancellation, which move while a client follows them.
+        The scores are the times of the cancellation. While a client follows a response, servers
+        move its time forward.
         """
         return f"{self.prefix}followed"
 

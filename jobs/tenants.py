@@ -92,7 +92,7 @@ class TenantUsage:
 
 
 class Tenants:
-    """The settings of all tenants. All methods raise RedisTrouble."""
+    """Reads and changes the settings of tenants in Redis. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, partitions: int) -> None:
         self._pipe = pipe

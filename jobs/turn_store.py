@@ -31,7 +31,7 @@ Item = dict[str, Any]
 
 
 class TurnStore:
-    """The stored turns of all partitions. All methods raise RedisTrouble."""
+    """Stores, reads, holds and releases turns in all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
         """`ttl_ms` is the TTL of a job, to which every store or hold resets the TTL of a turn."""

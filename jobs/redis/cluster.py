@@ -40,7 +40,7 @@ REFRESH_SECONDS = 10.0
 # The minimum number of seconds between two reads of the slot table, even after many errors.
 MIN_REFRESH_SECONDS = 0.2
 RETRY_SECONDS = 0.05
-# Commands that any node can execute.
+# The commands that have no key, so any node can execute them.
 _KEYLESS = {"CLUSTER", "INFO", "PING", "SCRIPT", "TIME", "WAIT"}
 
 # Each row has the first slot and the last slot of a range, and the `host:port` of its master.
@@ -116,8 +116,8 @@ class ClusterPipe(Pipe):
         self._pipes: dict[str, Pipe] = {}
         pause = (REFRESH_SECONDS, REFRESH_SECONDS)
         self._refreshing = Loop("cluster", self._refresh, pause)
-        # A blocking pop delays all later commands on its pipe, so each list has a separate pipe. It
-        # is stored with the node for which it was opened, because the list may move to another one.
+        # A blocking pop delays all later commands on its pipe, so each list has a separate pipe. The
+        # dictionary also stores the node of the pipe, because the list may move to another node.
         self._waiting: dict[str, tuple[str, Pipe]] = {}
         self._popping: dict[str, asyncio.Task[list[bytes] | None]] = {}
 

@@ -126,7 +126,7 @@ class Subscriber:
                 # closes the connection, and the reconnect repeats all subscriptions.
                 self._refused = True
             case _:
-                pass  # the reply to UNSUBSCRIBE
+                pass  # the reply to UNSUBSCRIBE needs no action
 
     def _probed(self, _: bytes) -> None:
         self._last_probe = time.monotonic()
