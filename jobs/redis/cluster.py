@@ -116,8 +116,8 @@ class ClusterPipe(Pipe):
         self._pipes: dict[str, Pipe] = {}
         pause = (REFRESH_SECONDS, REFRESH_SECONDS)
         self._refreshing = Loop("cluster", self._refresh, pause)
-        # A blocking pop delays all later commands on its pipe, so each list has a separate pipe. The
-        # dictionary also stores the node of the pipe, because the list may move to another node.
+        # A blocking pop delays all later commands on its pipe, so each list has a separate pipe.
+        # The dictionary also stores the node of each pipe, because a list may move to another node.
         self._waiting: dict[str, tuple[str, Pipe]] = {}
         self._popping: dict[str, asyncio.Task[list[bytes] | None]] = {}
 
