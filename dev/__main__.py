@@ -19,21 +19,21 @@ from .reload import SourceWatcher
 from .supervise import ROOT, Child, print_status, supervise
 
 ENVIRONMENT = """environment:
-  HOLDLINE_HOST, HOLDLINE_PORT   address and port of the server (127.0.0.1, 8080)
-  HOLDLINE_DATA_DIR              data folder of the embedded Redis (.data in the checkout)
-  REDIS_URL                      your own Redis instead of the embedded one
+  HOLDLINE_HOST, HOLDLINE_PORT   address and port of the server (default: 127.0.0.1, 8080)
+  HOLDLINE_DATA_DIR              data folder of the embedded Redis (default: .data in the checkout)
+  REDIS_URL                      URL of your own Redis, to use instead of the embedded Redis
   OPENAI_API_KEY                 API key of the model's endpoint
   OPENAI_BASE_URL                base URL of the model's endpoint, which is OpenAI-compatible
-  HOLDLINE_MODEL                 model for requests that name none
-  HOLDLINE_MODELS                file of several models and prompt templates
-If none of the OPENAI_ variables and HOLDLINE_MODELS is set, a simulated model answers;
+  HOLDLINE_MODEL                 model for requests that name no model
+  HOLDLINE_MODELS                file that defines several models and prompt templates
+If neither an OPENAI_ variable nor HOLDLINE_MODELS is set, a simulated model answers;
 see `python -m dev.model --help`.
 For the other settings, see `python -m server --help` and `python -m worker --help`.
 """
 
 
 class CannotStartError(Exception):
-    """The user has to change something before the start; the message says what."""
+    """The program cannot start; the message says what the user has to change."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,9 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def run(environ: Mapping[str, str], *, reload: bool = False) -> int:
     """Starts all processes and runs them until they stop. Returns the exit status."""
     host, port = address(environ)
-    # Only this program uses this variable. The server and the worker would refuse it as unknown.
+    # Only this program reads HOLDLINE_DATA_DIR. Server and worker would reject it as unknown.
     inner = {name: value for name, value in environ.items() if name != "HOLDLINE_DATA_DIR"}
-    # Ctrl-C should take effect within seconds. Jobs that are given back continue at the next start.
+    # Ctrl-C should stop all processes within seconds. The worker returns its unfinished jobs to the
+    # queue, so they run again at the next start.
     inner.setdefault("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "2")
     children: list[Child] = []
     with contextlib.ExitStack() as stack:
@@ -95,7 +96,7 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
     """Returns the host and port for the server, after a check that they are free.
 
     Raises:
-        CannotStartError: the port is taken or invalid, or the host is not an address of this
+        CannotStartError: the port is in use or invalid, or the host is not an address of this
             machine.
     """
     host = environ.get("HOLDLINE_HOST") or "127.0.0.1"
@@ -117,7 +118,7 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
 def _is_free(host: str, port: int) -> bool:
     family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
-        # The server sets this option too: connections in TIME_WAIT do not make a port taken.
+        # The server sets this option too, so it can use a port with connections in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(place)
@@ -133,9 +134,9 @@ def banner(page: str, redis: str, model: str) -> str:
 
   page    {page}
   redis   {redis}
-          (your own, for further servers and workers too: REDIS_URL=redis://...)
+          (to use your own Redis, set REDIS_URL=redis://...)
   model   {model}
-          (another: OPENAI_API_KEY=... or OPENAI_BASE_URL=..., with HOLDLINE_MODEL=...)
+          (to use another model, set OPENAI_API_KEY or OPENAI_BASE_URL, and HOLDLINE_MODEL)
 
 Ctrl-C stops everything."""
 

@@ -34,7 +34,7 @@ ROOMS = {
     "jobs/redis": "connections, pipe, subscriber",
     "jobs/scripts": "a Lua script per transition",
 }
-# The polyline of each arrow between packages. Every import between two packages needs one.
+# The polyline of the arrow for each pair of packages, of which the first imports the second.
 ROUTES = {
     ("admin", "worker"): [(180, 76), (180, 100)],
     ("admin", "jobs"): [(320, 76), (320, 496)],
@@ -60,7 +60,7 @@ BOXES = {
     "dev": (660, 180, 130, 84, WHITE),
     "bench": (660, 496, 130, 96, WHITE),
 }
-# The place of a package's folders: left, top, width of a column, number of columns.
+# The grid in which a package's folders are drawn: left, top, width of a column, number of columns.
 GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 528, 270, 2)}
 ABOUT = {
     "admin": "the operator's commands: keys, tenants, dead list, a subject's data",
@@ -82,7 +82,8 @@ STEPS = [
     ("server", "sends the entries after the cursor; if some are missing, it reads the log"),
     ("worker", "appends the last event, which is sent like the others; compacts the log"),
 ]
-# For each kind of fault and each step: what happens, and the step at which the path continues.
+# For each kind of fault, and for each step at which the fault may happen: the consequence, and the
+# step at which the path continues.
 LANES = {
     "A socket dies": {
         1: ("Before the first event, the client sends the prompt again with the same key.", 2),
@@ -117,14 +118,14 @@ ROW, TOP = 98, 50
 
 
 def imports(root: Path = ROOT) -> dict[str, set[str]]:
-    """Returns the folders that contain modules, each with the folders that it imports from."""
+    """Returns each folder that contains modules, with the set of folders that it imports from."""
     found: dict[str, set[str]] = {}
     for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
         folder = path.parent.relative_to(root)
         targets = found.setdefault(folder.as_posix(), set())
         for module in _modules(ast.parse(path.read_bytes()), folder.parts):
             if module[0] in PACKAGES:
-                # The last names of an import may be a module and a name in that module.
+                # An import may end with the names of a module and of an object in the module.
                 while not root.joinpath(*module).is_dir():
                     module = module[:-1]  # noqa: PLW2901 - The loop shortens its own name.
                 targets.add("/".join(module))
@@ -146,7 +147,7 @@ def _modules(tree: ast.AST, folder: tuple[str, ...]) -> Iterator[tuple[str, ...]
 
 
 def arrows(found: Mapping[str, set[str]]) -> set[tuple[str, str]]:
-    """Returns the imports between two packages."""
+    """Returns the pairs of different packages of which the first imports the second."""
     pairs = {
         (folder.split("/")[0], other.split("/")[0]) for folder in found for other in found[folder]
     }
@@ -154,7 +155,7 @@ def arrows(found: Mapping[str, set[str]]) -> set[tuple[str, str]]:
 
 
 def rooms(found: Mapping[str, set[str]]) -> str:
-    """Draws the packages, their folders and all imports between them.
+    """Returns an SVG of the packages, their folders and all imports between them.
 
     Raises:
         KeyError: a folder or an import between two packages has no place in the picture.
@@ -182,7 +183,7 @@ def rooms(found: Mapping[str, set[str]]) -> str:
 
 
 def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[int, str]:
-    """Returns the height and the picture of a folder, with the folders that it imports from."""
+    """Returns the height and the SVG of one folder, with the folders that it imports from."""
     x, y, width = spot
     package, _, _ = folder.partition("/")
     inside = sorted(other for other in targets if other.split("/")[0] == package)
@@ -204,7 +205,7 @@ def _name(folder: str) -> str:
 
 
 def path() -> str:
-    """Draws the path of one prompt, with a column for each kind of fault."""
+    """Returns an SVG of the path of one prompt, with a column for each kind of fault."""
     drawn = [_text(10, 30, ["The path of one prompt"], bold=True, size=15)]
     for nth, (actor, words) in enumerate(STEPS, 1):
         y = TOP + ROW * (nth - 1)
@@ -271,7 +272,7 @@ def _arrow(points: Sequence[tuple[int, int]]) -> str:
 
 
 def pictures() -> dict[str, str]:
-    """Returns the pictures by the names of their files in docs/images."""
+    """Returns the SVG text of each picture, by its file name in docs/images."""
     return {"architecture-rooms.svg": rooms(imports()), "architecture-path.svg": path()}
 
 

@@ -24,14 +24,14 @@ def redis_server(embedded: Embedded) -> Child:
         ready,
         os.environ,
         outlives=True,
-        pdeathsig=signal.SIGTERM,  # Lets Redis finish writing its append-only file.
+        pdeathsig=signal.SIGTERM,  # SIGTERM lets Redis finish writing its append-only file.
         pass_fds=[embedded.lock],
         last_words=embedded.last_words,
     )
 
 
 def demo_model(environ: Mapping[str, str]) -> tuple[Child, dict[str, str]]:
-    """Returns the simulated model, and the environment with which the other processes find it."""
+    """Returns the simulated model, and an environment in which other processes use this model."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     inner = {
@@ -53,8 +53,8 @@ def server(environ: Mapping[str, str], host: str, port: int) -> Child:
 
 def worker(environ: Mapping[str, str]) -> Child:
     async def ready(running: Running) -> bool:
-        # A worker does not listen on a port, so its log line is used. It also has to run for a
-        # moment, because it could still exit after that line.
+        # A worker listens on no port, so the check looks for its log line. The worker must also
+        # have run for a moment, because it could still exit after it has logged the line.
         lived = time.monotonic() - running.since
         return lived > WORKER_SECONDS and any("worker ready" in line for line in running.heard)
 
@@ -72,7 +72,7 @@ def answers_200(host: str, port: int, path: str) -> Callable[[Running], Awaitabl
                     return b" 200 " in await reader.readline()
                 finally:
                     writer.close()
-        except OSError:  # includes TimeoutError
+        except OSError:  # TimeoutError is a subclass of OSError.
             return False
 
     return ready

@@ -15,10 +15,10 @@ WORDS = """Words in the last message that change what the demo model does:
   slowly        write at an eighth of the usual speed
   fail          reply with HTTP 500
   rate limit    reply with HTTP 429 and Retry-After: 1
-  be cut        break the stream off in the middle
-  ... once      after fail, rate limit or be cut ("fail once"): only for the first request
+  be cut        close the connection in the middle of the stream
+  ... once      as in "fail once": only the first request fails, is limited or is cut
   call a tool   call the first tool of the request ("call the tool" works too)
-Pasted code is reviewed, and words inside code have no effect."""
+The demo model reviews pasted code, and ignores these words inside code."""
 
 TOKEN = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
 QUOTED = 400
@@ -27,7 +27,7 @@ REMEMBERED = 5
 
 @dataclass(frozen=True)
 class Wish:
-    """The special behaviour of the demo model; words in the prompt switch it on."""
+    """The special behaviours of the demo model that words in the prompt have requested."""
 
     slowly: bool = False
     fail: bool = False
@@ -55,7 +55,10 @@ def wish(prompt: str) -> Wish:
 
 
 def tokens(text: str) -> list[str]:
-    """Divides a text into pieces about as long as a model's tokens, without losing a character."""
+    """Divides a text into pieces that are about as long as a model's tokens.
+
+    The pieces contain every character of the text.
+    """
     return TOKEN.findall(text)
 
 
@@ -76,7 +79,7 @@ def asked(messages: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def answer(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the whole answer in Markdown."""
+    """Returns the demo model's answer to a conversation, in Markdown."""
     turns = asked(messages) or [""]
     prompt = turns[-1]
     prose, code = split(prompt)

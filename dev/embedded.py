@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# How long to wait for the lock. After its parent was killed, an earlier server may still be writing
-# its files.
+# The time to wait for the lock on the data folder. If the parent of an earlier server was killed,
+# the server may still be writing its files.
 LOCK_SECONDS = 2.0
 SOCKET = "redis.sock"
 
 
 class DataDirError(Exception):
-    """The data folder cannot be used; the message says why and what to do."""
+    """The data folder of the embedded Redis cannot be used; the message says why and what to do."""
 
     def __init__(self, data_dir: Path, why: str) -> None:
         super().__init__(f"{data_dir} {why} with HOLDLINE_DATA_DIR=...")
@@ -26,10 +26,10 @@ class DataDirError(Exception):
 
 @dataclass(frozen=True)
 class Embedded:
-    """An embedded server that is ready to be started: its folders exist and are locked.
+    """An embedded Redis server that can be started: its folders exist and are locked.
 
-    The process that runs `argv` must pass the file descriptor `lock` on to it, so that the data
-    stays locked as long as either of the two processes runs.
+    The process that starts `argv` must pass the file descriptor `lock` to the server, so that the
+    data folder stays locked as long as this process or the server runs.
     """
 
     binary: Path
@@ -59,7 +59,7 @@ class Embedded:
     def answers(self) -> bool:
         """Returns True if the server replies to PING.
 
-        While it still loads its file, it accepts connections but replies with an error.
+        While the server is still loading its append-only file, it replies with an error.
         """
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
             line.settimeout(1.0)
@@ -79,18 +79,18 @@ class Embedded:
 def prepared(
     binary: Path, data_dir: Path | None = None, *options: str, persist: bool = True
 ) -> Iterator[Embedded]:
-    """Creates and locks the folders of an embedded server, and removes temporary ones on exit.
+    """Creates and locks the folders of an embedded server, and removes temporary folders on exit.
 
-    Without `data_dir`, the data is in a temporary folder. `options` are further arguments of the
-    server, such as `"--maxmemory", "4mb"`.
+    Without `data_dir`, the server stores its data in a temporary folder. `options` are additional
+    arguments of the server, such as `"--maxmemory", "4mb"`.
 
     Raises:
         DataDirError: another Holdline uses the folder, or it is not writable.
     """
     keep = ("--appendonly", "yes", "--appendfsync", "everysec") if persist else ()
     with contextlib.ExitStack() as stack:
-        # The name is short, because macOS limits the path of a socket to 104 bytes. mkdtemp creates
-        # the folder with mode 0700.
+        # The prefix is short, because macOS limits the path of a Unix socket to 104 bytes. The
+        # folder is private: TemporaryDirectory creates it with mode 0700.
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdline-")))
         data = private if data_dir is None else data_dir.absolute()
         try:
@@ -112,16 +112,16 @@ def _lock(lock: int, data: Path) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                why = "is in use by another Holdline; stop that one, or choose another folder"
+                why = "is in use by another Holdline; stop it, or choose another folder"
                 raise DataDirError(data, why) from None
             time.sleep(0.05)
 
 
 def _clear_away(lock: int, private: Path) -> None:
-    """Removes the private folder of the last server, and records `private` in the lock file.
+    """Removes the private folder of the previous server, and records `private` in the lock file.
 
-    The lock file contains the private folder of its last holder, which may have been killed before
-    it could remove the folder.
+    The lock file contains the path of the previous server's private folder. A process that was
+    killed could not remove this folder.
     """
     if before := os.pread(lock, 4096, 0).decode():
         with contextlib.suppress(OSError):

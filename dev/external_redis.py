@@ -1,4 +1,4 @@
-"""Checks the Redis server at `REDIS_URL`."""
+"""Checks that the Redis server at `REDIS_URL` replies and is new enough."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -43,9 +43,9 @@ async def examine(url: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """Returns the URL for display: credentials are masked, and the query is removed.
+    """Returns a URL for display, with masked credentials and without the query.
 
-    The query may contain a password.
+    The query is removed because it may contain a password.
     """
     parts = urlsplit(url)
     place = parts.netloc

@@ -1,8 +1,9 @@
-"""Keeps Ctrl-C from make, when this process runs under make.
+"""Keeps Ctrl-C from reaching make, if this process runs under make.
 
-A terminal sends the signal of Ctrl-C to every process in its foreground process group. That
-includes make, which then exits with an error even if its child stopped cleanly. So the child makes
-its own process group the foreground group, and restores the previous group when it is done.
+A terminal sends SIGINT to every process in its foreground process group when the user presses
+Ctrl-C. If the group includes make, make exits with an error even if its child stops cleanly. The
+child therefore makes its own process group the foreground group, and restores the previous group
+when it ends.
 """
 
 import contextlib
@@ -17,10 +18,10 @@ from .pdeathsig import die_with_parent
 
 @contextlib.contextmanager
 def alone_in_front() -> Iterator[None]:
-    """Makes this process the foreground process group; does nothing without make.
+    """Puts this process into the foreground alone if it runs under make; otherwise does nothing.
 
-    On Linux it also requests SIGTERM for this process when make dies, because a make that is killed
-    with SIGKILL cannot stop its child.
+    On Linux, this process also gets SIGTERM when make dies, because make cannot stop its child if
+    it is killed with SIGKILL.
     """
     if "MAKELEVEL" not in os.environ:
         yield
@@ -31,7 +32,7 @@ def alone_in_front() -> Iterator[None]:
         yield
         return
     before = os.getpgrp()
-    # Ctrl-Z would stop this process while make and the shell wait for it.
+    # Ctrl-Z is ignored, because it would suspend only this process, and make would wait forever.
     stop = signal.signal(signal.SIGTSTP, lambda *_: None)
     os.setpgid(0, 0)
     _give_terminal_to(os.getpid())
@@ -43,7 +44,8 @@ def alone_in_front() -> Iterator[None]:
 
 
 def _give_terminal_to(group: int) -> None:
-    # SIGTTOU would stop a background process group that calls tcsetpgrp, unless it is blocked.
+    # The kernel stops a background process group that calls tcsetpgrp with SIGTTOU, unless the
+    # signal is blocked.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     with contextlib.suppress(OSError):
         os.tcsetpgrp(0, group)

@@ -2,14 +2,14 @@
 
 import json
 
-# Fields that are not repeated. The supervisor prefixes the name of the process, and a reader who
-# watches the output needs no timestamps.
+# Fields that are not shown as name=value. The event, the level and the exception have their own
+# places in the text, and a person who watches the output needs no timestamps.
 LEFT_OUT = ("event", "timestamp", "level", "exception")
 QUIET = ("debug", "info")
 
 
 def readable(line: str) -> str:
-    """Returns a structured line as readable text, and any other line unchanged."""
+    """Returns a JSON log line as readable text, and any other line unchanged."""
     if not line.startswith("{"):
         return line
     try:

@@ -1,7 +1,7 @@
 """The demo model: a simulated OpenAI-compatible endpoint without an AI.
 
-It serves `POST /v1/chat/completions`, streamed or not, and `GET /v1/models` on the loopback
-interface. It writes slowly enough to watch the stream.
+It serves `POST /v1/chat/completions`, with and without streaming, and `GET /v1/models` on the
+loopback interface. It writes slowly enough that a person can watch the stream.
 """
 
 import argparse
@@ -31,12 +31,15 @@ GET  /v1/models
 
 {WORDS}
 
-DEMO_TOKENS_PER_SECOND sets the pace ({TOKENS_PER_SECOND:g}).
+DEMO_TOKENS_PER_SECOND sets the speed in tokens per second (default: {TOKENS_PER_SECOND:g}).
 """
 
 
 class DemoModel:
-    """The simulated endpoint. It remembers the prompts that it has failed once."""
+    """The simulated endpoint.
+
+    It remembers requests with "fail once" and the like, so that their repetitions succeed.
+    """
 
     def __init__(self, tokens_per_second: float = TOKENS_PER_SECOND) -> None:
         self.tokens_per_second = tokens_per_second
@@ -105,7 +108,7 @@ def error(
 
 
 def pace(text: str | None) -> float:
-    """Parses the number of tokens per second from the environment.
+    """Returns the tokens per second that a text states, or the default if it is empty.
 
     Raises:
         ValueError: the text is not a number above 0.
@@ -134,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"a simulated model at http://127.0.0.1:{port}/v1", flush=True)
     try:
-        # A running stream may take minutes, so it is cut off when the demo stops.
+        # A running stream may take minutes, so the demo model cuts it off when it stops.
         web.run_app(
             model.app(),
             host="127.0.0.1",

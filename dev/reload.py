@@ -1,4 +1,4 @@
-"""Finds changed source files by polling their modification times, which needs no dependency."""
+"""Finds changed source files by polling their modification times, without any dependency."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 POLL_SECONDS = 1.0
-# The server keeps the files of web/ in memory, so those need a restart as well.
+# The server keeps the files of web/ in memory, so a change of .js, .css and .html files also
+# requires a restart.
 SUFFIXES = (".py", ".lua", ".toml", ".js", ".css", ".html")
 
 
@@ -18,11 +19,11 @@ class SourceWatcher:
         self._seen = self._modified()
 
     async def changed(self) -> Path:
-        """Waits until a file was changed, added or removed since the last call.
+        """Waits until a file has been changed, added or removed since the last call.
 
-        Returns its path relative to the root.
+        Returns the path of the file, relative to the root.
         """
-        while not (found := self._look()):  # noqa: ASYNC110 - there is no event to wait for
+        while not (found := self._look()):  # noqa: ASYNC110 - No event announces a change of a file.
             await asyncio.sleep(POLL_SECONDS)
         return min(found).relative_to(self._root)
 
@@ -35,6 +36,6 @@ class SourceWatcher:
         for folder, folders, files in os.walk(self._root):
             folders[:] = [name for name in folders if name[0] != "." and name != "node_modules"]
             for path in (Path(folder, name) for name in files if name.endswith(SUFFIXES)):
-                with contextlib.suppress(FileNotFoundError):  # removed after it was listed
+                with contextlib.suppress(FileNotFoundError):  # The file was removed after os.walk.
                     found[path] = path.stat().st_mtime_ns
         return found

@@ -11,12 +11,12 @@ from aiohttp import web
 from .demo_text import text_of, tokens
 
 NAME = "holdline-demo"
-# The first token takes as long as this many other tokens: 0.6 s at the default pace.
+# The first token takes as long as 24 later tokens: 0.6 s at the default speed.
 FIRST_TOKENS = 24
 
 
 class Reply:
-    """One answer: its tokens, and the JSON objects in which they are sent."""
+    """One answer of the demo model: its tokens, and the JSON objects that contain them."""
 
     def __init__(self, request: web.Request, body: dict[str, Any], text: str) -> None:
         self.request = request
@@ -36,7 +36,7 @@ class Reply:
         }
 
     def call(self, tool: dict[str, Any] | None) -> None:
-        """Replaces the answer by a call of `tool`, unless it is None."""
+        """Replaces the answer with a call of `tool`, unless `tool` is None."""
         if tool is not None:
             self.tool, self.finish = tool, "tool_calls"
             self.tokens = tokens(tool["function"]["arguments"])
@@ -44,7 +44,7 @@ class Reply:
     async def send(self, pace: float, *, cut: bool) -> web.StreamResponse:
         """Sends the answer at `pace` tokens per second.
 
-        With `cut`, the connection is closed in the middle of it.
+        With `cut`, closes the connection in the middle of the answer.
         """
         if self.body.get("stream"):
             return await self._stream(pace, cut=cut)
@@ -82,7 +82,7 @@ class Reply:
             data = json.dumps({**self.head, "object": "chat.completion.chunk", **part})
             await response.write(f"data: {data}\n\n".encode())
 
-        # Each token is scheduled relative to the start, so that a late one does not delay others.
+        # The time of each token is computed from the start, so a late token does not delay others.
         began = time.monotonic()
         try:
             await chunk(self._opening())
@@ -102,7 +102,7 @@ class Reply:
         return response
 
     def _hang_up(self) -> None:
-        # `close` still sends the data that was written, but not the end of the response.
+        # `close` sends the data that was written so far, but not the end of the response.
         if self.request.transport is not None:
             self.request.transport.close()
 

