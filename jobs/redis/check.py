@@ -91,8 +91,8 @@ async def _check_encryption(pipe: Pipe) -> None:
             "HOLDLINE_ENCRYPTION_KEYS, or, to start without access to that data, delete "
             f"{Partition(0).cipher} from Redis"
             if last != "plain"
-            else "the data in this Redis is not encrypted: add plain to HOLDLINE_ENCRYPTION_KEYS, "
-            "after the key, until that data has expired"
+            else "the data in this Redis is not encrypted: add the word plain to "
+            "HOLDLINE_ENCRYPTION_KEYS, after the key, until that data has expired"
         )
 
 

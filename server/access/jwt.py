@@ -131,7 +131,7 @@ def _key(entry: Any, *, public_only: bool) -> Key:
     try:
         jwk = jwt.PyJWK(entry, algorithm)
     except _NOT_A_TOKEN:
-        raise ValueError("the key cannot be decoded") from None
+        raise ValueError("the parameters of the key cannot be decoded") from None
     if algorithm == "HS256" and len(jwk.key) < MIN_SECRET:
         raise ValueError(f"the secret must have at least {MIN_SECRET} bytes")
     if algorithm == "RS256" and jwk.key.key_size < MIN_RSA_BITS:
@@ -192,7 +192,7 @@ def _principal(claims: Mapping[str, Any], key: Key, rules: Rules, now: float) ->
     if not is_tenant(tenant) or not is_subject(subject):
         raise ValueError("the tenant or the subject has an invalid form")
     if key.tenant is not None and tenant != key.tenant:
-        raise ValueError("the token names another tenant than its key")
+        raise ValueError("the tenant of the token differs from that of its key")
     scopes = names(claims.get("scope"))
     return Principal(
         tenant=tenant,

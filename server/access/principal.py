@@ -163,7 +163,7 @@ def missing() -> Problem:
         401,
         "authentication_required",
         "Authentication is required. Send an API key or a token as 'Authorization: Bearer', or, on "
-        "a WebSocket, in a first message 'holdline:auth'.",
+        "a WebSocket, in a first message of type 'holdline:auth'.",
     )
 
 

@@ -43,7 +43,7 @@ def check_url(query: Mapping[str, str]) -> None:
                 "token_in_url",
                 f"{subject} of this URL looks like a secret. URLs are logged, so replace the "
                 "secret, and send the new one as 'Authorization: Bearer', in a first message "
-                "'holdline:auth', or as the subprotocol 'bearer.<token>'.",
+                "of type 'holdline:auth', or as the subprotocol 'bearer.<token>'.",
                 param=shown,
             )
 

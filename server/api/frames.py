@@ -199,7 +199,9 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
         pass  # the general decoder below decides whether the entry is a valid event
     event = decode_event(entry)
     if "sequence_number" in event:
-        raise Undecodable("a stored log entry contains a sequence number")
+        raise Undecodable(
+            "a stored log entry contains a sequence number, which only the server adds"
+        )
     kind = event["type"]
     numbered = {"type": kind, "sequence_number": sequence_number, **event}
     last = kind in TERMINAL_TYPES

@@ -233,7 +233,7 @@ async def test_a_process_that_lacks_the_key_of_others_does_not_start(
         await check_until_available(switching_off, not_away)
     async with other(redis_url, None) as without, other(redis_url, NEW) as on_again:
         await check(without)
-        with pytest.raises(RedisUnsuitable, match="add plain to HOLDLINE_ENCRYPTION_KEYS"):
+        with pytest.raises(RedisUnsuitable, match="add the word plain to HOLDLINE_ENCRYPTION_KEYS"):
             await check(on_again)
 
 
