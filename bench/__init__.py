@@ -1,1 +1,1 @@
-"""Benchmarks of Holdline: `python -m bench [P1 ...]`, see docs/performance.md."""
+"""The benchmarks of Holdline: `python -m bench [P1 ...]`. See docs/performance.md."""

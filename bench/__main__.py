@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m bench [P1 ...]`. Results are stored in bench/results/local."""
+"""Runs benchmarks: `python -m bench [P1 ...]`. By default, bench/results/local gets the results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .rig import PEERS_PYTHON
 from .run import run, tell_progress
 
 ROUNDS = {"full": 5, "quick": 3}
-# Enough for both ends of 20,000 sockets.
+# The limit on open files is enough for the two ends of 20,000 sockets.
 FILES = 65_536
 
 
 def found() -> dict[str, Measure]:
-    """Returns all benchmarks by name, P1 first."""
+    """Returns all benchmarks by name, in the order P1 to P12."""
     names = [
         it.name
         for it in iter_modules(measures.__path__)
@@ -35,7 +35,10 @@ def found() -> dict[str, Measure]:
 
 
 def chosen(names: list[str]) -> list[Measure]:
-    """Returns the named benchmarks, or all by default. Raises: SystemExit for unknown names."""
+    """Returns the benchmarks with the given names, or all benchmarks without names.
+
+    Raises: SystemExit for an unknown name.
+    """
     there = found()
     wanted = [{"P5": "P4"}.get(name.upper(), name.upper()) for name in names] or list(there)
     if unknown := [name for name in wanted if name not in there]:
@@ -44,7 +47,7 @@ def chosen(names: list[str]) -> list[Measure]:
 
 
 def more_files() -> None:
-    """Raises the limit on open files to what the largest benchmark needs, if the system allows."""
+    """Raises the limit on open files for the largest benchmark, as far as the system allows."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -54,7 +57,7 @@ def more_files() -> None:
 
 
 async def measure(wanted: list[Measure], size: str, rounds: int, folder: Path) -> int:
-    """Runs the benchmarks one after another, and returns the number of those that failed."""
+    """Runs benchmarks one after another, and returns the number of failed benchmarks."""
     failed = 0
     for one in wanted:
         began = time.monotonic()
@@ -81,11 +84,11 @@ def publish() -> None:
         drawing = Path(__file__).parent / "peers" / "pictures.py"
         subprocess.run([PEERS_PYTHON, drawing], check=True, timeout=120)
     else:
-        print("pictures not updated: matplotlib is missing, `make bench` installs it")
+        print("pictures not updated: matplotlib is missing; `make bench` installs it")
 
 
 def main() -> int:
-    """Returns 0 if every requested benchmark ran, even if a bound was missed."""
+    """Returns the exit status: 0 if every requested benchmark ran, even if a bound was missed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P12; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, for a rough estimate")
@@ -96,7 +99,7 @@ def main() -> int:
         help="store the results in bench/results and update docs/performance.md",
     )
     parser.add_argument(
-        "--draw", action="store_true", help="publish the stored results, run nothing"
+        "--draw", action="store_true", help="publish the stored results without running anything"
     )
     arguments = parser.parse_args()
     if arguments.draw:

@@ -1,4 +1,4 @@
-"""Responses without a model: the harness writes their logs, with the production Lua scripts."""
+"""Creates responses without a model: the harness writes their logs with the real Lua scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.redis.pipe import Pipe
 
-# A backlog must not cause rejections, and no lease may expire during a benchmark.
+# The limits are high, so that a backlog causes no rejections and no lease expires in a benchmark.
 SETTINGS = SharedSettings(max_waiting=1_000_000, lease_ms=600_000)
 AT_ONCE = 500
 
@@ -55,7 +55,7 @@ async def running(pipe: Pipe, count: int) -> list[LogWriter]:
 
 
 async def in_turns(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Awaits all coroutines, in batches of `AT_ONCE`."""
+    """Awaits coroutines in concurrent batches of `AT_ONCE`."""
     batch: list[Coroutine[Any, Any, None]] = []
     for one in work:
         batch.append(one)

@@ -1,4 +1,4 @@
-"""Background responses, which no client follows: requested over HTTP and produced by a worker."""
+"""Requests background responses over HTTP; a worker produces them, and no client follows them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ async def in_background(port: int, answers: int, prompt: str) -> list[str]:
 
 
 async def all_completed(rig: Rig, ids: list[str], seconds: float = 120.0) -> None:
-    """Waits until all responses are completed. Raises: BenchError on failure or time-out."""
+    """Waits until all responses are completed.
+
+    Raises: BenchError if a response fails or the time runs out.
+    """
     names, deadline = Partition(0), time.monotonic() + seconds
     left = ids
     while left:

@@ -1,8 +1,8 @@
-"""A fast WebSocket client for load, so that the client is not the bottleneck.
+"""A WebSocket client that is fast enough not to be the bottleneck of a benchmark.
 
-It implements WebSockets directly on asyncio's transports. Payloads stay bytes, and a benchmark
-parses only the fields that it needs. The masking key is always zero. RFC 6455 allows that, the
-server handles such frames like any others, and masking then costs nothing.
+The client implements WebSockets directly on asyncio's transports. Payloads stay bytes, and a
+benchmark parses only the fields that it needs. The masking key is always zero, so that masking
+costs nothing. RFC 6455 allows a key of zero, and the server handles such frames like any others.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Final, Self, cast
 TEXT: Final = 0x81
 PING: Final = 0x89
 PONG: Final = 0x8A
-CONNECTING: Final = 256  # concurrent connects; a listening socket's backlog is limited
+CONNECTING: Final = 256  # concurrent connects, because the backlog of a listening socket is limited
 
 
 def masked(payload: bytes, first: int = TEXT) -> bytes:
-    """Encodes a client frame with a masking key of zero (RFC 6455, section 5.2)."""
+    """Encodes a WebSocket client frame with a masking key of zero (RFC 6455, section 5.2)."""
     size = len(payload)
     if size < 126:
         return struct.pack("!BBI", first, 0x80 | size, 0) + payload
@@ -32,9 +32,10 @@ def masked(payload: bytes, first: int = TEXT) -> bytes:
 
 
 class Client(asyncio.Protocol):
-    """One WebSocket. `on_frame(client, payload)` is called for each data frame.
+    """A WebSocket that calls `on_frame(client, payload)` for each data frame.
 
-    With `reads=False` it stops reading after the handshake, and its kernel receive buffer is small.
+    With `reads=False`, the client stops reading after the handshake, and its receive buffer in the
+    kernel is small.
     """
 
     def __init__(self, number: int, on_frame: Callable[[Client, bytes], None]) -> None:
@@ -134,7 +135,7 @@ async def crowd(
     *,
     reads: bool = True,
 ) -> list[Client]:
-    """Opens one WebSocket for each number, which replaces `{n}` in the path."""
+    """Opens one WebSocket for each number; the number replaces `{n}` in the path."""
     gate = asyncio.Semaphore(CONNECTING)
 
     async def one(number: int) -> Client:
@@ -146,14 +147,14 @@ async def crowd(
 
 
 async def dismiss(clients: list[Client]) -> None:
-    """Aborts all connections, and gives the server time to notice."""
+    """Aborts all connections, and waits a moment until the server has noticed it."""
     for client in clients:
         client.close()
     await asyncio.sleep(0.3)
 
 
 class Arrivals:
-    """Counts arrivals, such as events or responses, and waits for a given count."""
+    """Counts arriving events or responses, and can wait for a given count."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -161,7 +162,7 @@ class Arrivals:
         self._there: asyncio.Future[None] | None = None
 
     def add(self, number: int = 1) -> None:
-        """Adds to the count."""
+        """Increases the count, and wakes the waiting caller if the count is reached."""
         self.count += number
         if self._there is not None and self.count >= self._wanted and not self._there.done():
             self._there.set_result(None)

@@ -1,4 +1,4 @@
-"""Clients of a Holdline server, which recognize each event by the first bytes of its JSON."""
+"""A pool of WebSocket clients that recognize an event by the first bytes of its JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ WRONG: Final = (b'{"type":"error"', b'{"type":"response.failed"', b'{"type":"res
 
 @dataclass(slots=True)
 class ClientPool:
-    """WebSockets to one server. `times` maps each socket to the time of its complete answer."""
+    """A pool of WebSockets to one server.
+
+    `times` maps the number of each socket to the time at which its answer was complete.
+    """
 
     whole: Arrivals = field(default_factory=Arrivals)
     events: int = 0
@@ -46,10 +49,13 @@ class ClientPool:
             self.whole.add()
 
     def piece(self, client: Client, payload: bytes) -> None:
-        """Handles a text delta. Subclasses override it."""
+        """Handles a text delta. A subclass may override this method, which does nothing."""
 
     async def reached(self, count: int, seconds: float = 120.0) -> None:
-        """Waits for `count` completed answers. Raises: BenchError if one fails or is late."""
+        """Waits for `count` completed answers.
+
+        Raises: BenchError if an answer fails or does not arrive in time.
+        """
         try:
             await self.whole.reached(count, seconds)
         except TimeoutError:
@@ -61,18 +67,18 @@ class ClientPool:
 
 
 def create(prompt: str) -> bytes:
-    """Returns the message that requests an answer to a prompt."""
+    """Returns the WebSocket message that requests an answer to a prompt."""
     return json.dumps({"type": "response.create", "input": prompt}).encode()
 
 
 def resume(response_id: str, after: int = -1) -> bytes:
-    """Returns the message that follows a response, starting after the given sequence number."""
+    """Returns the message that resumes a response after the given sequence number."""
     message = {"type": "holdline:resume", "response_id": response_id, "starting_after": after}
     return json.dumps(message).encode()
 
 
 async def ask_all(pool: ClientPool, prompt: str) -> None:
-    """Sends the prompt once on each socket, and waits for all answers."""
+    """Sends a prompt once on each socket of the pool, and waits for all answers."""
     before = pool.whole.count
     for client in pool.clients:
         client.send(create(prompt))

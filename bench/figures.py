@@ -1,4 +1,4 @@
-"""Types for benchmarks and their results: measures, samples, figures and bounds."""
+"""Defines the types of benchmarks and their results: measures, samples, figures and bounds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .rig import Rig
 
-# The figures of one contestant in one round, by name.
+# The figures of one contestant (a system under comparison) in one round, by name.
 Sample = Mapping[str, float]
-# The samples of one round, by contestant. Peers that are not installed are missing.
+# The samples of one round, by contestant. A peer that is not installed has no sample.
 Round = Mapping[str, Sample]
 Play = Callable[[], Awaitable[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median, the minimum and the maximum over all rounds."""
+    """The median, the minimum and the maximum of a value over all rounds."""
 
     median: float
     low: float
@@ -37,7 +37,7 @@ class Spread:
 class Bound:
     """A target for one ratio or figure, with either a minimum (`least`) or a maximum (`most`).
 
-    `of` computes the value from one round. It raises KeyError if a required contestant is missing.
+    `of` computes the value from one round, and raises KeyError if a required contestant is missing.
     """
 
     text: str
@@ -62,7 +62,7 @@ class Measure:
 
     `sizes` maps `full` and `quick` to the parameters of `open`. `open` starts the required
     processes and yields the contestants, which are the systems under comparison, in their order for
-    the first round. Holdline is the first one. `units` maps each figure to its unit.
+    the first round; Holdline comes first. `units` maps each figure to its unit.
     """
 
     name: str
@@ -71,13 +71,14 @@ class Measure:
     units: Mapping[str, str]
     bounds: tuple[Bound, ...]
     open: Callable[[Rig, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Play]]]
-    # False if each play starts its own processes, or if its first run costs the same as later ones.
+    # False if no warm-up is necessary, because each play starts its own processes, or because the
+    # first play costs the same as later plays.
     warms_up: bool = True
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of a run: for each round, one sample per contestant."""
+    """The result of a benchmark run: one sample per contestant for each round."""
 
     measure: Measure
     size: str
@@ -86,7 +87,7 @@ class Outcome:
     about: dict[str, Any] = field(default_factory=dict)
 
     def figures(self) -> dict[str, dict[str, Spread]]:
-        """Returns the spread of each figure, by contestant and name of the figure."""
+        """Returns the spread of each figure over the rounds, by contestant and name."""
         names = {who: list(sample) for one in self.rounds for who, sample in one.items()}
         return {
             who: {

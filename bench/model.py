@@ -1,10 +1,10 @@
 """A simulated model behind the chat completions API, with minimal CPU cost.
 
-Usage: `python -m bench.model PORT`. Immediate answers are built once and cached as bytes. The
-prompt can contain options of the form `name=value`. `tokens` is the length of the answer (default
-50). `pace` is the number of seconds between two tokens (default 0: the whole answer in one write,
-with one HTTP chunk per token). With a pace, the text of each token is the time of its write in
-nanoseconds of the monotonic clock, so that a receiver can compute the token's age.
+Usage: `python -m bench.model PORT`. The prompt can contain options of the form `name=value`.
+`tokens` is the length of the answer (default 50). `pace` is the number of seconds between two
+tokens. The default of 0 sends the whole answer in one write, with one HTTP chunk per token; such
+answers are built once and cached as bytes. With a pace, the text of each token is the time of its
+write in nanoseconds of the monotonic clock, so that a receiver can compute the token's age.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ FIRST: Final = chunk(_said({"role": "assistant", "content": ""}))
 
 
 def token(text: bytes) -> bytes:
-    """Encodes the chunk of one token."""
+    """Encodes one token as one HTTP chunk."""
     return chunk(BEFORE + text + AFTER)
 
 
 @cache
 def ending(tokens: int) -> bytes:
-    """Encodes all chunks after the last token."""
+    """Encodes the HTTP chunks that follow the last token."""
     usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9 + tokens}
     count = json.dumps(BASE | {"choices": [], "usage": usage}, separators=(",", ":")).encode()
     return chunk(_said({}, "stop")) + chunk(count) + chunk(b"[DONE]") + b"0\r\n\r\n"
@@ -62,14 +62,14 @@ def ending(tokens: int) -> bytes:
 
 @cache
 def at_once(tokens: int) -> bytes:
-    """Encodes a whole streamed answer."""
+    """Encodes a whole streamed answer, including the HTTP head."""
     said = b"".join(token(b"tok%d " % (number % 1000)) for number in range(tokens))
     return HEAD + FIRST + said + ending(tokens)
 
 
 @cache
 def whole(tokens: int) -> bytes:
-    """Encodes the answer to a request without streaming."""
+    """Encodes the whole HTTP response to a request without streaming."""
     text = "".join(f"tok{number % 1000} " for number in range(tokens))
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
@@ -85,7 +85,7 @@ def whole(tokens: int) -> bytes:
 
 
 class Line(asyncio.Protocol):
-    """An HTTP connection, which serves one request after another."""
+    """An HTTP connection that serves one request after another."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -147,7 +147,7 @@ async def _serve(port: int) -> None:
 
 
 def main() -> None:
-    """Serves until the process is killed."""
+    """Serves the simulated model until the process is killed."""
     factory = None
     with contextlib.suppress(ImportError):
         import uvloop

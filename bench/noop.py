@@ -1,8 +1,8 @@
-"""A worker of empty jobs, which uses the queue's production Lua scripts.
+"""A worker that runs empty jobs with the real Lua scripts of the queue.
 
 `python -m bench.noop` reads commands from standard input (see `Process.ask`). `fill N` submits N
-jobs. `drain N` claims and finishes N jobs, 100 at a time. Like a real worker, it claims as many
-jobs as it has free slots.
+jobs. `drain N` claims and finishes N jobs, 100 at a time. Like a real worker, this worker claims as
+many jobs as it has free slots.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .answers import SETTINGS, a_job, in_turns, last_event, submit
 PLACES: Final = 100
 
 
-# Output is not part of the queue's cost, so the final event is built once for all jobs.
+# Building output is not part of the queue's cost, so all jobs share one final event.
 SAID: Final = [encode_event(last_event(a_job()))]
 
 
 class Drain:
-    """Empties the queue. A claim asks for as many jobs as there are free slots."""
+    """Empties the queue, and claims as many jobs at once as there are free slots."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
@@ -86,7 +86,7 @@ async def _serve() -> None:
 
 
 def main() -> None:
-    """Runs commands until standard input ends."""
+    """Runs the commands from standard input until it ends."""
     factory = None
     with contextlib.suppress(ImportError):
         import uvloop

@@ -1,4 +1,4 @@
-"""Child processes of a benchmark, and their CPU and memory use from /proc."""
+"""Starts the child processes of a benchmark, and reads their CPU and memory use from /proc."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ START_SECONDS = 30.0
 
 
 class BenchError(Exception):
-    """A benchmark cannot continue. The message names the cause."""
+    """A benchmark cannot continue; the message names the cause."""
 
 
 class Process:
-    """A child process, which is killed if the harness dies. `output` is the file of its output."""
+    """A child process that is killed if the harness dies. `output` is the path of its output."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Process:
         *,
         talks: bool = False,
     ) -> None:
-        """Starts the process. With `talks` it accepts commands on standard input; see `ask`."""
+        """Starts the process. With `talks`, it accepts commands on standard input; see `ask`."""
         self.name = name
         self.output = folder / f"{name}.log"
         wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
@@ -56,7 +56,7 @@ class Process:
 
     @property
     def said(self) -> str:
-        """The output so far. It includes standard error."""
+        """The output of the process so far, including standard error."""
         return self.output.read_text(errors="replace")
 
     def cpu(self) -> float:
@@ -72,11 +72,14 @@ class Process:
         return int(line.split()[1]) * 1024
 
     async def until_said(self, words: str) -> None:
-        """Waits until the output contains `words`. Raises: BenchError."""
+        """Waits until the output contains `words`. Raises: BenchError like `until`."""
         await self.until(lambda: words in self.said)
 
     async def until(self, happened: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Waits until `happened()` is true. Raises: BenchError on exit or time-out."""
+        """Waits until `happened()` is true.
+
+        Raises: BenchError if the process exits or the time runs out.
+        """
         deadline = time.monotonic() + seconds
         while not happened():
             if self.popen.poll() is not None or time.monotonic() > deadline:
@@ -86,7 +89,10 @@ class Process:
             await asyncio.sleep(0.02)
 
     async def ask(self, line: str, seconds: float = 120.0) -> str:
-        """Sends one line and returns the reply, also one line. Raises: BenchError, TimeoutError."""
+        """Sends one line to the process and returns the line with which it replies.
+
+        Raises: BenchError, TimeoutError.
+        """
         return await asyncio.wait_for(asyncio.to_thread(self._ask, line), seconds)
 
     def _ask(self, line: str) -> str:
@@ -113,7 +119,10 @@ class Process:
 
 
 class Cpu:
-    """Measures the CPU seconds of processes since its creation, by name. `self` is the harness."""
+    """Measures the CPU seconds of processes since this object was created.
+
+    The results are by name of the process; `self` is the harness.
+    """
 
     def __init__(self, *processes: Process) -> None:
         self._processes = processes
@@ -121,7 +130,7 @@ class Cpu:
         self._own = time.process_time()
 
     def taken(self) -> dict[str, float]:
-        """Returns the CPU seconds so far, and at least one tick, so that a division is safe."""
+        """Returns the CPU seconds so far, by name; at least one tick, so that division is safe."""
         taken = {
             process.name: max(process.cpu() - self._began[process.name], 1 / TICKS)
             for process in self._processes

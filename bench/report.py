@@ -1,6 +1,6 @@
-"""Reports of a run: as JSON, for the terminal and for docs/performance.md.
+"""Reports the result of a run as JSON, on the terminal and in docs/performance.md.
 
-All three show the same dictionary, which is the content of the JSON file.
+All three reports show the same dictionary, which is the content of the JSON file.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def spoken(value: dict[str, float] | None) -> str:
 
 
 def verdict(bound: dict[str, Any]) -> str:
-    """Returns one or two words for the state of a bound."""
+    """Returns one or two words that say whether a bound holds."""
     return {True: "holds", False: "**behind**", None: "no peer"}[bound["holds"]]
 
 
@@ -105,7 +105,7 @@ def for_terminal(found: Result) -> str:
 
 
 def for_document(results: list[Result]) -> str:
-    """Formats the generated part of the document."""
+    """Formats the generated part of docs/performance.md."""
     if not results:
         return "Nothing has been measured yet."
     parts = [_conditions(results), _bounds(results), *map(_figures, results)]
@@ -140,7 +140,8 @@ def _doubts(results: list[Result]) -> str:
 
 
 def _bounds(results: list[Result]) -> str:
-    rows = ["| | quantity | measured | bound | | size, rounds |", "|---|---|---|---|---|---|"]
+    heads = ("measure", "quantity", "measured", "bound", "verdict", "size, rounds")
+    rows = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|---|"]
     rows += [
         f"| {found['name']} | {bound['text']} | {spoken(bound['value'])} | {bound['limit']}"
         f" | {verdict(bound)} | {found['size']}, {found['rounds']} |"
@@ -170,7 +171,10 @@ def _number(value: Any) -> str:
 
 
 def between_markers(document: str, text: str) -> str:
-    """Replaces the text between the document's markers. Raises: ValueError if one is missing."""
+    """Replaces the text between the markers of a document.
+
+    Raises: ValueError if a marker is missing.
+    """
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

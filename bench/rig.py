@@ -20,7 +20,7 @@ from jobs.redis.pipe import Pipe
 from .processes import ROOT, BenchError, Process
 
 PEERS = Path(__file__).parent / "peers"
-# Peers have their own environment, so that their requirements do not change Holdline's packages.
+# The peers have a separate environment, so that their packages cannot affect Holdline's.
 PEERS_PYTHON = Path(os.environ.get("BENCH_PYTHON") or ROOT / ".venv-bench/bin/python")
 NODE_MODULES = PEERS / "node_modules"
 CALLS: Final = re.compile(r"cmdstat_([^|:]+)[^:]*:calls=(\d+)")
@@ -42,7 +42,7 @@ class Rig:
             self.folder = Path(stack.enter_context(folder))
             stack.push_async_callback(self._end_processes)
             await self._start_redis()
-            # For set-up and inspection only: measured processes have their own connections.
+            # `control` is for set-up and inspection only; measured processes use other connections.
             self.control = Pipe(Redis(self.redis_url), deadline=30)
             await stack.enter_async_context(self.control)
             self._stack = stack.pop_all()
@@ -79,7 +79,7 @@ class Rig:
         *,
         talks: bool = False,
     ) -> Process:
-        """Starts a process. A second process with the same name gets a number as suffix."""
+        """Starts a process. A second process with the same name gets a number as its suffix."""
         self._names[name] = number = self._names.get(name, 0) + 1
         full = name if number == 1 else f"{name}-{number}"
         shared = {"REDIS_URL": self.redis_url, "OPENAI_API_KEY": "bench"}
@@ -88,7 +88,7 @@ class Rig:
         return process
 
     async def server(self, **environ: str) -> tuple[Process, int]:
-        """Starts a Holdline server, waits until it is ready, and returns it with its port."""
+        """Starts a Holdline server, waits until it is ready, and returns process and port."""
         port = free_port()
         settings = {
             "HOLDLINE_PORT": str(port),
@@ -112,24 +112,24 @@ class Rig:
         return process
 
     async def model(self) -> tuple[Process, str]:
-        """Starts the simulated model, and returns it with its base URL."""
+        """Starts the simulated model, and returns the process and its base URL."""
         port = free_port()
         process = self.start("model", [sys.executable, "-m", "bench.model", str(port)])
         await process.until_said("listening")
         return process, f"http://127.0.0.1:{port}/v1"
 
     def ours(self, module: str, *arguments: str) -> Process:
-        """Starts a module of `bench` that accepts commands, with the harness's own Python."""
+        """Starts a module of `bench` that accepts commands, with the Python of the harness."""
         argv = [sys.executable, "-m", f"bench.{module}", *arguments]
         return self.start(module.rpartition(".")[2], argv, talks=True)
 
     async def python(
         self, name: str, *arguments: str, package: str, **environ: str
     ) -> Process | None:
-        """Starts a peer written in Python that accepts commands, and waits until it is ready.
+        """Starts a peer in Python that accepts commands, and waits until it is ready.
 
-        If the peer does not start, for example without `package`, adds it to `left_out` and returns
-        None.
+        If the peer does not start, for example because `package` is not installed, adds the package
+        to `left_out` and returns None.
         """
         if not _there(PEERS_PYTHON):
             self.left_out[package] = "make bench installs it"
@@ -140,10 +140,10 @@ class Rig:
     async def node(
         self, name: str, *arguments: str, package: str, **environ: str
     ) -> Process | None:
-        """Starts a peer written for Node.js that accepts commands, and waits until it is ready.
+        """Starts a peer in Node.js that accepts commands, and waits until it is ready.
 
-        If the peer does not start, for example without `package`, adds it to `left_out` and returns
-        None.
+        If the peer does not start, for example because `package` is not installed, adds the package
+        to `left_out` and returns None.
         """
         node = shutil.which("node")
         if node is None or not _there(NODE_MODULES / package):
@@ -168,12 +168,12 @@ class Rig:
         await self.control.call("CONFIG", "RESETSTAT")
 
     async def commands(self) -> int:
-        """Returns the number of Redis commands since the reset, including those within scripts."""
+        """Returns the number of Redis commands since the reset, including commands in scripts."""
         calls = await self._calls()
         return sum(count for name, count in calls.items() if name not in ("info", "config"))
 
     async def scripts(self) -> int:
-        """Returns the number of script calls since the reset."""
+        """Returns the number of script calls since the statistics were reset."""
         return (await self._calls())["evalsha"]
 
     async def _calls(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Runs a benchmark in rounds.
 
-Within a round the contestants run one after another, so that changes of the machine's speed affect
-all of them equally.
+Within a round, the contestants run one after another, so that changes of the machine's speed affect
+all contestants equally.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PACKAGES = ("bullmq", "ws", "socket.io")
 
 
 async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], None]) -> Outcome:
-    """Runs a benchmark for some rounds, after a warm-up if the benchmark has one.
+    """Runs a benchmark for the given number of rounds, after a warm-up if the benchmark has one.
 
     Raises: BenchError, TimeoutError.
     """
@@ -39,7 +39,7 @@ async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], No
         for _, play in plays if measure.warms_up else ():
             await play()
         for number in range(rounds):
-            # The first contestant of a round is the last one of the next round.
+            # Each round begins with another contestant, and runs the previous first one last.
             turn = number % len(plays)
             one: dict[str, dict[str, float]] = {}
             for who, play in plays[turn:] + plays[:turn]:
@@ -95,6 +95,6 @@ def _said(*argv: str) -> str:
 
 
 def tell_progress(line: str) -> None:
-    """Shows a progress line on a terminal, in place of the previous one."""
+    """Shows a progress line on a terminal, in place of the previous progress line."""
     if sys.stderr.isatty():
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Prompts at a steady rate through a whole system: Holdline, and the polling design it replaces."""
+"""Sends prompts at a steady rate through Holdline, and through the polling design it replaces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CPU, DELAY = "whole system", "p50"
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Sends both systems the same prompts at the same rate. The model answers immediately."""
+    """Sends Holdline and the polling design the same prompts; the model answers immediately."""
     model, url = await rig.model()
     server, port = await rig.server()
     worker = await rig.worker(url)
@@ -43,7 +43,7 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
 
 
 async def _paced(size: Mapping[str, Any], ask: Any) -> None:
-    """Calls `ask` with 0, 1, ... at the rate and for the time that `size` gives."""
+    """Calls `ask` with 0, 1, and so on, at the rate and for the time that `size` states."""
     count, rate = size["rate"] * size["seconds"], size["rate"]
     began = time.monotonic()
     for number in range(count):

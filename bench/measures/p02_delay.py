@@ -1,4 +1,4 @@
-"""P2: delay from the prompt to the complete answer, compared with polling every second."""
+"""P2: the delay from the prompt to the complete answer, compared with polling every second."""
 
 from bench.figures import Bound, Measure
 
@@ -6,7 +6,7 @@ from .jobs import DELAY, OURS, SEED, UNITS, contest
 
 MEASURE = Measure(
     name="P2",
-    title="Added delay: from the prompt to the complete answer, with a model that takes no time",
+    title="Delay from the prompt to the complete answer, with a model that answers immediately",
     sizes={
         "full": {"rate": 20, "seconds": 3, "tokens": 50},
         "quick": {"rate": 20, "seconds": 2, "tokens": 50},
@@ -14,7 +14,7 @@ MEASURE = Measure(
     units=UNITS,
     bounds=(
         Bound(
-            "delay: polling every second, relative to Holdline",
+            "delay until the complete answer: polling every second, divided by Holdline",
             lambda one: one[SEED][DELAY] / one[OURS][DELAY],
             least=200,
         ),

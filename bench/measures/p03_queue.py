@@ -1,4 +1,4 @@
-"""P3: submits, claims and finishes empty jobs with the production Lua scripts and one worker."""
+"""P3: submits, claims and finishes empty jobs with the real Lua scripts and one worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS, RATE = "holdline", "jobs per worker CPU second"
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Each worker fills its queue. Its CPU is measured while it empties the queue."""
+    """Lets each worker fill its queue, and measures its CPU time while it empties the queue."""
     jobs = size["jobs"]
     plays = {OURS: partial(_play, rig, rig.ours("noop"), jobs)}
     if bullmq := await rig.node("bullmq_queue", package="bullmq"):
@@ -43,7 +43,10 @@ async def _play(rig: Rig, worker: Process, jobs: int) -> Sample:
 
 
 def _of_python(one: Round) -> float:
-    """Compares with the fastest of the Python peers. Raises: KeyError if none is installed."""
+    """Returns Holdline's rate divided by the rate of the fastest Python peer.
+
+    Raises: KeyError if no Python peer is installed.
+    """
     rates = [one[name][RATE] for name in PYTHON if name in one]
     if not rates:
         raise KeyError(PYTHON[0])
@@ -52,7 +55,7 @@ def _of_python(one: Round) -> float:
 
 MEASURE = Measure(
     name="P3",
-    title="Queue: empty jobs, processed by one worker process, 100 at a time",
+    title="Queue: jobs that do nothing, processed by one worker process, 100 at a time",
     sizes={
         "full": {"jobs": 10_000, "peer divisor": 10},
         "quick": {"jobs": 5_000, "peer divisor": 10},
@@ -60,11 +63,16 @@ MEASURE = Measure(
     units={RATE: "", "worker": "µs per job", "redis": "µs per job", "commands": "per job"},
     bounds=(
         Bound(
-            "throughput relative to BullMQ",
+            "jobs per CPU second of a worker: Holdline divided by BullMQ",
             lambda one: one[OURS][RATE] / one["BullMQ"][RATE],
             least=6,
         ),
-        Bound("throughput relative to the fastest of arq, saq and taskiq", _of_python, least=25),
+        Bound(
+            "jobs per CPU second of a worker: "
+            "Holdline divided by the fastest of arq, saq and taskiq",
+            _of_python,
+            least=25,
+        ),
     ),
     open=contest,
 )

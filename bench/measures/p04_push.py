@@ -1,4 +1,4 @@
-"""P4 and P5: events per CPU second of a server, from the append to the socket."""
+"""P4 and P5: the events per CPU second of a server, from the append to the socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE = "events per server CPU second"
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Sends the same bursts to the same number of sockets of each server."""
+    """Sends the same bursts of events to the same number of sockets of each server."""
     sockets, events = size["sockets"], size["events"]
     async with all_of(rig, sockets) as found:
         yield {
@@ -28,10 +28,11 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
 
 def _against(peer: str) -> Bound:
     least = {"ws": 0.8, "Socket.IO": 2}[peer]
-    text = {
-        "ws": "throughput relative to bare Node ws",
-        "Socket.IO": "throughput relative to Socket.IO with its Redis adapter",
+    name = {
+        "ws": "Node's ws",
+        "Socket.IO": "Socket.IO with its Redis adapter",
     }[peer]
+    text = f"events per CPU second of a server: Holdline divided by {name}"
     return Bound(text, lambda one: one["holdline"][RATE] / one[peer][RATE], least=least)
 
 
@@ -47,7 +48,8 @@ MEASURE = Measure(
         _against("ws"),
         _against("Socket.IO"),
         Bound(
-            "P5: throughput relative to aiohttp with uvloop writing a prepared frame",
+            "P5, events per CPU second of a server: "
+            "Holdline divided by aiohttp and uvloop, which write a prepared frame",
             lambda one: one["holdline"][RATE] / one["floor"][RATE],
             least=0.5,
         ),

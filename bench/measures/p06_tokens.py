@@ -1,4 +1,4 @@
-"""P6: latency from the model's token to the client's socket, compared with a direct stream."""
+"""P6: the latency of a token from the model to the client, compared with a direct stream."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.figures import Bound, Measure, Play, Sample
 from bench.processes import Cpu, Process
 from bench.rig import Rig
 
-# Tokens of the first and the last part of a run are excluded: while streams start or end, the
-# load is not steady.
+# The tokens of the first second and the last 0.2 s of a run are excluded, because the load is not
+# steady while streams start or end.
 BEGIN_SECONDS: Final = 1.0
 END_SECONDS: Final = 0.2
 LOADS: Final = {"1 x 50": (1, 50), "100 x 50": (100, 50), "500 x 10": (500, 10)}
@@ -27,12 +27,12 @@ TEXT: Final = b'"delta":"'
 
 @dataclass(slots=True)
 class Listening(ClientPool):
-    """Records the age of each token on arrival. The token's text is the time of its write."""
+    """A pool that records the age of each token on arrival; its text is the time of its write."""
 
     ages: list[tuple[int, float]] = field(default_factory=list)
 
-    def piece(self, client: Client, payload: bytes) -> None:  # noqa: ARG002 - signature of the base class
-        """Records the ages of the tokens in a text delta."""
+    def piece(self, client: Client, payload: bytes) -> None:  # noqa: ARG002 - the base class has this parameter
+        """Records the age of each token in a text delta."""
         now = time.monotonic_ns()
         text = payload.partition(TEXT)[2].partition(b'"')[0]
         self.ages += [(int(token), (now - int(token)) / 1e6) for token in text.split()]
@@ -40,7 +40,7 @@ class Listening(ClientPool):
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Measures each load twice: through Holdline, and with the SDK reading the model directly."""
+    """Measures each load through Holdline, and with the SDK reading directly from the model."""
     model, url = await rig.model()
     server, port = await rig.server()
     worker = await rig.worker(url, HOLDLINE_CONCURRENCY="500")
@@ -50,7 +50,7 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
         tokens = int(size["seconds"] * rate)
         load = (streams, tokens, 1 / rate)
         plays[f"holdline, {name}"] = partial(_ours, rig, port, (server, worker, model), load)
-        # The SDK is saturated at 100 streams, so a run with 500 would show nothing new.
+        # The SDK is saturated at 100 streams, so a run with 500 streams would show nothing new.
         if direct and streams <= 100:
             plays[f"SDK read directly, {name}"] = partial(_directly, direct, model, load)
     yield plays
@@ -100,13 +100,17 @@ def _sample(ages: list[Any]) -> dict[str, float]:
 
 def _most(load: str, cut: str, most: float) -> Bound:
     return Bound(
-        f"{cut} at {load}, ms", lambda one: one[f"holdline, {load}"][cut], unit="ms", most=most
+        f"{cut} of the token latency at {load} tokens per second, ms",
+        lambda one: one[f"holdline, {load}"][cut],
+        unit="ms",
+        most=most,
     )
 
 
 MEASURE = Measure(
     name="P6",
-    title="Token latency: from the model's write to the client's socket, streams x tokens a second",
+    title="Token latency from the model's write to the client's socket, "
+    "for streams x tokens per second",
     sizes={"full": {"seconds": 3}, "quick": {"seconds": 2}},
     units={
         "p50": "ms",
@@ -117,7 +121,8 @@ MEASURE = Measure(
         _most("1 x 50", "p50", 1.2),
         _most("100 x 50", "p99", 5),
         Bound(
-            "p99 at 100 x 50: the SDK read directly, relative to Holdline",
+            "p99 of the token latency at 100 x 50 tokens per second: "
+            "the SDK read directly, divided by Holdline",
             lambda r: r["SDK read directly, 100 x 50"]["p99"] / r["holdline, 100 x 50"]["p99"],
             least=20,
         ),

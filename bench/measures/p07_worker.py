@@ -1,4 +1,4 @@
-"""P7: tokens per CPU second of a worker, compared with the SDK's typed stream."""
+"""P7: the tokens per CPU second of a worker, compared with the SDK's typed stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS, SDK, RATE = "holdline", "openai SDK, typed, read directly", "tokens per wo
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Gives both the same immediate answers. The SDK gets fewer of them."""
+    """Gives the worker and the SDK the same immediate answers, but fewer answers to the SDK."""
     answers, tokens = size["answers"], size["tokens"]
     model, url = await rig.model()
     _, port = await rig.server()
@@ -30,9 +30,9 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
         return _sample(cpu.taken(), answers * tokens, worker.name)
 
     async def read_directly() -> Sample:
-        assert direct is not None  # noqa: S101 - this play exists only with the peer
+        assert direct is not None  # noqa: S101 - without the peer, this play does not exist
         cpu = Cpu(direct, model)
-        # The SDK is much slower, so fewer answers give the same precision.
+        # The SDK is much slower than the worker, so fewer answers give the same precision.
         streams = max(answers // size["peer divisor"], 1)
         said = json.loads(await direct.ask(f"stream {streams} {tokens} 0"))
         return _sample(cpu.taken(), said["tokens"], direct.name)
@@ -49,7 +49,7 @@ def _sample(taken: Mapping[str, float], tokens: int, worker: str) -> Sample:
 
 MEASURE = Measure(
     name="P7",
-    title="Worker: immediate answers of the model, 100 in parallel",
+    title="Worker: tokens of answers that the model sends at once, 100 answers in parallel",
     sizes={
         "full": {"answers": 200, "tokens": 500, "peer divisor": 4},
         "quick": {"answers": 40, "tokens": 500, "peer divisor": 4},
@@ -57,7 +57,7 @@ MEASURE = Measure(
     units={RATE: "", "worker": "µs per token", "redis": "µs per token", "model": "µs per token"},
     bounds=(
         Bound(
-            "throughput relative to the SDK's typed stream",
+            "tokens per CPU second of a worker: Holdline divided by the SDK's typed stream",
             lambda r: r[OURS][RATE] / r[SDK][RATE],
             least=5,
         ),

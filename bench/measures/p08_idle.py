@@ -1,4 +1,4 @@
-"""P8: memory of an idle socket that has followed a response to its end."""
+"""P8: the memory of an idle socket that has followed a response to its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTLE_SECONDS = 1.0
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Measures the memory that each server needs for the same number of additional sockets."""
+    """Measures the memory of each server for the same number of additional sockets."""
     sockets = size["sockets"]
     _, url = await rig.model()
     await rig.worker(url)
@@ -37,13 +37,13 @@ async def _ours(rig: Rig, sockets: int) -> Sample:
     server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     try:
         before, after = ClientPool(), ClientPool()
-        # Warm-up sockets, so that the server's one-time allocations are not counted.
+        # These warm-up sockets cause the server's one-time allocations, which must not count.
         await before.connect(port, range(sockets // 10))
         await ask_all(before, "tokens=20")
         await asyncio.sleep(SETTLE_SECONDS)
         empty = server.resident()
         # Each batch is smaller than the warm-up. A larger burst of prompts would need more memory
-        # for a moment. The allocator keeps that memory, but no idle socket uses it.
+        # for a moment, and the allocator would keep this memory although no idle socket uses it.
         for at in range(0, sockets, sockets // 20):
             some = ClientPool()
             await some.connect(port, range(at, at + sockets // 20))
@@ -94,18 +94,18 @@ def _sample(server: Process, empty: int, sockets: int) -> Sample:
 MEASURE = Measure(
     name="P8",
     title="Memory of an idle socket that has followed an answer of 20 tokens to its end",
-    # A few hundred sockets partly fit into free memory of the allocators. A bare aiohttp socket
-    # takes 12 KiB with 600 sockets, but 15 KiB with 2,000 or 10,000.
+    # A few hundred sockets partly fit into memory that the allocator has already reserved. A bare
+    # aiohttp socket takes 12 KiB with 600 sockets, but 15 KiB with 2,000 or 10,000 sockets.
     sizes={"full": {"sockets": 2_000}, "quick": {"sockets": 400}},
     units={MEMORY: "KiB per socket", "empty": "MiB before"},
     bounds=(
         Bound(
-            "memory relative to a bare aiohttp socket",
+            "memory per idle socket: Holdline divided by bare aiohttp",
             lambda one: one["holdline"][MEMORY] / one["aiohttp"][MEMORY],
             most=1.25,
         ),
         Bound(
-            "memory relative to Socket.IO with its Redis adapter",
+            "memory per idle socket: Holdline divided by Socket.IO with its Redis adapter",
             lambda one: one["holdline"][MEMORY] / one["Socket.IO"][MEMORY],
             most=1.3,
         ),

@@ -16,12 +16,12 @@ from bench.figures import Bound, Measure, Play, Sample
 from bench.processes import Cpu, Process
 from bench.rig import Rig
 
-HAD = 2  # the last sequence number that each client received before its server died
+HAD = 2  # the last sequence number that each client has received before its server dies
 
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Measures a server to which all clients return. Each resumes its own completed response."""
+    """Measures a server to which all clients return, each to resume its own completed response."""
     model, url = await rig.model()
     server, port = await rig.server()
     worker = await rig.worker(url)
@@ -62,7 +62,7 @@ async def _play(rig: Rig, server: Process, port: int, ids: list[str]) -> Sample:
 
 MEASURE = Measure(
     name="P9",
-    title="Failover: all clients of a dead server connect to another one at once and resume",
+    title="Failover: all clients of a dead server connect to another server at once and resume",
     sizes={"full": {"clients": 3_000, "tokens": 50}, "quick": {"clients": 300, "tokens": 50}},
     units={
         "all complete": "s",
@@ -72,12 +72,17 @@ MEASURE = Measure(
     },
     bounds=(
         Bound(
-            "time until all answers are complete, s",
+            "time from the death of a server until all answers are complete, s",
             lambda one: one["holdline"]["all complete"],
             unit="s",
             most=3,
         ),
-        Bound("lost answers", lambda one: one["holdline"]["lost"], unit="answers", most=0),
+        Bound(
+            "answers that were lost because a server died",
+            lambda one: one["holdline"]["lost"],
+            unit="answers",
+            most=0,
+        ),
     ),
     open=contest,
     warms_up=False,

@@ -1,4 +1,4 @@
-"""P10: CPU per operation must stay nearly constant as sockets, backlog and responses grow."""
+"""P10: the CPU time per operation, which must hardly grow with sockets, backlog and responses."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ MISSED = 10
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Compares Holdline under a small and a large load, in three pairs.
+    """Compares Holdline under a small and a large load, in three pairs of contestants.
 
-    The pairs differ in the number of sockets, the backlog and the length of the response. The bare
-    aiohttp server runs the pair of sockets too.
+    The loads differ in the number of sockets, in the backlog, or in the length of the response. The
+    bare aiohttp server also runs with the small and the large number of sockets.
     """
     async with AsyncExitStack() as stack:
         few = await stack.enter_async_context(ours(rig, BURST))
         many = await stack.enter_async_context(ours(rig, size["sockets"]))
-        # The backlog is in a separate Redis, so that it cannot affect the other queue.
+        # The backlog is in a separate Redis, so that it cannot affect the queue without a backlog.
         behind = await stack.enter_async_context(Rig())
         empty, full = rig.ours("noop"), behind.ours("noop")
         await full.ask(f"fill {size['backlog']}", 600)
@@ -49,9 +49,9 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
 
 
 async def _floor(stack: AsyncExitStack, rig: Rig, size: Mapping[str, Any]) -> dict[str, Play]:
-    """Returns the same pair of sockets for the bare aiohttp server.
+    """Returns the plays of the bare aiohttp server with few and with many sockets.
 
-    It shows the cost of the kernel and of the sockets alone. Its large load has fewer sockets than
+    They show the cost of the kernel and of the sockets alone. The large load has fewer sockets than
     Holdline's, because not every system lets one process open twice 10,000 sockets.
     """
     plays: dict[str, Play] = {}
@@ -83,7 +83,7 @@ async def _jobs(rig: Rig, worker: Process, jobs: int) -> Sample:
 
 @asynccontextmanager
 async def _answers(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[dict[str, Play]]:
-    """Prepares short and long running responses. Each resume misses the same number of events."""
+    """Prepares short and long running responses; every resume sends the same number of events."""
     server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         plays: dict[str, Play] = {}
@@ -100,7 +100,7 @@ async def _answers(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[dict[str,
 async def _resume(
     rig: Rig, server: Process, port: int, writers: list[LogWriter], size: Mapping[str, Any]
 ) -> Sample:
-    """Measures sockets that resume all of the given running responses."""
+    """Measures sockets of which each resumes all of the given running responses."""
     sockets, arrivals = size["resumes"] // BURST, Arrivals()
 
     def on_frame(_: Client, payload: bytes) -> None:
@@ -132,13 +132,14 @@ def _cost(sample: Sample) -> float:
 
 
 TEXTS = {
-    "many sockets": "CPU per event: many sockets relative to 100",
-    "backlog": "CPU per job: with a backlog relative to none",
-    "resume of long": "CPU per resume over 10 events: a long answer relative to a short one",
+    "many sockets": "CPU time per event: many sockets divided by 100 sockets",
+    "backlog": "CPU time per job: with a backlog divided by without a backlog",
+    "resume of long": "CPU time per resume with 10 missed events: "
+    "a long answer divided by a short answer",
 }
 MEASURE = Measure(
     name="P10",
-    title="Scaling: CPU of server or worker and of Redis, with a small and with a large load",
+    title="Scaling: CPU time of server or worker and of Redis, with a small and with a large load",
     sizes={
         "full": {
             "sockets": 10_000,

@@ -1,4 +1,4 @@
-"""P11: Redis memory of a finished response, relative to its text."""
+"""P11: the memory of a finished response in Redis, compared with the size of its text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jobs.log.log import read_all
 from jobs.names import Partition
 
 ALLOWANCE: Final = 1_536
-# Limit on the wait for compaction, which normally follows the last event at once.
+# The time limit for waiting until the log is compacted, normally 0.1 s after the last event.
 SEALED_SECONDS: Final = 5.0
 PACES: Final = {"one delta per token": 0.002, "at once": 0.0}
 
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Stores the same answer twice: with one delta per token, and as an immediate answer."""
+    """Stores the same answer twice: with one delta per token, and all tokens at once."""
     _, url = await rig.model()
     _, port = await rig.server()
     await rig.worker(url)
@@ -41,7 +41,7 @@ async def _play(rig: Rig, port: int, prompt: str) -> Sample:
     names, id_, call = Partition(0), ids[0], rig.control.call
     log, job = names.log(id_), names.job(id_)
     async with asyncio.timeout(SEALED_SECONDS):
-        while await call("EXISTS", log):  # noqa: ASYNC110 - another process compacts it
+        while await call("EXISTS", log):  # noqa: ASYNC110 - another process compacts the log
             await asyncio.sleep(0.01)
     entries = (await read_all(rig.control, id_)).entries
     last = decode_event(entries[-1])
@@ -58,13 +58,13 @@ async def _play(rig: Rig, port: int, prompt: str) -> Sample:
 
 
 def _bound(who: str) -> Bound:
-    text = f"{who}: memory minus 1.5 KB, relative to the text"
+    text = f"{who}: memory in Redis minus 1.5 KB, divided by the size of the text"
     return Bound(text, lambda one: one[who]["times the text"], most=1.5)
 
 
 MEASURE = Measure(
     name="P11",
-    title="Memory of a finished answer: MEMORY USAGE of its job, which then contains its log",
+    title="Memory of a finished answer: MEMORY USAGE of its job, which then contains the log",
     sizes={"full": {"tokens": (100, 500)}, "quick": {"tokens": (100, 500)}},
     units={"redis": "bytes", "text": "bytes", "entries": "", "times the text": ""},
     bounds=tuple(_bound(f"500 tokens, {how}") for how in PACES),

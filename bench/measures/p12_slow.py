@@ -1,4 +1,4 @@
-"""P12: server memory for sockets that never read while their responses are running."""
+"""P12: the server's memory for sockets that never read while their responses are running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.rig import Rig
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
-ANSWERS = 10  # number of responses; each socket follows one
+ANSWERS = 10  # number of responses; each socket follows one of them
 PIECE = "x" * 4_000
 SETTLE_SECONDS = 0.5
 READING, SLOW = "sockets that read", "sockets that never read"
@@ -41,9 +41,10 @@ async def _play(rig: Rig, size: Mapping[str, Any], *, reads: bool) -> Sample:
     try:
         async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
             writers = await running(pipe, ANSWERS)
-            # Warm-up sockets, so that the server's one-time allocations are not counted.
+            # These warm-up sockets cause the server's one-time allocations, which must not count.
             warm = await crowd(port, PATH, range(max(sockets // 10, ANSWERS)), on_frame)
-            # One warm-up socket reads each response. It shows when the server has read all appends.
+            # For each response, one warm-up socket reads and shows when the server has sent all
+            # appended events.
             for client, writer in zip(warm, writers, strict=False):
                 client.send(resume(writer.response_id))
             await asyncio.sleep(SETTLE_SECONDS)
@@ -72,7 +73,7 @@ async def _play(rig: Rig, size: Mapping[str, Any], *, reads: bool) -> Sample:
 
 MEASURE = Measure(
     name="P12",
-    title="Slow sockets: sockets that never read while their answers run, and sockets that read",
+    title="Slow sockets: memory of sockets that never read, compared with sockets that read",
     sizes={"full": {"sockets": 1_000, "pieces": 120}, "quick": {"sockets": 200, "pieces": 100}},
     units={
         "held": "KiB per socket",
@@ -81,7 +82,7 @@ MEASURE = Measure(
     },
     bounds=(
         Bound(
-            "memory of sockets that never read, relative to sockets that read",
+            "memory per socket: sockets that never read, divided by sockets that read",
             lambda one: one[SLOW]["held"] / one[READING]["held"],
             most=1.2,
         ),

@@ -1,8 +1,8 @@
-"""Push benchmarks: each burst sends one event to each of some sockets, and waits for all events.
+"""Sends bursts of events to many sockets, one event for each socket, and waits for all events.
 
-Holdline's events take the whole path: an append by the production Lua script to the log of a
-running response, the notification, the follower, the encoding and the socket. The peers have no
-log, so they only receive a plain PUBLISH of the same size.
+Holdline's events take the whole path: an append by the real Lua script to the log of a running
+response, the notification, the follower, the encoding and the socket. The peers have no log, so
+they only receive a plain PUBLISH of the same size.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from jobs.log.log import LogWriter
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
-# With this text, an event of Holdline is as long as a message of the peers.
+# With these two values, an event of Holdline is as long as a message of a peer.
 WORDS: Final = "tok42 "
 EVENT_BYTES: Final = 184
 
 
 class Pushed(Protocol):
-    """A server with connected sockets, which can receive bursts of events."""
+    """A server whose connected sockets can receive bursts of events."""
 
     server: Process
     arrivals: Arrivals
 
     async def burst(self, numbers: range) -> None:
-        """Sends one event to each of these sockets. Returns once Redis has accepted all of them."""
+        """Sends one event to each numbered socket, and returns when Redis has accepted them all."""
 
 
 @dataclass(slots=True)
 class Ours:
-    """A Holdline server. Each socket follows a running response of its own."""
+    """A Holdline server with sockets, each of which follows a different running response."""
 
     server: Process
     arrivals: Arrivals
@@ -50,7 +50,7 @@ class Ours:
     writers: list[LogWriter] = field(default_factory=list)
 
     async def burst(self, numbers: range) -> None:
-        """Appends one text delta to the response of each socket."""
+        """Appends one text delta to the response that each numbered socket follows."""
         writers = self.writers
         await asyncio.gather(
             *(writers[n].append([a_delta(writers[n].response_id, WORDS)]) for n in numbers)
@@ -59,7 +59,10 @@ class Ours:
 
 @dataclass(slots=True)
 class Peer:
-    """A peer's server. `publication` returns the channel and the message for a socket's number."""
+    """A peer's server with sockets.
+
+    `publication` returns the channel and the message for a socket's number.
+    """
 
     server: Process
     arrivals: Arrivals
@@ -68,20 +71,20 @@ class Peer:
     clients: list[Client] = field(default_factory=list)
 
     async def burst(self, numbers: range) -> None:
-        """Publishes one message to the channel of each socket."""
+        """Publishes one message to the channel of each numbered socket."""
         call, publication = self.pipe.call, self.publication
         await asyncio.gather(*(call("PUBLISH", *publication(n)) for n in numbers))
 
 
 @asynccontextmanager
 async def ours(rig: Rig, count: int) -> AsyncIterator[Ours]:
-    """Starts a Holdline server with `count` sockets. Each follows a running response of its own."""
+    """Starts a Holdline server with `count` sockets that follow different running responses."""
     server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         pushed = Ours(server, Arrivals(), writers=await running(pipe, count))
 
         def on_frame(_: Client, payload: bytes) -> None:
-            # `response.queued` is the second event of a submitted job. It shows that the socket
+            # `response.queued` is the second event of each response. If it arrives, the socket
             # follows the response.
             if payload.startswith((DELTA, b'{"type":"response.queued"')):
                 pushed.arrivals.add()
@@ -106,7 +109,7 @@ async def peer(
     publication: Callable[[int], tuple[str, bytes]],
     on_frame: Callable[[Client, bytes, Arrivals], None],
 ) -> AsyncIterator[Peer]:
-    """Connects `count` sockets to a peer's server, and waits until each is subscribed."""
+    """Connects `count` sockets to a peer's server, and waits until each of them is subscribed."""
     async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         pushed = Peer(server, Arrivals(), pipe, publication)
         pushed.clients = await crowd(
@@ -120,7 +123,7 @@ async def peer(
 
 
 def bare(number: int) -> tuple[str, bytes]:
-    """Returns the channel and the message for Node's ws and the bare aiohttp server."""
+    """Returns the channel and the message that Node's ws and the bare aiohttp server expect."""
     return f"push:{number}", b"x" * EVENT_BYTES
 
 
@@ -133,7 +136,7 @@ def emitted(number: int) -> tuple[str, bytes]:
 
 
 def any_frame(_: Client, __: bytes, arrivals: Arrivals) -> None:
-    """Counts each frame: first `subscribed`, then the events."""
+    """Counts each frame: first the frame `subscribed`, then the events."""
     arrivals.add()
 
 
@@ -174,7 +177,7 @@ async def floor(rig: Rig, port: int) -> Process | None:
 
 
 async def node_ws(rig: Rig, port: int) -> Process | None:
-    """Starts the server with Node's ws."""
+    """Starts the minimal server with Node's ws."""
     return await rig.node("ws_push", str(port), package="ws")
 
 
@@ -184,7 +187,7 @@ async def socketio(rig: Rig, port: int) -> Process | None:
 
 
 async def push(rig: Rig, pushed: Pushed, sockets: int, each: int, events: int) -> Sample:
-    """Sends at least `events` events in bursts of `each`, to the `sockets` in rotation."""
+    """Sends at least `events` events, in bursts of `each`, to the sockets in rotation."""
     loop = asyncio.get_running_loop()
     began, cpu = loop.time(), Cpu(pushed.server, rig.redis)
     sent = at = 0

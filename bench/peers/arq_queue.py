@@ -1,4 +1,4 @@
-"""The peer arq: one worker runs empty jobs, 100 at a time."""
+"""The peer arq, whose worker runs empty jobs, 100 at a time."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-// The peer BullMQ: one worker runs empty jobs, 100 at a time.
+// The peer BullMQ, whose worker runs empty jobs, 100 at a time.
 import { Queue, Worker } from 'bullmq'
 import { obey, redis } from './lines.mjs'
 

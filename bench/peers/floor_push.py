@@ -1,7 +1,7 @@
-"""A lower bound for the cost of a server with aiohttp and uvloop.
+"""A minimal push server, whose cost is a lower bound for a server with aiohttp and uvloop.
 
-It reads one Redis connection in chunks, and writes each message as a frame directly to the
-transport. It has none of Holdline's guarantees.
+The server reads one Redis connection in chunks, and writes each message as a frame directly to the
+transport. It gives no guarantees such as Holdline's.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-// Command protocol of the peers: each input line is a command, and gets one line as its reply.
+// The command protocol of the peers: each input line is a command and gets one reply line.
 import { createInterface } from 'node:readline'
 
 export async function obey(commands) {

@@ -1,4 +1,4 @@
-"""Command protocol of the peers: each input line is a command, and gets one line as its reply."""
+"""The command protocol of the peers: each input line is a command and gets one reply line."""
 
 import asyncio
 import inspect
@@ -9,10 +9,10 @@ from typing import Any
 
 
 async def obey(commands: Mapping[str, Callable[..., Any]]) -> None:
-    """Runs commands until standard input ends.
+    """Runs the commands from standard input until it ends.
 
-    Standard output is redirected to standard error, so that output of libraries is not read as a
-    reply.
+    Replies go to the original standard output. Everything else that is printed goes to standard
+    error, so that the harness does not read the output of a library as a reply.
     """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

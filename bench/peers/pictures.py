@@ -13,14 +13,14 @@ IMAGES = ROOT / "docs" / "images"
 OURS, THEIRS, REDIS = "#2563eb", "#9ca3af", "#93c5fd"
 
 mpl.use("svg")
-# A fixed salt: the same figures produce the same file.
+# With a fixed salt, the same figures always produce the same file.
 mpl.rcParams.update({"svg.hashsalt": "holdline", "svg.fonttype": "none", "font.size": 10})
 
 Figures = dict[str, dict[str, dict[str, float]]]
 
 
 def figures(name: str) -> Figures | None:
-    """Returns the figures of a benchmark, or None if it has no stored result."""
+    """Returns the figures of a benchmark, or None if bench/results has no result of it."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_bytes())["figures"] if path.exists() else None
 
@@ -31,7 +31,7 @@ def said(value: float) -> str:
 
 
 def bars(axes: Any, found: Figures, figure: str, label: str) -> None:
-    """Draws one bar per contestant, with its minimum and maximum."""
+    """Draws one bar for each contestant, with its minimum and maximum over the rounds."""
     names = [who for who in found if figure in found[who]][::-1]
     values = [found[who][figure] for who in names]
     middle = [value["median"] for value in values]
@@ -81,7 +81,7 @@ def flat() -> None:
 
 
 def tokens() -> None:
-    """Draws the tokens per CPU second."""
+    """Draws the tokens per CPU second of a worker and of the SDK."""
     if found := figures("p7"):
         figure, axes = plt.subplots(figsize=(8, 2.2))
         bars(axes, found, "tokens per worker CPU second", "tokens a second of one core")
@@ -89,7 +89,7 @@ def tokens() -> None:
 
 
 def save(figure: Any, name: str) -> None:
-    """Writes a figure as SVG. It has no creation date, so that the file is reproducible."""
+    """Writes a figure as SVG, without a creation date, so that the file is reproducible."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

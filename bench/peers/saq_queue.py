@@ -1,4 +1,4 @@
-"""The peer saq: one worker runs empty jobs, 100 at a time."""
+"""The peer saq, whose worker runs empty jobs, 100 at a time."""
 
 import asyncio
 import os

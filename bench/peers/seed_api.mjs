@@ -1,5 +1,5 @@
-// HTTP server of the polling design that Holdline replaces. Express accepts prompts and BullMQ queues
-// them. The client polls for the result once a second.
+// The HTTP server of the polling design that Holdline replaces. Express accepts prompts, and BullMQ
+// queues them. The client polls for the result once a second.
 import { Queue } from 'bullmq'
 import express from 'express'
 import { Redis } from 'ioredis'

@@ -1,4 +1,4 @@
-// Worker of the polling design that Holdline replaces. It stores each complete answer in a Redis key.
+// The worker of the polling design that Holdline replaces. It stores each answer in a Redis key.
 import { Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { obey, redis } from './lines.mjs'

@@ -1,4 +1,5 @@
-// Socket.IO with its Redis adapter: sends the events that another process emits to a room to its sockets.
+// Socket.IO with its Redis adapter. The server sends an event that another process emits to a room to
+// the socket in this room.
 import { createServer } from 'node:http'
 import { createAdapter } from '@socket.io/redis-adapter'
 import { Redis } from 'ioredis'

@@ -1,4 +1,4 @@
-"""The peer taskiq with a Redis list: one worker runs empty jobs, 100 at a time."""
+"""The peer taskiq with a Redis list, whose worker runs empty jobs, 100 at a time."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-// A minimal server with Node's ws: sends each message that is published to a socket's channel.
+// A minimal server with Node's ws. It sends each message on a socket's Redis channel to the socket.
 import { Redis } from 'ioredis'
 import { WebSocketServer } from 'ws'
 import { obey, redis } from './lines.mjs'
