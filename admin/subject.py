@@ -142,7 +142,7 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
         if await queue.delete(response_id):
             deleted += 1
             stopped += status in ("queued", "running")
-    # All jobs that could still read the owner's turns are deleted now, so the turns can go too.
+    # All jobs that could read the owner's turns have been deleted, so the turns can be deleted too.
     async for response_id, _ in owned(pipe, owner, TURNS):
         await pipe.call("DEL", names_of(response_id).turn(response_id))
     return f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped"

@@ -85,16 +85,16 @@ class Client(asyncio.Protocol):
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Implements `asyncio.Protocol`."""
+        """Stores the transport when the connection is open."""
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Implements `asyncio.Protocol`."""
+        """Fails `opened` if the connection closes before the handshake is complete."""
         if not self.opened.done():
             self.opened.set_exception(exc or ConnectionResetError("closed during the upgrade"))
 
     def data_received(self, data: bytes) -> None:
-        """Implements `asyncio.Protocol`."""
+        """Parses the handshake and the WebSocket frames in the received bytes."""
         data = self._read + data if self._read else data
         if not self._open:
             head, end, data = data.partition(b"\r\n\r\n")

@@ -93,16 +93,16 @@ class Line(asyncio.Protocol):
         self._next: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Implements `asyncio.Protocol`."""
+        """Stores the transport when a client has connected."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Implements `asyncio.Protocol`."""
+        """Cancels the next token when the connection is closed."""
         if self._next is not None:
             self._next.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Implements `asyncio.Protocol`."""
+        """Answers a request as soon as its head and body are complete."""
         self._read += data
         head, end, rest = self._read.partition(b"\r\n\r\n")
         if not end:
