@@ -49,8 +49,8 @@ _TABLE: Final = (
         "HOLDLINE_MODEL",
         ALL,
         "",
-        "the model for requests that name no model; without this setting, such requests get an "
-        "error",
+        "the model for requests that name no model; without this setting, each request must name a "
+        "model",
     ),
     text(
         "HOLDLINE_MODELS",
