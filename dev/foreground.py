@@ -18,7 +18,7 @@ from .pdeathsig import die_with_parent
 
 @contextlib.contextmanager
 def alone_in_front() -> Iterator[None]:
-    """Puts this process into the foreground alone if it runs under make; otherwise does nothing.
+    """Puts this process, without make, into the foreground; does nothing if it runs without make.
 
     On Linux, this process also gets SIGTERM when make dies, because make cannot stop its child if
     it is killed with SIGKILL.

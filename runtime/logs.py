@@ -9,7 +9,7 @@ A line has only these fields:
 response_id     id of the response
 attempt         number of the attempt at a model call or a webhook, from 1
 turn_id         id of the earlier response whose turn is missing
-cause           protocol code: why an attempt or a response ended, or why its job was given back
+cause           protocol code: why an attempt or a response ended, or why a worker returned its job
 error           class of an error; for an unhandled error in a worker, also the function and line
 reason          explanation in words
 exception       traceback of an unhandled error in a server, without the error's message
