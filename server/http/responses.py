@@ -364,7 +364,7 @@ def _flag(request: web.Request, name: str) -> bool:
     match request.query.get(name, "false").lower():
         case "true" | "1":
             return True
-        case "false" | "0" | "":
+        case "false" | "0":
             return False
         case _:
             raise invalid(name, f"'{name}' must be true or false.")
