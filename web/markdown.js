@@ -35,12 +35,13 @@ const DEEPEST = 40;
 const PIECE = 4_096;
 /**
  * The size in characters at which blocks are divided, because parse time grows faster than length. Code blocks are
- * never divided, and lists are divided between items.
+ * never divided. Lists are divided between items, also above a number of items, because a block is laid out at once.
  */
 const LARGEST_BLOCK = 16_384;
 const LARGEST_LIST = 8_192;
+const MOST_ITEMS = 512;
 /** The time per task for showing new pieces, in milliseconds; all answers on a page share it. */
-const SHOWING_MS = 40;
+const SHOWING_MS = 20;
 
 let sliceEnd = 0;
 
@@ -119,7 +120,8 @@ export class Markdown {
     const whole = last && this.#whole;
     const tokens = this.#tokens(piece, whole, !last || whole);
     const growing = whole ? tokens.length : tokens.findLastIndex(isBlock);
-    const large = this.#size >= (tokens[0]?.items?.length > 1 ? LARGEST_LIST : LARGEST_BLOCK) && tokens[0]?.type !== "code";
+    const items = tokens[0]?.items?.length ?? 0;
+    const large = items > MOST_ITEMS || (this.#size >= (items > 1 ? LARGEST_LIST : LARGEST_BLOCK) && tokens[0]?.type !== "code");
     const final = !last && growing <= 0 && large ? withoutLastItem(tokens) : tokens.slice(0, Math.max(growing, 0));
     if (!last && final.length === 0) {
       this.#size *= 2;
@@ -231,6 +233,9 @@ export class Markdown {
     /** @type {Shown} */
     const shown = { key, raw: token.raw, children: [], body: made.node, ...made };
     if (!shown.update) this.#patch(shown.body, shown.children, childrenOf(token), depth + 1);
+    // Columns and bullets begin on the side where the script of the first letter begins. `dir` is set last, because
+    // each insertion makes the browser search for that letter again, which takes quadratic time for empty items.
+    if (token.type === "list" || token.type === "table") /** @type {HTMLElement} */ (shown.body).dir = "auto";
     return shown;
   }
 
@@ -251,7 +256,6 @@ export class Markdown {
         return this.#image(token);
       case "table": {
         const table = make("table");
-        table.dir = "auto"; // its columns and a list's points begin where the script of its first letter does
         const scroll = make("div", "table", table);
         scroll.tabIndex = 0;
         scroll.setAttribute("role", "group");
@@ -272,7 +276,6 @@ export class Markdown {
       }
       case "list": {
         const list = make(token.ordered ? "ol" : "ul");
-        list.dir = "auto";
         if (token.ordered && Number(token.start) > 1) list.setAttribute("start", String(token.start));
         return { node: list };
       }

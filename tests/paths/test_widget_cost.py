@@ -108,14 +108,11 @@ async def test_ten_thousand_tokens_cause_no_long_task(shared: Shared, open_page:
 
 # The slowest texts, and one text for each kind of limit.
 WORST = [
-    "_a__b",
     "_a__b\n",
-    "_a__b\n\n",
     "a-_",
     "**x* ",
-    "!",
+    "*\n",
     "$a\n",
-    "emphasis",
     "wide table",
     "lazy list",
     "- a\n\n",
