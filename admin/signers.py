@@ -37,7 +37,7 @@ KEEP: Final = {
 
 
 def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the key that signs tokens and the key that verifies them; HS256 uses equal keys."""
+    """Returns a signing key and its verification key, which are the same key for HS256."""
     about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
     if algorithm == "HS256":
         shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(MIN_SECRET))}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jobs.turn_store import TurnStore
 
 AT_ONCE: Final = 500
-# The prefixes of the Redis keys with an owner's data; a partition's prefix precedes them.
+# The Redis keys with an owner's data begin with a partition's prefix, followed by one of these.
 JOBS: Final = "job"
 TURNS: Final = "turn"
 
@@ -123,7 +123,7 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
     try:
         before = [*await turns.read(job.turns), *job.context]
     except TurnMissing:
-        before = None  # an earlier turn was deleted, so the export cannot contain the turns
+        before = None  # an earlier turn was deleted, so the export omits the earlier turns
     return json.dumps(
         {
             "owner": job.owner,

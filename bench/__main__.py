@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m bench [P1 ...]`. By default, bench/results/local gets the results."""
+"""Runs benchmarks: `python -m bench [P1 ...]`. Writes to bench/results/local by default."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .rig import PEERS_PYTHON
 from .run import run, tell_progress
 
 ROUNDS = {"full": 5, "quick": 3}
-# The limit on open files is enough for the two ends of 20,000 sockets.
+# A limit on open files that is high enough for both ends of 20,000 sockets.
 FILES = 65_536
 
 
@@ -35,7 +35,7 @@ def found() -> dict[str, Measure]:
 
 
 def chosen(names: list[str]) -> list[Measure]:
-    """Returns the benchmarks with the given names, or all benchmarks without names.
+    """Returns the benchmarks with the given names, or all benchmarks if there are no names.
 
     Raises: SystemExit for an unknown name.
     """

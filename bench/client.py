@@ -18,7 +18,9 @@ from typing import Final, Self, cast
 TEXT: Final = 0x81
 PING: Final = 0x89
 PONG: Final = 0x8A
-CONNECTING: Final = 256  # concurrent connects, because the backlog of a listening socket is limited
+# The maximum number of concurrent connection attempts. More attempts could overflow the backlog of
+# the listening socket.
+CONNECTING: Final = 256
 
 
 def masked(payload: bytes, first: int = TEXT) -> bytes:
@@ -147,7 +149,7 @@ async def crowd(
 
 
 async def dismiss(clients: list[Client]) -> None:
-    """Aborts all connections, and waits a moment until the server has noticed it."""
+    """Aborts all connections, and waits briefly so that the server can notice the aborts."""
     for client in clients:
         client.close()
     await asyncio.sleep(0.3)
@@ -162,7 +164,7 @@ class Arrivals:
         self._there: asyncio.Future[None] | None = None
 
     def add(self, number: int = 1) -> None:
-        """Increases the count, and wakes the waiting caller if the count is reached."""
+        """Increases the count, and wakes the waiting caller if the awaited count is reached."""
         self.count += number
         if self._there is not None and self.count >= self._wanted and not self._there.done():
             self._there.set_result(None)

@@ -71,8 +71,8 @@ class Measure:
     units: Mapping[str, str]
     bounds: tuple[Bound, ...]
     open: Callable[[Rig, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Play]]]
-    # False if no warm-up is necessary, because each play starts its own processes, or because the
-    # first play costs the same as later plays.
+    # False if the benchmark needs no warm-up. This is the case if each run of a contestant starts
+    # its own processes, or if the first run costs the same as later runs.
     warms_up: bool = True
 
 

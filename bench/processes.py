@@ -34,7 +34,7 @@ class Process:
         *,
         talks: bool = False,
     ) -> None:
-        """Starts the process. With `talks`, it accepts commands on standard input; see `ask`."""
+        """Starts the process. With `talks`, the process reads commands from stdin; see `ask`."""
         self.name = name
         self.output = folder / f"{name}.log"
         wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
@@ -121,7 +121,7 @@ class Process:
 class Cpu:
     """Measures the CPU seconds of processes since this object was created.
 
-    The results are by name of the process; `self` is the harness.
+    The results are keyed by the process's name; `self` stands for the harness.
     """
 
     def __init__(self, *processes: Process) -> None:
@@ -130,7 +130,7 @@ class Cpu:
         self._own = time.process_time()
 
     def taken(self) -> dict[str, float]:
-        """Returns the CPU seconds so far, by name; at least one tick, so that division is safe."""
+        """Returns each process's CPU seconds: at least one tick, to avoid division by zero."""
         taken = {
             process.name: max(process.cpu() - self._began[process.name], 1 / TICKS)
             for process in self._processes

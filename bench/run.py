@@ -39,7 +39,8 @@ async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], No
         for _, play in plays if measure.warms_up else ():
             await play()
         for number in range(rounds):
-            # Each round begins with another contestant, and runs the previous first one last.
+            # Each round begins with the next contestant. The one that began the previous round runs
+            # last.
             turn = number % len(plays)
             one: dict[str, dict[str, float]] = {}
             for who, play in plays[turn:] + plays[:turn]:

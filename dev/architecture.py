@@ -34,7 +34,7 @@ ROOMS = {
     "jobs/redis": "connections, pipe, subscriber",
     "jobs/scripts": "a Lua script per transition",
 }
-# The polyline of the arrow for each pair of packages, of which the first imports the second.
+# The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
     ("admin", "worker"): [(180, 76), (180, 100)],
     ("admin", "jobs"): [(320, 76), (320, 496)],
@@ -147,7 +147,7 @@ def _modules(tree: ast.AST, folder: tuple[str, ...]) -> Iterator[tuple[str, ...]
 
 
 def arrows(found: Mapping[str, set[str]]) -> set[tuple[str, str]]:
-    """Returns the pairs of different packages of which the first imports the second."""
+    """Returns the pairs of different packages in which the first imports the second."""
     pairs = {
         (folder.split("/")[0], other.split("/")[0]) for folder in found for other in found[folder]
     }

@@ -54,7 +54,7 @@ def server(environ: Mapping[str, str], host: str, port: int) -> Child:
 def worker(environ: Mapping[str, str]) -> Child:
     async def ready(running: Running) -> bool:
         # A worker listens on no port, so the check looks for its log line. The worker must also
-        # have run for a moment, because it could still exit after it has logged the line.
+        # have run for a moment, because it could still exit right after it has logged the line.
         lived = time.monotonic() - running.since
         return lived > WORKER_SECONDS and any("worker ready" in line for line in running.heard)
 

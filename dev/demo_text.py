@@ -27,7 +27,7 @@ REMEMBERED = 5
 
 @dataclass(frozen=True)
 class Wish:
-    """The special behaviours of the demo model that words in the prompt have requested."""
+    """The special behaviours, such as a failure, that the prompt requests from the demo model."""
 
     slowly: bool = False
     fail: bool = False

@@ -59,7 +59,7 @@ class Embedded:
     def answers(self) -> bool:
         """Returns True if the server replies to PING.
 
-        While the server is still loading its append-only file, it replies with an error.
+        The result is False while the server is still loading its append-only file.
         """
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
             line.settimeout(1.0)

@@ -18,7 +18,7 @@ from .pdeathsig import die_with_parent
 
 @contextlib.contextmanager
 def alone_in_front() -> Iterator[None]:
-    """Puts this process, without make, into the foreground; does nothing if it runs without make.
+    """If make runs this process, takes the foreground for this process alone; else does nothing.
 
     On Linux, this process also gets SIGTERM when make dies, because make cannot stop its child if
     it is killed with SIGKILL.
@@ -44,7 +44,7 @@ def alone_in_front() -> Iterator[None]:
 
 
 def _give_terminal_to(group: int) -> None:
-    # The kernel stops a background process group that calls tcsetpgrp with SIGTTOU, unless the
+    # If a background process group calls tcsetpgrp, the kernel stops it with SIGTTOU, unless that
     # signal is blocked.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     with contextlib.suppress(OSError):

@@ -38,7 +38,8 @@ DEMO_TOKENS_PER_SECOND sets the speed in tokens per second (default: {TOKENS_PER
 class DemoModel:
     """The simulated endpoint.
 
-    It remembers requests with "fail once" and the like, so that their repetitions succeed.
+    If a prompt asks to "fail once" or similar, the endpoint remembers the request, so that a retry
+    succeeds.
     """
 
     def __init__(self, tokens_per_second: float = TOKENS_PER_SECOND) -> None:

@@ -36,7 +36,7 @@ class Reply:
         }
 
     def call(self, tool: dict[str, Any] | None) -> None:
-        """Replaces the answer with a call of `tool`, unless `tool` is None."""
+        """Replaces the answer with a call to `tool`, unless `tool` is None."""
         if tool is not None:
             self.tool, self.finish = tool, "tool_calls"
             self.tokens = tokens(tool["function"]["arguments"])

@@ -1,4 +1,4 @@
-"""Makes simple observations about a piece of code, which are always true.
+"""Makes simple observations about a piece of code, such as its longest line.
 
 Python code is parsed. In other languages, only lines, braces and a few keywords are examined.
 """

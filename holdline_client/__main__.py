@@ -214,8 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_run(arguments, prompt))
     except BrokenPipeError:
-        # The reader of standard output has closed the pipe. Python flushes standard output at exit,
-        # and without this redirection to the null device that would fail again.
+        # The reader of standard output has closed the pipe. Python flushes standard output at exit.
+        # Without this redirection to the null device, the flush would fail again.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE

@@ -148,7 +148,7 @@ class Answer:
         return self._exchange.key
 
     def cancel(self) -> None:
-        """Requests that the answer is cancelled, and does not wait for the result.
+        """Requests the cancellation of the answer, and does not wait for the result.
 
         At the end of the answer, `status` is `cancelled` if the request came in time.
 
@@ -201,7 +201,7 @@ class Answer:
                 await changed.wait()
 
     def notify(self) -> None:
-        """Wakes all iterations and awaits when the answer has changed. The client calls it."""
+        """Wakes all iterations and awaits after a change of the answer. Called by the client."""
         self._changed.set()
         self._changed = asyncio.Event()
 

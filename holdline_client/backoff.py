@@ -15,7 +15,7 @@ _GROWTH: Final = 1.5
 # A connection that lasts for less than this many seconds does not prove that the server is healthy.
 STABLE: Final = 5.0
 
-# The maximum delay in seconds that a server can ask for. A longer delay is shortened.
+# The maximum delay in seconds that a server can ask for. The client shortens a longer delay.
 LONGEST_STATED: Final = 300.0
 
 

@@ -147,7 +147,7 @@ class Connection:
     async def _pause(self, wait: float) -> None:
         """Waits until the next connection attempt.
 
-        A call of `probe` ends the wait early, unless the server asked for the wait.
+        A call to `probe` ends the wait early, unless the server asked for the wait.
         """
         until = now() + wait
         while (left := until - now()) > 0:

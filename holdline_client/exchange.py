@@ -45,14 +45,14 @@ ACCEPT_TRIES: Final = 3
 RESEND_SECONDS: Final = 1800.0
 
 # The maximum numbers of consecutive temporary refusals (status 429 or 5xx) before the exchange
-# fails. A request that was not accepted may fail soon, because its author can repeat it. An
-# accepted answer is worth a long wait.
+# fails. A request that was not accepted fails early, because the user can send it again. An
+# accepted answer is worth a longer wait.
 BUSY_TRIES: Final = 6
 BUSY_TRIES_ACCEPTED: Final = 200
 
 
 class Renew:
-    """Tells the client to replace the socket, because it does not deliver the requested events."""
+    """Tells the client to replace a socket that does not deliver the requested events."""
 
 
 class Exchange:
@@ -174,7 +174,7 @@ class Exchange:
         return sends
 
     def heard(self, last: int | None) -> list[Message] | Renew:
-        """Handles a pong, which tells the last event that the server has sent on this socket.
+        """Handles a pong, which names the last event that the server has sent on this socket.
 
         `last` is the sequence number of that event, or None if the socket does not follow the
         response.

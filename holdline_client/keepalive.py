@@ -18,7 +18,7 @@ PING_SECONDS: Final = 25.0
 # which may be dead.
 PONG_DEADLINE: Final = 10.0
 PROBE_DEADLINE: Final = 3.0
-# Arriving frames extend the deadline of a pong up to this many times its length.
+# Arriving frames extend the deadline of a pong to at most this many times its original length.
 MAX_DEADLINE_FACTOR: Final = 3
 # If a timer fires later than planned by more than this many seconds, the process was suspended. The
 # socket may be dead, so it is tested with a ping.

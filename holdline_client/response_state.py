@@ -142,7 +142,7 @@ class ResponseState:
         return fresh
 
     def take_over(self, other: ResponseState) -> None:
-        """Continues the deltas of another state for the same log."""
+        """Takes the deltas of another state of the same log, and adds the text that they lack."""
         self.deltas, self.generation = list(other.deltas), other.generation
         self._extend_to(self.text)
 
@@ -203,7 +203,7 @@ class ResponseState:
                 self._item(event).texts[event["content_index"]] = event.get("text") or ""
                 self._extend_to(self.text)
             case _:
-                pass  # the event has no effect, but its sequence number counts
+                pass  # the event changes nothing except the last sequence number
 
     def _mark_started(self) -> None:
         self.status = "in_progress"

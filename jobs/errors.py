@@ -52,7 +52,7 @@ class TurnMissing(HoldlineError):
 
 
 class QueueFull(HoldlineError):
-    """The queue has reached its limit of prompts or of bytes. `counted` names the exceeded unit."""
+    """The queue has reached its limit of prompts or of bytes. `counted` names the limit's unit."""
 
     def __init__(self, waiting: int, limit: int, counted: str = "prompts") -> None:
         super().__init__(

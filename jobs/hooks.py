@@ -1,7 +1,7 @@
 """Assigns waiting webhooks to workers, and records the results of their delivery.
 
-The script that ends a response (`finish` or `cancel`) also queues its webhook. Both steps are
-atomic, so no webhook is lost between them. `Queue.seen` may drop a webhook.
+The script that ends a response (`finish` or `cancel`) also queues its webhook, in one atomic step.
+So no webhook is lost between the two. `Queue.seen` may drop a webhook.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Hooks:
         self._pipe = pipe
 
     async def claim(self, partition: int, claim: str, count: int, lease_ms: int) -> list[Hook]:
-        """Assigns up to `count` due webhooks to the caller, under the random value `claim`.
+        """Assigns up to `count` due webhooks to the caller. `claim` is a random id for the claim.
 
         The caller must call `settle` for each webhook before its lease expires.
 

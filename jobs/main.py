@@ -95,7 +95,7 @@ class Program(ABC, Generic[C]):
         raise_open_file_limit()
         for name in ignored_links(environ):
             log.warning(
-                "setting ignored: it is a service link of Kubernetes or Docker",
+                "setting ignored: Kubernetes or Docker injected this variable as a service link",
                 setting=name,
                 action="set enableServiceLinks to false, or rename the service",
             )

@@ -65,7 +65,7 @@ def model_of(queue_name: str) -> str:
 
 
 def tenant_of(owner: str) -> str:
-    """Returns the tenant of an owner. The tenant's limits, budget and share of the queue apply.
+    """Returns the tenant of an owner, whose limits, budget and share of the queue apply.
 
     The Lua function `tenant_of` in `_fair_queue.lua` must return the same.
     """
@@ -141,7 +141,7 @@ class Partition:
         return f"{self.prefix}key:{_digest(owner, idempotency_key).hex()}"
 
     def replies(self, owner: str, request: str) -> str:
-        """Returns the key of the hash with the responses for which POSTs of one body are waiting.
+        """Returns the key of the hash of responses for which POSTs with the same body are waiting.
 
         All these POSTs come from the same owner. The script `reply.lua` writes the hash.
         """
@@ -308,7 +308,7 @@ class Partition:
 
     @property
     def cipher(self) -> str:
-        """The key of the string with the encryption key's id of the process that started last.
+        """The key of the string with the id of the encryption key of the last started process.
 
         The string exists only in partition 0, and only if encryption was ever configured.
         """
@@ -367,6 +367,6 @@ def names_of(response_id: str) -> Partition:
     return _names(response_id[5:8])
 
 
-@cache  # at most `MAX_PARTITIONS` entries, the number of values of three hex digits
+@cache  # at most `MAX_PARTITIONS` entries, one for each value of three hex digits
 def _names(digits: str) -> Partition:
     return Partition(int(digits, 16))

@@ -16,10 +16,10 @@ from .scripts import calls
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
 
-MAX_REPLIES: Final = 64  # maximum number of POSTs with one owner and body that wait at once
+MAX_REPLIES: Final = 64  # maximum number of waiting POSTs with the same owner and body
 RETRY_WINDOW_MS: Final = 120_000  # official SDKs repeat a request within a minute
 SETTLE_MS: Final = 300  # official SDKs wait for longer than this before their first retry
-SECOND_LOOK_SECONDS: Final = 1.2  # a server takes less time to notice a lost connection
+SECOND_LOOK_SECONDS: Final = 1.2  # longer than a server takes to notice a lost connection
 
 
 class Posts:

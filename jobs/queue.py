@@ -213,7 +213,7 @@ class Queue:
         return entries if cipher is None else cipher.encrypted(response_id, first, entries)
 
     async def _submitted(self, job: Job, call: Call, *, ended: bool = False) -> Accepted:
-        """Holds the earlier turns that a job refers to, and submits the job.
+        """Places a hold on the earlier turns that a job refers to, and submits the job.
 
         Releases the turns if the job was not accepted or is already `ended`.
         """
@@ -247,7 +247,7 @@ class Queue:
         rates: Mapping[str, tuple[int, int]] | None = None,
         max_job_bytes: int = MAX_JOB_BYTES,
     ) -> list[Grant]:
-        """Assigns up to `count` waiting jobs to the caller, under the random value `claim`.
+        """Assigns up to `count` waiting jobs to the caller. `claim` is a random id for the claim.
 
         A repeated call with the same `claim` returns the same jobs. The script adds no further job
         once the jobs together have `max_job_bytes`.
@@ -279,8 +279,8 @@ class Queue:
     async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
         """Renews the leases of `(response id, claim)` pairs and returns a state for each pair.
 
-        "held" means that the claim still holds the job, "cancel" that it does but the worker must
-        cancel the job, and "lost" that the claim no longer holds the job.
+        "held" means that the claim still holds the job, "cancel" that the claim holds the job but
+        the worker must cancel it, and "lost" that the claim no longer holds the job.
         """
         names = Partition(partition)
         flat = [part for pair in held for part in pair]
@@ -347,7 +347,7 @@ class Queue:
             case [b"diverged", int(found)]:
                 raise Diverged(response_id, length, found)
             case _:
-                raise RedisRefused("the script cancel returned an unexpected reply")
+                raise RedisRefused("the `cancel` script returned an unexpected reply")
 
     async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
         """Recovers the lost jobs of a partition, such as those of dead workers.

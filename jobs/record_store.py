@@ -40,7 +40,7 @@ class RecordStore:
         return {id_.decode(): record for id_, record in zip(flat[::2], flat[1::2], strict=True)}
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Replaces the record `before` with `after`. None as `before` adds, as `after` removes it.
+        """Replaces the record `before` with `after`; None stands for a record that does not exist.
 
         Raises: RecordChanged if the record is no longer `before`, because another process changed
             it; RecordStoreFull.
@@ -63,7 +63,7 @@ class RecordStore:
             case [b"full", int(records)]:
                 raise RecordStoreFull(records)
             case _:
-                raise RedisRefused("the script put_record returned an unexpected reply")
+                raise RedisRefused("the `put_record` script returned an unexpected reply")
 
     async def renew(self) -> None:
         """Renews the TTL of the store, so that it expires in 400 days."""

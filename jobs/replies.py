@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A tenant's limits of requests per minute and tokens per day, and the remaining numbers.
+    """A tenant's limits of requests per minute and tokens per day, and how many of each remain.
 
     A limit of 0 means no limit.
     """
@@ -87,7 +87,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
         case [b"limited", bytes(what), bytes(limit), int(wait)]:
             raise Limited(what.decode(), float(limit), wait / 1000)
         case _:
-            raise RedisRefused("the script submit returned an unexpected reply")
+            raise RedisRefused("the `submit` script returned an unexpected reply")
 
 
 def granted(claim: str, row: list[Any]) -> Grant:

@@ -1,7 +1,7 @@
 """Estimates the tokens of a request before it runs, for fair queueing, limits and budgets.
 
-An estimate may differ from the actual usage by a factor, and the actual usage replaces it when the
-response has ended. The calculation must be fast. Its result must be greater than zero, and grow
+An estimate may be several times too high or too low. When the response has ended, the actual usage
+replaces the estimate. The calculation must be fast. Its result must be greater than zero, and grow
 with the size of the request.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .record import Job
 
-CHARACTERS_A_TOKEN: Final = 4  # in English text; other languages and code have fewer
+CHARACTERS_A_TOKEN: Final = 4  # for English; a token of another language or of code has fewer
 IMAGE_TOKENS: Final = 1000
 # The estimated output of a response with a larger `max_output_tokens` or none. Few answers come
 # near their `max_output_tokens`, so a large value would be a bad estimate.
@@ -41,9 +41,9 @@ def _measure(value: Any) -> tuple[int, int]:
     An image counts as an image only, and adds no characters.
     """
     characters, images, rest = 0, 0, [value]
-    while rest:  # no recursion: a client may nest values too deeply for it
+    while rest:  # a loop: clients may nest values too deeply for recursion
         inner = rest.pop()
-        kind = type(inner)  # `match` takes ten times as long, for up to 100 000 values
+        kind = type(inner)  # with up to 100 000 values, `match` would take ten times as long
         if kind is dict:
             rest += inner.values()
         elif kind is list:

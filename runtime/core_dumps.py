@@ -6,7 +6,7 @@ import contextlib
 
 
 def disable_core_dumps() -> None:
-    """Disables core dumps of this process and its children, on systems with such a limit."""
+    """Disables core dumps of this process and its children, on systems that can limit them."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,4 +1,4 @@
-"""Runs background loops. Each loop is a task that calls one function repeatedly until stopped."""
+"""Runs background loops. Each loop is a task that calls a function until it is stopped."""
 
 from __future__ import annotations
 

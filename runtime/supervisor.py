@@ -39,8 +39,8 @@ STABLE_SECONDS: Final = 30.0
 class Children:
     """The settings with which a parent process runs its child processes.
 
-    `environ` is added to the parent's environment variables. `stop_seconds` after the first stop
-    signal, the parent kills the children that are still running.
+    `environ` is added to the parent's environment variables. If children are still running
+    `stop_seconds` after the first stop signal, the parent kills them.
     """
 
     stop_seconds: float

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 # A drain takes up to five seconds longer than the grace period, or about ten on a busy machine.
 STOP_SECONDS: Final = 12.0
-# After a delayed stop, the time allowed for requests on connections that were opened just before.
+# The time for requests on connections that were opened just before the end of a delayed stop.
 LAST_REQUEST_SECONDS: Final = 0.3
 
 

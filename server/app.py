@@ -273,7 +273,7 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
         return answer
     except ConnectionError as error:
         # aiohttp keeps this error in the body's stream. Its traceback refers to the stream and the
-        # request, which would be a reference cycle.
+        # request, which would form a reference cycle.
         error.__traceback__ = None
         return web.Response(status=400)  # the client has disconnected and will not read this
     except Exception as error:
@@ -291,7 +291,7 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Adds the headers of every response, and the remaining allowance if a prompt was accepted."""
+    """Adds the headers that every response has, and the remaining allowance after a prompt."""
     pace(request, response)
     # The `Server` header reveals versions, and strict clients reject a second one that a proxy
     # adds.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# The maximum number of responses to which the item references of one request may lead. A single
-# look-up finds all items of a response.
+# The maximum number of responses whose items one request may reference. A single look-up finds all
+# items of a response.
 MAX_REFERRED: Final = 32
 
 
@@ -81,8 +81,8 @@ class Conversations:
         oldest turns are left out of a context that is too large. Raises: Problem.
         """
         refers = any(item["type"] == "item_reference" for item in items)
-        # Even a small request may refer to megabytes of items, so it waits for its turn like a
-        # large one.
+        # Even a small request may refer to megabytes of items, so it waits in the queue for large
+        # requests.
         async with self._expansions.turn(self._max_bytes if refers else 0):
             return await self._expanded(owner, params, context, items)
 

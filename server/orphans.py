@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .live.relay import Relay
     from .responses import Responses
 
-# The maximum number of response ids in one call of the script.
+# The maximum number of response ids in one call to the script.
 AT_ONCE: Final = 1000
 MAX_FOUND: Final = 100
 MIN_PERIOD_SECONDS: Final = 0.05

@@ -21,7 +21,8 @@ export function keepProperties(element) {
   }
 }
 
-/** Adds a property for each attribute to the class of the element. Reading and setting it uses the attribute.
+/** Adds a property for each attribute to the class of the element. Reading or setting the property reads or sets the
+ * attribute.
  * @param {Element} prototype
  */
 export function addProperties(prototype) {

@@ -249,7 +249,7 @@ export class HoldlineChat extends HTMLElement {
     };
   }
 
-  /** Shows or hides the panel. The widget connects only once it is opened, so an unopened one uses no socket. */
+  /** Shows or hides the panel. The widget connects once it is first opened; before that, it has no socket. */
   #showOpen() {
     const open = this.isOpen;
     if (this.#panel) this.#panel.element.hidden = !open;
@@ -282,7 +282,8 @@ export class HoldlineChat extends HTMLElement {
     if (turn.status === "failed") this.#dispatch("error", turn);
   }
 
-  /** Dispatches the state of the connection. If none is established, asks the server whether it refuses this origin.
+  /** Dispatches the state of the connection. If no connection is established, asks the server whether it refuses this
+   * origin.
    * @param {Thread} thread
    */
   #stateChanged(thread) {

@@ -170,7 +170,8 @@ export class HoldlineClient extends EventTarget {
   }
 
   #stateChanged() {
-    // A final close code concerns the client and not one answer, so every answer fails with it.
+    // A final close code applies to the whole client rather than to a single answer, so every answer fails with that
+    // code.
     const close = this.#connection.close;
     if (close !== null && close.code !== 1000) this.#each((handle) => this.#refuse(handle));
     this.dispatchEvent(new Event("state"));

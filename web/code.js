@@ -42,7 +42,7 @@ export function codeBlock(language, words) {
     copying.textContent = words.copied;
     setTimeout(() => (copying.textContent = words.copy), COPIED_MS);
   }, words.copy);
-  copying.removeAttribute("aria-label"); // its text is its accessible name, so that "Copied" is announced
+  copying.removeAttribute("aria-label"); // the text is the accessible name, so that screen readers announce "Copied"
   const scroll = make("pre", "code", code);
   scroll.tabIndex = 0; // makes it scrollable by keyboard
   scroll.setAttribute("role", "group");

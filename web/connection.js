@@ -148,7 +148,7 @@ export class Connection {
     if (wasOpen) this.#become("reconnecting");
   }
 
-  /** Reconnects or probes after the page has resumed. */
+  /** Reconnects, or probes the socket, after the page has resumed. */
   wake() {
     if (!this.#suspended) return this.probe();
     this.#suspended = false;
@@ -221,7 +221,7 @@ export class Connection {
     }, interval);
   }
 
-  /** Sends a ping. While one is pending, only a probe, with its shorter deadline, replaces it.
+  /** Sends a ping. While a ping is pending, only a probe replaces it, because a probe has a shorter deadline.
    * @param {number} deadline milliseconds
    */
   #ping(deadline) {

@@ -4,8 +4,8 @@
  * This module performs no other I/O.
  *
  * A turn is stored with its request's idempotency key before its prompt is sent. After a reload, the page sends the same
- * request with the same key if the response has no id yet, and otherwise follows the response. Either way there is one
- * answer, also with two tabs. The storage is authoritative, and each write changes one turn.
+ * request with the same key if the response has no id yet, and otherwise follows the response. Either way there is only
+ * one answer, even if two tabs do this. The storage is authoritative, and each write changes one turn.
  */
 
 /** @typedef {import("./response-state.js").Status} Status */
@@ -129,7 +129,9 @@ function continuable(turn) {
   return turn.responseId !== null && turn.text !== "" && ["completed", "incomplete", "cancelled"].includes(turn.status);
 }
 
-/** Returns the storage of a kind, or one in memory if the page cannot use it. @param {string} kind @returns {Place} */
+/** Returns the browser's storage of a kind, or a storage in memory if the page cannot use that.
+ * @param {string} kind @returns {Place}
+ */
 export function storageOf(kind) {
   try {
     const found = kind === "session" ? globalThis.sessionStorage : kind === "none" ? null : globalThis.localStorage;

@@ -17,7 +17,7 @@ const CLOSED = /^(?:\\\(([^]*)\\\)|\\\[([^]*)\\\]|\$\$([^]*)\$\$|\$(?!\$)([^]*)\
  * @param {string} written
  */
 export function texOf(written) {
-  if (written.length > MAX_CHARACTERS + 4) return null; // the limit plus `$$` on both sides
+  if (written.length > MAX_CHARACTERS + 4) return null; // the maximum length, plus `$$` on both sides
   const [, parentheses, brackets, dollars, dollar] = CLOSED.exec(written) ?? [];
   const tex = parentheses ?? brackets ?? dollars ?? dollar;
   return tex === undefined ? null : { tex, display: brackets !== undefined || dollars !== undefined };

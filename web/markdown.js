@@ -110,8 +110,8 @@ export class Markdown {
   }
 
   /**
-   * Shows the next piece of the text, or enlarges the piece if it ends within its first block. Returns whether the
-   * whole text is shown.
+   * Shows the next piece of the text. A piece that ends within its first block is not shown; instead, the next call
+   * tries a piece of twice the size. Returns whether the whole text is shown.
    */
   #showPiece() {
     const rest = this.#shown.slice(this.#frozen.length);
@@ -175,7 +175,7 @@ export class Markdown {
   }
 
   /**
-   * Adds a frozen block. Marks the earlier blocks as past that a reader at the end of the answer cannot see.
+   * Adds a frozen block. Marks earlier blocks as past if a reader at the end of the answer cannot see them.
    * @param {Shown} entry
    */
   #leave({ node, raw }) {

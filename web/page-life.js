@@ -27,7 +27,7 @@ export function attachPage(client, window) {
   /** @type {[EventTarget, string, () => void][]} */
   const inputs = [
     [window, "online", probe],
-    [window, "offline", probe], // often wrong, so the socket is only probed
+    [window, "offline", probe], // this event is often wrong, so the socket is only probed
     [window, "pagehide", suspend], // an open socket would prevent back-forward caching
     [window, "pageshow", wake],
     [document, "visibilitychange", visibility],

@@ -12,7 +12,7 @@ import { button, icon, ICONS, make, name } from "./dom.js";
 const BANNER_DELAY_MS = 1_500;
 /** If a reader who scrolled up returns to within this distance of the end, the panel follows new text again. */
 const FOLLOW_END_PX = 96;
-/** The pause after a draw, as a multiple of the time that it took, which limits the share of time spent on drawing. */
+/** The pause after a draw, as a multiple of the draw's duration. It limits the share of time spent on drawing. */
 const REST = 12;
 const LONGEST_REST_MS = 400;
 const SHORTEST_REST_MS = 80;
@@ -150,7 +150,7 @@ export class Panel {
       this.#draw();
       this.#drawnAt = performance.now();
       this.#drawMs = this.#drawnAt - began;
-      if (this.#log.classList.contains("rushing")) this.draw(); // no later event may show that the fast output has ended
+      if (this.#log.classList.contains("rushing")) this.draw(); // the end of the fast output may cause no event
     }), wait);
   }
 

@@ -83,8 +83,8 @@ export function auth(token) {
 }
 
 /**
- * Returns the lifetime of a JSON Web Token in milliseconds, or 0 if it does not state one. Both times come from the
- * issuer's clock, because the clock of this device may be wrong.
+ * Returns the lifetime of a JSON Web Token in milliseconds, or 0 if it does not state one. The lifetime is `exp` minus
+ * `iat`: both come from the issuer's clock, because this device's clock may be wrong.
  * @param {string} token
  */
 export function lifetimeOf(token) {

@@ -160,7 +160,7 @@ export class ResponseState {
     switch (event.type) {
       case "response.created":
       case "response.queued":
-        // This event may report an earlier status than the state already has, which must not regress.
+        // This event may report an earlier status than the current one, but the status must not go back.
         if (this.status === "sending") this.status = event.response?.status === "in_progress" ? "in_progress" : "queued";
         return;
       case "holdline:restarted":

@@ -66,7 +66,7 @@ const model = fetch("v1/models", { headers, signal: AbortSignal.timeout(5_000) }
 /** Requests a review. @param {string} text @param {string} named @param {number} repeated */
 async function ask(text, named, repeated = 0) {
   const request = requestFor(text, named);
-  // After a reload before the key is known, the review is requested again.
+  // If the page is reloaded before the key is known, it requests the review again.
   sessionStorage.setItem(PENDING, JSON.stringify({ again: [text, named, repeated] }));
   const key = await keyFor(request, await model, repeated);
   start({ request, key }, repeated);

@@ -51,7 +51,7 @@ export class Thread extends EventTarget {
   begun = false;
   /** Whether the client stays closed until there is another token. */ #final = false;
   #tokenAt = -TOKEN_PAUSE_MS;
-  /** The last call of the token provider. @type {Promise<string | null> | null} */ #asked = null;
+  /** The last call to the token provider. @type {Promise<string | null> | null} */ #asked = null;
   /** The timer that renews the token before it expires. @type {any} */ #renewal = 0;
 
   /** Reads the conversation of the owner from the storage. @param {Setting} setting */
@@ -257,7 +257,7 @@ export class Thread extends EventTarget {
     const { turn, handle } = entry;
     if (handle?.answer.responseId && turn.responseId === null && this.entries.includes(entry)) {
       turn.responseId = handle.answer.responseId;
-      this.conversation.save(turn); // after this, a reload follows the response
+      this.conversation.save(turn); // from now on, a reloaded page follows the response
     }
     this.changed();
   }

@@ -147,7 +147,7 @@ const ENCLOSURES = {
 };
 /** @type {Readonly<Record<string, string>>} */
 const STRIKES = { updiagonalstrike: "to top left", downdiagonalstrike: "to top right", horizontalstrike: "to bottom" };
-/** KaTeX swaps the names of a table's edges. @type {Readonly<Record<string, string>>} */
+/** KaTeX swaps the names of a table's edges. This maps each name to the actual edge. @type {Readonly<Record<string, string>>} */
 const EDGES = { top: "left", bottom: "right", left: "top", right: "bottom" };
 
 /** Draws the lines of an enclosure, which MathML Core leaves to CSS.

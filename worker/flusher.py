@@ -94,7 +94,7 @@ class Flusher:
     """Appends the output of one attempt to its log. Use it as an async context manager.
 
     The flusher calls `on_cancel` when the reply to an append reports that the client has cancelled
-    the response. It calls `on_loss` when an append has failed permanently; the next call of
+    the response. It calls `on_loss` when an append has failed permanently; the next call to
     `check`, `drain` or `finish` raises the error. While Redis is unavailable, the flusher repeats
     an append for up to `retry_seconds`. The flusher is `full` while more than `max_unsent_bytes` of
     output are unsent. After `finish`, it calls `compact` with all entries of the attempt.

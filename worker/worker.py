@@ -215,7 +215,7 @@ class Worker:
             finally:
                 freed.cancel()
             if not pop.done():
-                # The pop stays pending, and the next call of this method awaits it.
+                # The pop stays pending, and the next call to this method awaits it.
                 return self._partitions
             self._pop = None
         reply = await pop

@@ -1,4 +1,4 @@
-"""Sends prompts at a steady rate through Holdline, and through the polling design it replaces."""
+"""Sends prompts at a steady rate through Holdline and through the polling design it replaces."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ OURS, SDK, RATE = "holdline", "openai SDK, typed, read directly", "tokens per wo
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Gives the worker and the SDK the same immediate answers, but fewer answers to the SDK."""
+    """Sends the worker and the SDK the same immediate answers; the SDK gets fewer of them."""
     answers, tokens = size["answers"], size["tokens"]
     model, url = await rig.model()
     _, port = await rig.server()

@@ -37,7 +37,7 @@ async def _ours(rig: Rig, sockets: int) -> Sample:
     server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     try:
         before, after = ClientPool(), ClientPool()
-        # These warm-up sockets cause the server's one-time allocations, which must not count.
+        # The warm-up sockets cause the server's one-time allocations, which must not be measured.
         await before.connect(port, range(sockets // 10))
         await ask_all(before, "tokens=20")
         await asyncio.sleep(SETTLE_SECONDS)

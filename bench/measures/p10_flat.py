@@ -1,4 +1,4 @@
-"""P10: the CPU time per operation, which must hardly grow with sockets, backlog and responses."""
+"""P10: the CPU time per operation, which should hardly grow with the load."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
 
 
 async def _floor(stack: AsyncExitStack, rig: Rig, size: Mapping[str, Any]) -> dict[str, Play]:
-    """Returns the plays of the bare aiohttp server with few and with many sockets.
+    """Returns the runs of the bare aiohttp server with few and with many sockets.
 
-    They show the cost of the kernel and of the sockets alone. The large load has fewer sockets than
-    Holdline's, because not every system lets one process open twice 10,000 sockets.
+    These runs show the cost of the kernel and of the sockets alone. The large load has fewer
+    sockets than Holdline's, because not every system lets one process open twice 10,000 sockets.
     """
     plays: dict[str, Play] = {}
     for name, sockets in (("few", BURST), ("many", size["floor"])):
@@ -83,7 +83,7 @@ async def _jobs(rig: Rig, worker: Process, jobs: int) -> Sample:
 
 @asynccontextmanager
 async def _answers(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[dict[str, Play]]:
-    """Prepares short and long running responses; every resume sends the same number of events."""
+    """Prepares responses with short and with long logs; each resume sends equally many events."""
     server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         plays: dict[str, Play] = {}
@@ -100,7 +100,7 @@ async def _answers(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[dict[str,
 async def _resume(
     rig: Rig, server: Process, port: int, writers: list[LogWriter], size: Mapping[str, Any]
 ) -> Sample:
-    """Measures sockets of which each resumes all of the given running responses."""
+    """Measures sockets that each resume all of the given running responses."""
     sockets, arrivals = size["resumes"] // BURST, Arrivals()
 
     def on_frame(_: Client, payload: bytes) -> None:

@@ -17,14 +17,14 @@ from jobs.log.log import read_all
 from jobs.names import Partition
 
 ALLOWANCE: Final = 1_536
-# The time limit for waiting until the log is compacted, normally 0.1 s after the last event.
+# The maximum wait for the log's compaction, which normally takes place 0.1 s after the last event.
 SEALED_SECONDS: Final = 5.0
 PACES: Final = {"one delta per token": 0.002, "at once": 0.0}
 
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Stores the same answer twice: with one delta per token, and all tokens at once."""
+    """Stores the same answer twice: with one delta per token, and with one delta for all tokens."""
     _, url = await rig.model()
     _, port = await rig.server()
     await rig.worker(url)

@@ -41,7 +41,8 @@ async def _play(rig: Rig, size: Mapping[str, Any], *, reads: bool) -> Sample:
     try:
         async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
             writers = await running(pipe, ANSWERS)
-            # These warm-up sockets cause the server's one-time allocations, which must not count.
+            # The warm-up sockets cause the server's one-time allocations, which must not be
+            # measured.
             warm = await crowd(port, PATH, range(max(sockets // 10, ANSWERS)), on_frame)
             # For each response, one warm-up socket reads and shows when the server has sent all
             # appended events.

@@ -26,7 +26,7 @@ def figures(name: str) -> Figures | None:
 
 
 def said(value: float) -> str:
-    """Formats a number with three significant digits, or as an integer from 100 on."""
+    """Formats a number with three significant digits; 100 and more become integers."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

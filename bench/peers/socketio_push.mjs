@@ -1,5 +1,5 @@
-// Socket.IO with its Redis adapter. The server sends an event that another process emits to a room to
-// the socket in this room.
+// Socket.IO with its Redis adapter. If another process emits an event to a room, the server sends the event to the
+// socket in that room.
 import { createServer } from 'node:http'
 import { createAdapter } from '@socket.io/redis-adapter'
 import { Redis } from 'ioredis'

@@ -1,8 +1,8 @@
 """Encodes and decodes jobs, log entries, turns and notifications.
 
 A log entry is one event of the Responses API without its `sequence_number`, which is the index of
-the entry. A log has hundreds of events for streamed text, so these are encoded as positional arrays
-that begin with a small code. Any other event is encoded as `[type, fields]`. Entries have no
+the entry. A log has hundreds of events for streamed text, so these events are encoded as positional
+arrays that begin with a small code. Any other event is encoded as `[type, fields]`. Entries have no
 version number, because the meaning of a code never changes.
 """
 
@@ -219,7 +219,7 @@ def _pack(value: Any) -> bytes:
 
 
 def _unpack(data: bytes, *, raw: bool = False) -> Any:
-    # Every value is decoded by a separate call of `unpackb`, because a reused Unpacker crashed
+    # Every value is decoded by a separate call to `unpackb`, because a reused Unpacker crashed
     # after an error (CVE-2026-57585). All exceptions are caught, because the C and the Python
     # implementation of msgpack raise errors of different classes.
     try:

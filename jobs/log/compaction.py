@@ -34,8 +34,9 @@ VERSION: Final = 1
 # log has the same limits, so it can return a whole block.
 BLOCK_ENTRIES: Final = 2_000
 BLOCK_BYTES: Final = 262_144
-# The minimum length of a string that is stored as a text of its own block. zlib alone compresses
-# repetitions of shorter strings well enough, because it finds them within 32 KB.
+# The minimum length of a string that its block stores separately, as one of the block's texts.
+# Shorter strings are not extracted: zlib alone compresses their repetitions well enough, because it
+# finds repetitions within 32 KB.
 MIN_TEXT_BYTES: Final = 1_024
 # The maximum number of texts in a block. It bounds the cost of compaction, which searches every
 # entry for every text.
@@ -168,7 +169,8 @@ _SHORT: Final = [bytes([0xA0 | length]) for length in range(32)]
 def _header(length: int) -> bytes:
     """Returns the MessagePack header of a string of `length` bytes.
 
-    From 65,536 bytes on, returns a header that matches no string. A delta has at most 16 KB.
+    For 65,536 bytes or more, returns a header that matches no string, because a delta has at most
+    16 KB.
     """
     if length < 32:
         return _SHORT[length]

@@ -187,7 +187,7 @@ def _part_done(place: Place, part: Part) -> list[Event]:
 
 
 def apply(item: Item, event: Event) -> None:
-    """Changes an item as one of its events describes. `ResponseState` calls it for each event."""
+    """Changes an item as one of its events describes. Called by `ResponseState`."""
     match event["type"]:
         case "response.content_part.added":
             item.setdefault("content", []).append(deepcopy(event["part"]))

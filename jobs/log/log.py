@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
     from jobs.scripts import Call
 
-# The maximum size of the entries in a notification, which save each follower a read of the log.
-# Redis sends a notification to every subscribed server, even if no follower there needs the
-# entries. Above this size, that costs more than a read.
+# The maximum total size of the entries in a notification. These entries save each follower a read
+# of the log. But Redis sends a notification to every subscribed server, even if no follower there
+# needs the entries. For larger entries, this would cost more than the reads.
 MAX_NOTIFICATION_BYTES = 32_768
 READ_ENTRIES = BLOCK_ENTRIES
 READ_BYTES = BLOCK_BYTES
@@ -141,7 +141,7 @@ class LogWriter:
         return self.appended(await self._pipe.run(self._append(entries)))
 
     def begin(self, entries: list[bytes]) -> asyncio.Future[object] | None:
-        """Sends an append once and returns its future reply, or None if it cannot be sent now.
+        """Sends an append once and returns a future for its reply, or None if it cannot be sent.
 
         Pass the reply to `appended`. After an error, call `append` with the same entries, to which
         you may add more. `append` detects whether Redis has already appended the first ones.

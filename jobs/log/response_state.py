@@ -23,9 +23,9 @@ class ResponseState:
     """The state of a response after a number of its events.
 
     `output` contains only the items of the last attempt. `next_index` is the lowest output index
-    that no attempt has used. Another attempt must begin with it, because the accumulators of the
-    official SDKs reject an index that is used twice. `last` is the last response object, or None
-    before the first one. `end` is the terminal event, or None before the end.
+    that no attempt has used. The next attempt must begin with this index, because the accumulators
+    of the official SDKs reject an index that is used twice. `last` is the last response object, or
+    None before the first one. `end` is the terminal event, or None before the end.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:

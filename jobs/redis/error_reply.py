@@ -12,7 +12,8 @@ error that was treated as final would abandon a response that only had to wait. 
 is treated as temporary only costs some seconds of retries. NOAUTH is temporary, because an operator
 can remove the password again. When a process starts, `check` treats NOAUTH as final.
 
-After any of these errors, Redis has not executed the command. A script fails at its first write.
+After any of these errors, Redis has not executed the command. A script fails at its first write, so
+it has changed nothing.
 """
 
 from __future__ import annotations

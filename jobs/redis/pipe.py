@@ -63,7 +63,7 @@ class Pipe:
 
     @property
     def connected(self) -> bool:
-        """True while the pipe has a connection, even if its loss has not been noticed yet."""
+        """True from the start of a connection until the pipe notices its loss."""
         return self._wire is not None
 
     async def __aenter__(self) -> Self:
@@ -97,7 +97,7 @@ class Pipe:
                 packed = pack("EVAL", SCRIPTS[call[0]].source, *call[1:])
 
     def begin(self, call: Call) -> asyncio.Future[Any] | None:
-        """Sends a script once and returns its future reply, or None if it cannot be sent now.
+        """Sends a script once and returns a future for its reply, or None if it cannot be sent now.
 
         Unlike `run`, this method needs no task and does not retry. If it fails, call `run`.
         """
@@ -141,7 +141,7 @@ class Pipe:
         return await self.send(packed, until)
 
     def send(self, packed: bytes, until: float) -> asyncio.Future[Any]:
-        """Sends a packed command and returns its future reply.
+        """Sends a packed command and returns a future for its reply.
 
         Raises: RedisAway if there is no connection, or too many commands are pending.
         """
@@ -217,7 +217,7 @@ class Pipe:
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # else asyncio warns if the caller was cancelled
+        future.exception()  # without this, asyncio would warn if the caller was cancelled
 
 
 def _packed(call: Call) -> bytes:

@@ -2,8 +2,8 @@
 
 Redis drops messages for a disconnected subscriber and does not report the loss. So each
 subscription has two callbacks. `notify` receives the messages. `gap` is called when Redis confirms
-the subscription, first and after each reconnect, because earlier messages may be missing. The
-subscribing code then reads the log.
+the subscription, at first and again after each reconnect, because earlier messages may be missing.
+The subscribing code then reads the log.
 
 A connection may look alive but deliver nothing, for example if the Redis process is stopped, the
 connection is half-open, or a replica has lost its master. Probes detect this: the process publishes
@@ -76,7 +76,7 @@ class Subscriber:
     def subscribe(self, channel: str, notify: Notify, gap: Gap) -> None:
         """Calls `notify` for each message of the channel, and `gap` when messages may be missing.
 
-        All messages that are published after the first call of `gap` arrive. So read the log after
+        All messages that are published after the first call to `gap` arrive. So read the log after
         this call, not before.
         """
         self._subscriptions[channel] = (notify, gap)

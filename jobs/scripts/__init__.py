@@ -1,4 +1,4 @@
-"""Loads the Lua scripts, and creates a Python function for the call of each script.
+"""Loads the Lua scripts, and creates for each a Python function that returns a call to it.
 
 Functions and constants that several scripts need are in files whose names begin with `_`. At each
 call, Redis runs a script from its first line and creates all of its functions again. So a script
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FOLDER: Final = Path(__file__).parent
-# The files with shared parts. The parts of a file may use only parts of this file and earlier ones.
+# The files of shared parts, in order. A part may use only parts from its own file or from files
+# earlier in this list.
 _PARTS: Final = ("_shared.lua", "_provider.lua", "_fair_queue.lua", "_limits.lua")
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)
@@ -44,7 +45,7 @@ _EXPLANATION: Final = re.compile(r"\([^)]*\)")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
-# A call of a script: its name, the number of its keys, the keys, and the arguments.
+# A call to a script: its name, the number of its keys, the keys, and the arguments.
 Call = tuple[Any, ...]
 
 
@@ -68,7 +69,7 @@ class Script:
     rest: str
 
     def caller(self) -> Callable[..., Call]:
-        """Returns a function that takes keyword arguments and returns a call of this script.
+        """Returns a function that takes keyword arguments and returns a call to this script.
 
         The function is generated as source code, like the `__new__` of a namedtuple. Code that
         compared the keyword arguments itself would add a microsecond to each append.

@@ -65,8 +65,8 @@ for _, id in ipairs(due(open_key)) do
   elseif time > tonumber(job['until'] or 0) then
     take(id, job.owner, 'expired')
   elseif not redis.call('ZSCORE', delayed_key, id) then
-    -- The numbers in a waiting list ascend. So the list can lack the job only if the list is empty or its first job
-    -- has a higher number, and only then is the list searched.
+    -- Job numbers ascend in a waiting list, and jobs leave it at the front. So this job can be missing from the list
+    -- only if the list is empty or its first job has a higher number. The list is searched only in these cases.
     local waiting = waiting_of(prefix, queue_name, tenant)
     local head = redis.call('LINDEX', waiting, 0)
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)

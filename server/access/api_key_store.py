@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # A revoked key is accepted for no longer than this.
 FRESH_SECONDS: Final = 3.0
 STALE_SECONDS: Final = 300.0
-# The timeout for refreshing a cached key. After authentication the request waits for Redis again,
-# so with the full timeout in both places its refusal could take twice as long.
+# The timeout for refreshing a cached key. A request waits for Redis again after its authentication.
+# With the full timeout for both waits, a refusal could take twice as long.
 KNOWN_WAIT_SECONDS: Final = 0.5
 MAX_CACHED: Final = 4096
 

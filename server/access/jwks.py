@@ -70,13 +70,13 @@ class Jwks:
         try:
             async with (
                 asyncio.timeout(FETCH_SECONDS),
-                # A small compressed body could decompress to any size.
+                # Decompression is off, because a small body could decompress to any size.
                 aiohttp.ClientSession(auto_decompress=False, headers=PLAIN) as http,
             ):
                 self._keys = parse_keys(await _body(http, self._url), public_only=True)
             self._fetched_at = time.monotonic()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            # An aiohttp error can quote the URL, and a URL can contain a password.
+            # An aiohttp error is not logged: it can quote the URL, which can contain a password.
             reason = str(error) if type(error) is ValueError else None
             log.warning(
                 "failed to fetch the JWT keys: trying again later",
@@ -92,7 +92,7 @@ async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
 
     Raises: ValueError if the status is not 200, or if the body exceeds `MAX_BYTES`.
     """
-    # A redirect could lead from an https URL to an insecure one.
+    # Redirects are not followed, because they could lead from https to an insecure URL.
     async with http.get(url, allow_redirects=False) as answer:
         if answer.status != 200:
             raise ValueError(f"the server replied with status {answer.status}")

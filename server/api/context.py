@@ -15,14 +15,14 @@ from .problem import Problem
 
 Item = dict[str, Any]
 
-# Counts the items of the input and of the previous turns. An item takes more memory than its
-# encoded bytes.
+# The maximum number of items in the input and the previous turns together. The limit is needed
+# because an item takes more memory than its encoded bytes.
 MAX_ITEMS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The items that precede a request's own, oldest first, and their size as MessagePack.
+    """The items that precede a request's own items, oldest first, and their size as MessagePack.
 
     `turns` lists the stored turns that the items come from. The list is empty if the turns are
     unstored and only a socket remembers them.

@@ -220,8 +220,8 @@ class Shown(NamedTuple):
     """The client's last event, as described in its resume message; omitted fields are None.
 
     The two fields show whether a log still holds the events that the client has. Item ids contain
-    the claim of their attempt, so items of different attempts have different ids. Within an item,
-    the events that close it after a loss have other types than the events that were lost.
+    the claim of their attempt, so items of different attempts have different ids. If an item's
+    events were lost, the events that then close the item have different types than the lost events.
     """
 
     item_id: str | None = None

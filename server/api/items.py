@@ -33,7 +33,7 @@ class Opaque(msgspec.Struct):
     """A base class for types with `_OPAQUE` fields, whose values must fit into MessagePack."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an integer of more than 64 bits; msgspec adds the field's path."""
+        """Raises ValueError for an integer of more than 64 bits; msgspec adds the field's path."""
         for name in _OPAQUE:
             try:
                 _pack(getattr(self, name, None))

@@ -42,7 +42,8 @@ TOO_DEEP: Final = f"at most {MAX_DEPTH} levels of nesting are allowed"
 TOO_MANY_VALUES: Final = f"at most {MAX_VALUES} values are allowed"
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-# Passed on unchecked, because the effort levels differ between models and new levels appear.
+# This value is passed on unchecked, because models have different effort levels, and new levels
+# appear.
 Effort = Annotated[str, Meta(min_length=1, max_length=32)]
 Summary = Literal["auto", "concise", "detailed"]
 Included = Literal[
@@ -113,7 +114,7 @@ class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
     generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
-        """Move `generate_summary` to `summary`, which takes precedence if both are given."""
+        """Moves `generate_summary` to `summary`, which takes precedence if both are given."""
         if self.summary is None and self.generate_summary is not msgspec.UNSET:
             self.summary = self.generate_summary
         self.generate_summary = msgspec.UNSET

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from server.responses import Responses
 
-    # Converts a response object. Returns the error to send, or None, and the object to send if
-    # there is no error.
+    # A function that converts a response object. It returns the error to send or None, and the
+    # object to send if there is no error.
     Form = Callable[[dict[str, Any]], tuple[Problem | None, dict[str, Any]]]
 
 # No further large body is built while clients have not yet read this many bytes.

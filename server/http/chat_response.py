@@ -92,8 +92,8 @@ class Chunks:
     def events(self, frames: list[Frame]) -> list[bytes]:
         """Translates a batch of events into chunks.
 
-        Until part of the answer has been sent, events that a later restart in the batch undoes are
-        omitted.
+        As long as no part of the answer has been sent, the method omits the events before a restart
+        in the batch.
         """
         if not self._said:
             last = max((n for n, f in enumerate(frames) if f.type == RESTARTED), default=0)

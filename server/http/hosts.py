@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 SETTING: Final = "HOLDLINE_ALLOWED_HOSTS"
-# The health routes accept any host name for probes, and reveal only the server's status.
+# The health routes accept any host name, so that load balancers can use them. They reveal only the
+# server's status.
 PROBES: Final = frozenset({"/livez", "/readyz", "/health"})
 
 
@@ -49,8 +50,8 @@ class Hosts:
     def _guard(self) -> Any:
         @web.middleware
         def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # Not a coroutine: a coroutine's frame would stay in memory for as long as a socket is
-            # open.
+            # This is not a coroutine, because a coroutine's frame would stay in memory as long as a
+            # socket is open.
             if request.path in PROBES or self.allows(request.headers.get("Host")):
                 return handler(request)
             raise Problem(403, "host_not_allowed", _advice(request.headers["Host"]))

@@ -359,8 +359,8 @@ def _objects(schema: Any) -> Iterator[Document]:
 def _portable(schema: Any) -> Any:
     """Returns a schema without features that only Python or only OpenAPI understands.
 
-    It replaces Python's `Z`, which marks the end of the text in a pattern, and removes OpenAPI's
-    discriminators, which are redundant because each member has a `type`.
+    The end of a pattern, which is backslash and `Z` in Python, becomes `$`. OpenAPI's
+    discriminators are removed. They are redundant, because each member has a `type`.
     """
     match schema:
         case dict():

@@ -66,8 +66,8 @@ class Origins:
     def _guard(self) -> Any:
         @web.middleware
         def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # Not a coroutine: a coroutine's frame would stay in memory for as long as a socket is
-            # open.
+            # This is not a coroutine, because a coroutine's frame would stay in memory as long as a
+            # socket is open.
             if not request.path.startswith(GUARDED):
                 return handler(request)
             # A browser sends one `Origin` header. Multiple headers are joined, so that no allowed
@@ -95,7 +95,7 @@ class Origins:
             response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
 
     async def _check(self, request: web.Request) -> web.StreamResponse:
-        """Tells any page whether its site is allowed. A refused WebSocket gives no reason."""
+        """Tells any page whether its site is allowed, which a refused WebSocket does not say."""
         origin = request.headers.get("Origin")
         return web.json_response(
             {
@@ -112,7 +112,7 @@ def _advice(origin: str, *, others: bool) -> str:
     site = canonical(origin)
     if site is None:
         return f"The site {origin} cannot be allowed, because its Origin header is invalid."
-    # All local files and sandboxed frames share the origin `null`, whoever wrote them.
+    # All local files and sandboxed frames share the origin `null`, regardless of their author.
     which = "every page without an origin" if site == "null" else "it"
     as_well = " as well" if others else ""
     return (

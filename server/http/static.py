@@ -42,7 +42,8 @@ ENTRY: Final = "define.js"
 # files that it loads.
 LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
 LATEST: Final = ("typeset.js",)
-# Matches the files that `turns.js` loads unpacked.
+# Matches the files of the highlighter. They are not bundled: `turns.js` loads each of them
+# individually.
 HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")
 # A constant of place.js as written in a packed file, where its value is filled in.
 INTEGRITY: Final = "const INTEGRITY={};"

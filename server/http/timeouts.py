@@ -49,8 +49,8 @@ class HeaderTimeout:
 
         @web.middleware
         def enter(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # Not a coroutine: a coroutine's frame would stay in memory for as long as a socket is
-            # open.
+            # This is not a coroutine, because a coroutine's frame would stay in memory as long as a
+            # socket is open.
             self._in.add(request.protocol)
             return handler(request)
 

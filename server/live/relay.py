@@ -207,8 +207,8 @@ class Relay:
     async def _look_for_loss(self) -> None:
         """Makes followers read their logs if Redis was emptied or if a feed was quiet for long.
 
-        The first check has no earlier epoch to compare with, so every feed counts as affected:
-        Redis may have been emptied before it.
+        The first check has no earlier epoch to compare with. It treats every feed as affected,
+        because Redis may have been emptied before the check.
         """
         # Each partition has its own epoch, because a single cluster node may have been emptied.
         epochs = {}

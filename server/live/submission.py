@@ -47,7 +47,7 @@ class SubmissionListener:
     `Relay.listen` creates a listener, which is used as a context manager. Call `listen` before the
     submission and in the same turn of the event loop. Call `accepted` after the submission, and
     follow the response before leaving the context. The first read then returns the collected
-    entries. Leaving the context releases the feed, which exists on only if it has a follower.
+    entries. Leaving the context releases the feed, which remains only if it has a follower.
     """
 
     __slots__ = (

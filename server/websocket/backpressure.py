@@ -46,7 +46,8 @@ class SlowConsumer:
         size = self._transport.get_write_buffer_size()
         stuck = size == self._left and now - self._since > STUCK_SECONDS
         if stuck or self._transport.is_closing():
-            # Without an abort, the transport would stay open until a dead peer has read the buffer.
+            # Without an abort, the transport would wait until the peer has read the buffer, which a
+            # dead peer never does.
             self._transport.abort()
         elif size:
             if size != self._left:

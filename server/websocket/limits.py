@@ -32,7 +32,7 @@ class SocketLimiter:
     ) -> None:
         """`healthy` returns False while Redis is unavailable, so that it is not queried."""
         self._tenants = tenants
-        # The limits of tenants without own limits; all sockets of such tenants share this dict.
+        # The limits of all tenants that have no limits of their own. Their sockets share this dict.
         self.usual: Limits = {name: value or None for name, value in shared.of_tenants.items()}
         self._healthy = healthy
         self._taken: Counter[str] = Counter()

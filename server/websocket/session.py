@@ -90,8 +90,8 @@ Action = Submit | Follow | Cancel | Forget | Say | Pong
 
 @dataclass(slots=True)
 class _Lane:
-    # How often the lane follows each response. The count is two if a request with a repeated
-    # idempotency key leads to a response that the lane already follows.
+    # The number of times that the lane follows each response. The count is two if a request with a
+    # repeated idempotency key leads to a response that the lane already follows.
     busy: Counter[str] = field(default_factory=Counter)
     submitting: bool = False
     waiting: deque[bytes] = field(default_factory=deque)
@@ -125,7 +125,7 @@ class Session:
 
     @property
     def _open(self) -> int:
-        """The number of responses that are followed or about to be followed when accepted."""
+        """The number of responses that the socket follows, and of those that it will follow."""
         return self.followed + sum(lane.submitting for lane in self._lanes.values())
 
     def received(self, body: dict[str, Any]) -> list[Action]:

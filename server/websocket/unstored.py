@@ -78,7 +78,7 @@ class UnstoredTurns:
         return None
 
     def forget(self, lane: str | None, response_id: str | None) -> None:
-        """Drops the lane's answer after a turn failed that continued from this answer on the lane.
+        """Drops the lane's answer after a turn on this lane that continued from it has failed.
 
         A failed turn on another lane is a fork, which leaves this lane's answer unchanged.
         """

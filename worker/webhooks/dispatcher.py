@@ -103,7 +103,7 @@ class WebhookDispatcher:
 
     async def _attempt(self, hook: Hook) -> Verdict:
         if hook.tries > len(self._schedule) + 1:
-            # All scheduled attempts were made. The last result is missing, usually because its
+            # All scheduled attempts were made. The last result is missing, usually because the
             # worker died.
             return Dead()
         payload = body(hook.response_id, hook.status, hook.ended_ms)
