@@ -90,8 +90,8 @@ _TABLE: Final = (
         0,
         0,
         1_000_000,
-        "the maximum number of WebSockets of one server process; the server refuses further "
-        "ones with 429 `websocket_connection_limit_reached`; 0 means no limit",
+        "the maximum number of WebSockets that one server process accepts; 0 means no limit. The "
+        "server refuses further WebSockets with 429 `websocket_connection_limit_reached`",
     ),
     number(
         "HOLDLINE_REQUEST_SECONDS",
@@ -99,7 +99,7 @@ _TABLE: Final = (
         30,
         0.1,
         3600,
-        "the time in which a client must send the head of its first request, and the body of "
+        "the time limit for the head of the first request on a connection, and for the body of "
         "each request",
     ),
     number(
@@ -109,7 +109,7 @@ _TABLE: Final = (
         0,
         DAY,
         "how long Holdline keeps an [unstored response](protocol.md#unstored-responses) after "
-        "its delivery",
+        "delivering it",
     ),
     text(
         "HOLDLINE_ALLOWED_ORIGINS",
@@ -138,7 +138,7 @@ _TABLE: Final = (
         "HOLDLINE_API_KEYS",
         SERVER,
         "",
-        "the location of the [API keys](secure.md#api-keys-and-tokens): `redis`, or the path "
+        "where the [API keys](secure.md#api-keys-and-tokens) are stored: `redis`, or the path "
         "of a file",
     ),
     text(
@@ -187,7 +187,7 @@ _TABLE: Final = (
         10,
         0.05,
         300,
-        "the time in which a new WebSocket must authenticate",
+        "the time limit for a new WebSocket to authenticate",
     ),
     number(
         "HOLDLINE_AUTH_GRACE_SECONDS",
@@ -253,8 +253,8 @@ _TABLE: Final = (
         20,
         0,
         3600,
-        "the time that a stopping worker has to finish its responses, and that a stopping "
-        "server has to answer waiting requests without a stream",
+        "the time that a worker has to finish its responses when it shuts down, and that a server "
+        "has to answer waiting requests without a stream",
     ),
     number(
         "HOLDLINE_SHUTDOWN_DELAY_SECONDS",
@@ -262,8 +262,9 @@ _TABLE: Final = (
         0,
         0,
         60,
-        "how long a stopping server still accepts requests, so that load balancers can notice; "
-        "meanwhile `/readyz` answers 503, and each response closes its connection",
+        "how long a server still accepts requests after it was told to stop, so that load "
+        "balancers can notice the shutdown; meanwhile `/readyz` answers 503, and the server closes "
+        "each connection after its response",
     ),
     number(
         "HOLDLINE_REDIS_RETRY_SECONDS",
@@ -271,7 +272,7 @@ _TABLE: Final = (
         120,
         0,
         3600,
-        "how long a worker keeps output while [Redis is "
+        "how long a worker keeps a job's output while [Redis is "
         "unavailable](recover.md#when-redis-is-unavailable) before it abandons the job",
     ),
     number(
@@ -280,8 +281,8 @@ _TABLE: Final = (
         1_000_000,
         1,
         100_000_000,
-        "the maximum output of one response that a worker buffers for Redis; when the buffer is "
-        "full, the worker stops reading from the model",
+        "the maximum size of one response's output that a worker buffers for Redis; when the "
+        "buffer is full, the worker stops reading from the model",
     ),
     number(
         "HOLDLINE_MAX_HELD_BYTES",
@@ -290,7 +291,8 @@ _TABLE: Final = (
         1,
         10_000_000_000,
         "the maximum memory of one worker process for decoded prompts, estimated as their size "
-        "plus 100 bytes for each value in them; above it, the worker claims no further jobs",
+        "plus 100 bytes for each value in them; above this limit, the worker claims no further "
+        "jobs",
     ),
     number(
         "HOLDLINE_MODEL_TIMEOUT_SECONDS",
@@ -306,8 +308,8 @@ _TABLE: Final = (
         15,
         0.1,
         600,
-        "the duration of a [lease](glossary.md#lease); if a worker does not renew it in this "
-        "time, another worker takes the response over",
+        "the duration of a [lease](glossary.md#lease); if a worker does not renew a lease within "
+        "this time, another worker takes over the response",
     ),
     number(
         "HOLDLINE_MAX_ATTEMPTS",
@@ -339,7 +341,7 @@ _TABLE: Final = (
         1 << 30,
         1 << 20,
         1 << 40,
-        "the maximum total size of the unfinished prompts of a "
+        "the maximum total size of the unfinished prompts in a "
         "[partition](glossary.md#partition), including their earlier turns",
     ),
     choice(
@@ -374,14 +376,13 @@ _TABLE: Final = (
         "HOLDLINE_TENANT_WAITING",
         ALL,
         1_000_000,
-        "the maximum number of prompts of one tenant that wait in the queue",
+        "the maximum number of one tenant's prompts that wait in the queue",
     ),
     limit(
         "HOLDLINE_TENANT_WAITING_BYTES",
         ALL,
         1 << 40,
-        "the maximum total size of the unfinished prompts of one tenant, including their "
-        "earlier turns",
+        "the maximum total size of one tenant's unfinished prompts, including their earlier turns",
     ),
     limit(
         "HOLDLINE_TENANT_REQUESTS_PER_MINUTE",
@@ -439,7 +440,7 @@ _TABLE: Final = (
         3600,
         0.1,
         30 * DAY,
-        "how long Holdline keeps a response after its end",
+        "how long Holdline keeps a response after the response has ended",
     ),
     text(
         "HOLDLINE_ENCRYPTION_KEYS",
