@@ -38,7 +38,8 @@ FLAGS = [
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not installed: apt install chromium"
 )
-# All tests share one Chromium. It belongs to the session's event loop, so the tests run in it.
+# All tests share one Chromium, which belongs to the session's event loop. The tests therefore run
+# in that loop.
 in_session_loop = pytest.mark.asyncio(loop_scope="session")
 in_chromium = [pytest.mark.browser, pytest.mark.timeout(120), needs_chromium, in_session_loop]
 
@@ -66,7 +67,8 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=FLAGS,
-            # Enable the back-forward cache, which Playwright disables and users' browsers have.
+            # Enable the back-forward cache, as in users' browsers. Playwright disables it by
+            # default.
             ignore_default_args=["--disable-back-forward-cache"],
         )
         yield browser
@@ -97,7 +99,7 @@ class Watch:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         self.console.append(message.text)
-        # These messages come from the browser itself, for each socket or file that fails to load.
+        # The browser itself logs these messages, for each socket or file that fails to load.
         if message.type == "error" and not re.search(
             r"WebSocket connection|Failed to load resource", message.text
         ):
@@ -157,7 +159,7 @@ async def serve_app() -> AsyncIterator[ServeApp]:
     runners: list[web.AppRunner] = []
 
     async def serve(app: web.Application, port: int | None = None) -> str:
-        # A page may keep a socket open until the browser exits.
+        # The timeout is short, because a page may keep a socket open until the browser exits.
         runner = web.AppRunner(app, shutdown_timeout=0.5)
         await runner.setup()
         runners.append(runner)

@@ -15,7 +15,8 @@ from jobs.redis.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import System
 
-# No deadline: an example's duration depends on the machine's load, and each test has a timeout.
+# Hypothesis has no deadline here, because an example's duration depends on the machine's load, and
+# each test has a timeout anyway.
 settings.register_profile("house", deadline=None)
 settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("house")

@@ -7,6 +7,6 @@ from typing import Any
 
 
 def own_code(error: Mapping[str, Any]) -> str:
-    """Returns the code in the error's `holdline` object, or the standard's if there is none."""
+    """Returns the code in the error's `holdline` object, or the standard code if there is none."""
     code: str = error.get("holdline", error).get("error_code") or error["code"]
     return code

@@ -161,7 +161,7 @@ async def usage(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def busy(wire: Wire, script: Script, call: Call) -> None:
-    """Returns status 429, with a Retry-After header if the script has one."""
+    """Returns status 429, with a Retry-After header if the script sets one."""
     extra = f"Retry-After: {script.after}\r\n" if script.after else ""
     await wire.plain(429, error(call), extra=extra)
 
@@ -203,7 +203,7 @@ async def headers(wire: Wire, _script: Script, _call: Call) -> None:
 
 @mode
 async def hang(wire: Wire, script: Script, call: Call) -> None:
-    """Stops sending in mid-answer and keeps the connection open."""
+    """Stops sending mid-answer and keeps the connection open."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wait_forever()
@@ -223,7 +223,7 @@ async def comments(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def eof(wire: Wire, script: Script, call: Call) -> None:
-    """Ends the body in mid-answer without a finish reason."""
+    """Ends the body mid-answer without a finish reason."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.end()
@@ -231,7 +231,7 @@ async def eof(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def done(wire: Wire, script: Script, call: Call) -> None:
-    """Sends [DONE] in mid-answer without a finish reason."""
+    """Sends [DONE] mid-answer without a finish reason."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.raw(b"data: [DONE]\n\n")
@@ -257,7 +257,7 @@ async def cutevent(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def rst(wire: Wire, script: Script, call: Call) -> None:
-    """Resets the connection in mid-answer."""
+    """Resets the connection mid-answer."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await asyncio.sleep(0.02)  # otherwise the reset would discard tokens in transit
@@ -312,7 +312,7 @@ async def resetbeforeusage(wire: Wire, script: Script, call: Call) -> None:
     await wire.begin()
     await say(wire, script, call)
     await wire.event(chunk(reason="stop"))
-    await asyncio.sleep(0.05)  # otherwise the reset would discard the reason in transit
+    await asyncio.sleep(0.05)  # otherwise the reset would discard the finish reason in transit
     wire.reset()
 
 

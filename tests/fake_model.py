@@ -21,7 +21,7 @@ select what it does, so a prompt is a script:
 
 With `model.key = (header, value)`, calls without that header are rejected and counted in `refused`.
 `model.script = {...}` sets defaults for these words. Every call is recorded in `model.calls`. Each
-token contains the number of its call (`c3t17 `), so that text spliced from two calls is detected.
+token contains the number of its call (`c3t17 `), so text spliced from two calls can be recognized.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class FakeModel:
                 while early is not None:
                     early = await self._serve_one(early, reader, writer)
         except asyncio.CancelledError:
-            pass  # Otherwise asyncio's callback on this task would report the cancellation.
+            pass  # otherwise asyncio's callback on this task would report it
         finally:
             self._tasks.discard(task)
             writer.close()

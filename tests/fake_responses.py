@@ -60,7 +60,7 @@ async def begin(wire: Wire) -> EventWriter:
 async def message(
     writer: EventWriter, script: Script, call: Call, *, index: int = 0, cut: bool = False
 ) -> None:
-    """Sends a message. With `cut`, sends only the tokens before `at` and no end."""
+    """Sends a message. With `cut`, sends only the tokens before `at`, without the message's end."""
     item = {"id": "msg_up", "type": "message", "role": "assistant", "phase": "final_answer"}
     place = {"item_id": "msg_up", "output_index": index, "content_index": 0}
     part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
@@ -171,7 +171,7 @@ MODES |= {
 
 @mode
 async def errorevent(wire: Wire, script: Script, call: Call) -> None:
-    """Sends an error event in mid-stream."""
+    """Sends an error event mid-stream."""
     writer = await begin(wire)
     await message(writer, script, call, cut=True)
     await wire.event({"type": "error", "code": "server_error", "message": SECRET})
@@ -180,7 +180,7 @@ async def errorevent(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def eof(wire: Wire, script: Script, call: Call) -> None:
-    """Ends the body in mid-answer."""
+    """Ends the body mid-answer."""
     writer = await begin(wire)
     await message(writer, script, call, cut=True)
     await wire.end()
@@ -196,7 +196,7 @@ async def begun(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def hang(wire: Wire, script: Script, call: Call) -> None:
-    """Stops sending in mid-answer and keeps the connection open."""
+    """Stops sending mid-answer and keeps the connection open."""
     writer = await begin(wire)
     await message(writer, script, call, cut=True)
     await wait_forever()

@@ -1,7 +1,7 @@
 """More modes of the fake model: the other kinds of output that chat completions allow.
 
-call      calls the first tool, or the tool `name`, with `args` as JSON; its answer to the result
-          of a call is that result
+call      calls the first tool, or the tool `name`, with `args` as JSON; if the input contains a
+          call's result, the answer repeats that result
 calls     two parallel calls with interleaved deltas
 think     reasoning, then the answer
 refuse    a refusal instead of an answer

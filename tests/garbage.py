@@ -31,7 +31,10 @@ class Collected:
 
 @contextlib.contextmanager
 def collected() -> Iterator[Collected]:
-    """Disables the garbage collector inside the block, then records the types that it finds."""
+    """Disables the garbage collector inside the block, then runs it.
+
+    The result contains the types of the objects that it finds.
+    """
     found = Collected()
     gc.collect()
     gc.disable()

@@ -79,7 +79,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def waiting(page: Page, look: str, system: System, model: str) -> Process:
-    """The empty page and a queued prompt, before a worker starts."""
+    """Shows the empty page, and then a queued prompt before a worker starts."""
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await take(page, f"begin-{look}")
     await ask(page, "How does a long answer survive a lost connection? Show me some code.")
@@ -89,7 +89,7 @@ async def waiting(page: Page, look: str, system: System, model: str) -> Process:
 
 
 async def answering(page: Page, look: str) -> None:
-    """An answer from its first words to its end, with a lost connection in between."""
+    """Shows an answer from its first words to its end, with a lost connection in between."""
     text = page.locator("article.answer .text").last
     await expect(text).to_contain_text("pushes each piece", timeout=30_000)
     await take(page, f"writing-{look}")
@@ -101,7 +101,7 @@ async def answering(page: Page, look: str) -> None:
 
 
 async def ending(page: Page, look: str) -> None:
-    """A restarted, a stopped and a failed answer."""
+    """Shows a restarted, a stopped and a failed answer."""
     await ask(page, f"Be cut once ({look})")
     note = page.locator("article.answer .note").last
     await expect(note).to_contain_text("Attempt 2", timeout=60_000)
@@ -115,7 +115,7 @@ async def ending(page: Page, look: str) -> None:
 
 
 async def floating(page: Page, look: str, url: str, *, language: str = "en") -> None:
-    """The floating widget on another site's page: open, and closed with an unread answer."""
+    """Shows the floating widget on another site: open, and closed with an unread answer."""
     await page.goto(f"{url}/docs/shop")
     await page.evaluate(
         """([html, language]) => {

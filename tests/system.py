@@ -91,7 +91,7 @@ def start_process(
 ) -> _P:
     """Starts a process that ends with this one and appends its output to a file.
 
-    It does not inherit environment variables that configure Holdline, a model or Redis.
+    The new process does not inherit variables that configure Holdline, a model or Redis.
     """
     wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
     with output.open("ab") as sink:
@@ -146,8 +146,9 @@ def run_module(module: str, *arguments: str, **environ: str) -> subprocess.Compl
 class System:
     """Starts processes on one Redis and ends all of them.
 
-    They run from the checkout by default. For another installation, `python` is its interpreter,
-    `package` the prefix of its modules ("name.") and `cwd` a directory outside the checkout.
+    By default, the processes run from the checkout. For another installation, `python` is its
+    interpreter, `package` the prefix of its modules ("name.") and `cwd` a directory outside the
+    checkout.
     """
 
     def __init__(

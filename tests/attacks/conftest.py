@@ -23,11 +23,11 @@ from tests.keys_without_ttl import keys_without_ttl
 from tests.system import Process, Server, System, wait_until
 
 REQUEST_SECONDS = 1.0
-# The growth allowed for caches, arenas and buffers that a process keeps after a busy minute.
-# Larger growth is a leak.
+# The memory growth in bytes that is allowed after a busy minute, for caches, arenas and buffers
+# that a process keeps. Larger growth is a leak.
 RSS_SLACK = 24 * 1024 * 1024
-# The number of requests that other clients may have in flight. A leak caused by an attack is in
-# the hundreds.
+# The number of other clients' requests that may be in flight during a check. A leak caused by an
+# attack would be in the hundreds.
 GAUGE_SLACK = 3
 TRACES = ("Traceback", "unhandled error")
 

@@ -17,8 +17,8 @@ from tests.attacks.raw import BINARY, PING, Raw, frame
 from tests.system import ROOT
 
 ATTACKERS = 2
-# This pause and the size of each write limit the rate of a flood, which leaves the server enough
-# processor time to react.
+# This pause and the size of each write limit the rate of a flood, so that the server has enough
+# processor time left to react.
 PAUSE_SECONDS = 0.005
 SETTLE_SECONDS = 0.3
 

@@ -190,7 +190,7 @@ async def check_bystander(url: str) -> None:
 
 
 async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:
-    """Runs rounds until the time is over, and returns the number of results of each kind."""
+    """Runs rounds until the time is up, and returns the number of results of each kind."""
     rng, seen = random.Random(seed), Counter[str]()
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -83,7 +83,7 @@ class Raw:
         return received
 
     async def answer(self, request: bytes, seconds: float = SECONDS) -> tuple[int, bytes]:
-        """Sends a request; returns the response's status and head, or 0 for no response."""
+        """Sends a request. Returns the response's status and head, or status 0 for no response."""
         await self.send(request)
         head = b""
         async with asyncio.timeout(seconds):

@@ -1,12 +1,12 @@
 """Tests that floods and many idle connections do not delay well-behaved clients.
 
-Each flood is directed first at a second server on the same machine and then at the measured
-server. The flood uses the same processor time in both cases, so the difference is its effect on
-the measured server.
+Each flood is directed first at a second server on the same machine and then at the measured server.
+The flood uses the same processor time in both cases, so the difference is its effect on the
+measured server.
 
-Idle connections cannot be redirected like this, so the waiting times are compared with those
-before the attack. The margin is wide, because tests share two cores; times below `ROOM` always
-pass. Both times are printed.
+Idle connections cannot be redirected like this. For them, the waiting times during the attack are
+compared with those before the attack. The margin is wide, because tests share two cores, and times
+below `ROOM` always pass. The test prints the times before and during the attack.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tests.attacks.raw import Raw
 
 pytestmark = pytest.mark.timeout(180)
 SHARE = 1.2
-# Allowed in addition to `SHARE`, for median and p99 in seconds: one iteration of the event loop in
-# which it handles some messages of each attacker.
+# The seconds allowed in addition to `SHARE`, for the median and the p99. They cover one iteration
+# of the event loop that handles some messages from each attacker.
 TURN = Waits(0.002, 0.005)
 WINDOW = 80
 MIN_ROUNDS, ROUNDS = 3, 12
@@ -42,10 +42,10 @@ def check_undelayed(attack: str, before: Waits, during: Waits) -> None:
 async def test_a_flood_does_not_delay_other_clients(
     target: Target, victim: Victim, name: str
 ) -> None:
-    """Pongs take at most a fifth longer than during the same flood of another server.
+    """A flood makes pongs at most a fifth slower than the same flood directed at another server.
 
-    Other load on the machine can only lengthen a wait, and the flood never stops. Therefore the
-    best rounds of both targets, measured in turn, show the effect of the flood alone.
+    Other load on the machine can only lengthen a wait, and the flood never stops. Therefore both
+    servers are flooded in turn, and only the shortest times of all rounds are compared.
     """
     elsewhere, here = list[Waits](), list[Waits]()
     async with Flood(name) as flood:

@@ -1,6 +1,6 @@
 """Tests frames that violate RFC 6455: the applicable Autobahn cases of sections 2 to 7.
 
-The suite itself cannot be used because it requires an echo server.
+The Autobahn suite itself cannot be used here, because it requires an echo server.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ BODY = b'{"input":"tokens=1","model":"m"}'
 HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /livez?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-# For these requests, a proxy and the server behind it may disagree about the end of the request.
+# A proxy and the server behind it may disagree about where each of these requests ends.
 SMUGGLING = {
     "both lengths": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "two lengths": b"Content-Length: 0\r\nContent-Length: 50\r\n\r\n" + SMUGGLED,

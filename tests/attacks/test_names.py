@@ -53,7 +53,7 @@ async def test_client_input_cannot_inject_redis_keys_or_commands(target: Target)
             async with http.post(f"{target.url}/v1/responses", json=body) as answer:
                 reply = await answer.json()
                 assert 200 == answer.status, reply
-                # The response returns user and metadata unchanged.
+                # The response must contain `user` and `metadata` unchanged.
                 assert (word, {word[:64]: word}) == (reply["user"], reply["metadata"])
     names = await _key_names(target)
     assert canary in names

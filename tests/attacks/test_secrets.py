@@ -28,8 +28,8 @@ SECRETS = {
     "HOLDLINE_MAX_ATTEMPTS": "1",
 }
 SCRIPTS = ["", *(f"mode={m}" for m in ("400", "401", "503", "badjson", "errorobject", "html"))]
-# With these scripts, the model fails after some output, so the partial response is returned. With
-# the other scripts, the result is an HTTP error.
+# With these prompt scripts, the fake model fails after some output, so the server returns the
+# partial response. With all other scripts, the server returns an HTTP error.
 BEGUN = ("", "mode=badjson", "mode=errorobject")
 # The forms in which a canary appears in JSON, base64 and headers.
 FORMS = ("canary", "Y2FuYXJ5", "Canary")
@@ -64,7 +64,7 @@ async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe:
                 found = await answer.json()
                 assert (answer.status == 200) == (script in BEGUN), found
                 outputs.append(str(found["error"]))
-        # Validation errors of fields that contain a secret.
+        # Cause validation errors in requests that contain secrets.
         refused: list[dict[str, Any]]
         refused = [{"temperature": 99}, {"tools": "x"}, {"input": 5}, {"metadata": []}]
         for wrong in refused:
@@ -103,10 +103,11 @@ async def _ask(http: aiohttp.ClientSession, responses: str, script: str) -> None
 async def _damaged(
     http: aiohttp.ClientSession, responses: str, pipe: Pipe, response_id: str
 ) -> list[str]:
-    """Damages a record and a log, and returns the server's replies about both."""
+    """Damages a response's record and log, and returns the server's replies about the response."""
     names, outputs = Partition(0), []
     await pipe.call("HSET", names.job(response_id), "job", b"\xc1canary-record")
-    # The log is compacted soon after the response has ended. Damage the log in its current form.
+    # A log is stored in another form once it has been compacted, soon after the response has ended.
+    # Damage the log in its current form.
     if await pipe.call("HEXISTS", names.job(response_id), "block0"):
         await pipe.call("HSET", names.job(response_id), "block0", b"\xc1canary-block")
     else:
@@ -151,8 +152,8 @@ async def test_a_deleted_response_leaves_no_trace_in_redis(system: System, pipe:
             assert id_ in held
             async with http.delete(f"{responses}/{id_}") as answer:
                 assert 200 == answer.status
-        # The ids that a claim returned are kept until their lease expires, but without any
-        # content.
+        # Until a claim's lease expires, Redis keeps the response ids that the claim returned, but
+        # no content.
         left = {k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k}
     assert "canary" not in repr(left)
     for id_ in ids:

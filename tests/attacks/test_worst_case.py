@@ -30,7 +30,7 @@ def peak(process: Process) -> int:
 
 
 def queued_seconds(task: str) -> float:
-    """Returns the total time that a task in /proc has waited for a processor."""
+    """Returns the seconds that a task has waited for a processor. `task` is its path in /proc."""
     return int(Path(f"/proc/{task}/schedstat").read_text().split()[1]) / 1e9
 
 
@@ -38,9 +38,9 @@ def queued_seconds(task: str) -> float:
 def other_client(server: Server) -> Iterator[list[float]]:
     """Requests `/livez` repeatedly as another client and records how long each request takes.
 
-    The client has its own thread because the attacking event loop is busy. The times are wall
-    time without the time that the server or the client waited for a processor, so that other
-    programs on the machine do not count.
+    The client has its own thread, because the attacking event loop is busy. The recorded times
+    exclude the time that the server or the client waited for a processor, so that other programs on
+    the machine have no effect.
     """
     waits, over = list[float](), threading.Event()
 

@@ -10,7 +10,7 @@ from typing import Any
 from server.api.request import MAX_VALUES
 
 BODY_BYTES = 1_048_576
-# The model sends only headers, so a worker keeps the job.
+# The fake model sends only headers, so the job never ends and stays with its worker.
 HOLD = "mode=headers"
 LARGE = "x" * 900_000
 
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Body, int]] = {
     "a megabyte of text": (lambda _: request(input=f"{HOLD} {LARGE}"), 200),
     "a body that inflates": (lambda _: gzip.compress(b"a" * 200_000_000, 1), 413),
 }
-# One case of each kind. The gate has no time to run all cases.
+# One case of each kind, for `make test`. Only `make nightly` has time to run all cases.
 QUICK = (
     "560 references to a large item",
     "4 references to a large item",

@@ -24,11 +24,12 @@ JOBS = 100
 
 
 async def test_the_redis_commands_per_job_are_bounded() -> None:
-    """Submit, claim and finish use 19, 8 and 19 commands in three scripts.
+    """Submitting, claiming and finishing a job use 19, 8 and 19 Redis commands.
 
-    Each script reads and writes the job record once. Six commands maintain the bounded total of
-    bytes in unfinished prompts. The claim's commands include the append of the attempt's first
-    event. Here a claim returns a hundred jobs and reads their tenant's limits once.
+    Each of the three scripts reads and writes the job record once. Six commands maintain the
+    bounded total of bytes in unfinished prompts. The claim's commands include the append of the
+    attempt's first event. In this test, one claim returns a hundred jobs and reads their tenant's
+    limits once.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -44,8 +45,8 @@ async def test_the_redis_commands_per_job_are_bounded() -> None:
 async def test_the_redis_commands_of_a_single_job_are_bounded() -> None:
     """A single job uses 75 commands, including the three script calls themselves.
 
-    No other job has created the keys that it needs or read its tenant's limits, and its keys are
-    deleted when it ends.
+    In this test, no other job has created the keys that the job needs or read its tenant's limits,
+    and its keys are deleted when it ends.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -60,7 +61,7 @@ async def test_the_redis_commands_of_a_single_job_are_bounded() -> None:
 async def test_a_backlog_does_not_add_redis_commands_per_job() -> None:
     """The cost per job does not grow with the backlog.
 
-    A tenth is allowed for different claim batches.
+    The costs may differ by a tenth, because claims may return different numbers of jobs.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -77,7 +78,8 @@ async def test_a_backlog_does_not_add_redis_commands_per_job() -> None:
 async def test_a_long_fast_answer_is_stored_in_few_log_entries() -> None:
     """Tokens that arrive during an append become one delta; nine events start and end the answer.
 
-    A busy machine may need more appends. Twenty deltas are still far below one per token.
+    On a busy machine, an answer may need more appends. The limit of twenty deltas is still far
+    below one delta per token.
     """
     async with Rig() as rig:
         model, url = await rig.model()
@@ -90,11 +92,11 @@ async def test_a_long_fast_answer_is_stored_in_few_log_entries() -> None:
 
 
 async def test_the_script_calls_per_answer_are_bounded() -> None:
-    """An answer needs about five scripts; 5.1 were measured.
+    """An answer needs about five script calls; 5.1 were measured.
 
-    They are the submission, the server's read of the response, the claim, the append of the rest
-    of the answer with its end, and the compaction. Lease renewals and model output that arrives in
-    two reads add to that.
+    They are the submission, the server's read of the response, the claim, the append of the rest of
+    the answer with its end, and the compaction. A lease renewal adds a call, and so does model
+    output that arrives in two reads.
     """
     answers = 20
     async with Rig() as rig:
@@ -109,10 +111,11 @@ async def test_the_script_calls_per_answer_are_bounded() -> None:
 
 
 async def test_an_answer_over_a_socket_needs_no_read_script() -> None:
-    """An answer needs about four scripts, since the first events are pushed; 4.0 were measured.
+    """An answer needs about four script calls, because the first events are pushed.
 
-    They are the submission, the claim, the append of the rest of the answer with its end, and the
-    compaction. Lease renewals and model output that arrives in two reads add to that.
+    The measured number is 4.0. The calls are the submission, the claim, the append of the rest of
+    the answer with its end, and the compaction. A lease renewal adds a call, and so does model
+    output that arrives in two reads.
     """
     answers = 20
     async with Rig() as rig:

@@ -53,7 +53,8 @@ async def test_a_rig_leaves_no_process_and_no_folder() -> None:
 
 
 def test_each_performance_target_has_a_measure() -> None:
-    # P5 is one of the limits checked by P4, because both use the same sockets and bursts.
+    # P5 is one of the limits checked by P4, because the two measures use the same sockets and
+    # bursts.
     assert [f"P{number}" for number in range(1, 13) if number != 5] == list(found())
     assert ["P4"] == [measure.name for measure in chosen(["P5", "p4"])]
     with pytest.raises(SystemExit, match="unknown measure P13"):

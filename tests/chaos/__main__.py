@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Python puts the program's folder first on the import path, where its modules could hide others.
+# Python puts the program's folder first on the import path. There, the folder's modules could hide
+# other modules with the same names.
 sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != HERE.resolve()]
 
 REPORTS = HERE.parent.parent / "chaos-report"

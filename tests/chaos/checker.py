@@ -117,7 +117,7 @@ class _Checker:
             parts += [f"{who} {text}" for text in _excerpt(received, seq)]
         self.verdict.violations.append(Violation(invariant, id_, says, "\n".join(parts)))
 
-    # Checks for the logs
+    # Checks of logs
 
     def log(self, id_: str) -> None:
         job, log = self.history.jobs[id_], self.history.logs.get(id_, [])
@@ -140,7 +140,7 @@ class _Checker:
     def _about(self, id_: str, invariant: str, says: str) -> None:
         self.complain(invariant, id_, says)
 
-    # Checks for the events that clients received
+    # Checks of the events that clients received
 
     def segment(self, segment: Segment) -> None:
         numbers = [event["sequence_number"] for _, event in segment.events]
@@ -182,7 +182,7 @@ class _Checker:
                 )
 
     def views(self) -> None:
-        """Checks the events that each client received for each response, in all segments."""
+        """Checks all events that each client received for each response, over all connections."""
         whole: dict[tuple[str, str], list[Segment]] = {}
         for segment in self.segments:
             whole.setdefault((segment.client, segment.marker), []).append(segment)
@@ -225,7 +225,7 @@ class _Checker:
             log_checker = LogChecker(partial(self._about, id_), marker, self.calls)
             log_checker.read(have)
 
-    # Checks for the model calls
+    # Checks of model calls
 
     def model_calls(self) -> None:
         ids: dict[str, list[str]] = {}

@@ -54,7 +54,8 @@ encode = msgspec.json.encode
 class Request:
     """A client's request for an answer. `last` is the last sequence number received.
 
-    `shown` has the fields of the last event that a resume sends back, if the event was received.
+    `shown` contains the fields of the last received event that a client sends back when it resumes.
+    It is empty if no event was received.
     """
 
     marker: str
@@ -72,7 +73,8 @@ class Request:
     def place(self) -> Event:
         """The position from which to resume.
 
-        The event's fields let the server detect a regrown log.
+        It includes the last event's fields, which let the server detect that a log was cut off and
+        has grown again.
         """
         return {"starting_after": self.last, **self.shown}
 
@@ -147,7 +149,7 @@ class Client:
         return self.rng.choice(self.workload.urls)
 
     def next_request(self) -> Request | None:
-        """The next request, if it is due."""
+        """Returns a new request, or None if it is too early for another one."""
         now = time.monotonic()
         if not self.workload.open or len(self.requests) >= self.most or now < self._next_at:
             return None
@@ -188,7 +190,7 @@ class Client:
         return request
 
     def on_event(self, request: Request, event: Event) -> None:
-        """Handles an event of this answer."""
+        """Handles an event of the request's answer."""
         number = event["sequence_number"]
         if "response" in event and not request.response_id:
             request.response_id = event["response"]["id"]
@@ -204,7 +206,7 @@ class Client:
             self.spawn(self._delete(request))
 
     def on_error(self, request: Request, code: str) -> None:
-        """Handles an error of this answer."""
+        """Handles an error of the request's answer."""
         if code == "already_followed":
             return
         if code in PASSING:

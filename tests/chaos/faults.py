@@ -61,7 +61,7 @@ class Faults:
 
     async def _inject(self, kind: str) -> None:
         at = time.monotonic() - self.began
-        # A fault injected earlier may also affect the control commands.
+        # A fault that was injected earlier may also make these control commands fail.
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             if what := await self.kinds[kind](self):
                 self.done[kind] += 1

@@ -121,7 +121,7 @@ async def running(folder: Path, port: int) -> AsyncIterator[Storage]:
 
 
 class Member:
-    """A server or worker, which runs as one process after another.
+    """A server or worker. When its process ends, the member starts a new process.
 
     A kill specifies the time until the restart. An unexpected death is recorded as an anomaly.
     """
@@ -198,7 +198,7 @@ class Member:
             self._process.signal(number)
 
     def keep(self, *, redis_was_away: bool) -> None:
-        """Restarts a dead process and kills a hanging process. It must be called often."""
+        """Restarts a dead process and kills a hanging process. This method must be called often."""
         if self._process is None:
             return
         status, now = self._process.popen.poll(), time.monotonic()
@@ -217,7 +217,9 @@ class Member:
             if status != -signal.SIGTERM or self.ready:
                 self.anomalies.append(f"{self.name} answered SIGTERM with {status}:\n{self.tail}")
             self._asked = signal.SIGKILL
-        # Before the end is noticed, `_back_at` is still the delay in seconds, far below 1e6.
+        # Until the end of the process is noticed, `_back_at` is the delay until the restart, in
+        # seconds. After that, it is the time of the restart plus 1e6, which is far larger than any
+        # delay.
         if self._back_at < 1e6:
             self._back_at = now + self._back_at + 1e6
         elif now + 1e6 >= self._back_at:
@@ -293,7 +295,7 @@ class Fleet:
     def __init__(
         self, folder: Path, environ: dict[str, str], wrapper: tuple[str, ...] = ()
     ) -> None:
-        """`wrapper` is a module, with arguments, that starts each process."""
+        """`wrapper` is the module, with its arguments, through which each process is started."""
         self._folder = folder
         self._environ = environ
         self._wrapper = wrapper

@@ -1,7 +1,7 @@
 """The recorded history of a finished run, from which the checker draws its conclusions.
 
-A trace contains only what one client sent and received, in order, and no conclusions of the
-client. This module does no I/O.
+A trace contains, in order, everything that one client sent and received, but none of the client's
+conclusions. This module does no I/O.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks a log, whether it was read from Redis after a run or received by a client.
+"""Checks a log that was read from Redis after a run or received by a client.
 
 Each token of the model contains the number of its call and its index, as in `c17t4 `. So the text
 alone shows whether calls were spliced or tokens were lost or repeated.

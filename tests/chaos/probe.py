@@ -2,8 +2,9 @@
 
     SOAK_FOLDER=folder python -m tests.chaos.probe server|worker
 
-The first signal also disables automatic garbage collection. The second reports the types of
-Holdline objects since then that only the collector would have freed.
+The first signal also disables automatic garbage collection. At the second signal, the process also
+reports the types of the Holdline objects that have become garbage since the first one and that only
+the collector can free.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PARTS = ("server", "worker", "jobs", "runtime")
 
 
 def _name(thing: object) -> str:
-    """Returns the name of a Holdline type, or of the Holdline function of a frame; else ""."""
+    """Returns the name of a Holdline type or of a frame's Holdline function, else ""."""
     if isinstance(thing, FrameType):
         path = Path(thing.f_code.co_filename)
         of_ours = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PARTS

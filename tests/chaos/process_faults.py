@@ -27,7 +27,10 @@ async def worker_pause(f: Faults) -> str:
 
 
 async def worker_pause_past_lease(f: Faults) -> str:
-    """Pauses a worker until another takes over; a late write could then corrupt the log."""
+    """Pauses a worker until another one takes over its job.
+
+    A late write by the paused worker could then corrupt the log.
+    """
     worker = f.member(f.fleet.workers)
     if worker is None:
         return ""

@@ -1,6 +1,6 @@
 """The faults of a run and their frequencies.
 
-worker    killed · paused past its lease, long or barely · SIGTERM
+worker    killed · paused for slightly or much longer than its lease · SIGTERM
 server    killed · SIGTERM · paused
 client    connections reset · closed · half-open · delayed · throttled · stalled
 wire      the same between Holdline and Redis, and the reply to a command lost
@@ -29,8 +29,8 @@ class Profile:
     model_pace: tuple[float, float] = (0.005, 0.04)
     # If set, Redis loses acknowledged writes. The loss must be reported; all other promises hold.
     loss: bool = False
-    # If above 0, Redis is a master with a replica, and Sentinels that wait this many seconds for
-    # it.
+    # If above 0, Redis runs as a master with a replica. Sentinels replace the master after it has
+    # been silent for this many seconds.
     sentinels: float = 0
 
 
@@ -91,12 +91,13 @@ PROFILES = {
         loss=True,
         sentinels=1,
     ),
-    # Each profile tests one defence. When the defence is disabled, the checker reports violations.
+    # Each profile tests one defence. If that defence is disabled, the checker must report
+    # violations.
     "zombies": Profile(
         {"worker.pause_past_lease": 1},
         pause=(0.8, 1.2),
-        # A zombie's write is harmful only before its successor's first output. The delay extends
-        # that time.
+        # A write by a worker that has lost its job is harmful only before the next worker's first
+        # output. The delay extends that period.
         wire_delay=0.05,
         lease=0.7,
         plain=True,

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from tests.chaos import clocks
 from tests.chaos.faults import Fault, Faults
 
-# Less than half of the retention, so that no response expires after a step forward.
+# In seconds. Less than half of the retention time, so that no response expires after the clock
+# steps forward.
 CLOCK_SECONDS = 90.0
 
 
@@ -101,7 +102,7 @@ async def redis_disk_full(f: Faults) -> str:
         await f.storage.start()
     else:
         f.storage.limit_file_size(resource.RLIM_INFINITY)
-        await asyncio.sleep(1.5)  # Redis retries every second
+        await asyncio.sleep(1.5)  # Redis retries the failed write every second
         await f.configure("appendfsync", "always")
     f.redis_busy = False
     return f"{policy} {seconds:.2f} s"
@@ -139,7 +140,10 @@ async def loss_cut_file(f: Faults) -> str:
 
 
 async def loss_go_back(f: Faults) -> str:
-    """Restores an older copy of the file, like a disk snapshot; the logs grow again from there."""
+    """Restores an older copy of Redis's file, as from a snapshot.
+
+    The logs then grow again from the state in that copy.
+    """
     if f.redis_busy:
         return ""
     f.redis_busy = True

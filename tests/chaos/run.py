@@ -179,7 +179,7 @@ def swarm(workload: Workload, seed: int) -> list[Client]:
 
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancels the tasks and raises the first exception of any of them."""
+    """Cancels the tasks, and raises the first exception that any of them raised."""
     # The loop is needed because a timeout inside a library can swallow a cancellation.
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
@@ -230,7 +230,7 @@ async def check_leftovers(
 
 
 async def leftovers_in_redis(pipe: Pipe) -> list[str]:
-    """Returns leftovers in Redis although no job is waiting or running any more."""
+    """Returns descriptions of data in Redis that should be gone now that all jobs have ended."""
     rest: list[str] = []
     for key in sorted(await pipe.call("KEYS", "holdline:*")):
         name = key.decode().partition("}:")[2]
@@ -252,7 +252,7 @@ async def leftovers_in_redis(pipe: Pipe) -> list[str]:
 
 
 async def leftovers_in_server(http: aiohttp.ClientSession, name: str, port: int) -> list[str]:
-    """Returns followers and sockets that a server still counts after all clients left."""
+    """Returns followers and sockets that a server still counts after all clients have left."""
     async with http.get(f"http://127.0.0.1:{port}/metrics") as response:
         page = await response.text()
     found = dict(re.findall(r"^(holdline_\w+) (\S+)$", page, re.MULTILINE))

@@ -31,7 +31,10 @@ def change(script: str, before: str, after: str) -> None:
 
 
 def successor() -> None:
-    """Delays a restarted attempt's first output, which is harmless while the fence works."""
+    """Delays a restarted attempt's first output.
+
+    The delay is harmless as long as appends by the previous worker are rejected.
+    """
     from worker import execute
     from worker.context import WorkerContext
     from worker.opening import Opening, read_opening
@@ -46,10 +49,10 @@ def successor() -> None:
 
 
 def fence() -> None:
-    """Makes appends ignore the claim.
+    """Makes appends accept entries from a worker that has lost its job.
 
-    Lease renewals do not report a lost claim either. Usually that report precedes a zombie's first
-    append; the fence protects the log if it does not.
+    Lease renewals no longer report the lost job either. Usually a worker learns of its loss from a
+    renewal before its first late append. If it does not, the check in the append protects the log.
     """
     successor()
     change("append", "if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end", "")
@@ -57,7 +60,7 @@ def fence() -> None:
 
 
 def compare() -> None:
-    """Makes appends ignore a difference between the log's length and the writer's length."""
+    """Makes appends ignore that the log is longer or shorter than the writer expects."""
     change("append", "if length == expected then", "if true then")
 
 

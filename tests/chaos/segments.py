@@ -1,4 +1,4 @@
-"""Divides a client's trace into segments; each is one response followed on one socket."""
+"""Divides a client's trace into segments. A segment is one response followed over one socket."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.paths.topologies.several import with_sentinels
 
 
 class Pair(Storage):
-    """A master and its replica. `port` is the master's."""
+    """A master and its replica. `port` is the master's port."""
 
     def __init__(
         self, folder: Path, url: str, nodes: tuple[Store, Store], down_seconds: float
@@ -32,7 +32,7 @@ class Pair(Storage):
         next(node for node in self._nodes if node.port == self.port).signal(number)
 
     async def wait_until_settled(self) -> None:
-        """Waits until one node is the master and the other its connected replica."""
+        """Waits until one node is the master and the other one is its connected replica."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(HoldlineError):
@@ -46,7 +46,7 @@ class Pair(Storage):
 
 @contextlib.asynccontextmanager
 async def start_pair(folder: Path, down_seconds: float) -> AsyncIterator[Pair]:
-    """Starts both nodes and Sentinels that wait `down_seconds` for a master."""
+    """Starts both nodes, and Sentinels that replace a master after `down_seconds` of silence."""
     down_ms = f"{down_seconds * 1000:.0f}"
     async with with_sentinels(folder, down_ms=down_ms) as (url, master, replica):
         yield Pair(folder, url, (master, replica), down_seconds)
@@ -69,12 +69,15 @@ async def _freeze(f: Faults, least: float, most: float) -> str:
 
 
 async def sentinel_freeze(f: Faults) -> str:
-    """Freezes the master for less time than the Sentinels wait."""
+    """Freezes the master for less time than the Sentinels wait, so they do not replace it."""
     return await _freeze(f, 0.1, 0.5)
 
 
 async def loss_failover(f: Faults) -> str:
-    """Freezes the master until its replica, which may lack writes, has usually replaced it."""
+    """Freezes the master, usually until its replica has replaced it.
+
+    The replica may lack the last writes.
+    """
     return await _freeze(f, 1.2, 6.0)
 
 

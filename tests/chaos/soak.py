@@ -30,7 +30,7 @@ from tests.fake_model import FakeModel
 RETENTION_SECONDS = 20.0
 SAMPLE_SECONDS = 2.0
 GARBAGE_SECONDS = 15.0
-# The allowed growth of each resource: a share of the mean, plus a number that covers random
+# The allowed growth of each resource: a share of the mean, plus a fixed amount for random
 # variation.
 ALLOWED = {"memory": (0.1, 6e6), "files": (0.0, 12), "tasks": (0.0, 20), "keys": (0.2, 60)}
 
@@ -73,7 +73,10 @@ async def sample(fleet: Fleet, pipe: Pipe, http: aiohttp.ClientSession) -> Sampl
 
 
 def growth_report(before: list[Sample], after: list[Sample]) -> list[str]:
-    """Returns a line per resource with both means, and FAILED if the second mean is too large."""
+    """Returns one line per resource, with its early and its late mean.
+
+    FAILED marks a resource that has grown too much.
+    """
     lines: list[str] = []
     for name in before[0]:
         old, new = (mean(one[name] for one in samples) for samples in (before, after))

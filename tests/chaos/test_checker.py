@@ -1,4 +1,4 @@
-"""Tests the checker with constructed runs: one is correct, and each other contains a violation."""
+"""Tests the checker with constructed runs: a correct one, and others with one violation each."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def the_log_is_shorter(history: History) -> None:
 
 
 def a_zombie_writes(history: History) -> None:
-    """Makes the first attempt write after the second has started.
+    """Makes the first attempt write after the second attempt has started.
 
     All clients receive the same events.
     """

@@ -22,7 +22,8 @@ def _is_alive(pid: int) -> bool:
         return False
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    # There is no /proc, or the process has just ended, which the next call will detect.
+    # This system has no /proc, or the process has just ended. In the second case, the next call
+    # detects the end.
     except OSError:
         return True
 

@@ -32,7 +32,7 @@ sys.exit(status)
 
 
 def make_run(folder: Path) -> list[str]:
-    """Returns `make run` for a Makefile that contains our recipe and runs the stand-in program."""
+    """Returns `make run` for a Makefile that runs a stand-in program by the project's recipe."""
     (folder / "program.py").write_text(PROGRAM)
     recipe = f"@PYTHONPATH={Path.cwd()} exec {sys.executable} {folder}/program.py"
     (folder / "Makefile").write_text(f"run:\n\t{recipe}\n")
@@ -47,7 +47,7 @@ class Terminal:
         os.set_blocking(self.ours, False)
         self.shown = b""
         self.process = subprocess.Popen(
-            # As a shell does, start a session whose controlling terminal is this one.
+            # Like a shell, start a session with this terminal as its controlling terminal.
             ["setsid", "--ctty", "--wait", *command],
             stdin=theirs,
             stdout=theirs,
@@ -86,7 +86,7 @@ def test_everything_stops_when_make_is_killed(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     log = tmp_path / "log"
-    # Run without a terminal, because a hang-up of the terminal would also stop the processes.
+    # Run `make` without a terminal, because closing the terminal would also stop the processes.
     with log.open("wb") as output:
         make = subprocess.Popen(make_run(tmp_path), stdin=subprocess.DEVNULL, stdout=output)
     wait_until(lambda: "all ready" in log.read_text())

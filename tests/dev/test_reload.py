@@ -34,7 +34,7 @@ PROGRAM = "import os, time; print('pid', os.getpid(), {}); time.sleep(60)\n"
 
 
 class Reloading:
-    """A supervisor whose child `program` runs a file in the folder."""
+    """A supervisor whose child `program` runs a file that the tests can change."""
 
     def __init__(self, folder: Path) -> None:
         self.program = folder / "program.py"

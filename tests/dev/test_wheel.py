@@ -53,7 +53,7 @@ def test_a_line_that_cannot_be_rewritten_is_rejected_with_its_location(source: s
 
 
 async def install(folder: Path) -> str:
-    """Installs the wheel in a new environment with our dependencies.
+    """Installs the wheel in a new environment with the project's dependencies.
 
     Returns the environment's Python.
     """

@@ -1,4 +1,4 @@
-"""Tests the state machine of one request. Its input is messages and times, its output messages."""
+"""Tests a request's state machine, which takes messages and times and returns messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests the tokens that an application's backend creates, and the arguments that are refused."""
+"""Tests the tokens that an application creates for its users, and refused arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests with the vectors of tests/web/response-state.test.js, and tests of text deltas."""
+"""Tests the response state with the vectors of tests/web/response-state.test.js.
+
+Also tests text deltas.
+"""
 
 from __future__ import annotations
 

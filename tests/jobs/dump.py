@@ -8,7 +8,7 @@ from jobs.redis.pipe import Pipe
 
 Dump = dict[bytes, Any]
 
-# Fields that contain times of Redis's clock. They differ between two runs, so a dump omits them.
+# Fields that contain times from Redis's clock. They differ between two runs, so a dump omits them.
 TIMES = {b"submitted", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"}
 
 

@@ -68,7 +68,10 @@ def opening(job: Job) -> list[Event]:
 
 
 def saying(job: Job, attempt: int, index: int, pieces: list[str]) -> list[Event]:
-    """Returns one attempt's events up to its message's last delta, without the closing ones."""
+    """Returns one attempt's events up to its message's last delta.
+
+    The events that close the message are not included.
+    """
     message = item_id("msg", job.id, attempt, index)
     return [
         lifecycle(job, "response.in_progress", "in_progress"),
@@ -140,7 +143,7 @@ async def run_out(pipe: Pipe, response_id: str) -> None:
 
 
 async def fall_due(pipe: Pipe, response_id: str) -> None:
-    """Makes the delay of a retried job expire."""
+    """Makes the delay of a job that waits for a retry expire."""
     await pipe.call("ZADD", NAMES.delayed, "XX", 0, response_id)
 
 
@@ -156,6 +159,6 @@ async def status_of(pipe: Pipe, response_id: str) -> str | None:
 
 
 async def queue_positions(pipe: Pipe) -> object:
-    """Runs a read-only script and returns the script's reply."""
+    """Returns the reply of the read-only script `queue_positions`."""
     call = calls.queue_positions(numbers_key=NAMES.numbers, prefix=NAMES.prefix, tenants=[])
     return await pipe.run(call)

@@ -84,7 +84,7 @@ class Proxy:
         self._drops = count
 
     def drop_reply_after(self, words: bytes) -> None:
-        """Like `drop_next_reply`, but starts after a reply that contains these words has passed."""
+        """Like `drop_next_reply`, but starts only after a reply with these words has passed."""
         self._after = words
 
     def move(self, redis_url: str) -> None:
@@ -93,7 +93,7 @@ class Proxy:
 
     @property
     def dropped(self) -> bool:
-        """True when all replies that had to be dropped have been dropped."""
+        """Whether all replies that the test asked to drop have been dropped."""
         return self._drops == 0
 
     def stop_forwarding(self) -> None:

@@ -125,7 +125,8 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
             for grant in await queue.claim(0, new_claim(), 5):
                 with suppress(NotWritable):
                     await finish(pipe, job, grant.claim, Status.CANCELLED)
-            # A running job is only asked to stop. Its worker must write the end.
+            # The script only asks a running job's worker to stop. The worker must write the
+            # terminal event.
             if await status_of(pipe, job.id) == "running":
                 held = await pipe.call("HGET", NAMES.job(job.id), "claim")
                 await finish(pipe, job, held.decode(), Status.CANCELLED)

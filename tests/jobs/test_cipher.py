@@ -1,4 +1,4 @@
-"""Tests that a value decrypts unchanged, but only in its own place and with a listed key."""
+"""Tests that a value decrypts unchanged, but only in its own place and with a configured key."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_the_representation_shows_no_key() -> None:
         (f"{OLD} c2hvcnQ=", "key 2 is not the base64 encoding of 32 bytes"),
         ("secret!", "key 1 is not"),
     ],
-    # Random keys would give each process other test names; pytest-xdist needs the same names in
-    # all.
+    # Random keys would give the tests different names in each process, but pytest-xdist needs the
+    # same names in all processes.
     ids=["none", "eleven", "one twice", "plain twice", "a short one", "no base64"],
 )
 def test_an_invalid_list_of_keys_is_rejected_without_being_quoted(listed: str, why: str) -> None:

@@ -1,6 +1,6 @@
-"""Redis's clock steps back by an hour, and the times stored before that delay nothing.
+"""Tests that no stored time delays anything after Redis's clock has stepped back by an hour.
 
-The tests move the stored times forward instead of the clock.
+The tests move the stored times forward instead of the clock back.
 """
 
 from __future__ import annotations

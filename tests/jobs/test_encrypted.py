@@ -53,7 +53,7 @@ def queue(pipe: Pipe) -> Queue:
 
 
 def other(redis_url: str, listed: str | None) -> Pipe:
-    """Returns the pipe of a process that has other encryption keys, or none."""
+    """Returns the pipe of a process that has other encryption keys or no keys."""
     return Pipe(Redis(redis_url, None if listed is None else Cipher(listed)))
 
 
@@ -165,8 +165,8 @@ async def test_a_new_first_key_encrypts_and_the_old_key_still_decrypts(
         await writer.finish(Status.COMPLETED, entries[-1:], retention_ms=60_000)
         whole = (await read_all(rotated, job.id)).entries
         assert entries == whole[2:]
-        # The head is encrypted with the old key, so the writer cannot verify the log and does not
-        # compact it.
+        # The start of the log is encrypted with the old key. The writer cannot verify it, so the
+        # writer does not compact the log.
         await writer.compact(whole[:2], entries)
         assert whole == (await read_all(rotated, job.id)).entries
     with pytest.raises(EncryptionKeyMissing):

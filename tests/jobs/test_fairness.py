@@ -1,8 +1,8 @@
 """An experiment on a real Redis: one tenant has 10,000 waiting prompts, another submits one.
 
 Time is discrete: each step ends one running answer and fills its slot again. The test counts the
-answers that end between the single submission and its claim; there may be no more of them than
-slots. Run it with `-s` to print the figures.
+answers that end between the submission of the single prompt and its claim. Their number may not
+exceed the number of slots. Run it with `-s` to print the figures.
 """
 
 from __future__ import annotations
@@ -62,5 +62,6 @@ async def test_ten_thousand_jobs_of_one_tenant_delay_another_only_by_running_job
     )
     assert left > FLOOD - 500, "it was a flood all the time"
     assert max(waits) <= SLOTS
-    # Otherwise the clean-up after the test would check each key of the flood.
+    # Empty Redis, so that the checks after the test do not have to examine the keys of all waiting
+    # jobs.
     await pipe.call("FLUSHALL")

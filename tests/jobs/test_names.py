@@ -1,4 +1,4 @@
-"""Tests ids and the Redis keys derived from them: no unchecked input becomes part of a key."""
+"""Tests that ids, and the Redis keys derived from them, never contain unchecked input."""
 
 from __future__ import annotations
 

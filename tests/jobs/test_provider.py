@@ -76,7 +76,8 @@ async def test_requests_resume_slowly_after_a_pause(pipe: Pipe, queue: Queue) ->
     for _ in range(4):
         begun.append(await claim(queue))
         await back(pipe, NAMES.pause("m"), "until", 500)
-    # Real time also passes: a busy machine may start more jobs, but never all jobs at once.
+    # Real time passes during the test, so a busy machine may start more jobs, but never all jobs at
+    # once.
     assert 1 <= begun[0] <= 4, begun
     assert sum(begun) < 40, begun
     await pipe.call("DEL", NAMES.pause("m"))

@@ -38,7 +38,7 @@ async def next_ids(queue: Queue, count: int = 1, **room: int) -> list[str]:
 
 
 async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
-    """Makes jobs look as if they had waited long enough to be overtaken only a few more times."""
+    """Makes jobs look as if they had waited so long that few other jobs may still overtake them."""
     for id_ in ids:
         await pipe.call("HINCRBY", NAMES.job(id_), "submitted", -60_000 * minutes)
 

@@ -121,7 +121,7 @@ async def test_a_refused_job_references_no_turns(pipe: Pipe) -> None:
 
 @pytest.fixture
 async def locked(redis_url: str, pipe: Pipe) -> AsyncIterator[Pipe]:
-    del pipe  # the `pipe` fixture empties Redis first
+    del pipe  # requested because the `pipe` fixture empties Redis
     async with redis_from_url(redis_url, Cipher("A" * 43 + "=")).pipe() as locked:
         yield locked
 

@@ -40,7 +40,7 @@ def chaos(*arguments: str) -> tuple[int, str]:
 
 @pytest.mark.timeout(120)
 def test_random_faults_break_no_promise() -> None:
-    """The report names the seed. Nightly runs use other seeds for longer."""
+    """The report names the seed. Nightly runs take longer and use other seeds."""
     status, report = chaos("--seed", str(random.randrange(1_000_000)), "--seconds", "15")
     print(report)
     assert 0 == status, report

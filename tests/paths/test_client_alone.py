@@ -58,7 +58,7 @@ onmessage = async ({ data }) => {
 async def test_the_web_client_resumes_in_a_web_worker(
     shared: Shared, system: System, open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """The web worker belongs to another site, whose page does not use Holdline otherwise."""
+    """The web worker runs on another site, on a page that does not use Holdline itself."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")

@@ -150,7 +150,7 @@ async def test_ctrl_c_prints_a_command_that_resumes_the_answer(shared: Shared) -
 
 
 class SingleConnectionProxy(Proxy):
-    """A proxy that accepts only one connection."""
+    """A proxy that accepts a single connection and refuses all others."""
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.refuse = min(self.accepted, 1)
@@ -281,7 +281,7 @@ async def test_the_client_wheel_contains_only_the_client_and_runs_in_a_fresh_env
     python = str(tmp_path / "fresh/bin/python")
     await run(sys.executable, *pip, "--python", python, "install", "--no-deps", str(wheel))
     (site,) = (tmp_path / "fresh/lib").glob("python*/site-packages")
-    # This environment provides aiohttp, so the test does not need the network.
+    # Use the aiohttp of the tests' own environment, so that the test does not need the network.
     for place in sys.path:
         if place.endswith("site-packages"):
             (site / "rest.pth").write_text(place)

@@ -1,4 +1,4 @@
-"""Tests each required case of the standard's compliance suite on each transport."""
+"""Tests each required case of the standard's compliance suite over each transport."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ async def test_after_a_sigterm_each_kind_of_request_has_called_the_model_once(
         assert sorted(prompts.values()) == sorted(call.prompt for call in model.calls)
 
 
-# In the gate, test_responses.py tests this behaviour without processes.
+# In `make test`, test_responses.py tests this behaviour without separate processes.
 @pytest.mark.heavy
 async def test_a_request_cut_off_by_a_restart_returns_its_id_and_is_not_repeated(
     system: System,

@@ -58,7 +58,7 @@ def constant(call: ast.Call, place: int) -> Any:
     return argument.value if isinstance(argument, ast.Constant) else None
 
 
-# The documents' tables
+# The tables in the documents
 
 
 def test_the_documented_settings_match_the_code() -> None:

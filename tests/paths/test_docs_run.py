@@ -95,7 +95,7 @@ async def test_the_documented_socket_session_matches_the_server(
 ) -> None:
     (session,) = (block for block in blocks(document, "") if block.startswith("< "))
     ids = {"resp_...": "", "msg_...": ""}
-    shift: int | None = 0  # the number of events that the session omits; None if unknown
+    shift: int | None = 0  # the number of events that the documented session omits; None if unknown
     async with aiohttp.ClientSession() as http:
         ws = await http.ws_connect(shared.server.ws_url)
         for line in session.splitlines():

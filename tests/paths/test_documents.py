@@ -43,9 +43,9 @@ def check_schema(value: Any, name: str) -> None:
 
 
 def closed(components: dict[str, Any], *, whole: bool) -> dict[str, Any]:
-    """Returns the components with unknown fields forbidden.
+    """Returns the components in a form that forbids unknown fields.
 
-    Unless `whole`, no field is required.
+    Unless `whole` is set, no field is required.
     """
     copy: dict[str, Any] = json.loads(json.dumps(components))
     for schema in copy["schemas"].values():

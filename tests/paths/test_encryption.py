@@ -27,7 +27,7 @@ SAYS = f"tokens=8 say={CANARY}-answer"
 
 
 class CommandRecorder:
-    """Records every command that Redis executes, including everything stored and published."""
+    """Records every command that Redis executes, including all stored and published data."""
 
     def __init__(self, url: str) -> None:
         self._redis = Redis(url)
@@ -112,7 +112,7 @@ async def use_every_path(system: System, model: FakeModel, pipe: Pipe) -> list[s
             assert f"{CANARY}-slow-answer" in await answer
             assert answer.verified
         assert 2 == len([call for call in model.calls if call.prompt == slow])
-        # A running response is cancelled, and then read from its middle on.
+        # A running response is cancelled and then read from the middle of its log.
         running = await client.responses.create(
             input=f"{CANARY}-cut {slow}", background=True, **asked
         )

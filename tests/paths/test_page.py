@@ -34,7 +34,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     page.on("pageerror", on_error)
     page.on("console", on_console)
     yield page
-    # These messages come from the browser itself, for each socket that fails to connect.
+    # The browser itself logs these messages, for each socket that fails to connect.
     assert [] == [text for text in wrong if "WebSocket connection" not in text]
 
 
@@ -99,7 +99,7 @@ async def test_html_in_an_answer_is_shown_as_text(shared: Shared, page: Page) ->
 
 @pytest.fixture
 async def own_server(system: System, shared: Shared) -> Server:
-    """Starts a server on the shared Redis, which the test may kill."""
+    """Starts a server that the test may kill, on the shared Redis."""
     system.environ["REDIS_URL"] = shared.redis_url
     return await system.server()
 

@@ -118,5 +118,6 @@ async def test_prompts_answers_and_keys_do_not_appear_in_logs_or_errors(
         assert 0 == await process.wait()
     for said in (server.output, worker.output, *told):
         assert "canary" not in said
-    # Each token of the fake model contains the number of its call, so this finds any answer text.
+    # Each token of the fake model contains the number of its call, so this pattern finds the text
+    # of any answer.
     assert "c1t" not in server.output + worker.output

@@ -1,4 +1,4 @@
-"""Tests that the Python client receives whole answers although servers, workers or Redis fail."""
+"""Tests that the Python client receives whole answers even if servers, workers or Redis fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The README's snippets, and one that starts several processes, run as printed in a fresh clone.
+"""Tests that the snippets in the README run as printed in a fresh clone.
 
-Only addresses, ports and the number of processes are replaced.
+Also tests a snippet that starts several processes. Only addresses, ports and the number of
+processes are replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ PROGRAMS = re.findall(
     re.MULTILINE | re.DOTALL,
 )
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-# Python snippets are saved under the file name that the text gives, and run as the text states.
+# Each Python snippet is saved under the file name that the README gives, and run as the README
+# states.
 ASKING = [
     *PROGRAMS,
     *(("snippet.sh", "bash snippet.sh", one) for one in SHELL if "make" not in one),

@@ -1,4 +1,4 @@
-"""Tests that writes lost by Redis are repeated or that the loss is reported."""
+"""Tests that writes lost by Redis are either repeated or reported as lost."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_events_that_redis_and_the_worker_lost_end_with_response_rolled_ba
         await wait_for_baseline(deployment)
 
 
-# The test starts several processes twice.
+# The timeout is long, because the test starts several processes twice.
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(node_22() is None, reason="Node 22 is not installed: make check installs it")
 async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_spliced(
@@ -202,10 +202,10 @@ async def texts_by_attempt(answer: holdline_client.Answer) -> list[str]:
 async def crash_and_roll_back(
     deployment: Deployment, snapshot: stores.Snapshot, asked: list[str]
 ) -> None:
-    """Kills server and worker in mid-answer and restarts them after a rollback of Redis.
+    """Kills the server and the worker mid-answer, and restarts both after a rollback of Redis.
 
-    When the server restarts, each answer's second attempt is longer than the first, and its worker
-    is suspended.
+    When the server restarts, each answer's second attempt is already longer than its first one, and
+    the worker of the second attempts is suspended.
     """
     model, server, store = deployment.model, deployment.server, deployment.store
 
@@ -226,7 +226,7 @@ async def crash_and_roll_back(
 async def follow(
     client: AsyncOpenAI, response_id: str, most: int = 1000, **query: Any
 ) -> list[ResponseStreamEvent]:
-    """Returns at most `most` events of a response, up to its end."""
+    """Follows a response and returns its events up to its end, but no more than `most`."""
     found = []
     async with await client.responses.retrieve(response_id, stream=True, **query) as stream:
         async for event in stream:

@@ -83,7 +83,7 @@ async def test_answers_continue_after_redis_is_stopped_for_12_seconds(tmp_path: 
             store.signal(signal.SIGSTOP)
             stopped = time.monotonic()
             try:
-                await asyncio.sleep(12)  # the duration of the outage
+                await asyncio.sleep(12)  # the duration of the outage in seconds
             finally:
                 store.signal(signal.SIGCONT)
             assert [True] == [degraded for _, degraded in client.degraded]

@@ -18,8 +18,7 @@ from tests.paths.redis_faults.deployment import Deployment, deploy, wait_for_bas
 from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import wait_until
 
-# This is longer than several leases. If a rescue preceded the first renewals, answers would
-# restart.
+# Longer than several leases, so answers would restart if a rescue ran before the first renewals.
 TROUBLE_SECONDS = 3.0
 
 Trouble: TypeAlias = Callable[[Pipe], contextlib.AbstractAsyncContextManager[None]]

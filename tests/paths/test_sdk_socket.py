@@ -1,4 +1,4 @@
-"""Tests the official SDK over WebSocket, and Holdline's own messages, such as resume."""
+"""Tests the official SDK over WebSocket, and Holdline's own messages, such as `holdline:resume`."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ async def test_an_idle_connection_to_a_replaced_master_is_closed(tmp_path: Path)
                 return bool([b"master"] == (await replica.call("ROLE"))[:1])
 
             await wait_until(promoted, 30)
-            # The client sends no commands, so only the Sentinels' announcement can close its
+            # This client sends no commands, so only the Sentinels' announcement can close its
             # connection.
             await wait_until(lambda: pipe._wire not in (before, None), 10)
             await pipe.call("SET", "key", "after")

@@ -37,7 +37,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 @pytest.fixture(autouse=True)
 async def _no_debugging() -> None:
-    """Disables asyncio's debug mode, which is too slow for this process to generate the load."""
+    """Disables asyncio's debug mode, because it would make the clients in this process too slow."""
     asyncio.get_running_loop().set_debug(False)
 
 
@@ -68,7 +68,7 @@ class Client:
 
     @property
     def is_complete(self) -> bool:
-        """Whether each event arrived once and in order, with the text of the terminal event."""
+        """Whether each event arrived once, in order, and the deltas add up to the final text."""
         numbers = [event["sequence_number"] for event in self.events]
         said = self.events[-1]["response"]["output"][0]["content"][0]["text"]
         return numbers == list(range(len(numbers))) and said == self.text
@@ -206,7 +206,7 @@ async def test_3000_clients_that_reconnect_at_once_receive_their_complete_answer
                 await asyncio.sleep(random.uniform(0.1, 1))
 
     started = time.monotonic()
-    # pytest's own timeout can be raised and lost in a callback of the event loop.
+    # pytest's own timeout raises an exception, which would be lost in a callback of the event loop.
     async with asyncio.timeout(100):
         got = await asyncio.gather(*(reconnect(index) for index in range(3000)))
     print(f"3000 clients had complete answers after {time.monotonic() - started:.1f} s")
@@ -228,7 +228,10 @@ def rss(server: Server) -> int:
 
 
 async def open_raw_socket(server: Server) -> sockets.socket:
-    """Opens an upgraded raw socket with a small receive buffer that the test never reads."""
+    """Opens a raw socket, upgraded to WebSocket, with a small receive buffer.
+
+    The test never reads from it.
+    """
     raw = sockets.socket()
     raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -270,7 +273,7 @@ async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
             )
         await wait_for_metric(server, "holdline_slow_sockets", 20)
         assert rss(server) - before < 60_000_000
-        # A client that reads is served normally.
+        # Meanwhile, a client that reads is served normally.
         resume = {"type": "holdline:resume", "response_id": id_, "starting_after": 39_990}
         async with http.ws_connect(server.ws_url) as ws:
             await ws.send_json(resume)

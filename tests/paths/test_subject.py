@@ -29,15 +29,15 @@ from tests.jobs.factories import NAMES, a_job, claimed, opening
 from tests.system import Server, System, wait_until
 
 SLOW = "mode=slow pace=0.1 tokens=600"
-# The first owner needs escaping. The others are a prefix of it, another subject, and the same
-# subject in another tenant.
+# The first owner's name needs escaping. The others are a prefix of that name, another subject, and
+# the same subject in another tenant.
 ANNA = ("acme", "anna@x/1")
 OTHERS = [("acme", "anna"), ("acme", "ben"), ("bolt", "anna@x/1")]
 
 
 @dataclass
 class Site:
-    """A server with tokens, a worker and a model."""
+    """A server that requires tokens, a worker and a model."""
 
     system: System
     server: Server
@@ -110,7 +110,8 @@ async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
     assert again.startswith("0 responses were deleted")
     assert "" == await site.system.run("admin.subject", "export", "/".join(ANNA))
 
-    # The ids that a claim returned are kept until their lease expires, but without any content.
+    # Until a claim's lease expires, Redis keeps the response ids that the claim returned, but no
+    # content.
     held = repr({k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k})
     assert not [id_ for id_ in mine if id_ in held]
     assert all(id_ in held for id_ in theirs)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(90)
 
 PARTITIONS = 9
 SLOW = "mode=slow tokens=60 pace=0.05"
-# The errors that report events lost in a failover.
+# The error codes that report events lost in a failover.
 LOST = {"response_gone", "response_rolled_back"}
 
 
@@ -76,7 +76,7 @@ async def run_command(url: str, *arguments: str) -> str:
 
 
 def master_of(answer: Answer, nodes: list[Store]) -> Store:
-    """Returns the master that stores an answer, according to the initial distribution of slots."""
+    """Returns the master that stores an answer, provided that no slot has moved."""
     slot = key_slot(Partition(partition_of(answer.id)).job(answer.id).encode())
     return nodes[min(slot // (16_384 // len(nodes)), len(nodes) - 1)]
 

@@ -130,7 +130,7 @@ async def test_webhooks_are_sent_only_for_unseen_answers_if_configured(
     async def none_waits() -> bool:
         return not await pipe.call("ZCARD", Partition(0).hooks)
 
-    await wait_until(none_waits)  # the delivery is recorded in Redis after the receiver gets it
+    await wait_until(none_waits)  # Redis records the delivery after the receiver has got it
 
 
 async def test_an_answer_whose_socket_closed_before_the_end_counts_as_unseen(

@@ -92,7 +92,7 @@ async def test_the_widget_can_be_used_with_the_keyboard_alone(
         "e => e.dispatchEvent(new KeyboardEvent('keydown',"
         " { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"
     )
-    await expect(field).to_have_value("one\ntwo")  # Enter does not send during a composition
+    await expect(field).to_have_value("one\ntwo")  # Enter does not send the prompt while composing
     prompt = shared.prompt("tokens=5")
     await field.fill(prompt)
     await page.keyboard.press("Enter")
@@ -236,7 +236,7 @@ async def test_reduced_motion_disables_all_animations(shared: Shared, open_page:
 async def test_content_scrolled_out_of_view_does_not_intercept_clicks(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """Blocks with deferred layout have boxes that overlap elements outside the log."""
+    """Blocks whose layout is deferred have boxes that overlap elements outside the log."""
     page = await open_page(shared.server.url)
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await page.evaluate(STREAM, [MARKDOWN["chat"] * 40, 0.3])

@@ -81,7 +81,7 @@ async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
         async def at_the_end(page: Page = page) -> bool:
             return bool(await page.evaluate(TO_END) <= 1)
 
-        # The text was drawn in the visible area.
+        # Check that the text was drawn in the visible area.
         await wait_until(at_the_end)
         await page.context.close()
         print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
@@ -106,7 +106,7 @@ async def test_ten_thousand_tokens_cause_no_long_task(shared: Shared, open_page:
     assert longest < FRAME_MS
 
 
-# The slowest texts, and one text for each kind of limit.
+# The texts that are slowest to show, and one text for each kind of parser limit.
 WORST = [
     "_a__b\n",
     "a-_",
@@ -126,7 +126,7 @@ COSTLY_TASK_MS = 300
 PLAIN_TASK_MS = 20
 
 
-# The gate measures each of the slowest texts separately, so that a failure names the text.
+# `make test` measures each of the slowest texts separately, so that a failure names the text.
 @pytest.mark.parametrize(
     "groups",
     [

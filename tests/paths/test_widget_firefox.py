@@ -33,7 +33,7 @@ async def firefox() -> AsyncIterator[Firefox]:
     async with Firefox() as firefox:
         yield firefox
         assert [] == await firefox.run("() => window.wrong")
-        # These messages come from the browser itself, for each socket that was disconnected.
+        # The browser itself logs these messages, for each socket that was disconnected.
         errors = [line for line in firefox.console if line.startswith("error:")]
         assert [] == [line for line in errors if "ws://" not in line]
 
@@ -87,7 +87,7 @@ async def test_an_answer_survives_reloads_and_a_lost_connection_in_firefox(
 async def test_hostile_answers_run_and_load_nothing_in_firefox(
     shared: Shared, firefox: Firefox
 ) -> None:
-    """The page's own policy applies, with Trusted Types if Firefox supports them."""
+    """The page's own content security policy applies, with Trusted Types if Firefox has them."""
     found = (IN_PAGE / "found.js").read_text()
     await firefox.goto(shared.server.url)
     for chunk in ("0", "7"):
@@ -155,7 +155,8 @@ FORMULAS = """async () => {
 }"""
 
 
-# The page's listener reads the clipboard data, because the real clipboard belongs to the desktop.
+# A listener on the page reads the copied data. The real clipboard is not used, because it belongs
+# to the desktop.
 COPIED = """async (begin, end) => {
   const text = document.querySelector("holdline-chat").shadowRoot.querySelector(".answer .text");
   const [from, to] = [begin, end].map(path => path ? text.querySelector(path).firstChild : text);

@@ -95,7 +95,8 @@ async def test_formulas_in_an_answer_are_rendered_as_mathml(
         assert drawn
         assert (display == "block") == (written[:2] in {r"\[", "$$"})
     assert LEFT == await page.locator("article.answer .text code").all_text_contents()
-    # A formula that is too wide can be scrolled, also with the keyboard; the log does not scroll.
+    # A formula that is too wide can be scrolled sideways, also with the keyboard. The log itself
+    # cannot.
     wide = page.get_by_role("group", name="Formula")
     await expect(wide).to_have_count(1, timeout=20_000)
     assert "0" == await wide.get_attribute("tabindex")

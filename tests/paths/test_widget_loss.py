@@ -126,7 +126,7 @@ async def test_a_tab_that_was_hidden_for_an_hour_catches_up(
 ) -> None:
     """Playwright controls the page's clock and timers from before its first script.
 
-    In a background tab, each timer of that hour fires. In a sleeping tab, each timer fires once
+    In a background tab, each timer due in that hour fires. In a sleeping tab, each timer fires once
     and late, as after a laptop wakes.
     """
     page = await open_page(f"{shared.server.url}/livez")
@@ -148,7 +148,8 @@ async def test_a_tab_that_was_hidden_for_an_hour_catches_up(
     else:
         await page.clock.fast_forward(HOUR_MS)
     assert await page.evaluate("Date.now()") - began >= HOUR_MS
-    # Without a pong in that hour, the socket was closed. No new socket is opened.
+    # The page received no pong in that hour, so it closed its socket. It opens no new socket while
+    # it is hidden.
     if timers == "fire":
         await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
         await asyncio.sleep(1)  # wait until a reconnection would have happened

@@ -66,7 +66,7 @@ async def test_on_a_disallowed_site_the_console_names_the_setting(
 async def test_the_widget_works_under_a_strict_content_security_policy(
     shared: Shared, system: System, open_page: NewPage
 ) -> None:
-    """The server's own policy is at least as strict. In every test, a violation is a failure."""
+    """The server's own policy is at least as strict, and a policy violation fails any test."""
     page = await open_page(shared.server.url)
     policy = await page.evaluate(
         "fetch('/').then(response => response.headers.get('content-security-policy'))"
@@ -160,7 +160,7 @@ FAR = """async () => {
 async def test_the_view_follows_the_end_unless_the_reader_has_scrolled_up(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """Also covers a single update that is higher than the panel."""
+    """Also covers a single update that is taller than the panel."""
     page = await open_page(shared.server.url)
     await page.evaluate(STREAM, [MARKDOWN["chat"] * 20, 2.0])
     await element(page, "chat.conversation = 'long'")

@@ -58,7 +58,7 @@ class TokenServer:
         return socket
 
     async def _answer(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
-        """Sends the complete log for a resume, but only its beginning for a new prompt."""
+        """Replies to a resume with the complete log, but to a new prompt with its beginning."""
         response = {"id": "resp_1", "status": "in_progress", "model": "m"}
         if asked["type"] == "response.create":
             self.asked += 1
@@ -207,7 +207,7 @@ async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
     await page.context.set_offline(offline=True)
     await page.evaluate(
         "WebSocket.prototype.send = () => {}"
-    )  # the connection is dead but not closed
+    )  # the connection is dead, but neither side has closed it
     await element(page, "chat.stop()")
     await element(page, "chat.clear()")
     await element(page, "chat.send('unsent')")

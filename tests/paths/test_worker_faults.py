@@ -23,7 +23,8 @@ from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import System, wait_until
 
-# The tests here start up to seven processes, each of which needs seconds on shared cores.
+# The timeout is long: each test starts up to seven processes, each of which needs seconds on shared
+# cores.
 pytestmark = pytest.mark.timeout(120)
 RESTARTED = "holdline:restarted"
 SLOW = "mode=slow tokens=60 pace=0.03"
@@ -124,7 +125,7 @@ async def test_a_job_longer_than_many_leases_runs_once(
 ) -> None:
     lease = {"HOLDLINE_LEASE_SECONDS": "0.6"}
     await asyncio.gather(system.worker(model.url, **lease), system.worker(model.url, **lease))
-    # This answer lasts as long as 10 leases.
+    # This answer lasts as long as ten leases.
     id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")
     events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
@@ -211,7 +212,7 @@ async def test_after_the_grace_period_sigterm_returns_unfinished_jobs_to_the_que
     asked = time.monotonic()
     worker.signal(signal.SIGTERM)
     await wait_until(lambda: len(model.calls) == 2)
-    assert time.monotonic() - asked < 3  # the takeover did not wait until the lease of 30 s expired
+    assert time.monotonic() - asked < 3  # the takeover did not wait for the 30 s lease to expire
     assert 0 == await worker.wait()
     events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
@@ -252,7 +253,7 @@ async def test_a_worker_without_free_file_descriptors_returns_jobs_and_fails_non
     worker = await system.worker(model.url, HOLDLINE_CONCURRENCY="40")
     taken = len(list(Path(f"/proc/{worker.popen.pid}/fd").iterdir()))
     _, most = resource.prlimit(worker.popen.pid, resource.RLIMIT_NOFILE)
-    # Leave room for six model calls.
+    # Leave file descriptors for six model calls.
     resource.prlimit(worker.popen.pid, resource.RLIMIT_NOFILE, (taken + 6, most))
     prompt = "mode=slow tokens=10 pace=0.03"
     async with asyncio.TaskGroup() as group:
@@ -263,6 +264,6 @@ async def test_a_worker_without_free_file_descriptors_returns_jobs_and_fails_non
     ended = [await events_until_end(ask, task.result().id) for task in made]
     assert ["response.completed"] * 12 == [events[-1].type for events in ended]
     assert "job claims paused: no free file descriptors or memory" in worker.output
-    # Calls that could not be made were not reported as provider failures.
+    # The calls that failed for lack of file descriptors were not reported as provider failures.
     assert "upstream_unavailable" not in worker.output
     assert 12 == len(model.calls)

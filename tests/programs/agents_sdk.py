@@ -1,6 +1,6 @@
-"""The OpenAI Agents SDK over HTTP and WebSocket, each with a tool loop.
+"""Runs the OpenAI Agents SDK over HTTP and WebSocket, each with a tool loop.
 
-Prints its results as JSON.
+Prints the results as JSON.
 """
 
 import asyncio

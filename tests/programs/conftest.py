@@ -4,5 +4,5 @@ import os
 
 from tests.paths.conftest import shared as shared  # noqa: PLC0414 - a fixture, used by its name
 
-# If the programs are not installed, `make test` skips these files.
+# `make test` skips these files if the programs are not installed.
 collect_ignore_glob = [] if os.environ.get("PROGRAMS") else ["test_*.py"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-# Otherwise haystack sends telemetry about each run.
+# Without this setting, haystack would send telemetry about each run.
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 from haystack.components.agents import Agent

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any, ClassVar
 
-# Otherwise LiteLLM downloads its price list.
+# Without this setting, LiteLLM would download its price list.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
@@ -17,7 +17,7 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"location": {"type": "string"}}},
 }
 COMMON = {"model": "openai/m", "api_base": os.environ["BASE_URL"], "api_key": "any"}
-# Otherwise LiteLLM prints advice to standard output with each failure.
+# Without this setting, LiteLLM would print advice to standard output after each failure.
 litellm.suppress_debug_info = True
 
 

@@ -64,7 +64,7 @@ common = {
 chat = OpenAILike(**common, is_chat_model=True)
 responses = OpenAILikeResponses(**common)
 saw = {"chat": seen(chat, asked["chat"]), "responses": seen(responses, asked["responses"])}
-# LlamaIndex sends a schema as a tool over chat completions and as a format over responses.
+# LlamaIndex sends a schema as a tool over chat completions, and as a format over the Responses API.
 saw["chat"]["tool"] = city(chat, asked["chat"]["tool"])
 text = chat.complete(asked["chat"]["json"], response_format={"type": "json_object"}).text
 saw["chat"]["json"] = json.loads(text)["city"]

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
 async def check_agent(shared: Shared, program: str, call: str) -> None:
     """Checks a tool loop and two failures.
 
-    Each failure is shown with its reason after a single call.
+    For each failure, the program must call the model once and show the reason.
     """
     narrow, locked = shared.prompt("mode=narrow at=1"), shared.prompt("mode=401")
     saw = await run(shared, program, shared.prompt(call), narrow, locked, python=AGENTS)

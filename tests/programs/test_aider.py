@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
 
 
 async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call]]:
-    """Runs one turn about `rain.py`; returns the output and the model calls. aider exits with 0."""
+    """Runs one turn about `rain.py`, which must succeed. Returns the output and the model calls."""
     metadata = folder / "metadata.json"
     metadata.write_text(json.dumps({"openai/m": MODEL}))
     output = await run_command(
@@ -36,14 +36,14 @@ async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call
             "HOME": str(folder),
             "OPENAI_API_BASE": f"{shared.server.url}/v1",
             "OPENAI_API_KEY": "any",
-            # Otherwise LiteLLM, which aider uses, downloads its price list.
+            # Without this setting, LiteLLM, which aider uses, would download its price list.
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "NO_PROXY": "127.0.0.1",
-            # Otherwise aider opens a browser when the context overflows.
+            # Without this setting, aider would open a browser when the context overflows.
             "BROWSER": "true",
         },
     )
-    # The prompt's end differs, because aider appends its own instructions.
+    # Only the start of the prompt is compared, because aider appends its own instructions.
     return output, [call for call in list(shared.model.calls) if call.prompt.startswith(prompt)]
 
 

@@ -12,7 +12,7 @@ from tests.system import clean_environ, run_command
 
 from .running import environment
 
-# Importing torch takes guidellm a long time.
+# The timeout is long, because guidellm takes a long time to import torch.
 SECONDS = 400
 
 pytestmark = [pytest.mark.timeout(SECONDS), pytest.mark.heavy]

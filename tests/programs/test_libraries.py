@@ -15,8 +15,8 @@ from .running import CALL, PYTHON, SECONDS, environment, has_tokens, run
 
 TOOL = 'mode=call args={"city":"Bern"}'
 JSON = 'say={"city":"Bern"}'
-# A retry would fail again. Each of these requests must reach the model only once, whether or not
-# the library retries failures.
+# Failures that a retry would not fix. Each of these requests must reach the model only once, even
+# if the library retries failures.
 FAILURES = {"context": "mode=narrow at=1", "unauthorized": "mode=401"}
 REASONS = {
     "context": ("400", "context_length_exceeded", "Shorten it"),
@@ -116,7 +116,7 @@ async def test_instructor(shared: Shared) -> None:
 
 @pytest.mark.heavy
 async def test_llama_index(shared: Shared) -> None:
-    """By default, LlamaIndex retries a status of 500 or above twice."""
+    """By default, LlamaIndex sends two retries after a status of 500 or above."""
     saw = await answers(
         shared,
         "llama_index_models.py",
@@ -131,7 +131,7 @@ async def test_llama_index(shared: Shared) -> None:
 
 @pytest.mark.heavy
 async def test_litellm(shared: Shared) -> None:
-    """LiteLLM recognizes an input that is too long by the text of the error message."""
+    """LiteLLM recognizes an overlong input by the text of the error message."""
     reasons = {
         "context": ("ContextWindowExceededError", "Shorten it"),
         "unauthorized": ("ServiceUnavailableError", "The operator must check the key"),

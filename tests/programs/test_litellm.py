@@ -36,7 +36,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
             env={
                 **clean_environ(),
                 "LITELLM_MASTER_KEY": KEY,
-                # Otherwise LiteLLM downloads its price list.
+                # Without this setting, LiteLLM would download its price list.
                 "LITELLM_LOCAL_MODEL_COST_MAP": "True",
                 "NO_PROXY": "127.0.0.1",
             },

@@ -1,4 +1,4 @@
-"""Tests the Node SDK while the server gets a SIGTERM or SIGKILL, or the worker gets a SIGTERM."""
+"""Tests the Node SDK while the server gets SIGTERM or SIGKILL, or the worker gets SIGTERM."""
 
 from __future__ import annotations
 

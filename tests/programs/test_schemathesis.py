@@ -12,8 +12,8 @@ from tests.system import run_command
 
 SCHEMATHESIS = environment("schemathesis") / "schemathesis"
 SEED = "7"
-# The schema cannot express three rules: a result needs its call, a tool choice needs its tool, and
-# `after` needs an existing item.
+# The schema cannot express three rules: a function call's result needs the call, a tool choice
+# needs the chosen tool, and `after` needs an existing item.
 CONFIG = """
 [[operations]]
 include-path-regex = "chat/completions|responses"

@@ -39,7 +39,7 @@ async def test_sockets_streams_and_subpaths_work_through_a_proxy(
                 assert "text/html" in answer.headers["Content-Type"]
             too_large = io.BytesIO(b"a" * 2_000_000)
             async with http.post(f"{url}/v1/responses", data=too_large) as answer:
-                # Caddy 2.6 truncates the body itself and then returns 502.
+                # Caddy 2.6 truncates the body itself, and then returns status 502.
                 assert answer.status in (413, 502)
 
 
@@ -86,7 +86,7 @@ async def test_a_proxy_replaces_a_forged_x_forwarded_for(tmp_path: Path, proxy: 
         return web.Response()
 
     async def remove_server_header(request: web.Request, response: web.StreamResponse) -> None:
-        # Like Holdline's server, send no such header.
+        # Holdline's server does not send this header either.
         response.headers.pop("Server", None)
 
     app = web.Application()

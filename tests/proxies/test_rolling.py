@@ -1,4 +1,4 @@
-"""Tests that no client sees a 502 while two servers restart in turn behind a proxy."""
+"""Tests that no client receives a 502 while two servers behind a proxy restart in turn."""
 
 from __future__ import annotations
 
@@ -127,5 +127,5 @@ async def test_a_rolling_restart_returns_no_502_and_loses_no_answer(
                 load.over = True
         assert set(load.results) == {COMPLETE}, load.results
         assert load.results[COMPLETE] > 50
-        # No prompt called the model twice.
+        # The model was called once for each prompt.
         assert load.results[COMPLETE] == len(model.calls)

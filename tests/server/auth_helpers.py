@@ -59,7 +59,7 @@ class Credentials:
         return mint_token(self.private, subject=subject, tenant=tenant, **claims)
 
     def expired(self, subject: str = "anna", tenant: str = "acme") -> str:
-        """Returns a token that expired before the leeway began."""
+        """Returns a token that expired longer ago than the leeway allows."""
         claims = {"sub": subject, "tenant": tenant, "exp": time.time() - LEEWAY_SECONDS - 2}
         key = jwt.PyJWK(self.private).key
         return jwt.encode(claims, key, "EdDSA", headers={"kid": self.private["kid"]})

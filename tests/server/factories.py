@@ -187,7 +187,7 @@ class Answer:
             await self._append(text_delta(item_id("msg", self.job.id, 1, 0), 0, piece))
 
     async def asked_to_stop(self) -> None:
-        """Returns when cancellation of the response has been requested."""
+        """Returns when someone has requested the cancellation of the response."""
         async with asyncio.timeout(5):
             while not await self.writer.append([]):
                 pass

@@ -20,7 +20,7 @@ ALL = "/v1/responses"
 
 
 class Talk:
-    """A WebSocket, and the messages received over it."""
+    """A WebSocket with the messages received over it."""
 
     def __init__(self, ws: ClientWebSocketResponse) -> None:
         self.ws = ws

@@ -60,8 +60,8 @@ async def test_an_encrypted_answer_can_be_followed_live_and_read_again(
 
 async def test_a_server_that_lacks_the_key_reports_it(locked: Client, serve: Serve) -> None:
     id_ = await ask(locked)
-    # Without this deletion, the second server would refuse to start. It stands for a server that
-    # started before encryption was enabled.
+    # The second server stands for one that was started before encryption was enabled. It would
+    # refuse to start if this key still existed.
     await locked.app[SERVER].pipe.call("DEL", "holdline:{0}:cipher")
     other = await serve()
     for path in ("", "/input_items", "/cancel"):

@@ -198,7 +198,7 @@ async def test_a_socket_counts_from_its_authentication(serve: Serve, tmp_path: P
 
     first, said = await come("acme")
     assert ("holdline:authenticated", 1) == (said["type"], said["tenant"]["sockets"])
-    # Authenticating again with a fresh token does not count as another socket.
+    # Authenticating again with a fresh token does not count as a second socket.
     await first.send_json({"type": "holdline:auth", "token": credentials.token()})
     assert "holdline:authenticated" == (await first.receive_json(timeout=5))["type"]
     other, said = await come("bolt")

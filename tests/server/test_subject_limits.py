@@ -1,4 +1,4 @@
-"""Tests the limits per end user: a single end user cannot exhaust the limits of the tenant."""
+"""Tests the limits per end user: a single end user cannot exhaust the tenant's limits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 /*
- * Sends a prompt with the client outside a page, closes its socket in mid-answer, and prints the
+ * Sends a prompt with the client outside a page, closes its socket mid-answer, and prints the
  * answer. Usage: `node alone.mjs URL PROMPT`.
  */
 import { HoldlineClient } from "../../web/client.js";

@@ -17,7 +17,7 @@ test("the first retry is immediate, later delays are random, and a stable connec
   assert.equal(sockets.made.length, 3);
   sockets.last.welcome();
   clock.advance(1_000);
-  sockets.last.drop(); // it had not lived long enough to prove anything
+  sockets.last.drop(); // a connection this short does not reset the retry delay
   clock.advance(999);
   assert.equal(sockets.made.length, 3);
   clock.advance(1);
@@ -107,7 +107,7 @@ test("a client leaves a draining server at the stated time and resumes elsewhere
   clock.advance(1_999);
   assert.equal(client.state, "open");
   clock.advance(1);
-  clock.advance(500); // this connection was too young for an immediate retry to matter
+  clock.advance(500); // the connection was short, so the client waits before it reconnects
   assert.equal(sockets.made.length, 2);
   sockets.last.welcome();
   assert.equal(sockets.last.of("holdline:resume")[0].starting_after, 4);
@@ -184,7 +184,7 @@ test("a pending retry is dropped when the page is hidden", () => {
   const { client, clock, sockets } = connect();
   sockets.last.drop();
   clock.advance(0);
-  sockets.last.drop(); // the second retry waits half a second
+  sockets.last.drop(); // the client waits half a second before the second retry
   client.setHidden(true);
   clock.advance(60_000);
   assert.equal(sockets.made.length, 2);

@@ -53,7 +53,7 @@ test("a socket lost in mid-answer leads to a resume and not to a second request"
     },
   ]);
 
-  sockets.last.push(...events.slice(2)); // more than was asked for does no harm
+  sockets.last.push(...events.slice(2)); // the client ignores events that it has already received
   assert.equal((await handle.done).text, "abc");
 });
 
@@ -121,7 +121,7 @@ test("an already_followed reply to a resume is accepted", async () => {
   assert.equal(handle.answer.status, "in_progress");
   assert.equal(client.state, "open");
 
-  clock.advance(25_000); // one ping later the event is still missing: the client switches to another socket
+  clock.advance(25_000); // at the next ping, the event is still missing, so the client opens another socket
   sockets.last.push(pong());
   assert.equal(client.state, "reconnecting");
   clock.advance(0);
@@ -251,7 +251,7 @@ test("stop is a cancel, and the terminal event confirms it", async () => {
   assert.equal(handle.stopping, true);
   assert.equal(handle.answer.status, "in_progress");
 
-  sockets.last.drop(); // the cancel may not have arrived: it is sent again
+  sockets.last.drop(); // the server may not have received the cancel, so the client sends it again
   clock.advance(0);
   sockets.last.welcome();
   assert.deepEqual(sockets.last.sent.map((message) => message.type), ["holdline:resume", "response.cancel"]);

@@ -53,7 +53,7 @@ def ours() -> dict[str, int]:
 
 
 def theirs(name: str, files: list[str], folder: Path) -> tuple[str, int]:
-    """Returns the version and the bundle size of a package."""
+    """Returns the version and the bundle size of another widget's package."""
     ran = subprocess.run(
         ["npm", "pack", "--silent", name], cwd=folder, capture_output=True, text=True, check=True
     )

@@ -9,7 +9,7 @@ from jobs.log.items import Place, delta
 
 
 class RecordingSink:
-    """Accepts a flusher's calls; `events` returns the decoded entries."""
+    """Receives a flusher's calls. `events` contains the decoded entries."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

@@ -110,5 +110,5 @@ async def test_a_step_cancelled_before_it_runs_leaves_no_coroutine_behind() -> N
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [] == begun
-    # The collector reports an abandoned coroutine, which fails the test.
+    # If a coroutine was abandoned, the garbage collector reports it, and the report fails the test.
     gc.collect()

@@ -1,4 +1,4 @@
-"""The experiment of tests/jobs/test_fairness.py, with worker processes that call a model.
+"""Runs the experiment of tests/jobs/test_fairness.py with workers that call a model.
 
 Run it with `-s` to print the figures.
 """
@@ -47,7 +47,7 @@ async def waited_ms(pipe: Pipe, response_id: str) -> int:
     return queued
 
 
-# In the gate, tests/jobs/test_fairness.py tests fairness without processes.
+# In `make test`, tests/jobs/test_fairness.py tests fairness without separate processes.
 @pytest.mark.heavy
 @pytest.mark.timeout(120)
 async def test_ten_thousand_prompts_of_one_tenant_delay_another_only_by_running_answers(
@@ -74,9 +74,11 @@ async def test_ten_thousand_prompts_of_one_tenant_delay_another_only_by_running_
         f"{max(waits)} ms; {median(places):.0f} calls came between, at most {max(places)}"
     )
     assert left > FLOOD / 2, "it was a flood all the time"
-    # Each slot may add two calls to the wait: one for a job claimed before the submit and called
-    # after it, and one for a job claimed after the patient's job and called before it.
+    # Each slot may add two model calls to a prompt's wait. One is for a job that was claimed before
+    # the prompt's submission and called after it. The other is for a job that was claimed after the
+    # prompt and called before it.
     assert max(places) < 2 * SLOTS * WORKERS
     assert median(places) <= SLOTS * WORKERS
-    # Otherwise the clean-up after the test would check each key of the flood.
+    # Empty Redis, so that the checks after the test do not have to examine the keys of all waiting
+    # jobs.
     await pipe.call("FLUSHALL")

@@ -27,7 +27,7 @@ END = {"type": "response.completed", "response": {}}
 
 
 class Log:
-    """A flusher with a log of its own, and the outcomes that the flusher reported."""
+    """A flusher with its own log, and the outcomes that the flusher reported."""
 
     def __init__(self, harness: Harness, response_id: str, writer: LogWriter) -> None:
         self.harness = harness

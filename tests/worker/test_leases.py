@@ -1,4 +1,4 @@
-"""Tests that refused lease renewals neither lose a job nor take one from another worker."""
+"""Tests that a refused lease renewal neither loses a job nor takes one from another worker."""
 
 from __future__ import annotations
 

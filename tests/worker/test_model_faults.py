@@ -1,4 +1,7 @@
-"""Tests that permanent model faults fail a job, transient ones are retried, none completes it."""
+"""Tests that permanent model faults fail a job and that transient ones are retried.
+
+No fault completes a job.
+"""
 
 from __future__ import annotations
 

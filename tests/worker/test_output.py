@@ -232,7 +232,7 @@ def test_output_besides_text_is_bounded(kind: str) -> None:
                 growing.take(piece)
     growing.end(completed=False)
     added = sum(len(encode_event(event)) for event in log.events)
-    # An item is written several times: once for each of its events that contains the whole item.
+    # An item is written several times, because several of its events contain the whole item.
     assert added < 5 * (MIN_OTHER_BYTES + ITEM_BYTES)
     state = ResponseState(log.events)
     assert all(item.get("status") != "in_progress" for item in state.output)

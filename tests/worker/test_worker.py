@@ -246,7 +246,7 @@ async def test_a_worker_suspended_past_its_lease_keeps_jobs_that_nobody_claimed(
     async with work(harness):
         response_id = await harness.submit("mode=slow pace=0.02 tokens=60")
         await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
-        time.sleep(1.0)  # blocks this process, and so its renewals, for longer than a lease
+        time.sleep(1.0)  # blocks this process, and thus its lease renewals, for longer than a lease
         view = await harness.ended(response_id)
     assert (Status.COMPLETED, 1) == (view.status, view.attempt)
 

@@ -79,7 +79,7 @@ async def test_a_long_compacted_log_is_read_in_several_steps(pipe: Pipe, queue: 
 
     assert log == (await read_all(pipe, answer.job.id)).entries
     assert log[1_990:2_000] == (await answer.view(1_990)).entries
-    # Read the last entry of a block and the entry after it: a follower may lack only the latter.
+    # Read a block's last entry and the next entry, as a follower does that lacks only the next one.
     assert log[1_999:3_999] == (await answer.view(1_999, least=2)).entries
     assert len(log) == (await answer.view(4_499)).length
 

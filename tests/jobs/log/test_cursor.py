@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.log.cursor import Cursor, Relation
 
-# The index of the first entry, and the number of entries.
+# The index of a notification's first entry, and the number of its entries.
 Notification = tuple[int, int]
 
 

@@ -1,4 +1,4 @@
-"""Compares the response accumulated from a log's events with that of the official SDK."""
+"""Compares the response that Holdline accumulates from a log's events with the SDK's result."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def added_up_by_the_sdk(events: list[Event]) -> Response:
 
 
 def missing_fields(value: object, model: BaseModel, path: str = "") -> list[str]:
-    """Returns the required fields of the SDK's type that its lenient parser does not enforce."""
+    """Returns the missing required fields, which the SDK's lenient parser does not report."""
     assert isinstance(value, dict)
     missing = []
     for name, field in type(model).model_fields.items():

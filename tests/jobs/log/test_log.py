@@ -53,7 +53,7 @@ async def ttl(pipe: Pipe, key: str) -> int:
 
 
 def repeated(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, times: int = 3) -> None:
-    """Makes each script run several times and returns the last reply to its caller."""
+    """Runs each script several times and returns the last reply to its caller."""
     run: Callable[..., Any] = pipe.run
 
     async def run_again(*args: Any) -> Any:
@@ -168,7 +168,7 @@ async def test_a_writer_that_lost_its_lease_writes_nothing(
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await run_out(pipe, job.id)
     await queue.rescue(0, new_claim())
-    # First the job waits; then another worker holds it.
+    # In the first round the job waits, and in the second round another worker holds it.
     for _ in range(2):
         with pytest.raises(Fenced):
             if ending:

@@ -1,4 +1,4 @@
-"""Tests that the check describes a suitable Redis and names the wrong setting of other ones."""
+"""Tests that the check describes a suitable Redis and names any wrong setting."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def own(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 
 async def answers(pipe: Pipe) -> None:
-    """Returns when Redis replies, which may take longer than a short deadline on a busy machine."""
+    """Returns when Redis replies. On a busy machine, this may take longer than a short deadline."""
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(RedisAway):
@@ -64,8 +64,8 @@ async def test_scripts_are_repeated_until_they_succeed_on_a_failing_network(
 ) -> None:
     async def break_again() -> None:
         for _ in range(5):
-            # Count accepted connections at the proxy: the pipe may reconnect before a poll sees
-            # the loss.
+            # Count the connections that the proxy accepts, because the pipe may reconnect before
+            # polling detects the loss.
             await wait_until(lambda: through.connected)
             seen = proxy.accepted
             proxy.reset()
@@ -96,8 +96,8 @@ async def test_replies_reach_their_own_callers_across_lost_connections(
 
     async def break_again() -> None:
         for _ in range(5):
-            # Count accepted connections at the proxy: the pipe may reconnect before a poll sees
-            # the loss.
+            # Count the connections that the proxy accepts, because the pipe may reconnect before
+            # polling detects the loss.
             await wait_until(lambda: through.connected)
             seen = proxy.accepted
             proxy.reset()

@@ -71,7 +71,7 @@ async def test_a_subscription_starts_with_a_gap_followed_by_messages(
 async def test_everything_published_after_the_gap_is_received(
     subscriber: Subscriber, pipe: Pipe
 ) -> None:
-    # The gap is reported when Redis confirms the subscription; no message is missed after that.
+    # Redis has confirmed the subscription when the gap is reported, so no later message is missed.
     for number in range(50):
         channel = f"{CHANNEL}{number}"
         recorder = Recorder(subscriber, channel)
@@ -180,8 +180,8 @@ async def test_resubscribing_at_once_loses_no_message_unless_a_gap_is_reported(
         recorder = Recorder(subscriber)
         message = b"%d" % number
         await pipe.call("PUBLISH", CHANNEL, message)
-        # The message was either received or is followed by a gap, after which a read would find
-        # it.
+        # Either the message was received, or the gap is reported after it. In that case, a read of
+        # the log would return the missed message.
         await pipe.call("PUBLISH", PROBE, "x")
         await wait_until(lambda recorder=recorder: recorder.gaps)  # type: ignore[misc]
         assert 1 == await pipe.call("PUBLISH", CHANNEL, b"after")

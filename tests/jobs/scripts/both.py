@@ -1,4 +1,4 @@
-"""Runs each call on the scripts in Redis and on the Python model, and compares the results."""
+"""Runs each call both on the scripts in Redis and on the Python model, and compares the results."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ return found
 
 
 class Both:
-    """Runs calls on Redis and on the model. Any earlier call can be repeated."""
+    """Runs calls on Redis and on the Python model. Any earlier call can be repeated."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
@@ -297,7 +297,7 @@ class Both:
         return call
 
     async def time_passes(self, id_: str) -> None:
-        """Makes the retry delay, the lease and the inspection of this response due."""
+        """Makes a response's retry delay and lease expire, and its inspection due."""
         await run_out(self.pipe, id_)
         await fall_due(self.pipe, id_)
         await inspect_now(self.pipe, id_)
@@ -305,7 +305,7 @@ class Both:
             one.ran_out, one.due = one.status == RUNNING, one.delayed
 
     async def compare(self) -> None:
-        """Checks that the state in Redis equals the model's state and satisfies the invariants."""
+        """Checks that Redis has the same state as the Python model and satisfies the invariants."""
         rows = await self.pipe.call("EVAL", LOOK, 1, NAMES.prefix, *self.ids)
         for id_, (status, claim, attempt, failures, log, open_, leased, delayed, block) in zip(
             self.ids, rows, strict=True

@@ -42,7 +42,10 @@ class Response:
     compacted: bool = False
 
     def push(self, expected: int, frames: list[bytes]) -> bool | None:
-        """Returns True if appended, False if the log ends with the entries, None otherwise."""
+        """Appends entries if the log has the expected length.
+
+        Returns True if they were appended, False if the log already ends with them, else None.
+        """
         if len(self.log) == expected:
             self.log += frames
             return True
@@ -84,10 +87,10 @@ class Model:
         return [b"accepted"]
 
     def claim(self, claim: str, count: int, room: dict[str, int], granted: list[str]) -> None:
-        """Checks the granted jobs.
+        """Checks the jobs that a claim has returned.
 
-        Higher tiers come first. No model exceeds its free slots, and no owner exceeds the limit of
-        running jobs. The model does not specify the order of owners.
+        Higher tiers must come first. No AI model may exceed its free slots, and no owner the limit
+        of running jobs. The order of owners is not specified.
         """
         if claim in self.claims:
             held = [id_ for id_ in self.claims[claim] if self._holds(id_, claim)]

@@ -1,6 +1,6 @@
-"""The Redis scripts, compared with the Python model under repeated and reordered calls.
+"""Compares the Redis scripts with their Python model under repeated and reordered calls.
 
-Each call is made on both.
+Each call is made both in Redis and on the Python model.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STEPS = [
 
 
 async def step(both: Both, draw: Callable[..., Any]) -> None:
-    """Draws one step, by a writer that may be alive, dead or unaware that its lease expired."""
+    """Draws one step by a writer that is alive, dead or unaware that its lease has expired."""
     what = draw(st.sampled_from(STEPS))
     if what == "again":
         if both.calls:

@@ -44,7 +44,7 @@ Do = Callable[[Pipe], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Situation:
-    """A state, prepared by `before`, in which `do` runs the script."""
+    """A state that `before` prepares and in which `do` runs a script."""
 
     script: str
     before: Do
@@ -232,7 +232,7 @@ async def test_a_script_repeated_after_a_lost_reply_has_the_effect_of_one_run(
             await situation.do(through)
             assert proxy.dropped
             if situation.script in ("delete", "rescue"):
-                break  # a repeated run of these scripts finds nothing left
+                break  # running these scripts again would find nothing more to do
 
     found = await dump(pipe)
 

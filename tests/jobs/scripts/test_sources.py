@@ -64,7 +64,8 @@ def test_the_script_that_runs_for_each_token_defines_two_functions_only() -> Non
 def test_a_script_reads_its_arguments_by_the_names_in_its_header(path: Path) -> None:
     script, code = SCRIPTS[path.stem], re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\b(KEYS|ARGV)\b", code)
-    # A script may not use one of its keys: a cluster needs the key only to determine the slot.
+    # A script might not use one of its keys, because a cluster needs that key only to determine the
+    # slot. Each argument must be used.
     names = [*script.args, *filter(None, [script.rest])]
     assert [] == [name for name in names if not re.search(rf"\b{name}\b", code)]
 

@@ -133,7 +133,7 @@ CASES = [
             ]
         },
     ),
-    # The compliance suite has no case for these features, which the standard's schema describes.
+    # The standard's schema describes these features, but the compliance suite has no case for them.
     Case(
         "parallel calls of allowed tools",
         f"mode=calls args={ARGUMENTS}",

@@ -1,7 +1,7 @@
 """The standard's own schema: the types that `openresponses-types` generates from its OpenAPI.
 
-`check_event` and `check_response` report all violations. Holdline's own event types have the prefix
-that the standard requires of extensions and no schema in it.
+`check_event` and `check_response` report all violations. The standard's schema does not contain
+Holdline's own event types, whose names have the prefix that the standard requires for extensions.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def check_event(event: dict[str, Any]) -> None:
 def _with_null_schema(response: dict[str, Any]) -> dict[str, Any]:
     """Returns the response with a null JSON schema in its text format.
 
-    The standard's schema requires null there, but its text does not, and no server sends null.
+    The standard's schema requires null there. The standard's text does not, and servers send no
+    null.
     """
     form = response["text"].get("format", {})
     if form.get("type") != "json_schema":

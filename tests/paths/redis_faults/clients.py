@@ -1,4 +1,4 @@
-"""Clients that record each event received over a single socket or as server-sent events."""
+"""Clients that record each event that they receive over one socket or as server-sent events."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class SocketClient:
         await self._ws.send_json({"type": "response.cancel", "response_id": answer.id})
 
     async def wait_for_degraded(self, degraded: bool, seconds: float = 8.0) -> float:
-        """Waits for a `holdline:degraded` message with the value; returns its time of arrival."""
+        """Waits for a `holdline:degraded` message with this value; returns its arrival time."""
         await wait_until(lambda: self.degraded and self.degraded[-1][1] is degraded, seconds)
         return self.degraded[-1][0]
 
@@ -162,7 +162,7 @@ async def _stream(http: aiohttp.ClientSession, server: Server, answer: Answer) -
 
 
 async def rejected_prompt(server: Server) -> tuple[int, str | None]:
-    """Returns the status and Retry-After of a prompt that is rejected."""
+    """Sends a prompt that must be rejected. Returns the reply's status and Retry-After."""
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{server.url}/v1/responses", json={"input": "x", "model": "m"}) as response,

@@ -85,8 +85,8 @@ async def deploy(
 async def wait_for_baseline(deployment: Deployment, seconds: float = RECOVERY_SECONDS) -> None:
     """Waits until the deployment is idle again. Fails after `seconds`.
 
-    Then Redis has no waiting or leased job and no key without a TTL, no client follows a response,
-    and every process has as many open files and threads as before.
+    Idle means that Redis has no waiting or leased job and no key without a TTL, that no client
+    follows a response, and that every process has as many open files and threads as before.
     """
     deadline = time.monotonic() + seconds
     while found := await _leftovers(deployment):
@@ -112,7 +112,10 @@ async def _ready(server: Server) -> bool:
 
 
 def _footprint(process: Process, model: FakeModel) -> Footprint:
-    """Returns the footprint of a process without pooled model connections, which expire later."""
+    """Returns a process's footprint.
+
+    Pooled connections to the model are not counted, because they expire later.
+    """
     own = Path(f"/proc/{process.popen.pid}")
     pooled = _sockets_to(own, int(model.url.rsplit(":", 1)[1].partition("/")[0]))
     fds = 0

@@ -8,7 +8,8 @@ from tests.fake_model import FakeModel
 from tests.fake_wire import Call
 from tests.paths.redis_faults.clients import TERMINAL, Answer, SocketClient
 
-# Produces an answer that takes three seconds. `prompts` adds a number to make each prompt unique.
+# A script for an answer that takes three seconds. `prompts` adds a number to make each prompt
+# unique.
 SLOW = "mode=slow tokens=60 pace=0.05"
 
 

@@ -17,7 +17,7 @@ class RedirectingProxy(Proxy):
         self._muted: list[Link] = []
 
     def redirect(self, redis_url: str) -> None:
-        """Directs new connections to another Redis and resets the open ones."""
+        """Directs new connections to another Redis and resets all open connections."""
         self._to = urlsplit(redis_url)
         self.reset()
 

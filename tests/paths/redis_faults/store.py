@@ -73,7 +73,7 @@ class Store:
             }
 
     async def restore(self, snapshot: Snapshot) -> None:
-        """Replaces all data with a snapshot, like the failover to a replica that was far behind."""
+        """Replaces all data with a snapshot, like a failover to a replica that was far behind."""
         async with Pipe(Redis(self.url)) as pipe:
             await pipe.call("FLUSHALL")
             for key, (ttl, data) in snapshot.items():

@@ -25,7 +25,7 @@ MASTER = "answers"
 
 
 async def wait_for_reply(store: Store, *command: str, text: str) -> None:
-    """Waits until the reply of a command contains the given text."""
+    """Waits until the reply to a command contains the given text."""
 
     async def has_come() -> bool:
         return text.encode() in await store.call(*command)
@@ -128,7 +128,7 @@ async def with_sentinels(
 
 
 async def _wait_for_discovery(port: int, sentinels: int) -> None:
-    """Waits until a Sentinel has found the others and the replica."""
+    """Waits until a Sentinel has found the other Sentinels and the replica."""
     wanted = (str(sentinels - 1).encode(), b"1")
 
     async def all_are_known() -> bool:

@@ -1,4 +1,4 @@
-"""Tests the address of a client behind proxies, and the account that its requests count against."""
+"""Tests which address a client behind proxies has, and which account its requests count against."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUSTED = networks("127.0.0.1, 10.0.0.0/8, ::1")
         ("127.0.0.1", ["6.6.6.6, 198.51.100.7"], "198.51.100.7"),
         ("127.0.0.1", ["6.6.6.6", "198.51.100.7, 10.1.2.3"], "198.51.100.7"),
         ("127.0.0.1", ["10.1.2.3"], "10.1.2.3"),
-        # A hop that is not a valid address ends the search.
+        # The search for the address ends at a hop that is not a valid address.
         ("127.0.0.1", ["198.51.100.7, unknown"], "127.0.0.1"),
         ("127.0.0.1", ["198.51.100.7,, 10.1.2.3"], "10.1.2.3"),
         ("127.0.0.1", [""], "127.0.0.1"),
@@ -59,5 +59,5 @@ def test_end_users_are_counted_by_subject_or_else_by_address() -> None:
     assert "acme/@<1.2.3.4>" == account(Principal("acme", None, create, address="1.2.3.4"))
     assert "public/@<>" == account(EVERYBODY)
     assert "" == account(Principal("acme", None, address="1.2.3.4"))
-    # No subject can produce the same account as an address.
+    # No end user's subject can result in the same account as an address.
     assert "acme/%40%3C1.2.3.4%3E" == account(Principal("acme", "@<1.2.3.4>", create))

@@ -34,7 +34,7 @@ def check(token: str, rules: Rules | None = None, keys: Keys = KEYS) -> Any:
 
 
 def signed(jwk: dict[str, Any] = PRIVATE, header: Any = None, **claims: Any) -> str:
-    """Returns a token signed by another library.
+    """Returns a token that another library has signed.
 
     Times such as `exp` are in seconds from now; claims that are None are omitted.
     """

@@ -193,7 +193,7 @@ async def test_every_operation_is_allowed_on_visible_responses(site: Site, who: 
 
 
 async def cancel_over_a_socket(site: Site, who: str) -> None:
-    """Cancels a waiting response of anna's over a WebSocket."""
+    """Cancels one of anna's waiting responses over a WebSocket."""
     created = {"input": "Why?", "background": True}
     annas = headers(site.people["anna"])
     async with site.client.post(ALL, json=created, headers=annas) as response:
@@ -299,7 +299,7 @@ async def test_models_and_prompts_of_other_tenants_are_unknown(
     status, text = await ask(prompt={"id": "q"})
     assert (404, True) == (status, "prompt_not_found" in text)
     assert '"q' not in text.replace("'q'", "")
-    # This key cannot use the model of the template.
+    # This API key is not allowed to use the template's model.
     assert 404 == (await ask(prompt={"id": "p"}))[0]
     assert 200 == (await ask(prompt={"id": "p"}, model="a"))[0]
     async with client.get("/v1/models", headers=bearer(key)) as response:

@@ -1,4 +1,7 @@
-"""Tests that credentials in URLs are found under any name and other parameters are accepted."""
+"""Tests that credentials in URLs are found, whatever the parameter's name.
+
+Other parameters are accepted.
+"""
 
 from __future__ import annotations
 

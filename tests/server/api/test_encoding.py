@@ -60,8 +60,8 @@ values = st.recursive(
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.text()
-    # JSON may write a large float with other digits than MessagePack; the decoded values are
-    # equal.
+    # JSON may write a large float with digits other than those in MessagePack, but the decoded
+    # values are equal.
     | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=20),
     max_leaves=12,

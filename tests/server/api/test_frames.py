@@ -70,7 +70,7 @@ def test_the_fast_path_for_text_deltas_agrees_with_the_general_one(
     text: str, number: int, output: int, content: int
 ) -> None:
     event = {**text_delta("msg_1", output, text), "content_index": content}
-    # Fields in a map are not a positional entry, so `frame` cannot use its fast path here.
+    # Fields in a map are not a positional entry, so `frame` cannot use its fast path for them.
     long = msgpack.packb([event["type"], {k: v for k, v in event.items() if k != "type"}])
     ready, same = frame(number, encode_event(event)), frame(number, long)
     lane = msgpack.packb("stream_id") + msgpack.packb("a")

@@ -1,4 +1,4 @@
-"""Tests that each error in a body or message is a problem that names the field and has a code."""
+"""Tests that each error in a body or message is reported with a code and the field's name."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ async def test_provider_keys_are_fetched_once_for_many_requests_and_not_for_each
         credentials.private, _ = new_pair("made up", "EdDSA", None)
         made_up = credentials.token()
         assert {401} == {await status(client, made_up) for _ in range(5)}
-        assert 1 == len(asked)  # the keys were fetched less than ten seconds ago
+        assert 1 == len(asked)  # the provider's keys were fetched less than ten seconds ago
 
 
 async def test_a_new_provider_key_is_accepted_soon(

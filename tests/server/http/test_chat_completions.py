@@ -64,7 +64,7 @@ async def test_a_stopping_server_ends_a_stream_with_the_id_to_continue_from(
             pass
         await client.app[SERVER].drain()
         told = b""
-        # The client raises because the stream has no final chunk.
+        # The client raises an exception, because the stream has no final chunk.
         with pytest.raises(ClientPayloadError):
             while piece := await answer.content.readany():
                 told += piece

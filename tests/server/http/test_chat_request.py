@@ -345,7 +345,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def places(value: Any, place: str = "") -> Iterator[str]:
-    """Yields the path of each value in a body that is neither an object nor a list."""
+    """Yields the paths of all values in a body, except those of objects and lists."""
     match value:
         case dict():
             for name, inner in value.items():

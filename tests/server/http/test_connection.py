@@ -1,4 +1,4 @@
-"""Tests how a stopping server treats the connections that a proxy keeps open."""
+"""Tests how a server that is shutting down treats the connections that a proxy keeps open."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ async def test_connections_that_the_kernel_has_accepted_are_served() -> None:
     try:
         listener = await listen(runner, "127.0.0.1", 0)
         address = listener.sockets[0].getsockname()
-        # The event loop does not run here, so the connection is still unaccepted when the server
-        # stops.
+        # The event loop has not run since the connection was opened, so the server has not accepted
+        # it when the server stops listening.
         with socket.create_connection(address) as waiting:
             waiting.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             await stop_listening(runner, listener)

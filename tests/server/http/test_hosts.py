@@ -1,4 +1,4 @@
-"""Tests that a server without keys accepts only loopback names and the configured hosts."""
+"""Tests that a server without keys accepts only loopback host names and the configured hosts."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ async def test_an_invalid_page_is_refused(client: Client, query: str, param: str
         assert (400, "invalid_value", param) == await refusal(response)
 
 
-# Stopping the server
+# Shutting down the server
 
 
 async def test_a_stopping_server_tells_waiting_callers_to_retry_elsewhere(
@@ -238,7 +238,7 @@ async def test_a_stopping_server_tells_waiting_callers_to_retry_elsewhere(
             pass
         await server.drain()
         told = b""
-        # The client raises because the stream has no final chunk.
+        # The client raises an exception, because the stream has no final chunk.
         with pytest.raises(ClientPayloadError):
             while piece := await streamed.content.readany():
                 told += piece

@@ -1,6 +1,6 @@
-"""A follower reads one log.
+"""Tests a follower, which reads one log.
 
-After any faults its client has a prefix of the log and finally all of it.
+After any faults, the follower's client has a prefix of the log, and finally the whole log.
 """
 
 from __future__ import annotations
@@ -446,7 +446,7 @@ async def test_a_client_always_has_a_prefix_and_the_whole_log_after_one_more_gap
     await feed.settle()
     assert list(range(after + 1, len(feed.log))) == sink.numbers
 
-    # Entries that are appended later still arrive.
+    # The follower still receives entries that are appended later.
     feed.append(END)
 
     assert (1, None) == (sink.ended_times, sink.problem)

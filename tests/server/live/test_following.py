@@ -38,7 +38,7 @@ async def running(pipe: Pipe) -> tuple[Job, LogWriter]:
 
 
 def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Reverses the correct order: reads the log first and subscribes only then."""
+    """Reverses the correct order: reads the log first and subscribes after that."""
     listen, read = relay.subscriber.subscribe, relay.read
     there = asyncio.Event()
     later: list[Callable[[], None]] = []
@@ -79,7 +79,7 @@ async def test_a_follower_must_subscribe_before_it_reads(
     sink = RecordingSink()
     follower = relay.follow(job.id, "public", -1, sink)
     if there is not None:
-        # From here on, the follower is notified. Notifications of earlier entries are lost.
+        # The follower now has its subscription. Notifications of earlier entries are lost.
         await there.wait()
     await wait_until(lambda: follower._live and writer.length == 3)
 

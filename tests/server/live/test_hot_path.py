@@ -26,7 +26,7 @@ OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "server"))
 
 
 class Calls:
-    """Counts the calls of project functions that a notification causes, down to the transport."""
+    """Counts the calls of project functions that a notification causes, up to the transport."""
 
     def __init__(self, server: Server, response_id: str) -> None:
         self.of: Counter[str] = Counter()
@@ -59,9 +59,9 @@ async def heard(answer: Answer, talks: list[Talk], text: str) -> None:
 async def test_an_event_costs_a_bounded_number_of_function_calls(
     client: Client, worker: Worker, server: Server, followers: int
 ) -> None:
-    """Allows six calls per event, and six calls per event and follower.
+    """Allows six calls per event, and six more per event and follower.
 
-    The first six decode the notification, the entry, the event and its bytes. The calls for a
+    The calls per event decode the notification, the entry, the event and its bytes. The calls per
     follower check its position in the log, check whether its socket is writable, and write the
     event.
     """

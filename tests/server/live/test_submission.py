@@ -35,7 +35,7 @@ def reads(server: Server) -> float:
 
 
 async def no_subscription(server: Server) -> bool:
-    """Returns true if Redis has no subscription other than the one of the server's probe."""
+    """Returns true if Redis has no subscription except that of the server's probe."""
     return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
 
 

@@ -40,7 +40,7 @@ class Full(asyncio.WriteTransport):
 
 
 def told(said: list[bool]) -> Any:
-    """Returns the final callback, which records whether the socket was stuck."""
+    """Returns a final callback, which records whether the socket was stuck."""
 
     def caught_up(*, stuck: bool) -> None:
         said.append(stuck)

@@ -137,7 +137,7 @@ async def test_a_client_that_never_reads_holds_only_a_cursor_and_is_closed_at_a_
                 await answer.say("x" * 50_000)
                 largest = max(largest, transport.get_write_buffer_size())
             await answer.complete()
-            # Other sockets are not delayed meanwhile.
+            # Meanwhile, other sockets are not delayed.
             end = await reading
             await wait_until(lambda: stuck not in server.sockets)
             largest = max(largest, transport.get_write_buffer_size())

@@ -58,8 +58,8 @@ async def test_lanes_run_concurrently_and_each_in_its_own_order(talk: Talk, work
     assert ["1", "3"] == [asked(first), asked(third)]
     await third.say("third")
     await third.complete()
-    # Wait for this end before the first response ends, because events of different lanes may
-    # arrive in any order.
+    # Wait for the end of the third response before the first one ends, because events of different
+    # lanes may arrive in any order.
     ends = [await talk.until("response.completed")]
     await first.complete()
     second = await worker.take()
@@ -280,7 +280,7 @@ async def test_a_socket_that_sends_many_messages_takes_turns_with_others(
         await little.say("holdline:ping", id="little")
         await little.until("holdline:pong")
         await wait_until(lambda: MESSAGES_AT_ONCE < len(answered))
-    # The small socket's message is read after at most a few turns.
+    # The server answers the message of the quieter socket after at most a few turns.
     assert answered.index("little") <= 8 * MESSAGES_A_TURN
 
 

@@ -89,7 +89,7 @@ def test_the_unstored_turns_of_a_process_are_bounded_and_release_their_bytes() -
     two.keep("a", "resp_2", items("x" * 600))
     assert (True, None) == (one.recall("resp_1") is not None, two.recall("resp_2"))
 
-    # This response replaces the first one on the lane.
+    # `resp_3` replaces `resp_1`, because both are on the lane `a`.
     one.keep("a", "resp_3", items("x" * 700))
     assert one.recall("resp_3") is not None
     one.clear()

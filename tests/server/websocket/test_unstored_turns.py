@@ -141,11 +141,11 @@ async def test_an_undelivered_unstored_response_is_kept_for_the_retention_time(
             pass
         ping = await ws.receive(timeout=8)
         assert (aiohttp.WSMsgType.PING, b"1") == (ping.type, bytes(ping.data))
-        # The payload differs from that of the ping.
+        # The pong's payload differs from that of the ping.
         await ws.pong(b"99")
         await ws.close()
     left = await ttl(pipe, id_)
-    # The test's worker sets this retention.
+    # The response keeps the retention time that the test's worker has set.
     assert all(59 < each <= 60 for each in left)
     async with client.get(f"{ALL}/{id_}") as again:
         assert ANSWER in await again.text()

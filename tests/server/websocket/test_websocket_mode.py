@@ -132,7 +132,8 @@ async def test_an_unstored_answer_can_be_continued_only_on_its_socket(
     async with connected(client) as other:
         await other.say("response.create", input="Two?", previous_response_id=first)
         assert MISSING == await other.error()
-    # The response can be continued at once, also on another lane, because it is remembered first.
+    # The response can be continued at once, even on another lane, because the server waits until it
+    # has remembered the response.
     await talk.say(
         "response.create", input="Two?", store=False, previous_response_id=first, stream_id="b"
     )

@@ -8,7 +8,7 @@ async ([url, formulas]) => {
     let math = null;
     try {
       math = typeset(tex, true);
-    } catch { /* refused */ }
+    } catch { /* The typesetter refused the formula. */ }
     if (math) place.append(math);
     const { width, height } = place.getBoundingClientRect();
     const all = math ? [math, ...math.querySelectorAll("*")] : [];

@@ -1,4 +1,4 @@
-"""Tests expiring API keys, from a file that changes or from a command that is rerun in time."""
+"""Tests expiring API keys: from a file that changes, or from a command that is rerun."""
 
 from __future__ import annotations
 

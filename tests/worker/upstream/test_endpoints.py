@@ -1,4 +1,4 @@
-"""Recorded replies of real endpoints, which the worker turns into responses.
+"""Tests that the worker turns recorded replies of real endpoints into the expected responses.
 
 `tests/vectors/endpoints/NAME` holds a request, the endpoint's replies, and the expected result.
 """

@@ -129,7 +129,8 @@ def thought(**fields: Any) -> Json:
 
 
 DETAILED: dict[str, tuple[list[Json], list[Json]]] = {
-    # OpenRouter sends the text in both fields, the signature at the end, and data after the call.
+    # OpenRouter sends the text in two fields at once, the signature at the end, and data after the
+    # call.
     "in pieces": (
         [
             {"reasoning": "I "} | detail(text="I ", format="anthropic-claude-v1"),
@@ -202,10 +203,10 @@ def test_provider_data_is_sent_only_to_the_model_that_produced_it() -> None:
         items = sent_back([asked, *whole_turn(*deltas, maker="one")])
         for named, to, goes in (
             ("one", "one", True),
-            # A fallback is called, which did not make the items.
+            # The call goes to a fallback model, which did not produce these history items.
             ("one", "two", False),
             ("two", "two", False),
-            # A fallback is called, which made the items itself.
+            # The call goes to a fallback model, the same one that produced these history items.
             ("two", "one", True),
         ):
             job = Job("resp_x", "me", 0, {"model": named, "input": items})

@@ -1,7 +1,7 @@
-"""Streams of common servers, with their quirks, and the items that the reader produces from them.
+"""Tests the items that the reader produces from common servers' streams, with their quirks.
 
-`tests/vectors/upstream/NAME.sse` is a stream written by hand from a server's documentation and
-from reports of its actual behaviour; `NAME.json` holds the expected result.
+`tests/vectors/upstream/NAME.sse` is a stream written by hand from a server's documentation and from
+reports of its actual behaviour; `NAME.json` holds the expected result.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Nowhere:
 
 
 def output(found: list[Any]) -> list[dict[str, Any]]:
-    """Accumulates the deltas to items in the format of the test vectors."""
+    """Accumulates the deltas into items in the format of the test vectors."""
     items = Output(
         Nowhere(),
         "{}_{}".format,

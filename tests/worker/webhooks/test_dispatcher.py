@@ -1,4 +1,4 @@
-"""Tests webhook delivery to a real receiver, with a real Redis and with faults."""
+"""Tests webhook delivery to a real receiver with a real Redis, including faults."""
 
 from __future__ import annotations
 
