@@ -36,14 +36,14 @@ def chunk(delta: dict[str, Any] | None = None, reason: str | None = None) -> dic
 
 
 def tokens(script: Script, call: Call) -> list[str]:
-    """Returns the tokens of this call's answer."""
+    """Returns the tokens of the answer to a model call."""
     if script.say:
         return list(script.say.replace("_", " ").replace("|", "\n"))
     return [f"c{call.number}t{index} " for index in range(script.tokens)]
 
 
 async def say(wire: Wire, script: Script, call: Call, stop: int | None = None) -> None:
-    """Sends the tokens of this call's answer, or only the first `stop` tokens."""
+    """Sends the tokens of the answer to a model call, or only the first `stop` tokens."""
     await wire.event(chunk({"role": "assistant", "content": ""}))
     for token in tokens(script, call)[:stop]:
         await wire.event(chunk({"content": token}))
@@ -308,7 +308,10 @@ async def errorobject(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def resetbeforeusage(wire: Wire, script: Script, call: Call) -> None:
-    """Sends the finish reason, then resets before the usage. The answer is complete."""
+    """Sends the finish reason, then resets the connection before the usage.
+
+    The answer is complete.
+    """
     await wire.begin()
     await say(wire, script, call)
     await wire.event(chunk(reason="stop"))

@@ -2,8 +2,8 @@
 
 It also serves the Responses API: see `tests.fake_responses`.
 
-Its answers are simulated: numbered tokens. Words of the form `name=value` in the last user message
-select what it does, so a prompt is a script:
+Its answers consist of numbered tokens. Words of the form `name=value` in the last user message
+control the answer, so a prompt is a script:
 
     async with FakeModel() as model:
         ...                      # point OPENAI_BASE_URL at model.url

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# `await asyncio.sleep(0)` only yields to the loop. A named duration is explained at its definition.
+# Two sleeps need no comment: `await asyncio.sleep(0)` only yields to the loop, and a named duration
+# is explained at its definition.
 BARE_SLEEP = re.compile(r"\s*(await )?(asyncio|time)\.sleep\((?!0\))[\d.]+\)$")
 IMPORTS_A_TEST = re.compile(r"from (tests\.[\w.]*|\.)test_\w+ import")
 

@@ -2,9 +2,9 @@
 
     python -m tests.attacks.fuzz URL --seconds 30 --seed 1
 
-It sends valid messages and requests with a few changes, so that most of them pass the first
-checks. It fails as soon as a decoder raises an unexpected exception or the server stops
-answering valid requests.
+The fuzzer sends valid messages and requests with a few changes, so that most of them pass the first
+checks. It fails as soon as a decoder raises an unexpected exception or the server stops answering
+valid requests.
 """
 
 from __future__ import annotations

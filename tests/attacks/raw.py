@@ -59,7 +59,7 @@ class Raw:
                 with contextlib.suppress(OSError):
                     await self.writer.wait_closed()
         except TimeoutError:
-            # The server has not read all data.
+            # The server did not read all data in time, so the connection cannot be closed cleanly.
             self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:

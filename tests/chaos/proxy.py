@@ -93,7 +93,8 @@ class Link:
         self.half_open = False
         self.delay = 0.0
         self.rate = 0.0
-        # When this command's reply arrives, it is dropped and the connection is closed.
+        # When the reply to this command arrives, the proxy drops the reply and closes the
+        # connection.
         self.swallows = b""
         self.opened = False
         self._opening: asyncio.Task[None] | None = None
@@ -210,7 +211,7 @@ class Proxy:
         return link.near
 
     def slow_down(self, delay: float) -> None:
-        """Delays the data on every current and future link by this many seconds."""
+        """Delays the data on every current and future link by the given number of seconds."""
         self.delay = delay
         for link in self.links:
             link.delay = delay

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from tests.chaos import clocks
 from tests.chaos.faults import Fault, Faults
 
-# In seconds. Less than half of the retention time, so that no response expires after the clock
-# steps forward.
+# The maximum clock step in seconds. It is less than half of the retention time, so that no response
+# expires after a step forward.
 CLOCK_SECONDS = 90.0
 
 

@@ -1,7 +1,8 @@
 """Checks for leaks under a steady load of prompts, resumes, cancels and deletes: `make soak`.
 
-Memory, file descriptors, tasks and Redis keys in the last tenth of the time must equal those in
-the second tenth. Then garbage collection must find no Holdline objects. Exits with 1 otherwise.
+In the last tenth of the time, each process must use as much memory, and as many file descriptors
+and tasks, as in the second tenth, and Redis must have as many keys. After that, garbage collection
+must find no Holdline objects. If a check fails, the exit status is 1.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_python_faults_are_reported_with_their_lines() -> None:
 def test_a_chain_of_elifs_counts_as_one_level() -> None:
     code = "if a:\n    pass\n" + "elif b:\n    pass\n" * 9 + "else:\n    if c:\n        pass\n"
 
-    # The parser treats an `if` inside `else` like an elif, so it adds no level.
+    # The parser treats an `if` inside `else` like an elif, so it adds no nesting level.
     assert 1 == observe(code).depth
 
 

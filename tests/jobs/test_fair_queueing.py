@@ -66,7 +66,10 @@ async def test_a_new_owner_is_served_next_regardless_of_the_queue_length(queue: 
 async def test_a_tenant_that_used_more_tokens_is_served_less_often(
     pipe: Pipe, queue: Queue
 ) -> None:
-    """Both tenants run one job at a time; an answer of `a` uses nine times the tokens of `b`'s."""
+    """Both tenants run one job at a time.
+
+    Each of a's answers uses nine times as many tokens as one of b's.
+    """
     for tenant in "ab":
         for _ in range(60):
             await submitted(queue, tenant)

@@ -109,7 +109,7 @@ async def test_the_web_client_sends_a_new_token_before_the_old_one_expires(site:
 
 
 async def test_keys_and_tokens_do_not_appear_in_logs_or_metrics(site: Site) -> None:
-    """No credential may appear there, whether it was valid or not, and however it was sent."""
+    """No credential may appear in logs or metrics, whether valid or not and however it was sent."""
     bad = "canary-" + "x" * 40
     shown = [site.key, site.token(), f"hl_0123456789ab_{'canary0' * 6}z", f"{bad}.{bad}.{bad}"]
     async with aiohttp.ClientSession() as http:

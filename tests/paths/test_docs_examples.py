@@ -63,7 +63,10 @@ async def refusal(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str | None]
 async def asked(
     http: aiohttp.ClientSession, method: str, url: str, body: str | None
 ) -> tuple[int, str | None]:
-    """Returns an answer's status and error code. A started stream has both in an event."""
+    """Returns an answer's status and error code.
+
+    If the stream has already started, an event contains the status and the code.
+    """
     content = None if body is None else BytesIO(body.encode())
     async with http.request(method, url, data=content) as answer:
         if answer.content_type == "text/event-stream":

@@ -121,7 +121,7 @@ async def test_events_that_redis_and_the_worker_lost_end_with_response_rolled_ba
 async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_spliced(
     tmp_path: Path,
 ) -> None:
-    """Holdline's clients end with only the text of the second attempt.
+    """Holdline's clients end up with only the text of the second attempt.
 
     The official SDK sends only a sequence number. Its user can recognize the second attempt's
     events by their item ids, and the last event contains the complete response.

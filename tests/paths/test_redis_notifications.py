@@ -50,8 +50,8 @@ async def test_an_overflowing_subscription_loses_no_terminal_event(
     options = ("--client-output-buffer-limit", "pubsub 4096 0 0")
     async with stores.running(*options) as store, deploy(store, tmp_path) as deployment:
         async with socket_client(deployment.server) as client:
-            # Send only two at a time, because one disconnection affects all answers that end
-            # together.
+            # Send only two prompts at a time, because one disconnection affects all answers that
+            # end together.
             answers, asked = [], prompts(40, "mode=fast tokens=800")
             for at in range(0, 40, 2):
                 some = [await client.ask(prompt) for prompt in asked[at : at + 2]]

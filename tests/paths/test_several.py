@@ -41,7 +41,10 @@ def alive(pid: int) -> bool:
 
 
 async def wait_until_ready(process: Process, times: int) -> None:
-    """Waits until this number of children, including dead ones, has logged that it is ready."""
+    """Waits until the given number of children has logged that it is ready.
+
+    Dead children count, too.
+    """
     await wait_until(lambda: process.output.count(f"{process.name} ready") >= times, 30)
 
 

@@ -20,7 +20,7 @@ PRINTED = re.compile(r"<script type=\"module\" crossorigin.*</holdline-chat>", r
 
 
 async def printed_snippet() -> str:
-    """Returns the snippet printed by the command, which embeds exactly this version."""
+    """Returns the snippet that the command prints to embed exactly this version of the widget."""
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "server.http.static", cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -33,7 +33,7 @@ async def printed_snippet() -> str:
 async def embed(
     system: System, shared: Shared, serve_site: ServeSite, lines: str
 ) -> tuple[str, Server]:
-    """Serves a page with this snippet on another site and starts a server that allows the site."""
+    """Serves a page with the given snippet on another site, which the started server allows."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")

@@ -240,9 +240,9 @@ async def test_the_token_of_the_token_provider_is_sent(shared: Shared, open_page
 async def test_each_paragraph_is_aligned_by_its_own_script(
     shared: Shared, open_page: NewPage, language: str, side: str
 ) -> None:
-    """Covers mixed English and Arabic text on pages of both directions.
+    """Covers mixed English and Arabic text on left-to-right and right-to-left pages.
 
-    The title follows the page.
+    The title has the direction of the page.
     """
     page = await open_page(shared.server.url)
     await page.evaluate(STREAM, ["One.\n\n- two\n\nواحد.\n\n1. اثنان\n", 0.1])

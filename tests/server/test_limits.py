@@ -45,7 +45,7 @@ STATED = {
 
 
 async def refused(client: Client, code: str, limit: float, status: int = 429, **more: Any) -> int:
-    """Checks that a request is refused, and returns the seconds to wait before the next one."""
+    """Checks that a request is refused, and returns the seconds to wait before the next request."""
     found, body, headers = await ask(client, **more)
     assert (status, code) == (found, own_code(body["error"])), body
     assert STANDARD_CODES.get(code, code) == body["error"]["code"]

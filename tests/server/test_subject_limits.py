@@ -35,7 +35,7 @@ async def accepted(client: Client, headers: dict[str, str], **more: Any) -> str:
 
 
 async def refused(client: Client, headers: dict[str, str], code: str, **stated: str) -> int:
-    """Checks that a request is refused, and returns the seconds to wait before the next one."""
+    """Checks that a request is refused, and returns the seconds to wait before the next request."""
     response = await ask(client, headers)
     error = (await response.json())["error"]
     assert (429, code, STANDARD[code]) == (response.status, own_code(error), error["code"])

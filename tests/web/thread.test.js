@@ -10,7 +10,7 @@ const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url")
 const tokenOf = (claims) => `${part({})}.${part(claims)}.s`;
 const of = (sub, more = {}) => tokenOf({ iss: "i", tenant: "t", sub, ...more });
 
-/** Returns a browser: a storage, and threads whose token provider returns `browser.token`. */
+/** Returns a simulated browser: a storage, and threads whose token provider returns `browser.token`. */
 function browser() {
   const kept = new Map();
   const storage = {

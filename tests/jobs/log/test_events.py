@@ -99,7 +99,7 @@ def added_up_by_the_sdk(events: list[Event]) -> Response:
     state: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
     response = None
     for event in on_the_wire(events):
-        # The SDK ignores event types that it does not know, such as this one.
+        # The SDK ignores event types that it does not know, such as `holdline:restarted`.
         if event["type"] != RESTARTED:
             for seen in state.handle_event(EVENT.validate_python(event)):
                 response = getattr(seen, "response", None)

@@ -180,8 +180,8 @@ async def test_resubscribing_at_once_loses_no_message_unless_a_gap_is_reported(
         recorder = Recorder(subscriber)
         message = b"%d" % number
         await pipe.call("PUBLISH", CHANNEL, message)
-        # Either the message was received, or the gap is reported after it. In that case, a read of
-        # the log would return the missed message.
+        # Either the subscriber receives the message, or it reports a gap, after which a reader
+        # would find the message in the log.
         await pipe.call("PUBLISH", PROBE, "x")
         await wait_until(lambda recorder=recorder: recorder.gaps)  # type: ignore[misc]
         assert 1 == await pipe.call("PUBLISH", CHANNEL, b"after")

@@ -1,4 +1,4 @@
-"""Tests that a client's JSON must be one object within the limits. Errors name the cause."""
+"""Tests that a client's JSON must be one object within the limits, and the error messages."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ async def running(pipe: Pipe) -> tuple[Job, LogWriter]:
 
 
 def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Reverses the correct order: reads the log first and subscribes after that."""
+    """Reverses the correct order: reads the log first and subscribes afterwards."""
     listen, read = relay.subscriber.subscribe, relay.read
     there = asyncio.Event()
     later: list[Callable[[], None]] = []

@@ -156,7 +156,8 @@ def call_deltas(draw: st.DrawFn, answer: Answer) -> list[dict[str, Any]]:
     index = draw(st.sampled_from(["int", "text", "float", "none", "zero"]))
     ids = draw(st.sampled_from(["first", "every", "fresh", "none"]))
     if index == "zero" and ids == "none":
-        # Without ids and indexes, two equal calls would look like one call that is sent twice.
+        # If all calls had index 0 and no id, two equal calls would look like one call that is sent
+        # twice.
         index = "none"
     # A second call may start at the index of the previous call and continue at its own index.
     late = index == "int" and ids == "first" and draw(st.booleans())

@@ -88,7 +88,7 @@ async def test_a_name_rebound_after_the_check_cannot_reach_a_private_address(
         connected.append(address[0])
         raise OSError("no packet leaves this machine")
 
-    # Block outgoing connections: the first attempt would go to the public address.
+    # Block outgoing connections, because the first attempt would go to the public address.
     monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", connect)
     async with private, WebhookClient(allow_private=False) as client:
         resolver = Rebinding()
