@@ -59,7 +59,7 @@ def _spread(spread: Spread) -> dict[str, float]:
 
 
 def keep(found: Result, folder: Path) -> Path:
-    """Writes a result to its file in the folder, and returns the path."""
+    """Writes a result to a file in the folder, and returns the path of the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{found['name'].lower()}.json"
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

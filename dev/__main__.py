@@ -118,7 +118,7 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
 def _is_free(host: str, port: int) -> bool:
     family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
-        # The server sets this option too, so it can use a port with connections in TIME_WAIT.
+        # The server sets SO_REUSEADDR too, so it can use a port with connections in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(place)

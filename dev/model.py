@@ -138,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"a simulated model at http://127.0.0.1:{port}/v1", flush=True)
     try:
-        # A running stream may take minutes, so the demo model cuts it off when it stops.
+        # A running stream may take minutes, so the demo model cuts off all streams when it is
+        # stopped.
         web.run_app(
             model.app(),
             host="127.0.0.1",

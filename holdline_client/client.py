@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # The server lets a socket follow at most this many responses at once.
 MAX_ANSWERS: Final = 256
-# This size is enough for the last event of a long answer, which contains the text twice.
+# The default size limit of a message is enough for the last event of a long answer, which contains
+# the text twice.
 MESSAGE_BYTES: Final = 32 * 1024 * 1024
 
 
@@ -212,7 +213,7 @@ class Client:
             if self._http is not None:
                 await self._http.close()
 
-    # These methods implement `Listener`, the receiver of the connection's events.
+    # The methods of `Listener`, the receiver of the connection's events
 
     def opened(self, welcome: Message) -> None:
         """Handles a newly opened socket by sending the pending messages of all answers."""

@@ -32,7 +32,7 @@ WELCOME_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
 # If this many messages wait to be written, the connection counts as stuck and is replaced.
 MAX_OUTGOING: Final = 2048
-# After these 4xx statuses of a refused WebSocket upgrade, the client tries again. All other 4xx
+# The 4xx statuses of a refused WebSocket upgrade after which the client tries again. All other 4xx
 # statuses are final.
 _MOMENTARY: Final = frozenset({408, 425, 429})
 

@@ -84,7 +84,7 @@ class Exchange:
         self._refusals = 0
         self._asked_after: int | None = None
         self._holed = False
-        # After a wrong checksum, the log is fetched once more, and this state is built from it.
+        # The state that is built when the log is fetched once more after a wrong checksum.
         self._again: ResponseState | None = None
 
     @property

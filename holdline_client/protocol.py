@@ -17,8 +17,8 @@ Message = dict[str, Any]
 ROUTE: Final = "/v1/responses"
 UNAUTHENTICATED: Final = 4401
 
-# After these standard WebSocket close codes, a new connection of the same client would fail in the
-# same way. The codes mean protocol error, unsupported data, invalid payload, policy violation,
+# The standard WebSocket close codes after which a new connection of the same client would fail in
+# the same way. They mean protocol error, unsupported data, invalid payload, policy violation,
 # message too big, and missing extension.
 _FINAL_STANDARD: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 # Close codes from 4400 to 4499 report a fault of the client, except for these temporary ones: 4408

@@ -29,7 +29,8 @@ RESPONSES: Final = "responses"
 MAX_CONCURRENCY: Final = 1000
 DAY: Final = 86_400
 AUTHORIZATION: Final = "Authorization"
-# The keys of a model's table that name the source of its API key. A model may have one of them.
+# The keys of a model's table that name the source of its API key. A model may have at most one of
+# them.
 KEY_SOURCES: Final = ("api_key_env", "api_key_file", "api_key_command")
 
 # The pattern of a model name. Redis keys contain model names, so a name must not contain `|`, which

@@ -149,7 +149,7 @@ class Partition:
 
     @property
     def ready(self) -> str:
-        """The key of the sorted set of tenants with waiting jobs, in the queue "".
+        """The key of the sorted set of tenants with waiting jobs, for the queue named "".
 
         Its scores are the finish tags, and the tenant with the lowest tag is served next. The key
         of any other queue ends with `|` and the queue's name.
@@ -158,7 +158,7 @@ class Partition:
 
     @property
     def idle(self) -> str:
-        """The key of the sorted set of idle tenants, in the queue "".
+        """The key of the sorted set of idle tenants, for the queue named "".
 
         Its scores are the finish tags. The key of any other queue ends with `|` and the queue's
         name.
@@ -167,7 +167,7 @@ class Partition:
 
     @property
     def waiting_prefix(self) -> str:
-        """The common prefix of the lists of waiting ids in the queue "", one list for each tenant.
+        """The common prefix of the tenants' lists of waiting ids, for the queue named "".
 
         The list of a tenant in any other queue has the key `waiting|<queue>|<tenant>`.
         """

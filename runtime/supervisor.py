@@ -164,9 +164,9 @@ class _Child:
     async def _run(self) -> int:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            stdin=asyncio.subprocess.PIPE,  # the kernel closes it when the parent dies
+            stdin=asyncio.subprocess.PIPE,  # the kernel closes this pipe when the parent dies
             env=self._environ,
-            start_new_session=True,  # so only the parent receives Ctrl-C, and forwards it
+            start_new_session=True,  # only the parent receives Ctrl-C, and it forwards the signal
         )
         if self._stopped_by is not None:  # a stop was requested during the start
             self._process.send_signal(self._stopped_by)

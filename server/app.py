@@ -61,7 +61,7 @@ HEADERS: Final = {
     ),
 }
 WS_VERSION: Final = "13"
-# The headers that RFC 9110 requires in an error response with this status.
+# Maps an error status to the headers that RFC 9110 requires in such an error response.
 OF_STATUS: Final = {
     401: {"WWW-Authenticate": 'Bearer realm="holdline"'},
     415: {"Accept-Encoding": "gzip, deflate"},
@@ -272,10 +272,10 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
             answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return answer
     except ConnectionError as error:
-        # aiohttp keeps this error in the body's stream. Its traceback refers to the stream and the
-        # request, which would form a reference cycle.
+        # aiohttp keeps the error in the body's stream. The error's traceback refers to the stream
+        # and the request, which would form a reference cycle.
         error.__traceback__ = None
-        return web.Response(status=400)  # the client has disconnected and will not read this
+        return web.Response(status=400)  # the client has disconnected and reads no response
     except Exception as error:
         # The response must not reveal the traceback, which is only logged.
         log.exception(

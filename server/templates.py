@@ -84,7 +84,7 @@ def _template(id_: str, values: Any, knows: Callable[[str], bool]) -> Template:
     if template.model and not knows(template.model):
         raise invalid_key(place, "model", f"is {template.model!r}, which is not in [models]")
     if template.instructions is None and not template.messages:
-        raise invalid_key(place, "instructions", "or messages must be set")
+        raise invalid_key(place, "instructions", "is missing; set instructions or messages")
     return template
 
 

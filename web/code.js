@@ -44,7 +44,7 @@ export function codeBlock(language, words) {
   }, words.copy);
   copying.removeAttribute("aria-label"); // the text is the accessible name, so that screen readers announce "Copied"
   const scroll = make("pre", "code", code);
-  scroll.tabIndex = 0; // makes it scrollable by keyboard
+  scroll.tabIndex = 0; // makes the code scrollable by keyboard
   scroll.setAttribute("role", "group");
   scroll.setAttribute("aria-label", `${words.code} ${language}`.trim());
   const node = make("div", "code-block", make("div", "code-head", make("span", "code-language", language), copying), scroll);

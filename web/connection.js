@@ -240,7 +240,7 @@ export class Connection {
     this.#set("pong", () => this.#lose(0), Math.min(this.#deadline, Math.max(left, 0)));
   }
 
-  /** Stays connected for the stated time while the server shuts down, then reconnects, usually to another server.
+  /** Stays connected for the stated time while the server is shutting down, then reconnects, usually to another server.
    * @param {unknown} retryAfterMs
    */
   #draining(retryAfterMs) {

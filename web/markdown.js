@@ -35,7 +35,8 @@ const DEEPEST = 40;
 const PIECE = 4_096;
 /**
  * The size in characters at which blocks are divided, because parse time grows faster than length. Code blocks are
- * never divided. Lists are divided between items, also above a number of items, because a block is laid out at once.
+ * never divided. Lists are divided between items, also if they have very many items, because a block is laid out at
+ * once.
  */
 const LARGEST_BLOCK = 16_384;
 const LARGEST_LIST = 8_192;

@@ -133,13 +133,13 @@ export class Panel {
     this.#showState();
   }
 
-  /** Draws again once the module that draws turns has loaded, which also has better texts for the banner. */
+  /** Draws again once the module that draws turns has loaded. That module also has better texts for the banner. */
   arrived() {
     if (!this.#banner.hidden) this.#showState();
     this.draw();
   }
 
-  /** Schedules one draw for all events until then. During fast output, draws are less frequent. */
+  /** Schedules one draw for all events that arrive before it. During fast output, draws are less frequent. */
   draw() {
     if (this.#drawing) return;
     const rest = Math.min(LONGEST_REST_MS, Math.max(SHORTEST_REST_MS, REST * this.#drawMs, this.#grown / READ_PER_MS));

@@ -34,7 +34,7 @@ class ModelCall:
     """
 
     def __init__(self) -> None:
-        # This result stays if `stop` ends the call before it has another result.
+        # The cause is "cancelled" if `stop` ends the call before it has another result.
         self.cause = "cancelled"
         self.detail = ""
         self.retry_after: float | None = None

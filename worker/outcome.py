@@ -58,12 +58,12 @@ _TELL_OPERATOR = "If the error persists, contact the operator."
 _KEPT = "The text generated so far is kept."
 
 CAUSES: Final[dict[str, Cause]] = {
-    # These causes are the stop reasons of a provider, and the cancellation by the client.
+    # The following causes are the stop reasons of a provider, and the cancellation by the client.
     "stop": Cause(Then.COMPLETED),
     "length": Cause(Then.INCOMPLETE),
     "content_filter": Cause(Then.INCOMPLETE),
     "cancelled": Cause(Then.CANCELLED),
-    # These failures are permanent: another attempt would fail in the same way.
+    # The following failures are permanent: another attempt would fail in the same way.
     "upstream_rejected": Cause(
         Then.FAILED,
         "The model's endpoint rejected the request. "
@@ -108,7 +108,7 @@ CAUSES: Final[dict[str, Cause]] = {
         Then.FAILED,
         "Redis lost an earlier turn of this conversation. Send the whole conversation.",
     ),
-    # These failures are temporary: another attempt may succeed.
+    # The following failures are temporary: another attempt may succeed.
     "upstream_busy": Cause(Then.RETRY, f"The model's endpoint is busy. {_TRY_LATER}"),
     "upstream_key_unavailable": Cause(
         Then.RETRY,
@@ -154,7 +154,7 @@ CAUSES: Final[dict[str, Cause]] = {
     # The worker lacks file descriptors or memory. The provider did not fail, and another worker may
     # be able to run the job.
     "worker_exhausted": Cause(Then.GIVE_BACK),
-    # With these causes, a worker ends a response without a model call.
+    # With the following causes, a worker ends a response without a model call.
     "worker_lost": Cause(
         Then.FAILED, f"The worker was lost before the end of the answer. {_KEPT} {_TRY_LATER}"
     ),

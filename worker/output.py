@@ -132,8 +132,8 @@ class Output:
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
-        # A method of this object would create a reference cycle with the translator, which would
-        # keep both objects and the job in memory until the garbage collector runs.
+        # The translator gets this counter instead of a method of this object. A method would create
+        # a reference cycle, which would keep the job in memory until the garbage collector runs.
         self._take_index = itertools.count(index).__next__
         self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}

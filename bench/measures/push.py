@@ -25,7 +25,7 @@ from jobs.log.log import LogWriter
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
-# With these two values, an event of Holdline is as long as a message of a peer.
+# WORDS and EVENT_BYTES are chosen so that Holdline's event is as long as a peer's message.
 WORDS: Final = "tok42 "
 EVENT_BYTES: Final = 184
 

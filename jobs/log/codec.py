@@ -24,8 +24,9 @@ Event = dict[str, Any]
 
 JOB_VERSION: Final = 1
 
-# The index of the first appended entry, and the appended entries. This is a plain tuple, because
-# nearly every event of a response needs one, and creating a NamedTuple takes three times as long.
+# The index of the first appended entry, and the appended entries. The type is a plain tuple,
+# because nearly every event of a response needs one, and creating a NamedTuple takes three times as
+# long.
 Appended = tuple[int, list[bytes]]
 
 

@@ -22,8 +22,8 @@ _TERMINAL: Final = {
     Status.COMPLETED: "response.completed",
     Status.INCOMPLETE: "response.incomplete",
     Status.FAILED: "response.failed",
-    # The Responses API has the status `cancelled` but no event for it. Its clients stop at
-    # `response.incomplete`, so this event ends a cancelled response.
+    # The Responses API has the status `cancelled` but no event for it. Its clients stop reading at
+    # `response.incomplete`, so that event also ends a cancelled response.
     Status.CANCELLED: "response.incomplete",
 }
 TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())

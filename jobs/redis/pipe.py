@@ -217,7 +217,7 @@ class Pipe:
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # without this, asyncio would warn if the caller was cancelled
+        future.exception()  # prevents a warning by asyncio if the caller was cancelled
 
 
 def _packed(call: Call) -> bytes:

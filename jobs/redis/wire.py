@@ -74,7 +74,7 @@ class Messages(asyncio.Protocol):
         if error is None or isinstance(error, OSError):
             self.over.set_result(None)
         else:
-            self.over.set_exception(error)  # `take` has raised this error
+            self.over.set_exception(error)  # the error was raised by `take`
 
 
 @dataclass(frozen=True, slots=True)

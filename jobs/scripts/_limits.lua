@@ -93,7 +93,7 @@ end
 
 -- Checks whether an account's limits per minute and per day allow one more job. Charges nothing. If a limit is
 -- reached, returns {"limited", name, limit, ms to wait}. Otherwise returns nil and {requests per minute, left, tokens
--- per day, left}, in which both remaining numbers are those after this job.
+-- per day, left}, in which each `left` is the number that remains after this job.
 -- `limit` contains the limits by their names in LIMITS, where 0 means no limit. `kind` is "" to check the limits of a
 -- tenant, or "subject_" to check the limits of an end user.
 local function check_account(prefix, account, kind, limit, time, tokens, money)

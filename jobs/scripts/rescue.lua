@@ -20,8 +20,8 @@ cap(open_key, time + inspect_ms, limit)
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
 
 local function take(id, owner, reason)
-  -- The field `ending` remains if the calling process dies. When this lease has expired too, the next rescue finds
-  -- the field and ends the job, so no worker runs the job again.
+  -- The field `ending` remains if the calling process dies. When the lease of that process has expired too, the next
+  -- rescue finds the field and ends the job, so no worker runs the job again.
   local name = prefix .. 'job:' .. id
   redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason)
   redis.call('ZREM', delayed_key, id)
@@ -84,8 +84,8 @@ for _, id in ipairs(due(open_key)) do
   end
 end
 
--- The TTL of these keys is otherwise set only when a key is created. On a busy system the keys always exist, so they
--- would expire if the rescue did not renew the TTL.
+-- The keys that all jobs share get their TTL only when they are created. On a busy system these keys always exist, so
+-- they would expire if the rescue did not renew the TTL.
 for _, name in ipairs({ 'leases', 'open', 'queues', 'wake', 'followed', 'numbers', 'sizes' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end

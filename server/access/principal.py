@@ -33,7 +33,7 @@ ANYTHING: Final = ""  # no scope: any authenticated caller may do this
 SOCKET: Final = "/v1/responses"
 # The scope that each route of the API requires. A route that is not listed here requires `admin`.
 OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
-    # Each message on the WebSocket requires a scope of its own.
+    # Any caller may open the WebSocket; each message on it requires a scope.
     ("GET", SOCKET): ANYTHING,
     ("POST", "/v1/responses"): CREATE,
     ("POST", "/v1/chat/completions"): CREATE,

@@ -162,8 +162,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         try:
             return how(self._said)
         except (TypeError, ValueError, RecursionError) as error:
-            # Workers write only values that JSON can express, although MessagePack can express
-            # more.
+            # MessagePack can express values that JSON cannot, but workers never write such values.
             raise Undecodable(
                 f"a log entry cannot be encoded as JSON: {type(error).__name__}"
             ) from error

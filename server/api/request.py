@@ -42,14 +42,15 @@ TOO_DEEP: Final = f"at most {MAX_DEPTH} levels of nesting are allowed"
 TOO_MANY_VALUES: Final = f"at most {MAX_VALUES} values are allowed"
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-# This value is passed on unchecked, because models have different effort levels, and new levels
+# The reasoning effort is passed on unchecked, because models have different levels, and new levels
 # appear.
 Effort = Annotated[str, Meta(min_length=1, max_length=32)]
 Summary = Literal["auto", "concise", "detailed"]
 Included = Literal[
     "message.output_text.logprobs",
     "reasoning.encrypted_content",
-    # These `include` values concern tools that are not offered here, so they have no effect.
+    # The following `include` values concern tools that this server does not offer, so they have no
+    # effect.
     "file_search_call.results",
     "web_search_call.results",
     "web_search_call.action.sources",
@@ -287,7 +288,8 @@ def _reason(data: bytes | str, error: Exception) -> str:
     return reason_of(error)
 
 
-# The decoder creates only containers of these types, so comparing types is the fastest check.
+# The decoder creates only containers of the types dict and list, so comparing types is the fastest
+# check.
 _HOLDERS: Final = frozenset({dict, list})
 
 

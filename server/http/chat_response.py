@@ -238,7 +238,7 @@ def _finish_reason(response: Json) -> str:
 
 def _call(item: Json) -> Json:
     function = {"name": item["name"], "arguments": item["arguments"]}
-    # The provider expects this data back in later requests.
+    # The provider expects `extra_content` back in later requests.
     extra = item.get("extra_content")
     own = {"extra_content": extra} if extra else {}
     return {"id": item["call_id"], "type": "function", "function": function, **own}

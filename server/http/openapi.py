@@ -87,7 +87,8 @@ SUBPROTOCOLS: Final = {
     },
 }
 
-# This schema is partial. The section "Chat completions" of docs/protocol.md describes the rest.
+# The schema of a chat request is partial. The section "Chat completions" of docs/protocol.md
+# describes the rest.
 _CALL_ID: Final = {"type": "string", "minLength": 1, "maxLength": MAX_CALL_ID}
 _CHAT_CONTENT: Final = {
     "anyOf": [
@@ -166,7 +167,7 @@ def openapi() -> Document:
     }
     components["Create"]["additionalProperties"] = False
     _allow_what_is_taken(components, "Create")
-    # `check_input` applies this rule, which the types do not express.
+    # `check_input` requires `input` or `prompt`, a rule that the types do not express.
     given = {"not": {"type": "null"}}
     components["Create"]["anyOf"] = [
         {"required": [name], "properties": {name: given}} for name in ("input", "prompt")

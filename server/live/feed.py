@@ -192,7 +192,8 @@ class Feed:
         try:
             return await asyncio.shield(asked)
         finally:
-            del asked  # The traceback of the task's exception refers to this stack frame.
+            # Breaks a reference cycle: the traceback of the task's exception refers to this frame.
+            del asked
 
     async def _look(self, question: _Question) -> Look:
         mine = self._asked[question]
@@ -203,7 +204,7 @@ class Feed:
         try:
             view = await self._relay.read(self.response_id, *question)
         finally:
-            # The traceback of an exception refers to this stack frame.
+            # Breaks a reference cycle: the traceback of an exception refers to this stack frame.
             del self._under_way[question], mine
         self._learn(view)
         return view, self._framed(question[0], view.entries)

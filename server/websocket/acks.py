@@ -51,7 +51,7 @@ class Delivery:
         return self._turns.recall(previous_id)
 
     def refused(self, lane: str | None, previous_id: str | None) -> None:
-        """Handles a refused turn on this lane that tried to continue from this answer."""
+        """Handles the refusal of a turn on this lane that tried to continue from this answer."""
         self._turns.forget(lane, previous_id)
 
     def announce(self, response_id: str) -> None:

@@ -65,7 +65,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Action: handle a refused turn on the lane that tried to continue from this response."""
+    """Action: handle the refusal of a lane's turn that tried to continue from this response."""
 
     lane: str | None
     response_id: str
@@ -244,7 +244,7 @@ class Session:
             return [self._unpacked(state.waiting.popleft())]
         del self._lanes[lane]
         if not self._lanes:
-            self._lanes = {}  # a new dict: an emptied one keeps its hash table
+            self._lanes = {}  # a new dict, because an emptied dict keeps its hash table
         return []
 
 

@@ -260,7 +260,7 @@ class Socket:
         """Reports a response's end to the client if needed, and starts the lane's next request."""
         lane = self._followers.pop(follower, None)
         if not self._followers:
-            self._followers = {}  # a new dict: an emptied one keeps its hash table
+            self._followers = {}  # a new dict, because an emptied dict keeps its hash table
         unstored = self._unstored.pop(follower, None)
         if problem is not None:
             self.say(problem.event(stream_id=lane, response_id=follower.response_id))

@@ -130,7 +130,7 @@ def test_the_error_names_the_invalid_value(prompt: Any, status: int, code: str, 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[prompts.a]", r"\[prompts.a\] instructions or messages must be set"),
+        ("[prompts.a]", r"\[prompts.a\] instructions is missing; set instructions or messages"),
         ("[prompts]\na = 1", r"\[prompts\] a must be a table"),
         ("[prompts.'a b']\ninstructions = 'x'", "not a valid id"),
         ("[prompts.a]\ninstruction = 'x'\nmessages = [{ content = 'x' }]", "mean instructions"),

@@ -43,7 +43,7 @@ _CODE_FIELDS: Final = frozenset(
     }
 )
 _DELAY_FIELDS: Final = frozenset({"retrydelay", "retry_after", "retry_after_seconds"})
-# Some servers refuse this argument of a request, which can be left out.
+# Some servers refuse the argument `stream_options`, which is optional.
 _OPTIONAL: Final = "stream_options"
 _MAX_DEPTH: Final = 8
 _MAX_WORDS: Final = 8192
@@ -80,22 +80,22 @@ _LONG_CODES: Final = re.compile(
     r"context(?:length|window|size)|(?:input|prompt|tokens)toolong|maxprompttokens|requesttoolarge"
     r"|tokenslimitreached"
 )
-# This code reports a string that is too long. The input is too long only if the string is one of
+# The error code for a string that is too long. The input is too long only if the string is one of
 # the parameters below. Other parameters have limits too, for example the name of a tool.
 _TEXT_CODE: Final = "stringabovemaxlength"
 _TEXT_PARAMETERS: Final = frozenset(
     {"content", "input", "instructions", "messages", "output", "prompt", "text"}
 )
 _INPUT: Final = r"(?:prompt|inputs?|messages|request|tokens?|conversation|context)"
-# These messages report that one image or file is too large, so removing turns of the conversation
-# would not help.
+# Matches messages which report that one image or file is too large. Removing turns of the
+# conversation would not help in this case.
 _LARGE_PART: Final = re.compile(
     r"\b(?:image|file|document|attachment|video)s? (?:size )?(?:exceeds?\b|is too large)",
     re.IGNORECASE,
 )
 _CONTEXT: Final = r"context(?: length| size| window| limit)"
-# Endpoints also send this message for a rate limit, if a request has more tokens than the limit
-# allows in a minute.
+# Endpoints also send the message "request too large" for a rate limit, if a request has more tokens
+# than the limit allows in a minute.
 _LARGE_REQUEST: Final = r"request (?:body )?too large"
 _LONG_WORDS: Final = re.compile(
     # Patterns for messages of Anthropic, Bedrock, Fireworks, Zhipu and Baidu.
@@ -153,7 +153,8 @@ _SUMS: Final = (
     re.compile(r"context limit: \d+ \+ (?P<output>\d+) > (?P<limit>\d+)"),
     re.compile(r"\((?P<output>\d+) > (?P<limit>\d+) - \d+\)"),
 )
-# With these messages, vLLM and TensorRT-LLM report that the input leaves no room for any output.
+# Matches messages with which vLLM and TensorRT-LLM report that the input leaves no room for any
+# output.
 _NO_ROOM: Final = re.compile(r"max_tokens (?:must be at least 1, got |\()-\d")
 _UNKNOWN_MODEL_CODES: Final = re.compile(
     r"^notfound|deploymentnotfound|model(?:not|decommissioned)|(?:invalid|unknown)model"

@@ -76,7 +76,7 @@ def _is_error(value: dict[str, Any]) -> bool:
         return False
     if any(is_heartbeat(str(value.get(name, ""))) for name in _KINDS):
         return False
-    status = value.get("base_resp")  # each chunk of MiniMax has this field
+    status = value.get("base_resp")  # each chunk of MiniMax has a field `base_resp`
     return (
         value.get("success") is False
         or (isinstance(status, dict) and bool(status.get("status_code")))

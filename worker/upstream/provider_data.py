@@ -22,7 +22,7 @@ from .surrogates import encodable
 MAX_DEPTH: Final = 16
 MAKER: Final = "holdline_model"
 DETAILS: Final = "holdline_reasoning_details"
-# Providers send the text of these fields of `reasoning_details` in pieces, over several chunks.
+# The fields of `reasoning_details` whose text providers send in pieces, over several chunks.
 _GROWING: Final = ("text", "summary")
 _OPEN: Final = 32  # the maximum number of entries that can still grow
 _LARGEST: Final = 2**63

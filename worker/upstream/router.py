@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The router tries a fallback after these failures: the model is unavailable or busy, refuses access
-# to the worker, or does not begin to answer.
+# The failures after which the router tries a fallback: the model is unavailable or busy, refuses
+# access to the worker, or does not begin to answer.
 FALLBACK_CODES: Final = frozenset(
     {
         "upstream_busy",
@@ -99,7 +99,7 @@ class Router:
         await self._stack.aclose()
 
     def borrowed(self, name: str) -> int:
-        """Returns the number of this model's running calls as a fallback for another model."""
+        """Returns the number of running calls in which this model is another model's fallback."""
         return self._borrowed.get(name, 0)
 
     @contextlib.asynccontextmanager
@@ -184,7 +184,7 @@ class Router:
             except TimeoutError:
                 raise Busy("upstream_busy", "the model has reached its concurrency limit") from None
         else:
-            await slot.acquire()  # a slot is free, so this does not wait
+            await slot.acquire()  # a slot is free, so `acquire` does not wait
         attempt.callback(slot.release)
         model = self._models[endpoint.name]
         while True:

@@ -137,7 +137,7 @@ class Splitter:
             self._bare = True
             line = b"data: " + line
         name, _, value = line.partition(b":")
-        if name == b"error":  # llama.cpp sends errors in this field
+        if name == b"error":  # llama.cpp sends errors in the field `error`
             self._event = _ERROR
         if name in (b"data", b"error"):
             value = value.removeprefix(b" ")

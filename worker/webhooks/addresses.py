@@ -44,8 +44,8 @@ _REFUSED_V6: Final = tuple(
         "3fff::/20",  # addresses for documentation
     )
 )
-# In these IPv6 networks, the last 32 bits of an address are an IPv4 address. Resolvers return such
-# addresses on networks without IPv4.
+# The IPv6 networks in which the last 32 bits of an address are an IPv4 address. Resolvers return
+# such addresses on networks without IPv4.
 _WRAPPING: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0/96"))
 # The prefixes of ISATAP interface identifiers (RFC 5214). A router forwards packets for such an
 # address to the IPv4 address that follows the prefix.

@@ -241,8 +241,8 @@ class ChatChunkReader:
             if not self._has_output or self._messages.begun:
                 delta = self._messages.delta(message, last=last)
             elif message.get("tool_calls"):
-                # This message repeats function calls of earlier deltas. Only the calls that were
-                # incomplete there are read again.
+                # The message repeats function calls of earlier deltas. Only the calls that were
+                # incomplete in those deltas are read again.
                 message = {"tool_calls": self._calls.untold(message["tool_calls"])}
                 delta = _Messages().delta(message, last=last)
         elif not has_value and isinstance(text := choice.get("text"), str):

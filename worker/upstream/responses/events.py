@@ -23,8 +23,8 @@ from worker.upstream.finish_reasons import normalized
 from worker.upstream.payload import object_of
 from worker.upstream.provider_data import storable
 
-# An event without any of these fields is a heartbeat, or concerns only the upstream's response
-# object.
+# The fields of events about output. An event without any of them is a heartbeat, or concerns only
+# the upstream's response object.
 _PLACED: Final = frozenset({"output_index", "item_id", "item", "delta", "text", "arguments"})
 _ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
 

@@ -54,7 +54,7 @@ class UpstreamItem:
         return Place(ARGUMENTS, self.item["id"], self.index)
 
     def begin(self, name: Callable[[str, int], str]) -> None:
-        """Resets `item` to its initial state, and gives it an id of Holdline.
+        """Resets `item` to its initial state, and gives it an id in Holdline's format.
 
         The id has the usual prefix for the item's type. For an unknown type, it has the prefix of
         the upstream's id.
