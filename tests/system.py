@@ -1,4 +1,4 @@
-"""Real server and worker processes for end-to-end tests."""
+"""Starts real server and worker processes for end-to-end tests."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Server(Process):
 
     @property
     def ws_url(self) -> str:
-        """The URL of its WebSocket."""
+        """The URL of the server's WebSocket."""
         return self.url.replace("http", "ws", 1) + "/v1/responses"
 
     async def metric(self, name: str) -> float:

@@ -26,7 +26,7 @@ from tests.system import ROOT, Process, start_process, wait_until
 
 START_SECONDS = 60.0  # a start may take this long on a busy machine
 HANG_SECONDS = 8.0
-# A server that starts while Redis is unavailable exits after at most this time.
+# A server that starts while Redis is unavailable exits within this many seconds.
 AWAY_SECONDS = 10.0
 
 # Errors that the faults may cause by design, because a job can use up all its attempts.
@@ -213,7 +213,8 @@ class Member:
                 self.anomalies.append(f"{self.name} ended by itself, status {status}:\n{self.tail}")
             self._asked, self._back_at = signal.SIGKILL, 0.2
         elif self._asked is signal.SIGTERM and status not in (0, -signal.SIGKILL):
-            # A SIGTERM that arrives before the signal handlers are installed kills Python.
+            # A SIGTERM that arrives before Python has installed the signal handlers kills the
+            # process.
             if status != -signal.SIGTERM or self.ready:
                 self.anomalies.append(f"{self.name} answered SIGTERM with {status}:\n{self.tail}")
             self._asked = signal.SIGKILL

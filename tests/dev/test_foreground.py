@@ -32,7 +32,7 @@ sys.exit(status)
 
 
 def make_run(folder: Path) -> list[str]:
-    """Returns `make run` for a Makefile that runs a stand-in program by the project's recipe."""
+    """Returns `make run` for a Makefile with the project's recipe and a stand-in program."""
     (folder / "program.py").write_text(PROGRAM)
     recipe = f"@PYTHONPATH={Path.cwd()} exec {sys.executable} {folder}/program.py"
     (folder / "Makefile").write_text(f"run:\n\t{recipe}\n")

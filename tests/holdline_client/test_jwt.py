@@ -1,4 +1,7 @@
-"""Tests the tokens that an application creates for its users, and refused arguments."""
+"""Tests the tokens that an application creates for its users.
+
+Invalid arguments must be refused.
+"""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ async def test_an_idle_tenant_accumulates_no_credit(pipe: Pipe, queue: Queue) ->
         await end(pipe, grant, 5000)
     for _ in range(30):
         await submitted(queue, "b")
-    # Tenant b may catch up only with the last job of a, which equals ten jobs of b. The 95,000
-    # tokens that a used earlier do not count.
+    # The last job of a used as many tokens as ten jobs of b. Therefore b gets ten turns before a.
+    # The 95,000 tokens that a used earlier do not count.
     assert "b" * 10 + "a" == await owners(queue, 11)
 
 

@@ -30,7 +30,7 @@ async def claim(queue: Queue, count: int = 99, requests: int = 0, tokens: int = 
 
 
 async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:
-    """Moves a stored time back, as if this much time had passed."""
+    """Moves a stored time back, as if the given number of milliseconds had passed."""
     await pipe.call("HINCRBY", key, field, -ms)
 
 

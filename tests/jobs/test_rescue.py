@@ -1,4 +1,4 @@
-"""Tests rescues of jobs whose worker died, that waited too long, or that the queue has lost."""
+"""Tests the rescue of jobs that lost their worker, waited too long or are not in the queue."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ async def test_the_widget_can_be_used_with_the_keyboard_alone(
         "e => e.dispatchEvent(new KeyboardEvent('keydown',"
         " { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"
     )
-    await expect(field).to_have_value("one\ntwo")  # Enter does not send the prompt while composing
+    await expect(field).to_have_value("one\ntwo")  # during a composition, Enter sends nothing
     prompt = shared.prompt("tokens=5")
     await field.fill(prompt)
     await page.keyboard.press("Enter")

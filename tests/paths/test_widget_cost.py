@@ -1,4 +1,4 @@
-"""The main-thread time that the widget uses while it streams.
+"""Tests the main-thread time that the widget uses while it streams.
 
 The tests measure processor time of the page's main thread: scripts, style, layout, paint and
 garbage collection. The frames are generated inside the page, because a browser needs 0.5 s to

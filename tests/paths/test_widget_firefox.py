@@ -1,6 +1,6 @@
-"""The widget's main features in a real Firefox, under the page's own content security policy.
+"""Tests the widget in a real Firefox, under the page's own content security policy.
 
-After any fault, the page finally shows the text in the log exactly once.
+After any fault, the page must finally show the text in the log exactly once.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ async def test_a_thousand_formulas_keep_the_page_responsive(
     await page.wait_for_timeout(500)
     made = await page.locator(MATHS).count()
     print(f"{made} formulas rendered, longest task {await page.evaluate('longest')} ms")
-    # Formulas outside of the view are not rendered yet.
+    # Formulas outside the visible area are not rendered yet.
     assert made < 200
     assert await page.evaluate("longest") < 1_000
     block = page.locator("article.answer .text > *").nth(150)

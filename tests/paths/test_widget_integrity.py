@@ -33,7 +33,10 @@ async def printed_snippet() -> str:
 async def embed(
     system: System, shared: Shared, serve_site: ServeSite, lines: str
 ) -> tuple[str, Server]:
-    """Serves a page with the given snippet on another site, which the started server allows."""
+    """Serves a page with the given snippet on another site.
+
+    Also starts a server that allows the site.
+    """
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")

@@ -1,7 +1,7 @@
-"""The widget in a real Chromium, with a real server, worker and Redis.
+"""Tests the widget in a real Chromium, with a real server, worker and Redis.
 
-After any fault of the page or its connection, the page finally shows the text in the log exactly
-once.
+After any fault of the page or its connection, the page must finally show the text in the log
+exactly once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests that an answer arrives once and complete although workers die, pause, hang or stop."""
+"""Tests that an answer arrives once and complete even if workers die, pause, hang or stop."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ CALL = 'mode=call args={"location":"Bern"}'
 
 
 def environment(name: str) -> Path:
-    """Returns the commands folder of one of the environments in `environments/`."""
+    """Returns the folder with the commands of an environment from `environments/`."""
     return PYTHON.parents[1] / "environments" / name / "bin"
 
 

@@ -139,7 +139,7 @@ class ScriptedFeed:
 
 
 class Away(RedisTrouble):
-    """Raised by a read to simulate unavailable Redis."""
+    """Raised by a read to simulate that Redis is unavailable."""
 
 
 class Worker:

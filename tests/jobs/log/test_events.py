@@ -1,4 +1,4 @@
-"""Compares the response that Holdline accumulates from a log's events with the SDK's result."""
+"""Tests that Holdline and the official SDK accumulate the same response from a log's events."""
 
 from __future__ import annotations
 

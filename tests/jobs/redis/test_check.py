@@ -1,4 +1,4 @@
-"""Tests that the check describes a suitable Redis and names any wrong setting."""
+"""Tests that the check of Redis describes a suitable server and names any wrong setting."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ return found
 
 
 class Both:
-    """Runs calls on Redis and on the Python model. Any earlier call can be repeated."""
+    """Runs calls both in Redis and on the Python model. Any earlier call can be repeated."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe

@@ -35,7 +35,7 @@ class Answer:
             self.events.append(event)
 
     def forget(self) -> None:
-        """Drops the received events, before the response is followed from its start again."""
+        """Drops the received events, so that the response can be followed from its start again."""
         self.events, self.problem = [], None
 
     @property

@@ -1,4 +1,7 @@
-"""Tests that a client's JSON must be one object within the limits, and the error messages."""
+"""Tests that a client's JSON must be one object within the limits.
+
+Error messages must name the cause.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "
 
 
 def with_nulls(value: Any) -> Any:
-    """Returns the value with null fields added to each object, and empty ids to messages."""
+    """Returns the value with null fields added to each object and empty ids added to messages."""
     if isinstance(value, dict):
         more = {"detail": None, "generate_summary": None, "status": None, "phase": None}
         told = {name: with_nulls(inner) for name, inner in value.items()}

@@ -24,8 +24,8 @@ async def test_connections_that_the_kernel_has_accepted_are_served() -> None:
     try:
         listener = await listen(runner, "127.0.0.1", 0)
         address = listener.sockets[0].getsockname()
-        # The event loop has not run since the connection was opened, so the server has not accepted
-        # it when the server stops listening.
+        # The event loop has not run since the connection was opened, so the server has not yet
+        # accepted the connection when it stops listening.
         with socket.create_connection(address) as waiting:
             waiting.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             await stop_listening(runner, listener)

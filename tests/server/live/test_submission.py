@@ -1,4 +1,4 @@
-"""Tests that a submission uses notified entries, and reads the log only when in doubt."""
+"""Tests that a submission uses notifications, and reads the log only when in doubt."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
     if where != "choice" or field != "finish_reason":
         last |= draw(st.sampled_from([{}, {"finish_reason": None}]))
     if place == "delta" and draw(st.booleans()):
-        # Repeat the whole message beside the deltas.
+        # Repeat the whole message in addition to the deltas.
         last["message"] = whole(answer)
     chunk: dict[str, Any] = {"choices": [last]}
     if where == "chunk":
@@ -329,7 +329,7 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
 @pytest.mark.parametrize(
     ("payloads", "calls"),
     [
-        # Mistakes of the model itself are passed on unchanged.
+        # The reader passes the model's own mistakes on unchanged.
         ([called(index=0, name="get", arguments='{"a":1}}'), CALLS], [("get", '{"a":1}}')]),
         ([called(index=0, name="get", arguments="not JSON"), STOP], [("get", "not JSON")]),
         ([called(index=0, name="get", arguments=None), STOP], [("get", "{}")]),

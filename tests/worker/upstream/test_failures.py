@@ -1,4 +1,4 @@
-"""Tests the meanings of providers' error messages; see `tests/vectors/failures.json`."""
+"""Tests which failures providers' error messages mean; see `tests/vectors/failures.json`."""
 
 from __future__ import annotations
 

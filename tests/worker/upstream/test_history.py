@@ -102,7 +102,7 @@ async def test_text_after_a_call_is_sent_before_the_result_of_the_call(
 
 
 def test_a_call_id_that_contains_a_signature_is_sent_back() -> None:
-    # LiteLLM creates call ids like this one.
+    # The form of a call id created by LiteLLM.
     id_ = "call_1__thought__" + "A" * 4000
     call = {"type": "function_call", "call_id": id_, "name": "f", "arguments": "{}"}
     said, result = messages(sent_back([call, RESULT | {"call_id": id_}]))

@@ -162,13 +162,14 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
             )
         )
         if item.type == "reasoning":
-            # A reasoning item may well be empty.
+            # A reasoning item can be empty.
             steps["null"] = False
         complete = steps["item_done"] and not steps["null"]
         if not (complete or steps["deltas"] or steps["done"] or listed):
             steps["item_done"], steps["null"] = True, False
         if ids != "stable" or shared or item.type == "function_call":
-            # Deltas of an item that was not announced belong to no item.
+            # If ids change or indexes are shared, deltas can be assigned only to an item that was
+            # announced. Function calls must always be announced.
             steps["added"] = True
         if steps["added"]:
             events.append(
