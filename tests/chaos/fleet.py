@@ -208,7 +208,7 @@ class Member:
                 self._asked_at, self._asked = now, signal.SIGKILL
             return
         if self._asked is None:
-            # A server that starts while Redis is unavailable exits, and is started again.
+            # A server that starts while Redis is unavailable exits, so it is started again.
             if not (redis_was_away and self.kind == "server" and status == 1):
                 self.anomalies.append(f"{self.name} ended by itself, status {status}:\n{self.tail}")
             self._asked, self._back_at = signal.SIGKILL, 0.2

@@ -1,4 +1,4 @@
-"""Tests priority, starvation and models without free slots in a queue with tiers and models."""
+"""Tests a queue with tiers and models: priority, starvation, and models without free slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests a Holdline server that is the upstream model of another, with `api = "responses"`."""
+"""Tests a Holdline server that is the upstream model of another one, with `api = "responses"`."""
 
 from __future__ import annotations
 

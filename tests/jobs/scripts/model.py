@@ -23,7 +23,7 @@ ENDS = ["completed", "incomplete", "failed", "cancelled"]
 
 @dataclass
 class Response:
-    """The state of one response in the model."""
+    """The state of one response in the Python model."""
 
     owner: str
     log: list[bytes]

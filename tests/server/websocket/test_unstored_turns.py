@@ -24,7 +24,7 @@ BODY: dict[str, Any] = {"input": SECRET, "store": False, "idempotency_key": KEY}
 
 
 async def ttl(pipe: Pipe, response_id: str) -> list[int]:
-    """Returns the remaining seconds of the response's job, log and idempotency key."""
+    """Returns the TTLs in seconds of the job, the log and the idempotency key of a response."""
     names = [NAMES.job(response_id), NAMES.log(response_id), NAMES.idempotency("public", KEY)]
     return [await pipe.call("PTTL", name) / 1000 for name in names]
 

@@ -1,4 +1,4 @@
-"""Tests which failures providers' error messages mean; see `tests/vectors/failures.json`."""
+"""Tests how providers' error messages are classified; see `tests/vectors/failures.json`."""
 
 from __future__ import annotations
 
