@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 POLL_SECONDS = 1.0
-# The server keeps the files of web/ in memory, so a change of .js, .css and .html files also
+# The server keeps the files of web/ in memory, so a change to a .js, .css or .html file also
 # requires a restart.
 SUFFIXES = (".py", ".lua", ".toml", ".js", ".css", ".html")
 

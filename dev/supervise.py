@@ -248,7 +248,7 @@ def _all_alive(kept: Sequence[Running]) -> None:
 
 
 async def _stop(kept: Sequence[Running]) -> None:
-    """Stops the children, and the children with `outlives` after the others."""
+    """Stops first the children without `outlives`, then the children with `outlives`."""
     for outlives, seconds in ((False, STOP_SECONDS), (True, LAST_STOP_SECONDS)):
         group = [running for running in kept if running.child.outlives is outlives]
         for running in group:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # Control characters in model output are made visible, so that the terminal does not execute escape
 # sequences. Tabs and newlines stay.
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# These terminal sequences write and erase the status. The status is on a separate line, or follows
-# text that will continue on the same line.
+# The terminal sequences that write and erase the status. The status is on a separate line, or
+# follows text that will continue on the same line.
 _ERASE: Final = "\r\x1b[K"
 _STATUS_BEHIND_TEXT: Final = "\x1b7\x1b[2m [{}]\x1b[0m"
 _ERASE_BEHIND_TEXT: Final = "\x1b8\x1b[J"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 CHARACTERS_A_TOKEN: Final = 4  # for English; a token of another language or of code has fewer
 IMAGE_TOKENS: Final = 1000
-# The estimated output of a response with a larger `max_output_tokens` or none. Few answers come
-# near their `max_output_tokens`, so a large value would be a bad estimate.
+# The estimated output tokens of a response whose `max_output_tokens` is larger or missing. Few
+# answers come near their `max_output_tokens`, so a large value would be a bad estimate.
 USUAL_OUTPUT_TOKENS: Final = 500
 # The parameters of a request whose content is sent to the model as input. Other parameters contain
 # no input tokens.

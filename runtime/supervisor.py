@@ -61,7 +61,8 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 def handle_stop(on_signal: Callable[[], None], on_parent_gone: Callable[[], None] | None) -> None:
     """Installs handlers for stop signals: each SIGTERM or SIGINT calls `on_signal`.
 
-    In a child process, the death of the parent calls `on_parent_gone` once. Pass None elsewhere.
+    In a child process, the death of the parent calls `on_parent_gone` once. In other processes,
+    pass None.
     """
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):

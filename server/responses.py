@@ -177,7 +177,8 @@ class Responses:
         return accepted
 
     async def replied(self, owner: str, post: Post, response_id: str, *, cut: bool) -> None:
-        """Records that a POST's reply was sent or cut off; after a cut, a retry may attach."""
+        """Records whether a POST's reply was sent or cut off, so that a retry can find the
+        response."""
         request = self._posts.request_of(post.fingerprint)
         await self._posts.reply(owner, request, response_id, "cut" if cut else "")
 

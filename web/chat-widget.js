@@ -127,7 +127,7 @@ export class HoldlineChat extends HTMLElement {
     this.#dispatch("logout");
   }
 
-  /** The function that returns a fresh token. The widget calls it whenever it needs one. */
+  /** The function that returns a fresh token. The widget calls it whenever it needs a token. */
   get tokenProvider() {
     return this.#provider;
   }

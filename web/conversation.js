@@ -105,7 +105,8 @@ export class Conversation {
     }
   }
 
-  /** Returns the request for a prompt. It continues the last response, or contains all earlier turns if `whole` is true.
+  /** Returns the request for a prompt. The request continues the last response, or contains all earlier turns if
+   * `whole` is true.
    * @param {string} prompt @param {boolean} whole @returns {Request}
    */
   #request(prompt, whole) {

@@ -1,5 +1,6 @@
 // @ts-check
-/** Shows a page of the documentation with the Markdown renderer of answers. Unlike an answer, it may link to other pages. */
+/** Shows a page of the documentation with the Markdown renderer of answers. Unlike an answer, a document may link to
+ * other pages. */
 
 import { make } from "./dom.js";
 import { Markdown } from "./markdown.js";

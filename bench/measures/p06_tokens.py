@@ -27,7 +27,7 @@ TEXT: Final = b'"delta":"'
 
 @dataclass(slots=True)
 class Listening(ClientPool):
-    """A pool that records the age of each token on arrival; its text is the time of its write."""
+    """A pool that records each token's age on arrival; a token's text is the time of its write."""
 
     ages: list[tuple[int, float]] = field(default_factory=list)
 

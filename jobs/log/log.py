@@ -181,8 +181,8 @@ class LogWriter:
 
         `head` and `rest` together are all entries of the log as far as the writer knows. Redis
         compares the length of the log and a checksum of the head. The rest needs no checksum,
-        because this writer has appended it. If the log differs, Redis leaves it uncompacted, and it
-        only uses more memory.
+        because this writer has appended it. If the log differs, Redis leaves it uncompacted. The
+        only effect is that the log uses more memory.
         """
         log = head + rest
         if sum(map(len, log)) > MAX_INLINE_COMPACTION_BYTES:

@@ -52,7 +52,7 @@ class Sentinels(Redis):
         if not name:
             raise ValueError("the name of the master is missing: redis+sentinel://host:port/name")
         self._name = name
-        self._opened: Place | None = None  # the address of the last master that was connected
+        self._opened: Place | None = None  # the last master to which a connection was opened
         self._login = f"{login}@" if login else ""
         self._rest = scheme, f"/{db}" if db else "", parts.query
         self._sentinels = [

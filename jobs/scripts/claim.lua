@@ -129,7 +129,7 @@ local function choose()
   return oldest
 end
 
--- Removes the first id from a tenant's waiting list. Returns the id, and true if the list is not empty then.
+-- Removes the first id from a tenant's waiting list. Returns the id, and true if the list contains further ids.
 local function take(tenant, queue_name, waiting)
   local id = redis.call('LPOP', waiting)
   local left = tenant.waiting[queue_name]

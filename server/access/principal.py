@@ -168,7 +168,7 @@ def missing() -> Problem:
 
 
 def refused() -> Problem:
-    """Returns the error for an invalid credential, whatever is wrong with the credential."""
+    """Returns the error for an invalid credential, which is the same for every kind of fault."""
     return Problem(
         401,
         "invalid_token",

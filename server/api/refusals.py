@@ -33,8 +33,9 @@ class Refusal(NamedTuple):
     should_retry: bool = True
 
 
-# Keyed by the fields of `tenants.FIELDS` that can refuse a prompt. The field `input_tokens` is
-# missing here: waiting does not help in this case, so `limited` returns status 400.
+# Maps the limits in `tenants.FIELDS` that can refuse a prompt to the refusals. The limit
+# `input_tokens` is not included: waiting does not help in this case, so `limited` returns status
+# 400.
 REFUSALS: Final = {
     "waiting": Refusal(
         "waiting_limit_exceeded",

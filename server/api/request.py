@@ -107,7 +107,7 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
-    """The model's reasoning effort, and the summary of its reasoning to return."""
+    """The model's reasoning effort, and the kind of reasoning summary to return."""
 
     effort: Effort | None = None
     summary: Summary | None = None

@@ -1,4 +1,4 @@
-"""Builds the JSON bodies of responses, once for all clients that read the same body at a time.
+"""Builds the JSON bodies of responses. Clients that read the same body at once share it.
 
 Large bodies are built one at a time, and only while few bytes wait to be read. This bounds the
 memory that any number of clients can occupy by not reading.

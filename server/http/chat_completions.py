@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: presents a response of the same queue and log as a completion."""
+"""`POST /v1/chat/completions`: presents responses, with the same queue and logs, as completions."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ class ResponseRoutes:
     async def _write(
         self, request: web.Request, response_id: str, body: Body, answer: web.Response
     ) -> web.StreamResponse:
-        """Writes the answer, and records that the client has seen the response if required."""
+        """Writes the answer and, if required, records that the client has seen the response."""
         await answer.prepare(request)
         await answer.write_eof()
         if body.ended and (body.unstored or self._watched):

@@ -205,7 +205,7 @@ class Relay:
         await self._send_queue_positions()
 
     async def _look_for_loss(self) -> None:
-        """Makes followers read their logs if Redis was emptied or if a feed was quiet for long.
+        """Makes followers read their logs if Redis was emptied or their feed was quiet for a while.
 
         The first check has no earlier epoch to compare with. It treats every feed as affected,
         because Redis may have been emptied before the check.

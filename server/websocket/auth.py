@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .limits import SocketLimiter
 
-TELL_SECONDS: Final = 30.0  # how long before its token expires a client is warned
+TELL_SECONDS: Final = 30.0  # how long before a token expires the server warns its client
 LOOK_SECONDS: Final = 3.0  # how often an API key is checked for revocation
 IDLE_SECONDS: Final = 3600.0
 
@@ -109,7 +109,7 @@ class SocketAuth:
         return self._who is None
 
     async def reserve(self) -> None:
-        """Counts the socket for its tenant, if known, until `release`. Raises: Problem."""
+        """Counts the socket for its tenant, if there is one, until `release`. Raises: Problem."""
         if self._who is not None:
             await self._reserve(self._who)
 

@@ -58,7 +58,7 @@ class SlowConsumer:
         return True
 
     def end(self) -> None:
-        """Completes `over`, unless a waiter was cancelled, which cancelled the future too."""
+        """Completes the future `over`, unless a cancelled waiter has already cancelled it."""
         if not self.over.done():
             self.over.set_result(None)
 

@@ -326,8 +326,8 @@ def _is_too_long(details: _Details, text: str, status: int | None, *, busy: bool
         return bool(details.parameters & _TEXT_PARAMETERS)
     if _LARGE_PART.search(text):
         return False
-    # The messages of rate limits mention tokens in the same words, so only one phrase is searched
-    # if the endpoint is busy.
+    # Messages about rate limits mention tokens in the same words as messages about a long input. So
+    # if the endpoint is busy, only the phrase `_LARGE_REQUEST` counts.
     words = re.search(_LARGE_REQUEST, text, re.IGNORECASE) if busy else _LONG_WORDS.search(text)
     return words is not None
 

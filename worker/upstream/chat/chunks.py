@@ -258,7 +258,7 @@ class ChatChunkReader:
         return self._has_output or (self._understood and not self._unread)
 
     def _is_whole(self, reason: str | None) -> bool:
-        """Returns True if a response with this stop reason lacks nothing."""
+        """Returns True if a response with this stop reason is complete."""
         if reason not in _ENDS:
             return reason is not None or not self._calls.leftovers
         if self._calls.leftovers or (reason == "tool_calls" and not self._calls.seen):

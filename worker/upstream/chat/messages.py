@@ -92,7 +92,7 @@ def messages(items: Iterable[Item]) -> list[Message]:
 
 
 def holds_result(message: Message) -> bool:
-    """Returns True if a user message contains the result of a call, or images or files of one."""
+    """Returns True if a user message contains a call's result, or images or files of a result."""
     content = message.get("content")
     if isinstance(content, list):
         content = content[0].get("text") if content else None
