@@ -9,7 +9,7 @@ A line has only these fields:
 response_id     id of the response
 attempt         number of the attempt at a model call or a webhook, from 1
 turn_id         id of the earlier response whose turn is missing
-cause           protocol code: why an attempt or a response ended, or why a worker returned its job
+cause           protocol code that says why an attempt or response ended, or why a job was returned
 error           class of an error; for an unhandled error in a worker, also the function and line
 reason          explanation in words
 exception       traceback of an unhandled error in a server, without the error's message
@@ -25,7 +25,7 @@ loop            name of a background loop
 redis           version and persistence of Redis
 status          HTTP status with which a webhook's receiver replied
 pid             process id of a child process
-exit_status     exit status of a child process; negative for a signal
+exit_status     exit status of a child process; negative if a signal killed the process
 seconds         length of a pause, a delay or a grace period
 retry_ms        time until the next attempt; null if there is none
 queued_ms       time from the submission to the start of an attempt
@@ -38,7 +38,7 @@ concurrency     number of jobs that a worker runs at once
 jobs            number of jobs that a worker runs now
 sockets         number of open WebSockets
 requeued        number of lost jobs that a rescue put back into the queue
-closing         number of responses that a rescue takes over from lost workers to end them
+closing         number of lost workers' responses that a rescue takes over and ends
 entries         number of entries in a dead list
 dead_list       true if the response is now in the dead list
 still_valid     true if the model's previous API key is still used
