@@ -48,7 +48,7 @@ async def all_completed(rig: Rig, ids: list[str], seconds: float = 120.0) -> Non
         found = dict(zip(left, states, strict=True))
         left = [id_ for id_, status in found.items() if status in UNDER_WAY]
         if ended := set(found.values()) - UNDER_WAY - {b"completed"}:
-            raise BenchError(f"responses ended with the states {ended}")
+            raise BenchError(f"some responses did not complete; their states are {ended}")
         if left and time.monotonic() > deadline:
             raise BenchError(f"{len(left)} responses did not complete in time")
         await asyncio.sleep(0.02 if left else 0)

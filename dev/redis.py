@@ -54,7 +54,7 @@ class Program:
 
 
 def choose(environ: Mapping[str, str]) -> ExternalRedis | Program:
-    """Returns the server at `REDIS_URL`, in the wheel or on the PATH, whichever is usable first.
+    """Returns the first usable server: at `REDIS_URL`, in the wheel or on the PATH.
 
     Raises:
         NoRedisError: no usable server was found.

@@ -34,7 +34,8 @@ class TurnStore:
     """Stores, reads, holds and releases turns in all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
-        """`ttl_ms` is the TTL of a job, to which every store or hold resets the TTL of a turn."""
+        """`ttl_ms` is the TTL of a job. Storing or holding a turn resets the turn's TTL to this
+        time."""
         self._pipe = pipe
         self._ttl_ms = ttl_ms
 

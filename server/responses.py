@@ -177,8 +177,7 @@ class Responses:
         return accepted
 
     async def replied(self, owner: str, post: Post, response_id: str, *, cut: bool) -> None:
-        """Records whether a POST's reply was sent or cut off, so that a retry can find the
-        response."""
+        """Records that a POST's reply was sent, or that it was cut off and a retry may follow."""
         request = self._posts.request_of(post.fingerprint)
         await self._posts.reply(owner, request, response_id, "cut" if cut else "")
 

@@ -46,7 +46,8 @@ export function parseFrame(data) {
 }
 
 /**
- * Makes a request with its own stream id. Sent again with the same key and body, it attaches to the same response.
+ * Makes a request with its own stream id. If the request is sent again with the same key and body, it attaches to the
+ * same response.
  * @param {Request} request
  * @param {string} streamId
  * @param {string} idempotencyKey

@@ -66,7 +66,7 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
             found = await check(pipe)
             if (cipher := pipe.cipher) is not None:
                 names = Partition(0)
-                with contextlib.suppress(RedisFull):  # the id is only for later checks
+                with contextlib.suppress(RedisFull):  # only later key checks read the id
                     await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
         except RedisAway as error:
             if isinstance(error, RedisNotReady) and error.code == "NOAUTH":

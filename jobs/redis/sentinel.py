@@ -96,7 +96,7 @@ class Sentinels(Redis):
         await super().stay_connected(serve_and_watch)
 
     async def _watch(self, wire: Wire, place: Place | None) -> None:
-        """Closes the connection to the master at `place` when a Sentinel names another one."""
+        """Closes the connection to the master at `place` when a Sentinel names another master."""
         while True:
             for sentinel in list(self._sentinels):
                 with contextlib.suppress(RedisAway, RedisRefused, TimeoutError):

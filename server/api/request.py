@@ -280,7 +280,8 @@ def reason_of(error: Exception) -> str:
 
 
 def _reason(data: bytes | str, error: Exception) -> str:
-    """Returns the reason for a decoding error; msgspec calls a half surrogate pair truncated."""
+    """Returns the reason for a decoding error. msgspec reports half a surrogate pair as
+    truncated."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     half = _HALF_PAIR.search(text)
     if half and not isinstance(error, UnicodeError):

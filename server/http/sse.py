@@ -210,7 +210,7 @@ class Stream:
 
 
 def _pieces(parts: list[bytes]) -> Iterator[bytes]:
-    """Joins small parts and splits large ones into pieces of up to two `PIECE_BYTES`."""
+    """Joins small parts and splits large ones into pieces of at most twice `PIECE_BYTES`."""
     piece = bytearray()
     for part in parts:
         for start in range(0, len(part), PIECE_BYTES):

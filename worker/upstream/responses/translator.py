@@ -46,7 +46,7 @@ _PARTS: Final = {
     "response.reasoning_part": "content",  # an event of vLLM
     "response.reasoning_summary_part": "summary",
 }
-# Events that repeat a complete text when it ends.
+# The events that repeat the complete text when a text has ended.
 REPEATING: Final = frozenset({*(f"{stem}.done" for stem in (*_TEXTS, *_PARTS))})
 _GROUPS: Final = {
     "message": ("content",),
