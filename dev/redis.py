@@ -151,8 +151,9 @@ async def embedded_redis(
 ) -> AsyncIterator[str]:
     """Runs an embedded Redis server and yields its URL, like `embedded_redis_sync`.
 
-    Starting the server blocks the event loop for 50 ms. It happens in the thread of the event loop,
-    because a thread that lives as long as the process must fork the child (see `with_pdeathsig`).
+    Starting the server blocks the event loop for 50 ms. This happens in the event loop's thread,
+    because only a thread that lives as long as the process may fork the child (see
+    `with_pdeathsig`).
     """
     with contextlib.ExitStack() as stack:
         yield stack.enter_context(embedded_redis_sync(data_dir, *options, persist=persist))

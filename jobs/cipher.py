@@ -111,9 +111,10 @@ class Cipher:
     def fingerprints(self, fingerprint: str) -> str:
         """Returns the keyed hashes of a request's fingerprint, one for each encryption key.
 
-        The hashes are separated by commas; for `plain`, the fingerprint itself is in this place.
-        The first hash is stored. The others recognize a request that was stored under another
-        encryption key. Without the keys, nobody can test a guessed request against a stored hash.
+        The hashes are separated by commas; for the key `plain`, the list contains the fingerprint
+        itself. The first hash is stored. The others recognize a request that was stored under
+        another encryption key. Without the keys, nobody can test a guessed request against a stored
+        hash.
         """
         return ",".join(
             fingerprint

@@ -34,8 +34,7 @@ class TurnStore:
     """Stores, reads, holds and releases turns in all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
-        """`ttl_ms` is the TTL of a job. Storing or holding a turn resets the turn's TTL to this
-        time."""
+        """`ttl_ms` is the TTL of a job. A turn that is stored or held gets this TTL too."""
         self._pipe = pipe
         self._ttl_ms = ttl_ms
 

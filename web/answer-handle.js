@@ -3,8 +3,8 @@
  * Follows one prompt from its request to the verified answer, across any number of sockets.
  *
  * After a lost connection, the client sends the request again until the server has returned a response id. Both copies
- * carry the same idempotency key, so the second attaches to the first. Once the response has an id, the client resumes
- * after the last sequence number instead. Neither way causes a second model call.
+ * carry the same idempotency key, so the second copy attaches to the response of the first. Once the response has an
+ * id, the client resumes after the last sequence number instead. Neither way causes a second model call.
  */
 
 import { ResponseState, verify } from "./response-state.js";

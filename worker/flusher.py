@@ -297,7 +297,7 @@ class Flusher:
     async def _draining(self) -> AsyncIterator[None]:
         """Lets the producer append to the log itself inside this context.
 
-        If the producer is cancelled in this context, it may only exit the flusher afterwards.
+        After a cancellation in this context, the producer may only exit the flusher.
         """
         if self._state is _State.FLUSHING and self._task is not None:
             await asyncio.wait([self._task])

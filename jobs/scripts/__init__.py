@@ -91,7 +91,7 @@ def _declared(source: str, heading: str) -> list[str]:
 
 
 def _arguments(source: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """Returns the names that a script's header declares for keys, arguments and the last table."""
+    """Returns the names of the keys, the arguments and the last table in a script's header."""
     keys, args, rest = _declared(source, "KEYS"), _declared(source, "ARGV"), ""
     if args[-1].endswith("..."):
         rest = args.pop().removesuffix("...")

@@ -188,7 +188,7 @@ end
 -- A queue that this claim has emptied stays in the list until a later claim finds it empty. Usually a new job
 -- arrives before that, and the list does not have to be changed twice.
 local emptied = {}
-for _ = 1, count + 100 do -- at most 100 stale entries and held back tenants in a call
+for _ = 1, count + 100 do -- one call handles at most 100 stale entries and held back tenants
   local index = #grants < count and job_bytes < tonumber(max_job_bytes) and choose()
   if not index then break end
   local queue_name = table.remove(queues, index)

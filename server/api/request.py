@@ -280,8 +280,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _reason(data: bytes | str, error: Exception) -> str:
-    """Returns the reason for a decoding error. msgspec reports half a surrogate pair as
-    truncated."""
+    """Returns the reason for a decoding error. Corrects the reason for half a surrogate pair."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     half = _HALF_PAIR.search(text)
     if half and not isinstance(error, UnicodeError):

@@ -95,7 +95,7 @@ class Origins:
             response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
 
     async def _check(self, request: web.Request) -> web.StreamResponse:
-        """Tells any page whether its site is allowed, which a refused WebSocket does not say."""
+        """Tells any page whether its site is allowed. A refused WebSocket would give no reason."""
         origin = request.headers.get("Origin")
         return web.json_response(
             {

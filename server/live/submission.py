@@ -123,7 +123,7 @@ class SubmissionListener:
         self.doubt()
         if not frames:
             return None
-        # If the response has already ended, its events say so.
+        # The status is not exact: if the response has already ended, its events say so.
         status = Status.QUEUED if self._waits else Status.RUNNING
         entries = [frame.entry for frame in frames]
         number, queue_name = self._number, self._queue_name

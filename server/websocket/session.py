@@ -125,7 +125,7 @@ class Session:
 
     @property
     def _open(self) -> int:
-        """The number of responses that the socket follows, and of those that it will follow."""
+        """The number of responses that the socket follows or is about to follow."""
         return self.followed + sum(lane.submitting for lane in self._lanes.values())
 
     def received(self, body: dict[str, Any]) -> list[Action]:

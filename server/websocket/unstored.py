@@ -109,7 +109,8 @@ class PingAcks:
     __slots__ = ("_asked", "_number")
 
     def __init__(self) -> None:
-        # Response ids by ping number, in order. An empty deque takes ten times the memory.
+        # A dict of response ids by ping number, in order. An empty deque takes ten times the
+        # memory.
         self._asked: dict[int, str] = {}
         self._number = 0
 

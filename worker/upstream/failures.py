@@ -87,8 +87,8 @@ _TEXT_PARAMETERS: Final = frozenset(
     {"content", "input", "instructions", "messages", "output", "prompt", "text"}
 )
 _INPUT: Final = r"(?:prompt|inputs?|messages|request|tokens?|conversation|context)"
-# Matches messages that one image or file is too large. Removing turns of the conversation would not
-# help in this case.
+# Matches messages that report a single image or file as too large. Removing turns of the
+# conversation would not help in this case.
 _LARGE_PART: Final = re.compile(
     r"\b(?:image|file|document|attachment|video)s? (?:size )?(?:exceeds?\b|is too large)",
     re.IGNORECASE,

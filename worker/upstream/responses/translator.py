@@ -36,7 +36,7 @@ _TEXTS: Final = {
     "response.output_text": ("output_text", "message"),
     "response.refusal": ("refusal", "message"),
     "response.reasoning_text": ("reasoning_text", "reasoning"),
-    # a name of the Open Responses specification
+    # this name is from the Open Responses specification
     "response.reasoning": ("reasoning_text", "reasoning"),
     "response.reasoning_summary_text": ("summary_text", "reasoning"),
     "response.function_call_arguments": (ARGUMENTS, "function_call"),
