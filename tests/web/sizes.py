@@ -45,10 +45,10 @@ def ours() -> dict[str, int]:
     )
     first, later = len(pages.widget.packed), len(pages.packed["turns.js"].packed)
     return {
-        "first paint with the client": first,
-        "first paint with the client and `marked`": first + marked,
-        "with a rendered answer": first + later,
-        "with highlighted Python code": first + later + core + python,
+        "empty widget, with the client": first,
+        "empty widget, with the client and the Markdown parser `marked`": first + marked,
+        "widget with a rendered answer": first + later,
+        "widget with a rendered answer and highlighted Python code": first + later + core + python,
     }
 
 
