@@ -143,7 +143,7 @@ def help_text(program: str) -> str:
 
 def markdown() -> str:
     """Returns the table of all settings in Markdown, for the documentation."""
-    lines = ["| name | default | from, to | meaning | read by |", "|---|---|---|---|---|"]
+    lines = ["| name | default | minimum, maximum | meaning | read by |", "|---|---|---|---|---|"]
     for each in SETTINGS.values():
         cells = (f"`{each.name}`", each.shown_default, each.bounds, each.help, each.readers)
         lines.append(re.sub(" +", " ", f"| {' | '.join(cells)} |"))

@@ -300,7 +300,7 @@ _TABLE: Final = (
         900,
         0.1,
         DAY,
-        "the time limit of one model call, including the calls to its fallbacks",
+        "the time limit of one model call, including the calls to the model's fallbacks",
     ),
     number(
         "HOLDLINE_LEASE_SECONDS",
@@ -317,7 +317,7 @@ _TABLE: Final = (
         3,
         1,
         100,
-        "the maximum number of failed attempts of one response; after that, the response fails",
+        "the number of failed attempts after which a response fails",
     ),
     number(
         "HOLDLINE_MAX_WAIT_SECONDS",
@@ -325,7 +325,7 @@ _TABLE: Final = (
         3600,
         0.1,
         7 * DAY,
-        "the maximum time that a prompt may wait in the queue; after that, its response fails",
+        "the time that a prompt may wait in the queue before its response fails",
     ),
     number(
         "HOLDLINE_MAX_WAITING",
@@ -488,7 +488,7 @@ _TABLE: Final = (
         "HOLDLINE_WEBHOOK_ALLOW_PRIVATE",
         WORKER,
         ("0", "1"),
-        "`1` also allows webhooks to private addresses and over `http://`",
+        "with `1`, workers may also send webhooks to private addresses and over `http://`",
     ),
     text(
         "HOLDLINE_URL",
