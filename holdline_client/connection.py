@@ -90,6 +90,7 @@ class Connection:
         self._expiring = asyncio.Event()  # set when the socket's token will expire soon
         self._keepalive: Keepalive | None = None
         self._probe_wanted = False
+        self._close_reason = ""
         self._tries = 0
         self._not_before = 0.0
 
@@ -121,7 +122,6 @@ class Connection:
     async def run(self) -> None:
         """Connects, and reconnects until the server or the caller ends the connection."""
         while True:
-            began = now()
             after, lived = 0.0, 0.0
             try:
                 after, lived = await self._once()
@@ -134,7 +134,7 @@ class Connection:
             self._tries = tries_after_loss(self._tries, lived)
             wait = delay(self._tries, random.random(), max(after, self._not_before - now()))  # noqa: S311 - jitter need not be secure
             if after > 0:
-                self._not_before = began + wait
+                self._not_before = now() + wait
             await self._pause(wait)
             self._tries += 1
 
@@ -182,6 +182,7 @@ class Connection:
                 ws = await self._http.ws_connect(
                     self._url,
                     headers=headers,
+                    protocols=(protocol.SUBPROTOCOL,),
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                     max_msg_size=self._message_bytes,
                 )
@@ -200,12 +201,17 @@ class Connection:
 
     async def _welcome(self, ws: aiohttp.ClientWebSocketResponse) -> Message | None:
         while True:
-            frame = await ws.receive()
+            frame = await self._receive(ws)
             if frame.type is not aiohttp.WSMsgType.TEXT:
                 return None
             event = protocol.parse_frame(frame.data)
             if event is not None and event["type"] == "holdline:welcome":
                 return event
+
+    async def _receive(self, ws: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
+        frame = await ws.receive()
+        self._close_reason = frame.extra or "" if frame.type is aiohttp.WSMsgType.CLOSE else ""
+        return frame
 
     def _begin(self, welcome: Message) -> None:
         stated = welcome.get("ping_interval_ms")
@@ -254,7 +260,7 @@ class Connection:
 
     async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         while True:
-            frame = await ws.receive()
+            frame = await self._receive(ws)
             if frame.type in {
                 aiohttp.WSMsgType.CLOSE,
                 aiohttp.WSMsgType.CLOSING,
@@ -269,11 +275,6 @@ class Connection:
         pong = event.get("id") if event["type"] == "holdline:pong" else None
         if self._keepalive is not None:
             self._keepalive.heard(now(), pong)
-            if event["type"] == "holdline:draining":
-                stated = event.get("retry_after_ms")
-                seconds = stated / 1000 if isinstance(stated, int) else 0.0
-                self._not_before = now() + self._keepalive.draining(now(), seconds)
-                self._wake.set()
         if event["type"] == "holdline:expiring":
             self._expiring.set()
         self._listener.event(event)
@@ -296,7 +297,7 @@ class Connection:
                         self.send(protocol.auth(token))
 
     async def _keep_alive(self) -> None:
-        """Sends pings until the socket is dead or the server is shutting down."""
+        """Sends pings until the socket is dead."""
         keepalive = self._keepalive
         assert keepalive is not None  # noqa: S101 - `_begin` creates it
         while True:
@@ -307,7 +308,7 @@ class Connection:
             match action:
                 case Action.PING:
                     self.send(protocol.ping(keepalive.awaited or ""))
-                case Action.DEAD | Action.MOVE:
+                case Action.DEAD:
                     return
                 case None:
                     self._wake.clear()
@@ -321,7 +322,7 @@ class Connection:
         Ends the connection permanently if the close code is final.
         """
         code = ws.close_code or 1006
-        advice = protocol.close_advice(code)
+        advice = protocol.close_advice(code, self._close_reason)
         # If the token expired on a socket that the server had accepted, the client can renew the
         # token and connect again.
         renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable

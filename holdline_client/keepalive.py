@@ -1,4 +1,4 @@
-"""Decides when to send a ping, to drop a dead socket, or to connect to another server.
+"""Decides when to send a ping, and when to drop a dead socket.
 
 A dead connection sends nothing and reports no error. Therefore the client sends pings at an
 interval, and each pong has a deadline. Arriving frames extend the deadline up to a limit, because a
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Final
-
-from .backoff import LONGEST_STATED
 
 PING_SECONDS: Final = 25.0
 # The deadlines for the pong to a regular ping, and for the pong to a ping that tests a connection
@@ -30,8 +28,6 @@ class Action(Enum):
 
     PING = "ping"  # send a ping with the id `Keepalive.awaited`
     DEAD = "dead"  # drop the socket and connect again
-    # The server is shutting down: connect again, without counting a failure.
-    MOVE = "move"
 
 
 class Keepalive:
@@ -47,19 +43,15 @@ class Keepalive:
         self._dead_at: float | None = None
         self._deadline = 0.0
         self._last_deadline = 0.0
-        self._move_at: float | None = None
         self.awaited: str | None = None
 
     @property
     def due(self) -> float:
         """The earliest time at which `tick` may return an action."""
-        nearest = self._ping_at if self._dead_at is None else self._dead_at
-        return nearest if self._move_at is None else min(nearest, self._move_at)
+        return self._ping_at if self._dead_at is None else self._dead_at
 
     def tick(self, now: float) -> Action | None:
         """Returns the action that is due now, or None."""
-        if self._move_at is not None and now >= self._move_at:
-            return Action.MOVE
         if self._dead_at is not None:
             late = now - self._dead_at
             if late < 0:
@@ -85,15 +77,6 @@ class Keepalive:
             self._ping_at = now + self._interval
         else:
             self._dead_at = min(now + self._deadline, max(self._last_deadline, now))
-
-    def draining(self, now: float, retry_after: float) -> float:
-        """Handles the message of a server that is shutting down.
-
-        Returns the number of seconds to wait before the next connection.
-        """
-        wait = min(max(retry_after, 0.0), LONGEST_STATED)
-        self._move_at = now + wait
-        return wait
 
     def _ping(self, now: float, deadline: float) -> Action:
         self._pings += 1

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 Message = dict[str, Any]
 
 ROUTE: Final = "/v1/responses"
+# The subprotocol that switches on Holdline's own messages, in JSON.
+SUBPROTOCOL: Final = "holdline.v1"
 UNAUTHENTICATED: Final = 4401
 
 # The standard WebSocket close codes after which a new connection of the same client would fail in

@@ -21,6 +21,7 @@ import aiohttp
 from dev.pdeathsig import with_pdeathsig
 
 ROOT = Path(__file__).parent.parent
+EXTENSIONS = ("holdline.v1",)  # the subprotocol that switches on Holdline's own messages
 START_SECONDS = 60.0  # a start takes seconds of processor time on cores shared with other tests
 
 

@@ -6,8 +6,8 @@
  * The state of the page (hidden, frozen, resumed) is an input; this module does not access the document.
  */
 
-import { delay, LONGEST_STATED_MS, triesAfterLoss } from "./backoff.js";
-import { closeAdvice, parseFrame, ping } from "./protocol.js";
+import { delay, triesAfterLoss } from "./backoff.js";
+import { closeAdvice, parseFrame, ping, SUBPROTOCOL } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").ServerEvent} ServerEvent */
 
@@ -50,8 +50,8 @@ const MAX_DEADLINE_FACTOR = 3;
 /** If a ping timer fires this late, in milliseconds, the machine was asleep, so the client probes the socket. */
 const OVERSLEPT_MS = 5_000;
 
-/** @typedef {"socket" | "ping" | "pong" | "drain"} Timer */
-const TIMERS = /** @type {const} */ (["socket", "ping", "pong", "drain"]);
+/** @typedef {"socket" | "ping" | "pong"} Timer */
+const TIMERS = /** @type {const} */ (["socket", "ping", "pong"]);
 
 export class Connection {
   /** @type {State} */
@@ -76,10 +76,10 @@ export class Connection {
   /** The deadline of the pong in milliseconds, and the time after which other frames no longer extend it. */
   #deadline = 0;
   #lastDeadline = 0;
-  /** Timers for the next attempt or the welcome's deadline, the next ping, the pong's deadline, and the end of draining.
+  /** Timers for the next attempt or the welcome's deadline, the next ping, and the pong's deadline.
    * @type {Record<Timer, any>}
    */
-  #timers = { socket: 0, ping: 0, pong: 0, drain: 0 };
+  #timers = { socket: 0, ping: 0, pong: 0 };
 
   /**
    * Creates the connection. `start` opens its first socket.
@@ -165,7 +165,7 @@ export class Connection {
     this.#begunAt = this.platform.now();
     let socket;
     try {
-      socket = new this.platform.WebSocket(this.url);
+      socket = new this.platform.WebSocket(this.url, SUBPROTOCOL);
     } catch (error) {
       // The address itself was refused, for example ws: on an https: page, so a retry would fail as well.
       this.end({ code: null, reason: String(error) });
@@ -188,8 +188,6 @@ export class Connection {
     if (this.state !== "open") {
       if (event.type !== "holdline:welcome") return; // the welcome is always the first frame
       this.#welcomed(event);
-    } else if (event.type === "holdline:draining") {
-      this.#draining(event.retry_after_ms);
     } else if (event.type === "holdline:pong" && event.id === this.#awaited) {
       this.#awaited = null;
       this.#clear("pong");
@@ -238,16 +236,6 @@ export class Connection {
   #awaitPong() {
     const left = this.#lastDeadline - this.platform.now();
     this.#set("pong", () => this.#lose(0), Math.min(this.#deadline, Math.max(left, 0)));
-  }
-
-  /** Stays connected for the stated time while the server is shutting down, then reconnects, usually to another server.
-   * @param {unknown} retryAfterMs
-   */
-  #draining(retryAfterMs) {
-    const stated = typeof retryAfterMs === "number" ? retryAfterMs : 0;
-    const wait = Math.min(Math.max(stated, 0), LONGEST_STATED_MS);
-    this.#notBefore = this.platform.now() + wait;
-    this.#set("drain", () => this.#lose(0), wait);
   }
 
   /** Handles a close by the server or the network: reconnects, or ends the connection if its close code is final.

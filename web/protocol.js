@@ -23,6 +23,9 @@
  * }} Request
  */
 
+/** The subprotocol that switches on Holdline's own messages, in JSON. */
+export const SUBPROTOCOL = "holdline.v1";
+
 /** The longest delay of a timer in milliseconds; a timer with a longer delay fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 

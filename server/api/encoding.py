@@ -70,7 +70,7 @@ class Encoding(Protocol):
 
 
 class _Json:
-    subprotocol = "holdline.json"
+    subprotocol = "holdline.v1"
     kind = TEXT
     event = staticmethod(Frame.on_lane)
     message = staticmethod(Frame.text)
@@ -113,8 +113,8 @@ ENCODINGS: Final = {each.subprotocol: each for each in (JSON, MESSAGE_PACK)}
 def choose(offers: Iterable[str]) -> tuple[Encoding, str | None]:
     """Returns the encoding for a client's `Sec-WebSocket-Protocol` headers, and its name.
 
-    The first subprotocol that the server knows is selected. A client that offers nothing, or only a
-    token, gets JSON, and the name is None.
+    The first subprotocol that the server knows is selected, which also switches on the messages of
+    Holdline's own. A client that offers nothing, or only a token, gets JSON, and the name is None.
 
     Raises: Problem if the server knows none of the offered subprotocols. The error does not repeat
     them.

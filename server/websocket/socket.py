@@ -32,7 +32,7 @@ from server.http.timeouts import TokenBucket, bound_buffers
 
 from .acks import Delivery
 from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Submit
-from .welcome import MESSAGES_A_SECOND, welcome
+from .welcome import MESSAGES_A_SECOND, is_extension, welcome
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -75,6 +75,7 @@ class Socket:
         "_config",
         "_delivery",
         "_encoding",
+        "_extended",
         "_followers",
         "_large_requests",
         "_metrics",
@@ -105,6 +106,8 @@ class Socket:
         """Chooses the encoding from `offers`, the client's subprotocols. Raises: Problem."""
         self._auth = auth
         self._encoding, name = choose(offers)
+        # True if the client understands messages whose type begins with `EXTENSION`.
+        self._extended = name is not None
         self._config = config
         self._relay = relay
         self._responses = responses
@@ -144,9 +147,7 @@ class Socket:
         bound_buffers(transport, MAX_BUFFERED)
         self._metrics.sockets.inc()
         try:
-            self.say(welcome(self._config, self._auth.limits))
-            if not self._relay.healthy:
-                self.tell_health(healthy=False)
+            self._greet()
             await self._auth.enter(self)
             self._spawn(self._auth.watch())
             await self._receive()
@@ -167,9 +168,9 @@ class Socket:
         return self._ws
 
     async def restart(self, retry_after_ms: int) -> None:
-        """Asks the client to connect to another server, and closes the socket."""
-        self.say({"type": "holdline:draining", "retry_after_ms": retry_after_ms})
-        await self._close(CloseCode.RESTARTING, "the server is restarting")
+        """Closes the socket; the close reason states when the client may connect again."""
+        reason = f"the server is restarting; retry_after_ms={retry_after_ms}"
+        await self._close(CloseCode.RESTARTING, reason)
         if self._transport is not None:
             self._transport.abort()
 
@@ -180,7 +181,12 @@ class Socket:
     # The methods of `Connection` for `SocketAuth` and `Delivery`.
 
     def say(self, message: dict[str, Any]) -> None:
-        """Writes a message that is not part of a log."""
+        """Writes a message that is not part of a log.
+
+        A message of Holdline's own is dropped if the client has not switched on the extensions.
+        """
+        if not self._extended and is_extension(message):
+            return
         if message["type"] == "error":
             error = message["error"]
             code = error.get("holdline", {}).get("error_code", error["code"])
@@ -311,7 +317,16 @@ class Socket:
         except Problem as problem:
             self.say(problem.event())
 
+    def _greet(self) -> None:
+        """Sends the first messages of the extensions."""
+        self.say(welcome(self._config, self._auth.limits))
+        if not self._relay.healthy:
+            self.tell_health(healthy=False)
+
     async def _handle(self, body: dict[str, Any]) -> None:
+        if not self._extended and is_extension(body):
+            self._extended = True
+            self._greet()
         if body.get("type") == AUTH:
             await self._auth.authenticate(body)
         elif self._auth.unauthenticated:

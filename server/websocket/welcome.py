@@ -1,4 +1,8 @@
-"""The first message on a socket: the ping interval and the limits."""
+"""The messages of Holdline's own: how to recognize them, and the first one, with the limits.
+
+A client of the standard receives only the standard's events. A client switches on the extensions
+if it offers a subprotocol of Holdline's own, or once it sends a message of Holdline's own.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,13 @@ if TYPE_CHECKING:
     from server.config import Config
 
 MESSAGES_A_SECOND: Final = 100
+EXTENSION: Final = "holdline:"
+
+
+def is_extension(message: Mapping[str, Any]) -> bool:
+    """Returns True if the message's type is one of Holdline's own, whether it exists or not."""
+    kind = message.get("type")
+    return isinstance(kind, str) and kind.startswith(EXTENSION)
 
 
 def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:

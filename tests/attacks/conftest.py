@@ -20,7 +20,7 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.keys_without_ttl import keys_without_ttl
-from tests.system import Process, Server, System, wait_until
+from tests.system import EXTENSIONS, Process, Server, System, wait_until
 
 REQUEST_SECONDS = 1.0
 # The memory growth in bytes that is allowed after a busy minute, for caches, arenas and buffers
@@ -215,7 +215,7 @@ class Victim:
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession()
-        self._ws = await self._http.ws_connect(self._target.server.ws_url)
+        self._ws = await self._http.ws_connect(self._target.server.ws_url, protocols=EXTENSIONS)
         self._task = asyncio.create_task(self._ping_forever())
         return self
 

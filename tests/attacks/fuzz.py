@@ -163,7 +163,7 @@ def frames(rng: random.Random, *, packed: bool) -> bytes:
 async def socket_round(url: str, rng: random.Random, seen: Counter[str]) -> None:
     """Opens one WebSocket, sends 40 frames and reads until the server closes it."""
     packed = rng.random() < 0.5
-    offer = "holdline.msgpack" if packed else "holdline.json"
+    offer = "holdline.msgpack" if packed else rng.choice(["holdline.v1", "bearer.x"])
     async with Raw(url) as raw:
         status, _ = await raw.upgrade(f"Sec-WebSocket-Protocol: {offer}")
         assert 101 == status

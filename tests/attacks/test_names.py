@@ -7,6 +7,7 @@ import pytest
 
 from jobs.names import Partition
 from tests.attacks.conftest import Target
+from tests.system import EXTENSIONS
 
 HOSTILE = [
     "a{0}:job:x",
@@ -83,7 +84,10 @@ IDS = [
 
 @pytest.mark.parametrize("kind", ["holdline:resume", "response.cancel"])
 async def test_a_forged_response_id_is_not_found(target: Target, kind: str) -> None:
-    async with aiohttp.ClientSession() as http, http.ws_connect(target.server.ws_url) as ws:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(target.server.ws_url, protocols=EXTENSIONS) as ws,
+    ):
         await ws.receive_json(timeout=10)
         for id_ in IDS:
             await ws.send_json({"type": kind, "response_id": id_})
@@ -95,7 +99,10 @@ async def test_a_forged_response_id_is_not_found(target: Target, kind: str) -> N
 
 @pytest.mark.parametrize("after", [-2, 2**53 + 1, 10**30, 1.5, "0", [], {"a": 1}, True])
 async def test_an_invalid_starting_after_is_rejected(target: Target, after: object) -> None:
-    async with aiohttp.ClientSession() as http, http.ws_connect(target.server.ws_url) as ws:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(target.server.ws_url, protocols=EXTENSIONS) as ws,
+    ):
         await ws.receive_json(timeout=10)
         message = {"type": "holdline:resume", "response_id": IDS[7], "starting_after": after}
         await ws.send_json(message)

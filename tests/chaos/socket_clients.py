@@ -22,6 +22,7 @@ from tests.chaos.clients import (
 )
 from tests.chaos.history import Event
 from tests.error_codes import own_code
+from tests.system import EXTENSIONS
 
 
 class SocketClient(Client):
@@ -33,6 +34,7 @@ class SocketClient(Client):
         async with asyncio.timeout(3):
             ws = await self.workload.http.ws_connect(
                 f"{server}/v1/responses",
+                protocols=EXTENSIONS,
                 max_msg_size=0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=0.3),
             )

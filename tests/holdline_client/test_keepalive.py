@@ -60,12 +60,3 @@ def test_a_socket_is_probed_after_a_suspend_before_it_is_dropped() -> None:
     again.tick(25)
     assert Action.PING is again.tick(1000)
     assert Action.DEAD is again.tick(1000 + PROBE_DEADLINE)
-
-
-def test_a_draining_server_is_left_at_the_stated_time() -> None:
-    keepalive = Keepalive(0, 25)
-    keepalive.draining(1, 0.5)
-    assert 1.5 == keepalive.due
-    assert Action.MOVE is keepalive.tick(1.5)
-    keepalive = Keepalive(0, 25)
-    assert 300 == keepalive.draining(0, 1e9)

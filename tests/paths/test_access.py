@@ -120,7 +120,7 @@ async def test_keys_and_tokens_do_not_appear_in_logs_or_metrics(site: Site) -> N
             await http.get(f"{site.server.url}/v1/{credential}")
             for protocols in (
                 [f"bearer.{credential}"],
-                [f"bearer.{credential}", "holdline.json"],
+                [f"bearer.{credential}", "holdline.v1"],
             ):
                 async with http.ws_connect(site.server.ws_url, protocols=protocols) as ws:
                     await ws.send_json({"type": "holdline:auth", "token": credential})

@@ -15,7 +15,7 @@ import aiohttp
 from openai import AsyncOpenAI
 
 from tests.paths.conftest import Shared
-from tests.system import System
+from tests.system import EXTENSIONS, System
 
 ROOT = Path(__file__).parent.parent.parent
 REFERENCE = (ROOT / "docs/protocol-reference.md").read_text()
@@ -116,7 +116,7 @@ async def test_every_documented_response_header_is_sent(system: System, shared: 
     body = {"input": shared.prompt("tokens=1"), "model": "m", "stream": True}
     async with (
         aiohttp.ClientSession(server.url) as http,
-        noted(http.ws_connect("/v1/responses", protocols=["holdline.json"])),
+        noted(http.ws_connect("/v1/responses", protocols=EXTENSIONS)),
         noted(http.get("/v1/responses", headers={"Upgrade": "websocket", "Connection": "upgrade"})),
         noted(http.options("/v1/responses", headers=leave)),
         noted(http.post("/v1/responses", json=body, headers={"Origin": SITE})) as stream,

@@ -93,7 +93,7 @@ async def test_the_documented_checksum_example_verifies_a_response(shared: Share
 async def test_the_documented_socket_session_matches_the_server(
     shared: Shared, document: str
 ) -> None:
-    (session,) = (block for block in blocks(document, "") if block.startswith("< "))
+    (session,) = (block for block in blocks(document, "") if block.startswith("> "))
     ids = {"resp_...": "", "msg_...": ""}
     shift: int | None = 0  # the number of events that the documented session omits; None if unknown
     async with aiohttp.ClientSession() as http:

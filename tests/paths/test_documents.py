@@ -29,6 +29,7 @@ from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.compliance.cases import CASES, Case, text
 from tests.paths.conftest import Shared
 from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, blocks
+from tests.system import EXTENSIONS
 from worker.webhooks.message import body, headers
 
 ASYNCAPI = ROOT / "tests/web/node_modules/@asyncapi/specs/schemas/3.1.0.json"
@@ -240,7 +241,10 @@ async def test_every_event_conforms_to_its_schema(
 
 
 async def test_every_socket_message_conforms_to_its_schema(shared: Shared) -> None:
-    async with aiohttp.ClientSession() as http, http.ws_connect(shared.server.ws_url) as ws:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(shared.server.ws_url, protocols=EXTENSIONS) as ws,
+    ):
         check_schema(await ws.receive_json(timeout=8), "HoldlineWelcome")
         for said, name in (
             ({"type": "holdline:ping", "id": 1}, "HoldlinePong"),

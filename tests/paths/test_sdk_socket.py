@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 from openai.lib.responses_websocket import AsyncResponsesWebSocketSession, ResponsesWebSocketLimits
 
 from tests.paths.conftest import Shared
-from tests.system import Server
+from tests.system import EXTENSIONS, Server
 
 SLOW = "mode=slow tokens=40"
 TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
@@ -30,7 +30,10 @@ LIMITS = ResponsesWebSocketLimits(
 @asynccontextmanager
 async def socket(server: Server) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """Opens a WebSocket and receives its welcome message."""
-    async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(server.ws_url, protocols=EXTENSIONS) as ws,
+    ):
         welcome = await ws.receive_json(timeout=5)
         assert "holdline:welcome" == welcome["type"]
         yield ws

@@ -22,6 +22,7 @@ from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
+from server.api.close_codes import CloseCode
 from server.http.timeouts import STUCK_SECONDS
 from tests.fake_model import FakeModel
 from tests.system import Server, System, wait_until
@@ -57,7 +58,7 @@ class Client:
         self.servers = servers
         self.events: list[dict[str, Any]] = []
         self.connections = 0
-        self.draining = 0
+        self.drained = 0
         self._key = f"{prompt} {random.random()}"
 
     @property
@@ -86,12 +87,12 @@ class Client:
             await ws.send_json(self._ask())
             async for message in ws:
                 event = json.loads(message.data)
-                self.draining += event["type"] == "holdline:draining"
                 if "sequence_number" in event:
                     self.events.append(event)
                 if event["type"] in TERMINAL:
                     assert event["type"] != "error", event
                     return
+            self.drained += ws.close_code == CloseCode.RESTARTING
 
     def _ask(self) -> dict[str, Any]:
         if self.events:
@@ -142,7 +143,7 @@ async def test_a_rolling_restart_under_load_loses_no_event(
         servers.append((await system.server()).ws_url)
     await asyncio.gather(*running)
     assert [True] * 50 == [client.is_complete for client in clients]
-    assert 50 <= sum(client.draining for client in clients)
+    assert 50 <= sum(client.drained for client in clients)
     assert 50 == len(model.calls)
 
 
@@ -241,7 +242,8 @@ async def open_raw_socket(server: Server) -> sockets.socket:
         raw,
         b"GET /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        b"Sec-WebSocket-Protocol: holdline.v1\r\n\r\n",
     )
     head = b""
     while b"holdline:welcome" not in head:

@@ -12,7 +12,7 @@ from playwright.async_api import Page, expect
 
 from server.http.static import Pages
 from tests.browser import NewPage, ServeApp, ask, element, in_chromium, wait_for_end, wait_for_text
-from tests.system import wait_until
+from tests.system import EXTENSIONS, wait_until
 
 pytestmark = in_chromium
 
@@ -35,7 +35,7 @@ class TokenServer:
         return app
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(protocols=EXTENSIONS)
         await socket.prepare(request)
         self.sockets.append(socket)
         await socket.send_json({"type": "holdline:welcome", "limits": {}})

@@ -15,7 +15,7 @@ from yarl import URL
 from tests.attacks.raw import Raw
 from tests.fake_model import FakeModel
 from tests.proxies.fronted import PROXIES, run_proxy
-from tests.system import System
+from tests.system import EXTENSIONS, System
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -45,7 +45,7 @@ async def test_sockets_streams_and_subpaths_work_through_a_proxy(
 
 async def _socket(http: aiohttp.ClientSession, url: str) -> None:
     """Checks that the upgrade works and that a socket idle for several pings stays open."""
-    async with http.ws_connect(f"{url}/v1/responses", heartbeat=None) as ws:
+    async with http.ws_connect(f"{url}/v1/responses", heartbeat=None, protocols=EXTENSIONS) as ws:
         assert "holdline:welcome" == (await ws.receive_json(timeout=10))["type"]
         # The client answers pings while it waits.
         receiving = asyncio.create_task(ws.receive_json(timeout=20))

@@ -14,6 +14,7 @@ from aiohttp.web import Application, Request
 from server.app import Server
 from tests.error_codes import own_code
 from tests.server.factories import Answer
+from tests.system import EXTENSIONS
 
 Client = TestClient[Request, Application]
 ALL = "/v1/responses"
@@ -66,7 +67,7 @@ class Talk:
 
 @asynccontextmanager
 async def connected(client: Client) -> AsyncIterator[Talk]:
-    async with client.ws_connect(ALL) as ws:
+    async with client.ws_connect(ALL, protocols=EXTENSIONS) as ws:
         talk = Talk(ws)
         assert "holdline:welcome" == (await talk.next())["type"]
         yield talk

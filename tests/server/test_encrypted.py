@@ -18,6 +18,7 @@ from server.config import Config
 from tests.error_codes import own_code
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
+from tests.system import EXTENSIONS
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_a_server_that_lacks_the_key_reports_it(locked: Client, serve: Ser
         response = await ask_it(f"/v1/responses/{id_}{path}")
         assert (503, "5") == (response.status, response.headers["Retry-After"]), path
         assert "response_key_missing" == own_code((await response.json())["error"])
-    ws = await other.ws_connect("/v1/responses")
+    ws = await other.ws_connect("/v1/responses", protocols=EXTENSIONS)
     await ws.receive_json(timeout=10)
     await ws.send_json({"type": "holdline:resume", "response_id": id_})
     said = await ws.receive_json(timeout=10)

@@ -16,7 +16,7 @@ from tests.error_codes import own_code
 from tests.jobs.factories import NAMES
 from tests.server.auth_helpers import Credentials
 from tests.server.conftest import Client, Serve
-from tests.system import wait_until
+from tests.system import EXTENSIONS, wait_until
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -136,7 +136,7 @@ async def test_the_cost_per_day_is_computed_from_the_price_of_the_model(
 async def test_the_welcome_states_the_limits_of_the_tenant(serve: Serve, pipe: Pipe) -> None:
     client = await serve(tenant_requests_per_minute="60")
     await Tenants(pipe, 1).set("public", {"running": "7", "money_per_day": "2.5"})
-    ws = await client.ws_connect("/v1/responses")
+    ws = await client.ws_connect("/v1/responses", protocols=EXTENSIONS)
     stated = (await ws.receive_json())["limits"]["tenant"]
     assert {"running": 7, "requests_per_minute": 60, "money_per_day": 2.5} == {
         name: value for name, value in stated.items() if value is not None
@@ -152,7 +152,7 @@ async def test_the_welcome_states_the_general_limits(serve: Serve) -> None:
         max_output_bytes="77",
         max_body_bytes="5000",
     )
-    ws = await client.ws_connect("/v1/responses")
+    ws = await client.ws_connect("/v1/responses", protocols=EXTENSIONS)
     stated = (await ws.receive_json())["limits"]
     assert (9, 100, 77, 5000, 64) == tuple(
         stated[name] for name in ("sockets", "waiting", "output_bytes", "message_bytes", "depth")
@@ -162,7 +162,7 @@ async def test_the_welcome_states_the_general_limits(serve: Serve) -> None:
 
 async def test_the_sockets_of_a_tenant_are_limited(serve: Serve, pipe: Pipe) -> None:
     client = await serve(tenant_sockets="2")
-    open_ = [await client.ws_connect("/v1/responses") for _ in range(2)]
+    open_ = [await client.ws_connect("/v1/responses", protocols=EXTENSIONS) for _ in range(2)]
     assert 2 == (await open_[0].receive_json())["limits"]["tenant"]["sockets"]
 
     async def refused_socket(most: int) -> str:
@@ -177,11 +177,11 @@ async def test_the_sockets_of_a_tenant_are_limited(serve: Serve, pipe: Pipe) -> 
     # socket makes room.
     assert 200 == (await ask(client))[0]
     await Tenants(pipe, 1).set("public", {"sockets": "3"})
-    open_.append(await client.ws_connect("/v1/responses"))
+    open_.append(await client.ws_connect("/v1/responses", protocols=EXTENSIONS))
     assert "socket_limit_exceeded" == await refused_socket(3)
     await open_.pop().close()
     await wait_until(lambda: 2 == len(client.app[SERVER].sockets))
-    open_.append(await client.ws_connect("/v1/responses"))
+    open_.append(await client.ws_connect("/v1/responses", protocols=EXTENSIONS))
     for ws in open_:
         await ws.close()
 
@@ -191,7 +191,7 @@ async def test_a_socket_counts_from_its_authentication(serve: Serve, tmp_path: P
     client = await serve(tenant_sockets="1", **credentials.settings)
 
     async def come(tenant: str) -> tuple[ClientWebSocketResponse, dict[str, Any]]:
-        ws = await client.ws_connect("/v1/responses")
+        ws = await client.ws_connect("/v1/responses", protocols=EXTENSIONS)
         assert 1 == (await ws.receive_json())["limits"]["tenant"]["sockets"]
         await ws.send_json({"type": "holdline:auth", "token": credentials.token(tenant=tenant)})
         return ws, await ws.receive_json(timeout=5)
@@ -220,7 +220,7 @@ async def test_a_socket_counts_from_its_authentication(serve: Serve, tmp_path: P
 async def test_limits_are_refused_with_the_same_codes_over_a_socket(serve: Serve) -> None:
     client = await serve(tenant_requests_per_minute="1")
     await ask(client)
-    ws = await client.ws_connect("/v1/responses")
+    ws = await client.ws_connect("/v1/responses", protocols=EXTENSIONS)
     await ws.receive_json()
     await ws.send_json({"type": "response.create", "input": "Why?"})
     error = (await ws.receive_json())["error"]

@@ -9,6 +9,7 @@ import pytest
 from jobs.log.log import read
 from jobs.redis.pipe import Pipe
 from tests.server.conftest import Client, Serve
+from tests.system import EXTENSIONS
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ async def test_the_service_tier_is_shown_and_selects_the_queue(
 
 async def test_a_queue_position_counts_the_jobs_ahead(serve: Serve) -> None:
     client = await serve()
-    async with client.ws_connect("/v1/responses") as ws:
+    async with client.ws_connect("/v1/responses", protocols=EXTENSIONS) as ws:
         for lane, tier in (("a", "priority"), ("b", "priority"), ("c", "flex"), ("d", "default")):
             create = {"type": "response.create", "input": "x", "stream_id": lane}
             await ws.send_json({**create, "service_tier": tier})

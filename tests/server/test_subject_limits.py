@@ -14,6 +14,7 @@ from tests.jobs.factories import NAMES
 from tests.server.auth_helpers import Credentials, bearer
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
+from tests.system import EXTENSIONS
 
 BODY = {"input": "Why?", "background": True, "max_output_tokens": 500}
 STANDARD = {
@@ -175,7 +176,7 @@ async def test_limits_are_refused_with_the_same_codes_over_a_socket(
     serve: Serve, credentials: Credentials
 ) -> None:
     client = await serve(subject_requests_per_minute="1", **credentials.settings)
-    ws = await client.ws_connect("/v1/responses")
+    ws = await client.ws_connect("/v1/responses", protocols=EXTENSIONS)
     await ws.receive_json()
     await ws.send_json({"type": "holdline:auth", "token": credentials.token()})
     said = await ws.receive_json()
@@ -190,7 +191,6 @@ async def test_limits_are_refused_with_the_same_codes_over_a_socket(
     assert 0 < int(error["headers"]["Retry-After"]) <= 60
     await ws.close()
     ws = await client.ws_connect("/v1/responses", headers=bearer(credentials.token("ben")))
-    await ws.receive_json()
     await ws.send_json({"type": "response.create", "input": "Why?"})
     assert "response.created" == (await ws.receive_json())["type"]
     await ws.close()

@@ -8,8 +8,8 @@ const [url, prompt] = process.argv.slice(2);
 /** @type {WebSocket[]} */
 const sockets = [];
 class Cut extends WebSocket {
-  constructor(address) {
-    super(address);
+  constructor(address, protocol) {
+    super(address, protocol);
     sockets.push(this);
   }
 }

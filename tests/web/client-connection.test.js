@@ -96,33 +96,25 @@ test("other frames extend the wait for a pong within a bound", () => {
   assert.equal(sockets.made.length, 2);
 });
 
-test("a client leaves a draining server at the stated time and resumes elsewhere", () => {
+test("a client leaves a draining server and resumes elsewhere, but not before the stated time", () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
-  const events = log(handle, "resp_1", ["a", "b"]);
-  sockets.last.push(...events.slice(0, 4));
-  sockets.last.push({ type: "holdline:draining", retry_after_ms: 2_000 });
-  sockets.last.push(events[4]);
-  assert.equal(handle.answer.text, "ab");
-  clock.advance(1_999);
-  assert.equal(client.state, "open");
-  clock.advance(1);
-  clock.advance(500); // the connection was short, so the client waits before it reconnects
+  sockets.last.push(...log(handle, "resp_1", ["a", "b"]).slice(0, 5));
+  sockets.last.drop(1012, "the server is restarting; retry_after_ms=3000");
+  client.probe();
+  clock.advance(2_999);
+  assert.equal(sockets.made.length, 1);
+  clock.advance(501);
   assert.equal(sockets.made.length, 2);
   sockets.last.welcome();
   assert.equal(sockets.last.of("holdline:resume")[0].starting_after, 4);
 });
 
-test("a client does not reconnect to a draining server before the stated time", () => {
-  const { client, clock, sockets } = connect();
-  sockets.last.push({ type: "holdline:draining", retry_after_ms: 3_000 });
-  clock.advance(1_000);
-  sockets.last.drop(1012, "restart");
-  client.probe();
-  clock.advance(1_999);
-  assert.equal(sockets.made.length, 1);
-  clock.advance(501);
-  assert.equal(sockets.made.length, 2);
+test("a client switches on the extensions on each socket", () => {
+  const { clock, sockets } = connect();
+  sockets.last.drop();
+  clock.advance(500);
+  assert.deepEqual(sockets.made.map((socket) => socket.protocol), ["holdline.v1", "holdline.v1"]);
 });
 
 test("a client waits as long as an overloaded server asks", () => {

@@ -50,8 +50,9 @@ export function fakeSockets() {
     onclose = null;
     onerror = null;
 
-    constructor(url) {
+    constructor(url, protocol) {
       this.url = url;
+      this.protocol = protocol;
       FakeWebSocket.made.push(this);
     }
 

@@ -92,10 +92,6 @@ class Ended(About):
     sequence_number: int
 
 
-class Draining(Struct):
-    retry_after_ms: int
-
-
 class ProblemDetail(Struct):
     """Our own error code, present if it is more specific than the standard's error code."""
 
@@ -133,6 +129,5 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
     **tagged(Expiring, "holdline:expiring"),
     **tagged(Degraded, "holdline:degraded"),
     **tagged(Ended, "holdline:ended"),
-    **tagged(Draining, "holdline:draining"),
     **tagged(Refused, "error"),
 }

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from tests.error_codes import own_code
-from tests.system import Server, wait_until
+from tests.system import EXTENSIONS, Server, wait_until
 
 Event = dict[str, Any]
 TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
@@ -127,7 +127,10 @@ class SocketClient:
 @contextlib.asynccontextmanager
 async def socket_client(server: Server) -> AsyncIterator[SocketClient]:
     """Opens a socket that must stay open until the block ends."""
-    async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(server.ws_url, protocols=EXTENSIONS) as ws,
+    ):
         client = SocketClient(ws)
         reading = asyncio.create_task(client.read())
         try:

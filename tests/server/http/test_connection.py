@@ -9,8 +9,9 @@ import socket
 import aiohttp
 from aiohttp import web
 
+from server.api.close_codes import CloseCode
 from server.http.connection import listen, stop_listening
-from tests.system import System, wait_until
+from tests.system import EXTENSIONS, System, wait_until
 
 
 async def test_connections_that_the_kernel_has_accepted_are_served() -> None:
@@ -51,9 +52,9 @@ async def test_a_delayed_stop_accepts_requests_and_reports_itself_unready(system
         await wait_until(unready)
         async with http.post(f"{server.url}/v1/responses", json=body) as answer:
             assert (200, "close") == (answer.status, answer.headers["Connection"])
-        async with http.ws_connect(f"{server.url}/v1/responses") as ws:
+        async with http.ws_connect(f"{server.url}/v1/responses", protocols=EXTENSIONS) as ws:
             assert "holdline:welcome" == (await ws.receive_json(timeout=5))["type"]
             # A second signal skips the shutdown delay.
             server.signal(signal.SIGTERM)
-            assert "holdline:draining" == (await ws.receive_json(timeout=5))["type"]
+            assert CloseCode.RESTARTING == (await ws.receive(timeout=5)).data
     assert 0 == await server.wait()

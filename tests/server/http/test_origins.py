@@ -155,4 +155,4 @@ async def test_the_cors_header_repeats_the_origin_of_an_app_exactly(system: Syst
                 assert 200 == response.status
                 assert origin == response.headers["Access-Control-Allow-Origin"]
             async with http.ws_connect("/v1/responses", headers={"Origin": origin}) as socket:
-                assert "holdline:welcome" == (await socket.receive_json())["type"]
+                assert not socket.closed

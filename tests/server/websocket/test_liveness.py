@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 
+from holdline_client.protocol import close_advice
 from jobs.log.log import READ_BYTES
 from server.api.close_codes import CloseCode
 from server.api.frames import websocket_frame
@@ -21,7 +22,7 @@ from server.websocket.socket import MAX_BUFFERED
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
 from tests.server.talk import ALL, Talk, at_rest, connected
-from tests.system import wait_until
+from tests.system import EXTENSIONS, wait_until
 
 # Pings
 
@@ -66,12 +67,12 @@ async def test_an_abandoned_socket_releases_everything(
 async def test_a_client_that_does_not_answer_pings_is_dropped(serve: Serve) -> None:
     client = await serve(ping_seconds="0.2")
     server = client.app[SERVER]
-    async with client.ws_connect(ALL, autoping=False) as ws:
+    async with client.ws_connect(ALL, protocols=EXTENSIONS, autoping=False) as ws:
         assert "holdline:welcome" == (await ws.receive_json())["type"]
         await wait_until(lambda: at_rest(server))
 
 
-async def test_a_stopping_server_announces_it_and_closes_with_a_reconnect_code(
+async def test_a_stopping_server_closes_with_a_reconnect_code_and_a_delay(
     talk: Talk, worker: Worker, server: Server, client: Client
 ) -> None:
     await talk.say("response.create", input="Why?")
@@ -79,10 +80,10 @@ async def test_a_stopping_server_announces_it_and_closes_with_a_reconnect_code(
     await answer.say("a")
     await talk.until("response.output_text.delta")
     going = asyncio.create_task(server.drain())
-    draining = await talk.until("holdline:draining")
+    close = await talk.ws.receive(timeout=8)
 
-    assert draining["retry_after_ms"] > 0
-    assert CloseCode.RESTARTING == await talk.closed()
+    assert CloseCode.RESTARTING == close.data
+    assert close_advice(close.data, close.extra).after > 0
     await going
     with pytest.raises(WSServerHandshakeError) as refused:
         await client.ws_connect(ALL)

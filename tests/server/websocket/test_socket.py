@@ -17,7 +17,7 @@ from server.websocket.socket import MESSAGES_A_TURN, MESSAGES_AT_ONCE
 from tests.server.conftest import Client, Serve
 from tests.server.factories import RESPONSE, Worker
 from tests.server.talk import ALL, Talk, asked, at_rest, connected, still_open
-from tests.system import wait_until
+from tests.system import EXTENSIONS, wait_until
 
 # Answering requests
 
@@ -25,7 +25,7 @@ from tests.system import wait_until
 async def test_the_first_frame_is_the_welcome_with_the_limits(
     client: Client, server: Server
 ) -> None:
-    async with client.ws_connect(ALL) as ws:
+    async with client.ws_connect(ALL, protocols=EXTENSIONS) as ws:
         welcome = await ws.receive_json()
 
     assert "holdline:welcome" == welcome["type"]
