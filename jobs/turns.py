@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .log.items import CALL_TYPES, RESULT_TYPES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -55,8 +57,9 @@ def _results(shown: list[dict[str, Any]]) -> dict[int, int]:
     following: dict[str, int] = {}  # maps a call id to the index of its next result
     ends: dict[int, int] = {}
     for n, one in reversed(list(enumerate(shown))):
-        if one.get("type") == "function_call_output":
-            following[one["call_id"]] = n
-        elif one.get("type") == "function_call" and one["call_id"] in following:
-            ends[n] = following[one["call_id"]]
+        kind, call_id = one.get("type"), one.get("call_id")
+        if kind in RESULT_TYPES:
+            following[call_id or one.get("id", "")] = n
+        elif kind in CALL_TYPES and call_id in following:
+            ends[n] = following[call_id]
     return ends

@@ -47,7 +47,7 @@ from .model_call import ModelCall
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
-from .upstream.chat import request as chat_request
+from .upstream.chat.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -210,7 +210,7 @@ class Execution:
                 self._item_id,
                 index=opening.state.next_index,
                 most=context.config.max_output_bytes,
-                functions=chat_request.functions(job.params),
+                toolbox=Toolbox(job.params),
             )
             await call.run(context.router, job, output, flusher)
             flusher.check()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from .outcome import cause_of
+from .outcome import CAUSES, Then, cause_of
 from .output import NotAllowed
 from .upstream import usage
 from .upstream.chat import request as chat_request
@@ -79,11 +79,13 @@ class ModelCall:
                             case Stopped(reason):
                                 self.cause = cause_of(reason)
                                 self.detail = "finish_reason"
+                                self._end_calls(output)
                             case _:
                                 self._first = self._first or time.monotonic()
                                 output.take(piece)
                     if flusher.full:
                         await flusher.room()
+                self._end_calls(output)  # calls can follow the stop reason
         except UnsupportedInput:
             self.cause = "unsupported_input"
         except TooLong:
@@ -95,6 +97,10 @@ class ModelCall:
         except ModelError as error:
             self.cause, self.detail = error.code, error.detail
             self.retry_after = error.retry_after
+
+    def _end_calls(self, output: Output) -> None:
+        if CAUSES[self.cause].then is Then.COMPLETED:
+            output.end_calls()
 
     def usage(self, job: Job, size: int, default_model: str) -> dict[str, Any] | None:
         """Returns the usage in the format of the Responses API, or None if it is unknown.

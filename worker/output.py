@@ -1,7 +1,8 @@
 """Builds the output items of one attempt, and the events that report them.
 
 Messages and reasoning items follow one another: an item ends when the next item begins. The chunks
-of several function calls may alternate, so function calls stay open until the end of the stream.
+of several calls may alternate, so calls stay open until the end of the stream. If the arguments of
+a call do not have the parameters of its tool, the output is malformed and never completed.
 
 Two limits bound the output that a model call adds to the log. One limit applies to the text. The
 second limit applies to all other data that an endpoint could send without end: items and parts,
@@ -18,11 +19,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from jobs.log import items
-from jobs.log.items import ARGUMENTS, Place
+from jobs.log.items import Place
 
+from .open_call import PREFIXES, OpenCall
 from .upstream.deltas import (
     Annotation,
     Call,
+    Malformed,
     Reasoning,
     Refusal,
     Text,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item, Part
 
+    from .upstream.chat.toolbox import Toolbox
     from .upstream.deltas import OutputDelta
 
 # A function that returns an item id for a prefix and an output index.
@@ -98,40 +102,23 @@ class _Open:
         return items.reasoning(self.item_id, status, parts, self.provider_field, self.maker)
 
 
-@dataclass(slots=True)
-class _OpenCall:
-    """A function call that has not ended yet.
-
-    No event is sent for the call until its name is known.
-    """
-
-    call_id: str = ""
-    name: str = ""
-    place: Place | None = None
-    pieces: list[str] = field(default_factory=list)
-    extra_content: dict[str, Any] | None = None
-
-
 _KINDS = {Text: "output_text", Refusal: "refusal", Reasoning: "reasoning_text"}
 
 
 class Output:
     """The output items of one attempt.
 
-    `index` is the output index of the first item. `functions` are the names of the functions that
-    the model may call. `most` is the maximum size in bytes of the text, and also of all other data
-    together.
+    `index` is the output index of the first item. `toolbox` contains the tools that the model may
+    call. `most` is the maximum size in bytes of the text, and also of all other data together.
     """
 
-    def __init__(
-        self, sink: Sink, name: Name, *, index: int, most: int, functions: frozenset[str]
-    ) -> None:
+    def __init__(self, sink: Sink, name: Name, *, index: int, most: int, toolbox: Toolbox) -> None:
         self._sink = sink
         self._name = name
         self._most = most
-        self._functions = functions
+        self._toolbox = toolbox
         self._open: _Open | None = None
-        self._calls: dict[int, _OpenCall] = {}
+        self._calls: dict[int, OpenCall] = {}
         # The translator gets this counter instead of a method of this object. A method would create
         # a reference cycle, which would keep the job in memory until the garbage collector runs.
         self._take_index = itertools.count(index).__next__
@@ -169,13 +156,33 @@ class Output:
             case _:
                 assert_never(piece)
 
+    def end_calls(self) -> None:
+        """Ends the arguments of all calls, when the model has finished its answer.
+
+        Raises: TooLong; Malformed if the arguments of a call do not have its tool's parameters.
+        """
+        for call in self._calls.values():
+            if rest := call.end():
+                self._sink.add_text(call.place, rest)
+            self._count(3 * EVENT_BYTES * len(call.commands))
+
     def end(self, *, completed: bool) -> list[Item]:
-        """Ends all open items, and returns the output items of the response."""
+        """Ends all open items, and returns the output items of the response.
+
+        If the output is `completed`, `end_calls` must have been called before.
+        """
         status = "completed" if completed else "incomplete"
         self._close(status)
         for call in self._calls.values():
-            if call.place is not None:
-                self._finish(call.place.index, self._called(call, call.place, status))
+            if call.streams:
+                self._finish(call.index, self._called(call, status))
+            elif completed and call.complete:
+                for step in call.begun():
+                    if isinstance(step, tuple):
+                        self._sink.add_text(*step)
+                    else:
+                        self._sink.add(step)
+                self._finish(call.index, self._called(call, status))
         self._calls.clear()
         for index, item in self._translator.open():
             self._finish(index, {**item, "status": status})
@@ -207,28 +214,33 @@ class Output:
     def _call(self, piece: Call) -> None:
         if (call := self._calls.get(piece.key)) is None:
             self._count(ITEM_BYTES + len(piece.name) + len(piece.call_id))
-            call = self._calls[piece.key] = _OpenCall()
+            call = self._calls[piece.key] = OpenCall()
         call.call_id = call.call_id or piece.call_id
         if piece.extra_content is not None:
             self._count(json_bytes(piece.extra_content))
             call.extra_content = piece.extra_content
+        if call.complete and piece.arguments:
+            raise Malformed("arguments of a call followed its end")
         held = ""
-        if call.place is None:
+        if call.tool is None:
             call.name = call.name or piece.name
             held, call.pieces = "".join(call.pieces), []
             if not call.name:
                 call.pieces.append(held + piece.arguments)
                 return
-            if call.name not in self._functions:
+            if (tool := self._toolbox.get(call.name)) is None:
                 raise NotAllowed
             self._close("completed")
             index = self._take_index()
-            call.place = Place(ARGUMENTS, self._name("fc", index), index)
-            # Some servers send no call id, but the client needs a call id to send the result of the
-            # call.
-            call.call_id = call.call_id or call.place.item_id.replace("fc_", "call_", 1)
-            self._sink.add(items.added(index, self._called(call, call.place, "in_progress")))
-        self._add_text(call.place, call.pieces, held + piece.arguments)
+            call.begin(tool, self._name(PREFIXES[tool.kind], index), index)
+            if call.streams:
+                self._sink.add(items.added(index, call.item("in_progress")))
+        text = held + piece.arguments
+        fits = self._fitting(text)
+        if passed := call.decoded(fits):
+            self._sink.add_text(call.place, passed)
+        if len(fits) < len(text):
+            raise TooLong
 
     def _pass(self, event: Event) -> None:
         """Passes on an event of an upstream Responses API with Holdline's own ids and indexes."""
@@ -247,7 +259,7 @@ class Output:
                 continue
             if step["type"] in ("response.output_item.added", "response.output_item.done"):
                 item = step["item"]
-                if item["type"] == "function_call" and item["name"] not in self._functions:
+                if item["type"] == "function_call" and not self._toolbox.allows(item):
                     raise NotAllowed
                 if step["type"].endswith("done"):
                     self._done[step["output_index"]] = item
@@ -298,12 +310,11 @@ class Output:
         self.size += size
         return text
 
-    def _called(self, call: _OpenCall, place: Place, status: str) -> Item:
-        # Provider data of a whole message is stored with the first function call of the message.
-        first = status != "in_progress" and call is next(iter(self._calls.values()))
+    def _called(self, call: OpenCall, status: str) -> Item:
+        # Provider data of a whole message is stored with the first call of the message.
+        first = call is next(iter(self._calls.values()))
         extra = marked(call.extra_content, self.maker, self._details if first else [])
-        arguments = "".join(call.pieces)
-        return items.function_call(place.item_id, status, call.call_id, call.name, arguments, extra)
+        return call.item(status, extra)
 
     def _close(self, status: str) -> None:
         if self._open is not None:

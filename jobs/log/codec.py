@@ -84,6 +84,7 @@ _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
         {},
     ),
     9: ("response.refusal.delta", ("item_id", "output_index", "content_index", "delta"), {}),
+    10: ("response.custom_tool_call_input.delta", ("item_id", "output_index", "delta"), {}),
 }
 _CODES: Final = {kind: code for code, (kind, _, _) in _POSITIONAL.items()}
 _TRAVELLING: Final = {

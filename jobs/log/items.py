@@ -1,8 +1,12 @@
 """Builds output items, their parts and their events, as the Responses API defines them.
 
-    message         has parts of output text and refusals
-    reasoning       has parts of reasoning text, and a summary if the endpoint writes one
-    function_call   has arguments
+    message             has parts of output text and refusals
+    reasoning           has parts of reasoning text, and a summary if the endpoint writes one
+    function_call       has arguments
+    custom_tool_call    has an input, which is any text
+    shell_call          has shell commands
+    local_shell_call    has a command, which its first event already contains
+    apply_patch_call    has the change of a file, which its first event already contains
 
 The first event of an item adds it without content, deltas extend it, and its last event repeats
 the whole item. A `Place` names the text that a delta extends.
@@ -28,14 +32,27 @@ TEXT_OF: Final = {
     "summary_text": "text",
 }
 ARGUMENTS: Final = "function_call_arguments"
+CUSTOM_INPUT: Final = "custom_tool_call_input"
+SHELL_COMMAND: Final = "shell_call_command"
+# The types of the calls that the client executes, and of the items with their results.
+CALL_TYPES: Final = frozenset(
+    {
+        "function_call",
+        "custom_tool_call",
+        "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
+    }
+)
+RESULT_TYPES: Final = frozenset(f"{kind}_output" for kind in CALL_TYPES)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """The place to which a piece of text belongs: a part of an item, or a tool call's arguments.
 
-    `kind` is the type of the part, or `ARGUMENTS`. `index` is the output index of the item, and
-    `part` the index of the part in the item.
+    `kind` is the type of the part, or `ARGUMENTS`, `CUSTOM_INPUT` or `SHELL_COMMAND`. `index` is
+    the output index of the item, and `part` the index of the part or of the command in the item.
     """
 
     kind: str
@@ -46,10 +63,12 @@ class Place:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields that name this place in an event."""
+        if self.kind == SHELL_COMMAND:  # the standard's events for commands have no item id
+            return {"output_index": self.index, "command_index": self.part}
         where: dict[str, Any] = {"item_id": self.item_id, "output_index": self.index}
         if self.kind == "summary_text":
             where["summary_index"] = self.part
-        elif self.kind != ARGUMENTS:
+        elif self.kind not in (ARGUMENTS, CUSTOM_INPUT):
             where["content_index"] = self.part
         return where
 
@@ -95,13 +114,9 @@ def function_call(
     call_id: str,
     name: str,
     arguments: str,
-    extra_content: dict[str, Any] | None = None,
+    namespace: str = "",
 ) -> Item:
-    """Returns a tool call item. `arguments` is the JSON text that the model wrote, unchanged.
-
-    `extra_content` is data from the provider, which expects to receive it with the call in later
-    requests.
-    """
+    """Returns a function call. `arguments` is the JSON text that the model wrote, unchanged."""
     item = {
         "id": item_id,
         "type": "function_call",
@@ -110,7 +125,38 @@ def function_call(
         "name": name,
         "arguments": arguments,
     }
-    return item if extra_content is None else item | {"extra_content": extra_content}
+    return item | {"namespace": namespace} if namespace else item
+
+
+def custom_tool_call(
+    item_id: str, status: str, call_id: str, name: str, given: str, namespace: str = ""
+) -> Item:
+    """Returns a call of a custom tool, whose input is the text `given`."""
+    item = {
+        "id": item_id,
+        "type": "custom_tool_call",
+        "status": status,
+        "call_id": call_id,
+        "name": name,
+        "input": given,
+    }
+    return item | {"namespace": namespace} if namespace else item
+
+
+def action_call(kind: str, item_id: str, status: str, call_id: str, action: dict[str, Any]) -> Item:
+    """Returns a `local_shell_call`, a `shell_call` or an `apply_patch_call`.
+
+    `kind` is the type of the tool. `action` is the item's `action`, or the `operation` of an
+    `apply_patch_call`.
+    """
+    name = "operation" if kind == "apply_patch" else "action"
+    return {
+        "id": item_id,
+        "type": f"{kind}_call",
+        "status": status,
+        "call_id": call_id,
+        name: action,
+    }
 
 
 def text_part(text: str) -> Part:
@@ -140,6 +186,16 @@ def delta(place: Place, text: str, logprobs: list[Any] | None = None) -> Event:
     return event | {"logprobs": logprobs or []} if place.kind == "output_text" else event
 
 
+def command_added(place: Place) -> Event:
+    """Returns the event that begins a command of a `shell_call`."""
+    return {"type": f"{place.event}.added", **place.fields, "command": ""}
+
+
+def command_done(place: Place, command: str) -> Event:
+    """Returns the event that ends a command of a `shell_call`."""
+    return {"type": f"{place.event}.done", **place.fields, "command": command}
+
+
 def annotated(place: Place, number: int, annotation: dict[str, Any]) -> Event:
     """Returns the event that adds an annotation to a part of output text."""
     return {
@@ -157,6 +213,9 @@ def done(index: int, item: Item) -> list[Event]:
         place = Place(ARGUMENTS, item["id"], index)
         named = {"name": item["name"], "arguments": item["arguments"]}
         events.append({"type": f"{place.event}.done", **place.fields, **named})
+    if item["type"] == "custom_tool_call" and isinstance(given := item.get("input"), str):
+        place = Place(CUSTOM_INPUT, item["id"], index)
+        events.append({"type": f"{place.event}.done", **place.fields, "input": given})
     for number, part in _texts(item, "summary"):
         events += _part_done(Place("summary_text", item["id"], index, number), part)
     for number, part in _texts(item, "content"):
@@ -195,6 +254,12 @@ def apply(item: Item, event: Event) -> None:
             item.setdefault("summary", []).append(deepcopy(event["part"]))
         case "response.function_call_arguments.delta":
             item["arguments"] += event["delta"]
+        case "response.custom_tool_call_input.delta":
+            item["input"] = item.get("input", "") + event["delta"]
+        case "response.shell_call_command.added":
+            _commands(item).append(event["command"])
+        case "response.shell_call_command.delta":
+            _commands(item)[event["command_index"]] += event["delta"]
         case "response.output_text.annotation.added":
             _part(item, event)["annotations"].append(event["annotation"])
         case "response.output_text.delta":
@@ -210,6 +275,18 @@ def apply(item: Item, event: Event) -> None:
             _part(item, event)["refusal"] += event["delta"]
         case _:
             pass  # a done event only repeats the text of the deltas
+
+
+def incomplete(item: Item) -> Item:
+    """Returns an open item as incomplete."""
+    if item["type"] == "apply_patch_call":
+        return item  # the standard has no such status for this type
+    return item | {"status": "incomplete"}
+
+
+def _commands(item: Item) -> list[str]:
+    commands: list[str] = item.setdefault("action", {}).setdefault("commands", [])
+    return commands
 
 
 def _part(item: Item, event: Event) -> Part:

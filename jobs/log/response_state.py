@@ -70,7 +70,7 @@ class ResponseState:
         """
         events: list[Event] = []
         for index in sorted(self._open):
-            events += items.done(index, deepcopy(self._items[index]) | {"status": "incomplete"})
+            events += items.done(index, items.incomplete(deepcopy(self._items[index])))
         for event in events:
             self.apply(event)
         return events

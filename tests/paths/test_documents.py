@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from jobs.log import events
-from jobs.log.items import ARGUMENTS, TEXT_OF, Place
+from jobs.log.items import ARGUMENTS, CUSTOM_INPUT, SHELL_COMMAND, TEXT_OF, Place
 from jobs.record import Status
 from server.api import request as requests
 from server.api.close_codes import CloseCode
@@ -122,7 +122,7 @@ def test_every_message_and_event_is_documented() -> None:
     written |= {f"response.{stem}_part.done" for stem in ("content", "reasoning_summary")}
     written |= {
         f"{Place(kind, '', 0).event}.{end}"
-        for kind in (*TEXT_OF, ARGUMENTS)
+        for kind in (*TEXT_OF, ARGUMENTS, CUSTOM_INPUT, SHELL_COMMAND)
         for end in ("delta", "done")
     }
     # To match a provider's events, the worker uses event types without their last part.

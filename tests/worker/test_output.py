@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from jobs.log.codec import encode_event
 from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
+from tests.worker.toolboxes import toolbox_of
 from worker.output import ITEM_BYTES, MIN_OTHER_BYTES, NotAllowed, Output
 from worker.upstream.deltas import (
     Annotation,
@@ -58,7 +59,7 @@ pieces = st.lists(
 
 
 def output(log: RecordingSink, most: int = 10_000, index: int = 0) -> Output:
-    return Output(log, "{}_{}".format, index=index, most=most, functions=frozenset("fg"))
+    return Output(log, "{}_{}".format, index=index, most=most, toolbox=toolbox_of("f", "g"))
 
 
 def kinds(log: RecordingSink) -> list[str]:

@@ -6,7 +6,7 @@ the name is missing, the data is assumed to be from the model that the request n
 
 These fields of an item store the data:
 
-    function_call `extra_content`. It includes the name of the model as `holdline_model`, and the
+    calls         `extra_content`. It includes the name of the model as `holdline_model`, and the
                   `reasoning_details` of the message as `holdline_reasoning_details`.
     reasoning     `holdline_field`, the message field that contained the reasoning, and
                   `holdline_model`, the name of the model.
@@ -15,6 +15,8 @@ These fields of an item store the data:
 from __future__ import annotations
 
 from typing import Any, Final
+
+from jobs.log.items import CALL_TYPES
 
 from .deltas import Malformed
 from .surrogates import encodable
@@ -77,7 +79,7 @@ def own(item: dict[str, Any], maker: str, named: str) -> dict[str, Any]:
     function call are a field next to its `extra_content`.
     """
     match item:
-        case {"type": "function_call", "extra_content": dict(extra)}:
+        case {"type": kind, "extra_content": dict(extra)} if kind in CALL_TYPES:
             kept = {name: value for name, value in item.items() if name != "extra_content"}
             if extra.get(MAKER, named) != maker:
                 return kept

@@ -76,6 +76,27 @@ class ArgumentsDone(InItem):
     name: str | UnsetType = UNSET
 
 
+class InputDelta(InItem):
+    delta: str
+
+
+class InputDone(InItem):
+    input: str
+
+
+class InCommand(Numbered):
+    output_index: int
+    command_index: int
+
+
+class CommandText(InCommand):
+    command: str
+
+
+class CommandDelta(InCommand):
+    delta: str
+
+
 class OfSummary(InItem):
     summary_index: int
     part: SummaryPart
@@ -114,5 +135,9 @@ EVENTS: Final[dict[str, type[Struct]]] = {
     **tagged(SummaryDone, "response.reasoning_summary_text.done"),
     **tagged(ArgumentsDelta, "response.function_call_arguments.delta"),
     **tagged(ArgumentsDone, "response.function_call_arguments.done"),
+    **tagged(InputDelta, "response.custom_tool_call_input.delta"),
+    **tagged(InputDone, "response.custom_tool_call_input.done"),
+    **tagged(CommandText, "response.shell_call_command.added", "response.shell_call_command.done"),
+    **tagged(CommandDelta, "response.shell_call_command.delta"),
     **tagged(Restarted, "holdline:restarted"),
 }

@@ -62,6 +62,49 @@ class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
     name: str
     arguments: str
     status: ItemStatus
+    namespace: str | UnsetType = UNSET
+    extra_content: dict[str, Any] | UnsetType = UNSET
+
+
+class CustomToolCallItem(Struct, tag_field="type", tag="custom_tool_call"):
+    """A custom tool that the caller should call; `input` is any text."""
+
+    id: str
+    call_id: str
+    name: str
+    input: str
+    status: ItemStatus
+    namespace: str | UnsetType = UNSET
+    extra_content: dict[str, Any] | UnsetType = UNSET
+
+
+class LocalShellCallItem(Struct, tag_field="type", tag="local_shell_call"):
+    """A command that the caller should execute."""
+
+    id: str
+    call_id: str
+    action: dict[str, Any]
+    status: ItemStatus
+    extra_content: dict[str, Any] | UnsetType = UNSET
+
+
+class ShellCallItem(Struct, tag_field="type", tag="shell_call"):
+    """Shell commands that the caller should execute."""
+
+    id: str
+    call_id: str
+    action: dict[str, Any]
+    status: ItemStatus
+    extra_content: dict[str, Any] | UnsetType = UNSET
+
+
+class ApplyPatchCallItem(Struct, tag_field="type", tag="apply_patch_call"):
+    """A change of a file that the caller should make."""
+
+    id: str
+    call_id: str
+    operation: dict[str, Any]
+    status: Literal["in_progress", "completed"]
     extra_content: dict[str, Any] | UnsetType = UNSET
 
 
@@ -77,7 +120,15 @@ class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
     holdline_model: str | UnsetType = UNSET
 
 
-Item = MessageItem | FunctionCallItem | ReasoningItem
+Item = (
+    MessageItem
+    | FunctionCallItem
+    | CustomToolCallItem
+    | LocalShellCallItem
+    | ShellCallItem
+    | ApplyPatchCallItem
+    | ReasoningItem
+)
 
 
 # The types of the response object and its fields

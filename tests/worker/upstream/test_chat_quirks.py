@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
+from tests.worker.toolboxes import toolbox_of
 from worker.output import Output
 from worker.upstream.chat.chunks import ChatChunkReader
 from worker.upstream.deltas import ErrorInStream, Malformed, Refusal, Stopped, Usage
@@ -99,7 +100,7 @@ def shown(items: list[dict[str, Any]]) -> Answer:
 def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
     """Returns a stream's answer and stop reason. Raises Malformed."""
     reader, log = ChatChunkReader(frozenset(FUNCTIONS)), RecordingSink()
-    output = Output(log, "{}_{}".format, index=0, most=100_000, functions=frozenset(FUNCTIONS))
+    output = Output(log, "{}_{}".format, index=0, most=100_000, toolbox=toolbox_of(*FUNCTIONS))
     pieces = []
     for payload in payloads:
         if payload == DONE:

@@ -14,6 +14,7 @@ from server.api.request import parse_create
 from tests.replay import ReplayedEndpoint
 from tests.worker.conftest import MakeHarness
 from tests.worker.recording_sink import RecordingSink
+from tests.worker.toolboxes import toolbox_of
 from worker.output import Output
 from worker.upstream.chat.chunks import ChatChunkReader
 from worker.upstream.chat.messages import messages
@@ -185,7 +186,7 @@ def whole_turn(*deltas: Json, maker: str) -> list[Json]:
     """Returns the items of an answer by the model `maker`, and the result of its call."""
     functions = frozenset({"get_weather"})
     reader, log = ChatChunkReader(functions), RecordingSink()
-    output = Output(log, "{}_{}".format, index=0, most=100_000, functions=functions)
+    output = Output(log, "{}_{}".format, index=0, most=100_000, toolbox=toolbox_of(*functions))
     output.maker = maker
     for line in stream(*deltas).split(b"\n\n")[:-2]:
         for piece in reader.read(line.removeprefix(b"data: ")):

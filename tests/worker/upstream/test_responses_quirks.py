@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jobs.log.codec import Event
 from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
+from tests.worker.toolboxes import toolbox_of
 from worker.output import Output
 from worker.upstream.deltas import ErrorInStream, Malformed, Stopped, UpstreamEvent, Usage
 from worker.upstream.responses.events import ResponsesEventReader
@@ -50,7 +51,7 @@ def shown(item: dict[str, Any]) -> Item:
 def read(events: list[Any]) -> tuple[list[Item], list[Event]]:
     """Returns a stream's items and the events written for them. Raises Malformed."""
     reader, log = ResponsesEventReader(), RecordingSink()
-    output = Output(log, "{}_{}".format, index=0, most=100_000, functions=FUNCTIONS)
+    output = Output(log, "{}_{}".format, index=0, most=100_000, toolbox=toolbox_of(*FUNCTIONS))
     stopped = None
     for event in events:
         for piece in reader.read(json.dumps(event).encode()):

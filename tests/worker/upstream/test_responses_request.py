@@ -14,6 +14,7 @@ import pytest
 
 from jobs.log.codec import Event
 from jobs.log.items import Place
+from tests.worker.toolboxes import toolbox_of
 from worker.output import Output
 from worker.upstream.chat.chunks import ChatChunkReader
 from worker.upstream.deltas import Call, Stopped, Usage
@@ -52,7 +53,7 @@ def output(found: list[Any]) -> list[dict[str, Any]]:
         "{}_{}".format,
         index=0,
         most=MOST,
-        functions=frozenset(piece.name for piece in found if isinstance(piece, Call)),
+        toolbox=toolbox_of(*(piece.name for piece in found if isinstance(piece, Call))),
     )
     for piece in found:
         if not isinstance(piece, Usage | Stopped):

@@ -17,6 +17,7 @@ from tests.fake_model import FakeModel
 from tests.fake_responses import SECRET
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response, said
+from tests.worker.toolboxes import toolbox_of
 from worker.output import NotAllowed, Output
 from worker.upstream.deltas import ErrorInStream, Malformed, TooLong, UpstreamEvent
 from worker.upstream.responses.events import ResponsesEventReader
@@ -319,7 +320,7 @@ EVENT = st.fixed_dictionaries(
 def test_any_upstream_events_are_translated_or_malformed(events: list[Any]) -> None:
     """If the events are accepted, the output events can also be accumulated and completed."""
     sink, reader = Kept(), ResponsesEventReader()
-    output = Output(sink, "{}_{}".format, index=0, most=1000, functions=frozenset("f"))
+    output = Output(sink, "{}_{}".format, index=0, most=1000, toolbox=toolbox_of("f"))
     try:
         for event in events:
             for piece in reader.read(json.dumps(event).encode()):

@@ -53,6 +53,7 @@ class _Scanner:
 
     depth: int = 0
     begun: bool = False
+    plain: bool = False  # True if the text is not an object, so its end is unknown
     in_string: bool = False
     escaped: bool = False
 
@@ -65,7 +66,9 @@ class _Scanner:
         if self.complete:
             return 0
         if not self.begun and (stripped := text.lstrip()) and not stripped.startswith("{"):
-            return len(text)  # the text is not an object, so its end is unknown
+            self.plain = True
+        if self.plain:
+            return len(text)
         skip = 1 if self.escaped else 0
         self.escaped = False
         for match in _STRUCTURE.finditer(text, skip):

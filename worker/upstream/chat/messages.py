@@ -10,6 +10,8 @@ Each type of item becomes a message or a part of one:
                           the calls that follow, if the provider sent the reasoning in that field;
                           all other reasoning is dropped
 
+The module `tool_history` converts the calls of all other tools to function calls first.
+
 Items may have any order, but a chat completion accepts only one order: an assistant message with
 calls, then one result for each call, then any other message. Therefore the module changes the order
 by these rules:
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 Item = dict[str, Any]
 
-KNOWN_TYPES: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 # A user message that contains the result of a call begins with this text.
 _RESULT: Final = "Result of "
 _ROLES: Final = {

@@ -7,7 +7,7 @@ The parameters become these arguments:
     input                     the messages of this turn
     temperature, top_p, ...   arguments with the same names
     max_output_tokens         max_tokens or max_completion_tokens
-    tools, tool_choice        the same names, nested as chat completions require
+    tools, tool_choice        functions with the names that `toolbox` gives to the tools
     text.format               response_format
     reasoning.effort          reasoning_effort
 """
@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 from worker.upstream.provider_data import own
 
-from .messages import KNOWN_TYPES, messages
+from .messages import UnsupportedInput, messages
+from .tool_history import KNOWN_TYPES, as_functions
+from .toolbox import Toolbox
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -63,20 +65,31 @@ def limit_name(base_url: str | None) -> str:
 
 
 def completion(
-    job: Job, *, default_model: str, limit: str = LIMIT, asked: str = ""
+    job: Job,
+    *,
+    default_model: str,
+    limit: str = LIMIT,
+    asked: str = "",
+    drops_tools: bool = False,
 ) -> dict[str, Any]:
     """Returns the arguments for `POST /chat/completions`, with streaming and usage enabled.
 
     `limit` is the name of the argument that limits the output. `asked` is the name of the called
-    model, or empty if the request names the called model.
+    model, or empty if the request names the called model. `drops_tools` is True if tools that no
+    function can express are left out.
 
     Raises: UnsupportedInput.
     """
     params = job.params
     named = params.get("model") or default_model
+    toolbox = Toolbox(params)
+    if toolbox.unsupported and not drops_tools:
+        raise UnsupportedInput(f"tools of type {toolbox.unsupported[0]} are not supported")
     arguments: dict[str, Any] = {
         "model": named,
-        "messages": messages(own(item, asked or named, named) for item in _items(job)),
+        "messages": messages(
+            as_functions([own(item, asked or named, named) for item in _items(job)], toolbox)
+        ),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -89,12 +102,7 @@ def completion(
         arguments |= {"logprobs": True, "top_logprobs": params.get("top_logprobs") or 0}
     if effort := (params.get("reasoning") or {}).get("effort"):
         arguments["reasoning_effort"] = effort
-    return arguments | _tools(params) | _text(params.get("text") or {})
-
-
-def functions(params: dict[str, Any]) -> frozenset[str]:
-    """Returns the names of the functions that the model may call."""
-    return frozenset(tool["name"] for tool in _allowed(params))
+    return arguments | _tools(params, toolbox) | _text(params.get("text") or {})
 
 
 def characters(arguments: dict[str, Any]) -> int:
@@ -120,46 +128,27 @@ def _items(job: Job) -> list[dict[str, Any]]:
     return [*first, *said]
 
 
-def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the tools of the request that `tool_choice` allows.
-
-    Tools that are not allowed are not sent, because some servers do not support `allowed_tools`.
-    """
-    tools: list[dict[str, Any]] = params.get("tools") or []
-    choice = params.get("tool_choice")
-    if choice == "none":
-        return []
-    if isinstance(choice, dict):
-        named = choice["tools"] if choice["type"] == "allowed_tools" else [choice]
-        names = {one["name"] for one in named}
-        return [tool for tool in tools if tool["name"] in names]
-    return tools
-
-
-def _tools(params: dict[str, Any]) -> dict[str, Any]:
-    choice = params.get("tool_choice")
+def _tools(params: dict[str, Any], toolbox: Toolbox) -> dict[str, Any]:
+    choice = toolbox.chosen
     # If `tool_choice` is `none`, all tools are sent, because an earlier turn may have called one of
     # them.
-    shown = params.get("tools") if choice == "none" else _allowed(params)
+    shown = toolbox.tools if choice == "none" else toolbox.allowed
     if not shown:
         return {}
-    arguments: dict[str, Any] = {"tools": [_tool(tool) for tool in shown]}
+    arguments: dict[str, Any] = {"tools": toolbox.described(shown)}
     match choice:
         case str():
             arguments["tool_choice"] = choice
         case {"type": "allowed_tools", "mode": mode}:
             arguments["tool_choice"] = mode
-        case {"type": "function", "name": name}:
-            arguments["tool_choice"] = {"type": "function", "function": {"name": name}}
+        case dict():
+            named = {"name": shown[0].function}
+            arguments["tool_choice"] = {"type": "function", "function": named}
         case _:
             pass
     if params.get("parallel_tool_calls") is not None:
         arguments["parallel_tool_calls"] = params["parallel_tool_calls"]
     return arguments
-
-
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": _given(tool)}
 
 
 def _text(text: dict[str, Any]) -> dict[str, Any]:
