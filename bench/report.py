@@ -162,10 +162,9 @@ def _figures(found: Result) -> str:
         rows.append(f"| {who} | {' | '.join(cells)} |")
     left_out = "".join(f"\n\nLeft out: {who}, {why}." for who, why in found["left_out"].items())
     size = ", ".join(f"{name} {_number(value)}" for name, value in found["numbers"].items())
-    head = (
-        f"### {found['name']}: {found['title']}\n\nParameters of the {found['size']} size: {size}."
-    )
-    return f"{head}\n\n" + "\n".join(rows) + left_out
+    head = f"### {found['name']}: {found['title']}"
+    parameters = f"Parameters of this measure ({found['size']} size): {size}."
+    return f"{head}\n\n{parameters}\n\n" + "\n".join(rows) + left_out
 
 
 def _number(value: Any) -> str:
