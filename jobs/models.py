@@ -24,9 +24,11 @@ from .toml import InvalidTable, NonEmpty, Table, convert, invalid, parse
 
 Api = Literal["chat", "responses"]
 OutputLimit = Literal["max_tokens", "max_completion_tokens"]
+UnsupportedTools = Literal["refuse", "drop"]
 CHAT: Final = "chat"
 RESPONSES: Final = "responses"
 MAX_CONCURRENCY: Final = 1000
+DROP: Final = "drop"
 DAY: Final = 86_400
 AUTHORIZATION: Final = "Authorization"
 # The keys of a model's table that name the source of its API key. A model may have at most one of
@@ -85,7 +87,9 @@ class Model(Table, frozen=True, kw_only=True):
     The provider's limits, `requests_per_minute` and `tokens_per_minute`, apply to all workers
     together; 0 means no limit. `output_limit` is the endpoint's name for the limit of output
     tokens, if it differs from the name that its host usually expects. `stream_options` is False for
-    an endpoint that rejects the argument `stream_options`.
+    an endpoint that rejects the argument `stream_options`. `unsupported_tools` says what happens to
+    tools and items that a chat-completions endpoint cannot express: the request is refused, or they
+    are left out of the call.
     """
 
     base_url: _Url | None = None
@@ -97,6 +101,7 @@ class Model(Table, frozen=True, kw_only=True):
     api: Api = CHAT
     output_limit: OutputLimit | None = None
     stream_options: bool = True
+    unsupported_tools: UnsupportedTools = "refuse"
     concurrency: Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)] | None = None
     first_token_seconds: _Seconds | None = None
     stall_timeout_seconds: _Seconds | None = None
@@ -136,6 +141,12 @@ class Catalog:
         if model is None:
             return set()
         return {model.api, *(self.models[fallback].api for fallback in model.fallbacks)}
+
+    def drops(self, name: str) -> bool:
+        """Returns True if the model or one of its fallbacks leaves out unsupported tools."""
+        model = self.models.get(name)
+        routes = [model, *(self.models[other] for other in model.fallbacks)] if model else []
+        return any(route.unsupported_tools == DROP for route in routes)
 
     def price(self, name: str) -> Price | None:
         """Returns the price of a model, or None if the models file does not state it."""

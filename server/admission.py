@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import models
+from . import capabilities, models
 from .api.problem import invalid
 from .api.request import params_of
 from .templates import allowed, expanded
@@ -34,7 +34,7 @@ def admitted(
     create = expanded(create, allowed(templates, who.may_use_prompt), max_context_bytes)
     params = params_of(create, catalog.default)
     models.check(catalog, params["model"], who)
-    models.check_params(catalog, params)
+    capabilities.check(catalog, create, params, who)
     return create, params
 
 

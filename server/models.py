@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobs.models import RESPONSES
-
 from .access.principal import EVERYBODY
-from .api.problem import Problem, invalid, name_list
+from .api.problem import Problem, name_list
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
@@ -42,19 +40,6 @@ def check(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> None:
     """Raises Problem if a request may not use this model; the error says that it does not exist."""
     if not catalog.knows(name) or not who.may_use_model(name):
         raise _not_found(catalog, name, who)
-
-
-def check_params(catalog: Catalog, params: dict[str, Any]) -> None:
-    """Checks the parameters that only one kind of upstream API supports.
-
-    Raises: Problem if neither the model nor any of its fallbacks supports one of them.
-    """
-    if catalog.apis(params["model"]) != {RESPONSES}:
-        return
-    for name in ("holdline_stop", "holdline_seed"):
-        if params.get(name) not in (None, []):
-            message = f"'{name}' is not supported by the API of this model. Leave it out."
-            raise invalid(name, message, "unsupported_parameter")
 
 
 def _shown(name: str) -> dict[str, Any]:

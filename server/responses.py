@@ -28,6 +28,7 @@ from .api.context import Context
 from .api.frames import fingerprint
 from .api.items import check_results, stored
 from .api.problem import Problem, invalid
+from .api.request import prewarms
 from .conversation import Conversations
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Responses:
         create, params = admitted(
             create, who, self._catalog, self._templates, self._max_context_bytes
         )
+        generate = generate and not prewarms(create)
         key = create.idempotency_key
         print_ = "" if key is None else fingerprint(body)
         request = None if post is None else self._posts.request_of(post.fingerprint)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobs.cipher import Cipher
-    from jobs.models import Api, Model, Price
+    from jobs.models import Api, Model, Price, UnsupportedTools
     from jobs.record import SharedSettings
 
 # Self-hosted endpoints often need no API key, but the SDK requires one.
@@ -49,6 +49,7 @@ class Endpoint:
     rates: tuple[int, int] = (0, 0)
     output_limit: str | None = None
     stream_options: bool = True
+    unsupported_tools: UnsupportedTools = "refuse"
     api_key_file: str = ""
     api_key_command: tuple[str, ...] = field(default=(), repr=False)
     api_key_header: str = AUTHORIZATION
@@ -202,6 +203,7 @@ def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, st
         rates=(model.requests_per_minute, model.tokens_per_minute),
         output_limit=model.output_limit,
         stream_options=model.stream_options,
+        unsupported_tools=model.unsupported_tools,
         api_key_file=model.api_key_file,
         api_key_command=model.api_key_command,
         api_key_header=model.api_key_header,

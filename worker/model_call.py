@@ -114,7 +114,7 @@ class ModelCall:
             return None
         # The provider has not sent the usage, so the tokens so far are estimated.
         try:
-            arguments = chat_request.completion(job, default_model=default_model)
+            arguments = chat_request.completion(job, default_model=default_model, drops_tools=True)
         except UnsupportedInput:
             return None
         return usage.estimated(chat_request.characters(arguments), size)

@@ -136,11 +136,13 @@ def terminal(
     error: dict[str, Any] | None = None,
     incomplete: str | None = None,
     model: str | None = None,
+    left_out: dict[str, list[str]] | None = None,
 ) -> Event:
     """Returns the last event of a log, which has the checksum of the text and the timing.
 
     `timing` contains durations in milliseconds. `completed_at` is used only if the response is
-    completed. `model` is the name of the model that answered, or None.
+    completed. `model` is the name of the model that answered, or None. `left_out` contains the
+    types of the tools and items that this model did not get.
     """
     response = snapshot(
         job,
@@ -160,6 +162,7 @@ def terminal(
     }
     if model is not None:
         response["holdline"]["model"] = model
+    response["holdline"] |= left_out or {}
     return {"type": _TERMINAL[status], "response": response}
 
 

@@ -45,6 +45,11 @@ CALL_TYPES: Final = frozenset(
     }
 )
 RESULT_TYPES: Final = frozenset(f"{kind}_output" for kind in CALL_TYPES)
+# Maps the deltas of a provider's own tools to the field of the item that they extend.
+_PROVIDER_TEXTS: Final = {
+    "code_interpreter_call_code.delta": "code",
+    "mcp_call_arguments.delta": "arguments",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +278,8 @@ def apply(item: Item, event: Event) -> None:
             item["summary"][event["summary_index"]]["text"] += event["delta"]
         case "response.refusal.delta":
             _part(item, event)["refusal"] += event["delta"]
+        case kind if (name := _PROVIDER_TEXTS.get(kind.removeprefix("response."))) is not None:
+            item[name] = (item.get(name) or "") + event["delta"]
         case _:
             pass  # a done event only repeats the text of the deltas
 

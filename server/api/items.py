@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from jobs.support import ITEMS
+
 from .problem import invalid
 
 Role = Literal["user", "assistant", "system", "developer"]
@@ -22,10 +24,12 @@ CallId = Annotated[str, Meta(min_length=1, max_length=MAX_CALL_ID)]
 FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
 ImageUrl = Annotated[str, Meta(pattern=r"^(https?://|data:image/)")]
 FileData = Annotated[str, Meta(min_length=1)]
+FileId = Annotated[str, Meta(min_length=1, max_length=256)]
+FileUrl = Annotated[str, Meta(pattern=r"^https?://", max_length=8192)]
 
 
 # Fields whose content the standard does not define. Their values are kept unchanged.
-_OPAQUE: Final = frozenset({"extra_content", "parameters", "schema"})
+_OPAQUE: Final = frozenset({"extra_content", "output_schema", "parameters", "schema"})
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -41,10 +45,15 @@ class Opaque(msgspec.Struct):
                 raise ValueError(f"integers in '{name}' must fit in 64 bits") from None
 
 
+# Marks the end of a prefix that a provider may cache. It is passed on unread.
+Breakpoint = dict[str, Any]
+
+
 class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_defaults=True):
     """A content part with text from the caller."""
 
     text: str
+    prompt_cache_breakpoint: Breakpoint | None = None
 
 
 class OutputText(msgspec.Struct, tag_field="type", tag="output_text"):
@@ -60,17 +69,33 @@ class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
 
 
 class InputImage(msgspec.Struct, tag_field="type", tag="input_image"):
-    """A content part with an image, as an http(s) URL or a data URL."""
+    """A content part with an image: an http(s) URL, a data URL, or the id of a provider's file."""
 
-    image_url: ImageUrl
+    image_url: ImageUrl | msgspec.UnsetType = msgspec.UNSET
     detail: Literal["low", "high", "auto", "original"] = "auto"
+    file_id: FileId | msgspec.UnsetType = msgspec.UNSET
+    prompt_cache_breakpoint: Breakpoint | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if the part has no image; msgspec adds the part's path."""
+        if self.image_url is msgspec.UNSET and self.file_id is msgspec.UNSET:
+            raise ValueError("Object missing required field `image_url`")
 
 
 class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_defaults=True):
-    """A content part with a file, as base64 data or a data URL."""
+    """A content part with a file: base64 data, a data URL, or a file that a provider fetches."""
 
-    file_data: FileData
+    file_data: FileData | None = None
     filename: Annotated[str, Meta(max_length=255)] | None = None
+    file_id: FileId | None = None
+    file_url: FileUrl | None = None
+    detail: Annotated[str, Meta(max_length=16)] | None = None
+    prompt_cache_breakpoint: Breakpoint | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if the part has no file; msgspec adds the part's path."""
+        if self.file_data is None and self.file_id is None and self.file_url is None:
+            raise ValueError("Object missing required field `file_data`")
 
 
 class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=True):
@@ -95,16 +120,24 @@ class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=
     call_id: CallId
     name: FunctionName
     arguments: str
+    namespace: FunctionName | None = None
+    caller: dict[str, Any] | None = None
+    is_async: bool | None = msgspec.field(default=None, name="async")
     extra_content: dict[str, Any] | None = None
     id: ItemId | None = None
     status: str | None = None
 
 
-class FunctionCallOutput(msgspec.Struct, tag_field="type", tag="function_call_output"):
+class FunctionCallOutput(
+    msgspec.Struct, tag_field="type", tag="function_call_output", omit_defaults=True
+):
     """The result of a function call, sent by the client."""
 
     call_id: CallId
     output: str | list[InputText | InputImage | InputFile]
+    name: FunctionName | None = None
+    namespace: FunctionName | None = None
+    caller: dict[str, Any] | None = None
     id: ItemId | None = None
     status: str | None = None
 
@@ -143,14 +176,23 @@ class ItemReference(msgspec.Struct, tag_field="type", tag="item_reference"):
     id: ItemId
 
 
-Item = Message | FunctionCall | FunctionCallOutput | Reasoning | ItemReference
+class Passed(msgspec.Struct, tag_field="type", tag="unread"):
+    """An item of any other type, which is kept as the client sent it; `call_items` checks it.
 
-_PREFIXES: Final = {
-    "message": "msg",
-    "function_call": "fc",
-    "function_call_output": "fco",
-    "reasoning": "rs",
-}
+    The tag is internal: `typed` puts each such item into the field `fields`.
+    """
+
+    fields: dict[str, Any]
+
+
+Item = Message | FunctionCall | FunctionCallOutput | Reasoning | ItemReference | Passed
+
+_TYPED: Final = frozenset(
+    {"message", "function_call", "function_call_output", "reasoning", "item_reference"}
+)
+_DEFAULT_PREFIX: Final = "item"
+# The fields of items that name another item by its id.
+_REFERENCES: Final = ("approval_request_id",)
 
 
 def without_nulls(value: Any) -> Any:
@@ -182,49 +224,95 @@ def typed(items: Any) -> Any:
 def _typed(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
+    kind = item.get("type")
+    if isinstance(kind, str) and kind not in _TYPED:
+        return {"type": "unread", "fields": item}
+    item = without_nulls(item)
     if item.get("id") == "":
         item = {name: value for name, value in item.items() if name != "id"}
-    if item.get("type") is not None:
+    if kind is not None:
         return item
     reference = "id" in item and item.keys() <= {"id", "type"}
     return {**item, "type": "item_reference" if reference else "message"}
 
 
+# Maps the type of a result to the type of its call.
+_RESULTS: Final = {
+    f"{kind}_output": kind
+    for kind in ("function_call", "custom_tool_call", "shell_call", "apply_patch_call")
+}
+
+
 def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> None:
-    """Raises Problem for a function result without an earlier call, which models reject."""
-    asked = {item["call_id"] for item in before if item["type"] == "function_call"}
+    """Raises Problem for the result of a call without an earlier call, which models reject."""
+    if any(item["type"] == "compaction" for item in (*before, *items)):
+        return  # the call may be in the compacted part of the conversation
+    asked = {call for item in before if (call := _call_of(item)) is not None}
     for index, item in enumerate(items):
-        if item["type"] == "function_call":
-            asked.add(item["call_id"])
-        elif item["type"] == "function_call_output" and item["call_id"] not in asked:
+        if (call := _call_of(item)) is not None:
+            asked.add(call)
+        elif (kind := _RESULTS.get(item["type"])) and (kind, item["call_id"]) not in asked:
             raise invalid(
                 f"input[{index}].call_id",
-                f"No earlier function_call has the call_id '{item['call_id'][:64]}'. Send the call "
+                f"No earlier {kind} has the call_id '{item['call_id'][:64]}'. Send the call "
                 "too, or continue from its response with 'previous_response_id'.",
             )
+
+
+def _call_of(item: dict[str, Any]) -> tuple[str, str] | None:
+    kind = item["type"]
+    return (kind, item["call_id"]) if f"{kind}_output" in _RESULTS else None
 
 
 def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
     """Returns the input as the standard's items, each with an id from `make_id(prefix, index)`.
 
-    References are kept unchanged, because the referenced items already have ids.
+    References are kept unchanged, because the referenced items already have ids. An item that names
+    another item of the input by its id gets that item's new id.
     """
     if isinstance(items, str):
         items = [Message(role="user", content=items)]
-    return [_stored(item, index, make_id) for index, item in enumerate(items)]
+    found = [_stored(item, index, make_id) for index, item in enumerate(items)]
+    sent = {
+        item.fields["id"]: new
+        for item, new in zip(items, found, strict=True)
+        if isinstance(item, Passed)
+        and item.fields.get("id")
+        and item.fields["type"] != "local_shell_call_output"
+    }
+    for item in found if sent else ():
+        for name in _REFERENCES:
+            if (other := sent.get(item.get(name, ""))) is not None:
+                item[name] = other["id"]
+        if item["type"] == "local_shell_call_output":
+            item["call_id"] = sent.get(item["call_id"], item).get("call_id", item["call_id"])
+    return found
 
 
 def _stored(item: Item, index: int, make_id: Callable[[str, int], str]) -> dict[str, Any]:
+    if isinstance(item, Passed):
+        return _passed(item.fields, index, make_id)
     fields: dict[str, Any] = msgspec.to_builtins(item)
     kind = fields["type"]
     if kind == "item_reference":
         return fields
-    fields["id"] = make_id(_PREFIXES[kind], index)
+    fields["id"] = make_id(ITEMS[kind].prefix, index)
     fields["status"] = "completed"
     if isinstance(item, Message):
         fields["content"] = _parts(item)
     elif isinstance(item, Reasoning):
         fields.setdefault("summary", [])
+    return fields
+
+
+def _passed(
+    given: dict[str, Any], index: int, make_id: Callable[[str, int], str]
+) -> dict[str, Any]:
+    row = ITEMS.get(given["type"])
+    fields = {**given, "id": make_id(row.prefix if row else _DEFAULT_PREFIX, index)}
+    if given["type"] == "local_shell_call_output":
+        # The standard names the call by the item's id; clients also use `call_id`.
+        fields["call_id"] = given.get("call_id") or given["id"]
     return fields
 
 

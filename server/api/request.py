@@ -7,22 +7,16 @@ request is refused with an error that names the parameter. No parameter is silen
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from .items import (
-    FunctionName,
-    InputFile,
-    InputImage,
-    InputText,
-    Item,
-    Opaque,
-    typed,
-    without_nulls,
-)
+from .call_items import check_items
+from .items import InputFile, InputImage, InputText, Item, Opaque, Passed, typed, without_nulls
 from .problem import Problem, invalid
+from .tools import MAX_TOOLS, checked_choice, checked_tools
+from .validation import check_storable, convert
 
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
 Lane = Annotated[str, Meta(pattern=LANE_PATTERN)]
@@ -32,7 +26,6 @@ SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
 EventItemId = Annotated[str, Meta(max_length=128)]
 EventType = Annotated[str, Meta(max_length=128)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
-MAX_TOOLS: Final = 128
 # Limits for a body or message, in JSON and in MessagePack: the nesting depth of arrays and objects,
 # and the total number of values. A value of one or two bytes takes more memory and time than its
 # size suggests.
@@ -46,40 +39,16 @@ SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 # appear.
 Effort = Annotated[str, Meta(min_length=1, max_length=32)]
 Summary = Literal["auto", "concise", "detailed"]
-Included = Literal[
-    "message.output_text.logprobs",
-    "reasoning.encrypted_content",
-    # The following `include` values concern tools that this server does not offer, so they have no
-    # effect.
-    "file_search_call.results",
-    "web_search_call.results",
-    "web_search_call.action.sources",
-    "message.input_image.image_url",
-    "computer_call_output.output.image_url",
-    "code_interpreter_call.outputs",
-]
-
-
-class FunctionTool(Opaque, tag_field="type", tag="function"):
-    """A function that the model may call; `parameters` is a JSON schema."""
-
-    name: FunctionName
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class FunctionChoice(msgspec.Struct, tag_field="type", tag="function"):
-    """The function that the model must call, or one of the functions that it may call."""
-
-    name: FunctionName
-
-
-class AllowedTools(msgspec.Struct, tag_field="type", tag="allowed_tools"):
-    """The subset of the tools that the model may use for this request."""
-
-    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=MAX_TOOLS)]
-    mode: Literal["auto", "required"] = "auto"
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
+# Maps a service tier to the tier that a response shows. It is the job's place in the queue.
+_SERVED_TIERS: Final = {
+    "auto": "default",
+    "scale": "default",
+    "fast": "priority",
+    "ultrafast": "priority",
+}
+# Values of later versions of the standard are passed on too.
+Included = Annotated[str, Meta(pattern=r"^[a-z][A-Za-z0-9_.]{0,127}\Z")]
 
 
 class TextFormat(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
@@ -106,19 +75,32 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
-    """The model's reasoning effort, and the kind of reasoning summary to return."""
+class ReasoningEffort(msgspec.Struct, omit_defaults=True):
+    """The members of `reasoning` that Holdline reads; other members are passed on unread."""
 
     effort: Effort | None = None
     summary: Summary | None = None
     # `generate_summary` is the older name of `summary`.
-    generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET
+    generate_summary: Summary | None = None
 
-    def __post_init__(self) -> None:
-        """Moves `generate_summary` to `summary`, which takes precedence if both are given."""
-        if self.summary is None and self.generate_summary is not msgspec.UNSET:
-            self.summary = self.generate_summary
-        self.generate_summary = msgspec.UNSET
+
+class StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """The options of a stream of events."""
+
+    include_obfuscation: bool = False
+
+
+class BackgroundOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """Options for background responses, which are hints without effect."""
+
+    completion_window: Literal["soonest"] = "soonest"
+    continuation_id: Annotated[str, Meta(max_length=512)] | None = None
+
+
+class CacheOptions(msgspec.Struct):
+    """The members of `prompt_cache_options` that Holdline reads; others are passed on unread."""
+
+    prewarm: bool | None = None
 
 
 Variable = str | InputText | InputImage | InputFile
@@ -146,13 +128,13 @@ class Create(msgspec.Struct, kw_only=True):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedTools | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     text: Text | None = None
-    reasoning: ReasoningEffort | None = None
-    include: list[Included] | None = None
+    reasoning: dict[str, Any] | None = None
+    include: Annotated[list[Included], Meta(max_length=64)] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     max_output_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     metadata: (
@@ -168,10 +150,18 @@ class Create(msgspec.Struct, kw_only=True):
     store: bool | None = None
     stream: bool | None = None
     background: bool | None = None
-    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    stream_options: StreamOptions | None = None
+    background_options: BackgroundOptions | None = None
+    service_tier: ServiceTier | None = None
     user: Annotated[str, Meta(max_length=512)] | None = None
     safety_identifier: Annotated[str, Meta(max_length=512)] | None = None
     prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Annotated[str, Meta(max_length=64)] | None = None
+    client_metadata: dict[str, Any] | None = None
+    access_programs: dict[str, Any] | None = None
+    image: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
     idempotency_key: Key | None = None
     holdline_stop: Annotated[list[StopWord], Meta(max_length=16)] | None = None
     holdline_seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -218,7 +208,6 @@ class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
 
 
 AUTH: Final = "holdline:auth"
-_T = TypeVar("_T")
 ClientMessage = ResponseCreate | ResponseCancel | Resume | Ping | Auth
 
 _CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
@@ -227,21 +216,21 @@ _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 # The standard's parameters that are not supported yet, each with the values that are accepted
 # because they have no effect.
 _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
-    "background_options": (),
-    "access_programs": (),
     "context_management": ([],),
     "conversation": (),
-    "image": (),
-    "moderation": (),
-    "prompt_cache_options": (),
-    "prompt_cache_retention": (),
-    "stream_options": ({}, {"include_obfuscation": False}),
 }
+# The parameters that are passed on unread.
+_UNREAD: Final = (
+    "access_programs",
+    "image",
+    "moderation",
+    "prompt_cache_options",
+    "reasoning",
+)
 
 # Matches half of a surrogate pair. If JavaScript cuts a string within an emoji, the string ends in
 # such a half.
 _HALF_PAIR: Final = re.compile(r"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])")
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?(?P<path>\$.*)`)?$", re.DOTALL)
 
 
 def parse_json(data: bytes | str) -> dict[str, Any]:
@@ -316,9 +305,8 @@ def parse_create(body: dict[str, Any]) -> Create:
 
     Raises: Problem, which names the field.
     """
-    create = _convert(_without_neutral(body, _CREATE_FIELDS), Create)
-    check_input(create, body)
-    check_tools(create)
+    create = convert(_without_neutral(body, _CREATE_FIELDS), Create)
+    _check(create, body)
     return create
 
 
@@ -328,7 +316,7 @@ class _Keyed(msgspec.Struct):
 
 def check_key(value: Any) -> None:
     """Raises Problem if the value is not a valid idempotency key."""
-    _convert({"idempotency_key": value}, _Keyed)
+    convert({"idempotency_key": value}, _Keyed)
 
 
 def parse_message(message: dict[str, Any]) -> ClientMessage:
@@ -354,7 +342,7 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
                 "unsupported_parameter",
             )
     try:
-        converted = _convert(message, _KINDS[kind])
+        converted = convert(message, _KINDS[kind])
     except Problem as problem:
         if problem.param != "stream_id":
             raise
@@ -364,36 +352,46 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
             "invalid_stream_id",
         ) from None
     if isinstance(converted, ResponseCreate):
-        check_input(converted, message)
-        check_tools(converted)
+        _check(converted, message)
     return converted
 
 
-def check_input(create: Create, body: dict[str, Any]) -> None:
-    """Raises Problem if `input` is missing, unless there is a prompt template."""
+def _check(create: Create, body: dict[str, Any]) -> None:
+    """Checks the values that the types do not express, and gives some their stored form.
+
+    Raises: Problem.
+    """
+    if create.stream_options is not None and create.stream_options.include_obfuscation:
+        raise _unsupported("stream_options.include_obfuscation")
+    check_items(create.input)
+    if create.tools is not None:
+        create.tools = checked_tools(create.tools)
+    if create.tool_choice is not None:
+        create.tool_choice = checked_choice(create.tool_choice, _available(create))
+    for name in _UNREAD:
+        check_storable(getattr(create, name), name)
+    if create.reasoning is not None:
+        create.reasoning = _reasoning(create.reasoning)
+    if create.prompt_cache_options is not None:
+        convert(create.prompt_cache_options, CacheOptions, "prompt_cache_options")
     if body.get("input") is None and create.prompt is None:
         raise invalid("input", "'input' is required.", "missing_required_parameter")
 
 
-def check_tools(create: Create) -> None:
-    """Raises Problem if `tool_choice` needs a tool that is not among the request's `tools`."""
-    names = {tool.name for tool in create.tools or ()}
-    match create.tool_choice:
-        case "required" if not names:
-            message = "'tool_choice' is 'required', but 'tools' is empty. Send at least one tool."
-            raise invalid("tool_choice", message)
-        case FunctionChoice(name=name) if name not in names:
-            raise _no_such_tool("tool_choice.name", name)
-        case AllowedTools(tools=tools):
-            for index, tool in enumerate(tools):
-                if tool.name not in names:
-                    raise _no_such_tool(f"tool_choice.tools[{index}].name", tool.name)
-        case _:
-            pass
+def _available(create: Create) -> list[dict[str, Any]]:
+    """Returns the tools of the request, including those in its input items."""
+    tools = list(create.tools or ())
+    for item in create.input:
+        if isinstance(item, Passed) and isinstance(more := item.fields.get("tools"), list):
+            tools += [tool for tool in more if isinstance(tool, dict)]
+    return tools
 
 
-def _no_such_tool(place: str, name: str) -> Problem:
-    return invalid(place, f"Function '{name}' is not in 'tools'. Add it, or name another one.")
+def _reasoning(given: dict[str, Any]) -> dict[str, Any]:
+    known = convert(given, ReasoningEffort, "reasoning")
+    others = {name: value for name, value in given.items() if name != "generate_summary"}
+    summary = known.summary or known.generate_summary
+    return {**others, "effort": known.effort, "summary": summary}
 
 
 _KINDS: Final[dict[str, type[ClientMessage]]] = {
@@ -403,6 +401,22 @@ _KINDS: Final[dict[str, type[ClientMessage]]] = {
     "holdline:ping": Ping,
     AUTH: Auth,
 }
+
+
+# The members of a request that are not stored with its job.
+_NOT_STORED: Final = frozenset(
+    {
+        "type",
+        "input",
+        "stream",
+        "stream_options",
+        "idempotency_key",
+        "stream_id",
+        "generate",
+        "background_options",
+        "client_metadata",
+    }
+)
 
 
 def params_of(create: Create, default_model: str) -> dict[str, Any]:
@@ -415,45 +429,40 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
         message = "'model' is required, because this server has no default model."
         raise invalid("model", message, "missing_required_parameter")
     given = msgspec.to_builtins(create)
-    left_out = {"type", "input", "stream", "idempotency_key", "stream_id", "generate"}
-    params = {k: v for k, v in given.items() if v is not None and k not in left_out}
-    if params.get("service_tier") == "auto":
-        params["service_tier"] = "default"  # A response shows the service tier that was used.
+    params = {k: v for k, v in given.items() if v is not None and k not in _NOT_STORED}
+    if (tier := params.get("service_tier")) is not None:
+        # A response shows the service tier that was used.
+        params["service_tier"] = _SERVED_TIERS.get(tier, tier)
     return params | {"model": model}
+
+
+def prewarms(create: Create) -> bool:
+    """Returns True if the request only prepares the provider's cache, without any output."""
+    return bool((create.prompt_cache_options or {}).get("prewarm"))
 
 
 def _without_neutral(body: dict[str, Any], supported: frozenset[str]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, given in body.items():
-        value = without_nulls(given)
         if name in supported:
+            # Tools are kept as the client sent them.
+            value = given if name == "tools" else _given(name, given)
             if value is not None:
-                kept[name] = typed(value) if name == "input" else value
+                kept[name] = value
         elif name not in _NEUTRAL:
             raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")
-        elif value is not None and value not in _NEUTRAL[name]:
+        elif given is not None and given not in _NEUTRAL[name]:
             raise _unsupported(name)
     return kept
+
+
+def _given(name: str, given: Any) -> Any:
+    if name == "input":
+        return typed(given)
+    value = without_nulls(given)
+    return None if name == "stream_options" and value == {} else value
 
 
 def _unsupported(name: str) -> Problem:
     message = f"Parameter '{name}' is not supported. Leave it out."
     return invalid(name, message, "unsupported_parameter")
-
-
-def _convert(body: dict[str, Any], kind: type[_T]) -> _T:
-    try:
-        return msgspec.convert(body, kind)
-    except msgspec.ValidationError as error:
-        raise _from_validation(str(error)) from None
-
-
-def _from_validation(text: str) -> Problem:
-    match = _PATH.match(text)
-    what, path = (match["what"], match["path"]) if match else (text, None)
-    param = (path or "").removeprefix("$").lstrip(".") or None
-    if missing := re.search(r"missing required field `(\w+)`", what):
-        param = f"{param}.{missing[1]}" if param else missing[1]
-        return invalid(param, f"'{param}' is required.", "missing_required_parameter")
-    what = re.sub("^Invalid (?:enum )?value ('.*')$", r"\1 is not supported", what)
-    return invalid(param, f"Invalid value for '{param}': {what[:1].lower()}{what[1:]}.")

@@ -8,7 +8,7 @@ code is missing here.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 from aiohttp import web
@@ -16,10 +16,12 @@ from aiohttp import web
 from server.api import request as requests
 from server.api.close_codes import CloseCode
 from server.api.encoding import ENCODINGS
-from server.api.items import MAX_CALL_ID
+from server.api.items import MAX_CALL_ID, Item
+from server.api.request import ReasoningEffort
 from server.api.schema import bodies, objects
 from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
+from server.api.tools import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -294,11 +296,32 @@ def _is_type(kind: Any) -> bool:
 def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
     """Returns the JSON schema of each type, and the components that the schemas refer to."""
     kinds = list(dict.fromkeys(kinds))
-    found, components = msgspec.json.schema_components(kinds, ref_template=REF)
+    read = (*TOOLS, ReasoningEffort)
+    found, components = msgspec.json.schema_components([*kinds, *read], ref_template=REF)
+    found = found[: len(kinds)]
     components = _portable(components)
+    # Each of these objects is kept as the client sent it.
+    components["Passed"] = _other_type([one.__struct_config__.tag for one in get_args(Item)])
+    components["OtherTool"] = _other_type([one.__struct_config__.tag for one in TOOLS])
+    named = [*(tool.__name__ for tool in TOOLS), "OtherTool"]
+    tool = {"anyOf": [{"$ref": REF.format(name=name)} for name in named]}
+    for name in {"Create", "ResponseCreate"} & components.keys():
+        fields = components[name]["properties"]
+        fields["tools"]["anyOf"][0]["items"] = tool
+        fields["reasoning"] = {"$ref": REF.format(name=ReasoningEffort.__name__)}
     for item in UNTYPED & components.keys():
         components[item]["required"].remove("type")
     return dict(zip(kinds, found, strict=True)), components
+
+
+def _other_type(known: list[Any]) -> Document:
+    """Returns the schema of an object with a type other than the known types."""
+    return {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"type": "string", "not": {"enum": known}}},
+        "additionalProperties": True,
+    }
 
 
 def _allow_what_is_taken(components: Document, root: str) -> None:

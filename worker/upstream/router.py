@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
-from jobs.models import RESPONSES
+from jobs.models import DROP, RESPONSES
 
 from .chat import request as chat_request
 from .chat.messages import UnsupportedInput
@@ -221,7 +221,11 @@ class Router:
             return responses_request.request(job, model=model)
         limit = endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
         sent = chat_request.completion(
-            job, default_model=self._config.model, limit=limit, asked=endpoint.name
+            job,
+            default_model=self._config.model,
+            limit=limit,
+            asked=endpoint.name,
+            drops_tools=endpoint.unsupported_tools == DROP,
         )
         for name in self._left_out[endpoint.name]:
             sent.pop(name, None)

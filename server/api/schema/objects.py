@@ -175,6 +175,8 @@ class Trailer(Struct):
     timing: Timing
     model: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
+    dropped_tools: list[str] | UnsetType = UNSET
+    dropped_items: list[str] | UnsetType = UNSET
 
 
 class Response(Struct, kw_only=True):

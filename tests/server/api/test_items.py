@@ -22,6 +22,8 @@ SAID = {"type": "message", "role": "user", "content": []}
         ([SAID, CALL], [RESULT]),
         ([CALL, RESULT], [SAID]),
         ([CALL], [RESULT, RESULT]),
+        ([{**CALL, "type": "custom_tool_call"}], [{**RESULT, "type": "custom_tool_call_output"}]),
+        ([{"type": "compaction", "encrypted_content": "x"}], [RESULT]),
     ],
 )
 def test_a_result_after_its_call_is_accepted(before: list[Any], items: list[Any]) -> None:
@@ -34,6 +36,7 @@ def test_a_result_after_its_call_is_accepted(before: list[Any], items: list[Any]
         ([], [RESULT], "input[0].call_id"),
         ([], [RESULT, CALL], "input[0].call_id"),
         ([SAID], [SAID, {**CALL, "call_id": "d"}, RESULT], "input[2].call_id"),
+        ([CALL], [{**RESULT, "type": "shell_call_output"}], "input[0].call_id"),
     ],
 )
 def test_the_error_of_a_result_without_a_call_names_its_place(

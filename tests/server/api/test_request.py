@@ -159,7 +159,7 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
             "invalid_value",
         ),
         (
-            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            {"input": [{"role": "user", "content": [{"type": "input_file", "filename": "f"}]}]},
             "input[0].content[0].file_data",
             "missing_required_parameter",
         ),
@@ -168,7 +168,34 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
             "input[0].content[0].text",
             "missing_required_parameter",
         ),
-        ({"input": [{"type": "computer_call"}]}, "input[0].type", "invalid_value"),
+        ({"input": [{"type": "web search"}]}, "input[0].type", "invalid_value"),
+        ({"input": [{"type": 5}]}, "input[0].type", "invalid_value"),
+        ({"input": [{"type": "web_search_call", "id": 5}]}, "input[0].id", "invalid_value"),
+        ({"input": [{"type": "x", "call_id": 2**70}]}, "input[0].call_id", "invalid_value"),
+        ({"input": [{"type": "x", "more": 2**70}]}, "input[0]", "invalid_value"),
+        *(
+            ({"input": [{"type": kind}]}, f"input[0].{name}", "missing_required_parameter")
+            for kind, name in (
+                ("custom_tool_call", "call_id"),
+                ("custom_tool_call_output", "call_id"),
+                ("local_shell_call", "call_id"),
+                ("local_shell_call_output", "output"),
+                ("shell_call", "call_id"),
+                ("shell_call_output", "call_id"),
+                ("apply_patch_call", "call_id"),
+                ("apply_patch_call_output", "call_id"),
+            )
+        ),
+        (
+            {"input": [{"type": "shell_call", "call_id": "c", "action": {"commands": "ls"}}]},
+            "input[0].action.commands",
+            "invalid_value",
+        ),
+        (
+            {"input": [{"type": "local_shell_call_output", "output": ""}]},
+            "input[0].call_id",
+            "missing_required_parameter",
+        ),
         ({"input": [{"type": "function_call"}]}, "input[0].call_id", "missing_required_parameter"),
         (
             {"input": [{"type": "function_call_output", "call_id": "c", "output": 5}]},
@@ -200,7 +227,20 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"idempotency_key": "k" * 256}, "idempotency_key", "invalid_value"),
         ({"temprature": 1}, "temprature", "unknown_parameter"),
         ({"stream_id": "lane"}, "stream_id", "unknown_parameter"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "invalid_value"),
+        ({"tools": [{}]}, "tools[0].type", "missing_required_parameter"),
+        ({"tools": [{"type": "web search"}]}, "tools[0].type", "invalid_value"),
+        ({"tools": [{"type": "custom"}]}, "tools[0].name", "missing_required_parameter"),
+        ({"tools": [{"type": "mcp", "headers": {"a": 2**70}}]}, "tools[0]", "invalid_value"),
+        (
+            {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "mcp"}]}]},
+            "tools[0].tools[0].type",
+            "invalid_value",
+        ),
+        (
+            {"tools": [{"type": "namespace", "name": "n", "tools": TOOLS * 600}] * 2},
+            "tools",
+            "invalid_value",
+        ),
         ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
         ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name", "invalid_value"),
         ({"tools": TOOLS * 129}, "tools", "invalid_value"),
@@ -220,8 +260,30 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
             "tool_choice.tools[1].name",
             "invalid_value",
         ),
+        *(
+            ({"input": "x", "tools": TOOLS, "tool_choice": choice}, f"tool_choice{place}", WRONG)
+            for choice, place in (
+                ({"type": "custom", "name": "f"}, ".name"),
+                ({"type": "shell"}, ".type"),
+                ({"type": "apply patch"}, ".type"),
+                ({"type": "allowed_tools", "mode": "none", "tools": TOOLS}, ".mode"),
+                (
+                    {"type": "allowed_tools", "tools": [{"type": "namespace", "name": "n"}]},
+                    ".tools[0].name",
+                ),
+            )
+        ),
         ({"reasoning": {"effort": "x" * 33}}, "reasoning.effort", "invalid_value"),
-        ({"reasoning": {"mode": "pro"}}, "reasoning", "invalid_value"),
+        ({"reasoning": {"budget": 2**70}}, "reasoning", "invalid_value"),
+        ({"reasoning": "high"}, "reasoning", "invalid_value"),
+        ({"image": []}, "image", "invalid_value"),
+        ({"stream_options": {"more": 1}}, "stream_options", "invalid_value"),
+        (
+            {"background_options": {"completion_window": "2h"}},
+            "background_options.completion_window",
+            "invalid_value",
+        ),
+        ({"prompt_cache_options": {"prewarm": 1}}, "prompt_cache_options.prewarm", WRONG),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
         (
             {"text": {"format": {"type": "json_schema", "name": "n"}}},
@@ -255,8 +317,8 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
         ({"max_tool_calls": 0}, "max_tool_calls", "invalid_value"),
         ({"max_tool_calls": 2**64}, "max_tool_calls", "invalid_value"),
-        ({"include": ["usage"]}, "include[0]", "invalid_value"),
-        ({"service_tier": "scale"}, "service_tier", "invalid_value"),
+        ({"include": ["no such"]}, "include[0]", "invalid_value"),
+        ({"service_tier": "slow"}, "service_tier", "invalid_value"),
         ({"prompt": {}}, "prompt.id", "missing_required_parameter"),
         ({"prompt": {"id": "p", "variables": {"v": 5}}}, "prompt.variables[...]", "invalid_value"),
     ],
@@ -309,6 +371,75 @@ def test_parameters_without_effect_are_accepted(name: str) -> None:
     for value in (None, *_NEUTRAL[name]):
         parse_create({"input": "x", name: value})
         parse_message({"type": "response.create", "input": "x", name: value})
+
+
+def test_a_hosted_tool_is_kept_as_the_client_sent_it() -> None:
+    tools = [
+        {"type": "mcp", "server_label": "m", "headers": None, "more": {"a": [1, None]}},
+        {"type": "function", "name": "f", "defer_loading": True, "output_schema": {"const": None}},
+        {"type": "namespace", "name": "n", "tools": [OTHER, {"type": "custom", "name": "c"}]},
+    ]
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}, OTHER]}
+    body = {"input": "x", "tools": tools, "tool_choice": choice}
+
+    params = params_of(parse_create(body), "m")
+
+    given = {"description": None, "parameters": None, "strict": None}
+    assert [tools[0], given | tools[1], tools[2]] == params["tools"]
+    assert choice == params["tool_choice"]
+
+
+def test_unknown_members_of_reasoning_are_passed_on() -> None:
+    given = {"effort": "max", "mode": "pro", "context": "all_turns", "budget": {"tokens": 5}}
+    made = params_of(parse_create({"input": "x", "reasoning": given}), "m")
+    assert given | {"summary": None} == made["reasoning"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("auto", "default"),
+        ("default", "default"),
+        ("flex", "flex"),
+        ("scale", "default"),
+        ("priority", "priority"),
+        ("fast", "priority"),
+        ("ultrafast", "priority"),
+    ],
+)
+def test_each_service_tier_has_a_place_in_the_queue(asked: str, shown: str) -> None:
+    made = params_of(parse_create({"input": "x", "service_tier": asked}), "m")
+    assert shown == made["service_tier"]
+
+
+def test_hints_without_effect_are_not_stored() -> None:
+    hints = {
+        "client_metadata": {"turn_id": "t", "deep": {"a": [1]}},
+        "background_options": {"completion_window": "soonest", "continuation_id": "c"},
+        "stream_options": {"include_obfuscation": False},
+    }
+    assert {"model": "m"} == params_of(parse_create({"input": "x", **hints}), "m")
+
+
+def test_items_of_other_types_are_stored_as_sent_with_ids_of_this_server() -> None:
+    asked = {"type": "mcp_approval_request", "id": "mcpr_up", "server_label": "s", "name": "n"}
+    answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_up", "approve": True}
+    drawn = {"type": "image_generation_call", "id": "ig_up", "status": "completed", "result": None}
+    shell = {"type": "local_shell_call", "id": "lsh_up", "call_id": "c", "action": {"command": []}}
+    said = {"type": "local_shell_call_output", "id": "lsh_up", "output": "{}"}
+    odd = {"type": "new_call", "x": {"y": None}}
+
+    create = parse_create({"input": [asked, answer, drawn, shell, said, odd]})
+    items = stored(create.input, "{}_{}".format)
+
+    assert [
+        {**asked, "id": "mcpr_0"},
+        {**answer, "id": "mcpa_1", "approval_request_id": "mcpr_0"},
+        {**drawn, "id": "ig_2"},
+        {**shell, "id": "lsh_3"},
+        {**said, "id": "lsho_4", "call_id": "c"},
+        {**odd, "id": "item_5"},
+    ] == items
 
 
 def outcome(parse: Callable[[Any], Any], given: object) -> Any:

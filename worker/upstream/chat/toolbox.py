@@ -18,13 +18,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from jobs.tools import SOURCES
 
 from .tool_shapes import DESCRIBED
 
 _MAX_NAME: Final = 64
+# The types of tool choices that name a client's own tools.
+_OWN_CHOICES: Final = frozenset(
+    {"allowed_tools", "apply_patch", "custom", "function", "local_shell", "namespace", "shell"}
+)
 _DIGEST: Final = 8
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _FUNCTION_FIELDS: Final = ("name", "description", "parameters", "strict")
@@ -67,7 +73,7 @@ class Toolbox:
     allows. `unsupported` are the types of all other tools.
     """
 
-    def __init__(self, params: dict[str, Any]) -> None:
+    def __init__(self, params: dict[str, Any], context: Sequence[dict[str, Any]] = ()) -> None:
         self._names: dict[tuple[str, str, str], str] = {}
         self._taken: set[str] = set()
         self.unsupported: list[str] = []
@@ -85,8 +91,15 @@ class Toolbox:
         self.allowed = self._allowed()
         self._by_function = {tool.function: tool for tool in self.allowed}
         self._functions = {tool.name for tool in self.allowed if tool.kind == "function"}
-        # With `tool_search`, an endpoint of the Responses API may find functions on its own.
-        self._finds = any(tool["type"] == "tool_search" for tool in params.get("tools") or ())
+        # With `tool_search`, an endpoint of the Responses API may find functions on its own. Items
+        # can make more functions available, and so can the choice of a provider's tool.
+        items = [*context, *(params.get("input") or ())]
+        chosen = self.chosen.get("type") if isinstance(self.chosen, dict) else "function"
+        self._finds = (
+            any(tool["type"] == "tool_search" for tool in params.get("tools") or ())
+            or any(isinstance(item, dict) and item.get("type") in SOURCES for item in items)
+            or chosen not in _OWN_CHOICES
+        )
 
     def get(self, function: str) -> Tool | None:
         """Returns the allowed tool whose function has this name."""

@@ -6,8 +6,10 @@ because only Holdline stores responses. The endpoint never stores them.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs.support import ITEMS, REFUSED
 from worker.upstream.chat.messages import UnsupportedInput
 from worker.upstream.tool_calls import NOT_EXECUTED, matched, object_of
 
@@ -17,29 +19,61 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 
 _SAME: Final = (
+    "access_programs",
+    "image",
     "include",
     "instructions",
     "max_output_tokens",
     "max_tool_calls",
+    "moderation",
     "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_retention",
     "reasoning",
+    "safety_identifier",
     "temperature",
     "text",
     "tool_choice",
-    "tools",
     "top_logprobs",
     "top_p",
     "truncation",
+    "user",
 )
 # Parameters that are sent only if they are not 0, their default.
 _UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
-# Fields of items that are not sent. The id and the status are Holdline's own, and the other fields
-# are only for chat completions.
-_OURS: Final = frozenset({"id", "status", "extra_content", "holdline_field", "holdline_model"})
+# Members of `prompt_cache_options` that are not sent: Holdline handles `prewarm`, and the endpoint
+# does not know Holdline's response ids.
+_OWN_CACHE_OPTIONS: Final = frozenset({"prewarm", "comparison_response_id"})
+# Tools whose null members are not sent. Other tools are sent as the client sent them.
+_READ_TOOLS: Final = frozenset({"function", "custom", "namespace"})
+# Fields of items that are not sent, because they are only for chat completions.
+_CHAT_FIELDS: Final = frozenset({"extra_content", "holdline_field", "holdline_model"})
+# Items whose status is Holdline's own. It is not sent.
+_OWN_STATUS: Final = frozenset(
+    {
+        "message",
+        "function_call",
+        "function_call_output",
+        "reasoning",
+        "custom_tool_call",
+        "custom_tool_call_output",
+    }
+)
 # Fields that contain a JSON schema. In a schema, null is a value, as in `{"const": null}`, so it is
 # not removed.
-_SCHEMAS: Final = frozenset({"parameters", "schema"})
-_NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
+_SCHEMAS: Final = frozenset({"output_schema", "parameters", "schema"})
+_NOT_RUN: Final[dict[str, Item]] = {
+    "custom_tool_call": {"output": NOT_EXECUTED},
+    "local_shell_call": {"output": json.dumps({"output": NOT_EXECUTED})},
+    "shell_call": {
+        "output": [
+            {"stdout": "", "stderr": NOT_EXECUTED, "outcome": {"type": "exit", "exit_code": 1}}
+        ]
+    },
+    "apply_patch_call": {"status": "failed", "output": NOT_EXECUTED},
+}
+# The status of an item that its provider has finished, or of an item without a status.
+_FINISHED: Final = (None, "completed", "failed")
 
 
 def request(job: Job, *, model: str) -> dict[str, Any]:
@@ -57,6 +91,13 @@ def request(job: Job, *, model: str) -> dict[str, Any]:
         "store": False,
         **{name: _given(params[name]) for name in _SAME if params.get(name) is not None},
     }
+    if tools := params.get("tools"):
+        arguments["tools"] = [
+            _given(tool) if tool["type"] in _READ_TOOLS else tool for tool in tools
+        ]
+    cache = (params.get("prompt_cache_options") or {}).items()
+    if sent := {name: value for name, value in cache if name not in _OWN_CACHE_OPTIONS}:
+        arguments["prompt_cache_options"] = sent
     return arguments | {name: params[name] for name in _UNLESS_ZERO if params.get(name)}
 
 
@@ -68,12 +109,21 @@ def items(job: Job) -> list[Item]:
     shown = [*job.context, *asked]
     results, repeated = matched(shown)
     answered = set(results.values())
+    outputs = {
+        (item["type"], item.get("call_id")) for item in shown if "output" in item.get("type", "")
+    }
     found: list[Item] = []
     for position, item in enumerate(shown):
         if position in repeated:
             continue
-        if item.get("type") == "function_call" and position not in answered:
+        kind = item.get("type", "message")
+        if kind == "function_call" and position not in answered:
             found += _unanswered(item)
+        elif kind in _NOT_RUN and not outputs & {
+            (f"{kind}_output", item.get(name)) for name in ("call_id", "id")
+        }:
+            output = {"type": f"{kind}_output", "call_id": item.get("call_id"), **_NOT_RUN[kind]}
+            found += [_item(item), _item(output)]
         elif _says(item):
             found.append(_item(item))
     return found
@@ -93,23 +143,33 @@ def _unanswered(call: Item) -> list[Item]:
 def _says(item: Item) -> bool:
     """Returns False for an item that endpoints would refuse.
 
-    Endpoints refuse an assistant message that was truncated before its first word, and reasoning
-    that has only a summary.
+    Endpoints refuse an assistant message that was truncated before its first word, reasoning that
+    has only a summary, and the call of a provider's own tool that was cut off.
     """
     match item.get("type", "message"):
         case "message":
             return bool(item.get("content")) or item.get("role") != "assistant"
         case "reasoning":
             return bool(item.get("encrypted_content") or item.get("content"))
+        case kind if kind in ITEMS and ITEMS[kind].chat is REFUSED:
+            return item.get("status") in _FINISHED
         case _:
             return True
 
 
 def _item(item: Item) -> Item:
     kind = item.get("type", "message")
-    if kind not in _NAMELESS:
+    row = ITEMS.get(kind)
+    if row is None:
         return item
-    kept = {name: value for name, value in item.items() if name not in _OURS}
+    kept = {name: value for name, value in item.items() if name not in _CHAT_FIELDS}
+    if kind in _OWN_STATUS:
+        kept.pop("status", None)
+    if kind == "local_shell_call_output":
+        # The standard names the call by the item's id; OpenAI's guide uses `call_id`.
+        kept["id"] = kept["call_id"]
+    elif not row.needs_id:
+        kept.pop("id", None)
     if kind == "message" and isinstance(item.get("content"), list):
         kept["content"] = [_part(part) for part in item["content"]]
     return kept

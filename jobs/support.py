@@ -1,0 +1,219 @@
+"""The table of the standard's parameters, tools, tool choices, items and `include` values.
+
+Each row says what happens to a name with a model whose endpoint has the chat-completions API, and
+with a model whose endpoint has the Responses API. A test compares the table with the types of the
+official Python SDK, and makes the tables of docs/protocol-reference.md from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Support(StrEnum):
+    """What happens to a parameter, a tool, a tool choice, an item or an `include` value."""
+
+    SUPPORTED = "supported"  # Holdline implements it
+    PASSED = "passed on"  # the model's endpoint gets it unchanged
+    HINT = "no effect"  # accepted, because the standard allows a server to ignore it
+    REFUSED = "refused"
+
+
+SUPPORTED, PASSED, HINT, REFUSED = Support
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: the support with each kind of endpoint, and a note for users.
+
+    If a value is refused, the note says why, or what to use instead. `standard` is False for a name
+    that the SDK's types lack.
+    """
+
+    chat: Support
+    responses: Support
+    note: str = ""
+    standard: bool = True
+
+
+def _both(support: Support, note: str = "", *, standard: bool = True) -> Row:
+    return Row(support, support, note, standard)
+
+
+_PROVIDER: Final = Row(REFUSED, PASSED, "only a provider can do this")
+
+PARAMETERS: Final[dict[str, Row]] = {
+    "access_programs": Row(REFUSED, PASSED, "a program of the provider; use another model"),
+    "background": _both(SUPPORTED),
+    "background_options": _both(
+        HINT,
+        "`completion_window` must be `soonest`; instead of a later one, use `service_tier` `flex`",
+    ),
+    "client_metadata": _both(HINT, "data about the client program", standard=False),
+    "context_management": _both(REFUSED, "use `truncation` `auto`; `[]` is accepted"),
+    "conversation": _both(REFUSED, "use `previous_response_id`"),
+    "frequency_penalty": _both(PASSED, standard=False),
+    "holdline_seed": Row(PASSED, REFUSED, "this API has no such parameter", standard=False),
+    "holdline_stop": Row(PASSED, REFUSED, "this API has no such parameter", standard=False),
+    "idempotency_key": _both(SUPPORTED, standard=False),
+    "image": Row(
+        HINT, PASSED, "a chat model refuses `context_compression` `enabled`; use another model"
+    ),
+    "include": Row(SUPPORTED, PASSED),
+    "input": _both(SUPPORTED),
+    "instructions": _both(PASSED),
+    "max_output_tokens": _both(PASSED),
+    "max_tool_calls": Row(HINT, PASSED, "limits the tools that a provider runs"),
+    "metadata": _both(SUPPORTED),
+    "model": _both(SUPPORTED),
+    "moderation": Row(REFUSED, PASSED, "a service of the provider; use another model"),
+    "parallel_tool_calls": _both(PASSED),
+    "presence_penalty": _both(PASSED, standard=False),
+    "previous_response_id": _both(SUPPORTED),
+    "prompt": _both(SUPPORTED),
+    "prompt_cache_key": Row(HINT, PASSED),
+    "prompt_cache_options": Row(
+        HINT,
+        PASSED,
+        "with `prewarm`, the response ends at once, without output and without a call of the "
+        "model; `comparison_response_id` is not passed on",
+    ),
+    "prompt_cache_retention": Row(HINT, PASSED),
+    "reasoning": Row(PASSED, PASSED, "a chat model gets `effort` alone; other members are hints"),
+    "safety_identifier": Row(HINT, PASSED),
+    "service_tier": _both(SUPPORTED, "the place in the queue"),
+    "store": _both(SUPPORTED),
+    "stream": _both(SUPPORTED),
+    "stream_options": _both(SUPPORTED),
+    "temperature": _both(PASSED),
+    "text": _both(PASSED),
+    "tool_choice": Row(SUPPORTED, PASSED),
+    "tools": Row(SUPPORTED, PASSED),
+    "top_logprobs": _both(PASSED),
+    "top_p": _both(PASSED),
+    "truncation": _both(SUPPORTED),
+    "user": Row(HINT, PASSED),
+}
+
+_FUNCTION: Final = Row(SUPPORTED, PASSED, "a chat model gets a function with the same meaning")
+
+TOOLS: Final[dict[str, Row]] = {
+    "apply_patch": _FUNCTION,
+    "code_interpreter": _PROVIDER,
+    "computer": _PROVIDER,
+    "computer_use_preview": _PROVIDER,
+    "custom": Row(SUPPORTED, PASSED, "a chat model gets a function with one text, `input`"),
+    "file_search": _PROVIDER,
+    "function": Row(SUPPORTED, PASSED),
+    "image_generation": _PROVIDER,
+    "local_shell": _FUNCTION,
+    "mcp": _PROVIDER,
+    "namespace": Row(SUPPORTED, PASSED, "a chat model gets the namespace in the functions' names"),
+    "programmatic_tool_calling": _PROVIDER,
+    "shell": Row(
+        SUPPORTED,
+        PASSED,
+        "a chat model gets a function, and refuses an `environment` that is not `local`",
+    ),
+    "tool_search": Row(
+        HINT,
+        PASSED,
+        "a chat model gets all tools at once, also deferred ones; it refuses `execution` `client`",
+    ),
+    "web_search": _PROVIDER,
+    "web_search_2025_08_26": _PROVIDER,
+    "web_search_preview": _PROVIDER,
+    "web_search_preview_2025_03_11": _PROVIDER,
+}
+
+TOOL_CHOICES: Final[dict[str, Row]] = {
+    "allowed_tools": Row(SUPPORTED, PASSED, "each entry must match one of `tools`"),
+    "apply_patch": Row(SUPPORTED, PASSED),
+    "auto": _both(PASSED),
+    "code_interpreter": _PROVIDER,
+    "computer": _PROVIDER,
+    "computer_use": _PROVIDER,
+    "computer_use_preview": _PROVIDER,
+    "custom": Row(SUPPORTED, PASSED),
+    "file_search": _PROVIDER,
+    "function": Row(SUPPORTED, PASSED),
+    "image_generation": _PROVIDER,
+    "mcp": _PROVIDER,
+    "none": _both(PASSED),
+    "programmatic_tool_calling": _PROVIDER,
+    "required": _both(PASSED),
+    "shell": Row(SUPPORTED, PASSED),
+    "web_search_preview": _PROVIDER,
+    "web_search_preview_2025_03_11": _PROVIDER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow(Row):
+    """A row for an input item.
+
+    `prefix` begins the ids of such items. `needs_id` is True if an endpoint requires the item's id.
+    """
+
+    prefix: str = ""
+    needs_id: bool = False
+
+
+def _known(prefix: str, note: str = "") -> ItemRow:
+    return ItemRow(SUPPORTED, PASSED, note, prefix=prefix)
+
+
+def _hosted(prefix: str, note: str = "", *, needs_id: bool = True) -> ItemRow:
+    return ItemRow(REFUSED, PASSED, note or _PROVIDER.note, prefix=prefix, needs_id=needs_id)
+
+
+_TOOLS_FIRST: Final = "send the tools in `tools`"
+
+ITEMS: Final[dict[str, ItemRow]] = {
+    "additional_tools": _hosted("at", _TOOLS_FIRST, needs_id=False),
+    "apply_patch_call": _known("apc"),
+    "apply_patch_call_output": _known("apco"),
+    "code_interpreter_call": _hosted("ci"),
+    "compaction": _hosted("cmp", "only its provider can read it", needs_id=False),
+    "compaction_trigger": _hosted("ct", needs_id=False),
+    "computer_call": _hosted("cu"),
+    "computer_call_output": _hosted("cuo", needs_id=False),
+    "configuration_update": _hosted("cfg", "send the parameters themselves", needs_id=False),
+    "custom_tool_call": _known("ctc"),
+    "custom_tool_call_output": _known("ctco"),
+    "file_search_call": _hosted("fs"),
+    "function_call": _known("fc"),
+    "function_call_output": _known("fco"),
+    "image_generation_call": _hosted("ig"),
+    "item_reference": ItemRow(SUPPORTED, SUPPORTED, "the server replaces it with the item"),
+    "local_shell_call": ItemRow(SUPPORTED, PASSED, prefix="lsh", needs_id=True),
+    "local_shell_call_output": ItemRow(SUPPORTED, PASSED, prefix="lsho", needs_id=True),
+    "mcp_approval_request": _hosted("mcpr"),
+    "mcp_approval_response": _hosted("mcpa", needs_id=False),
+    "mcp_call": _hosted("mcp"),
+    "mcp_list_tools": _hosted("mcpl"),
+    "message": _known("msg"),
+    "program": _hosted("prog"),
+    "program_output": _hosted("po"),
+    "reasoning": _known("rs", "a chat model gets the text alone, if its provider expects it back"),
+    "shell_call": _known("sh"),
+    "shell_call_output": _known("sho"),
+    "tool_search_call": _hosted("tsc", _TOOLS_FIRST, needs_id=False),
+    "tool_search_output": _hosted("tso", _TOOLS_FIRST, needs_id=False),
+    "web_search_call": _hosted("ws"),
+}
+
+_NO_CALLS: Final = Row(HINT, PASSED, "concerns the output of a tool that a provider runs")
+
+INCLUDES: Final[dict[str, Row]] = {
+    "code_interpreter_call.outputs": _NO_CALLS,
+    "computer_call_output.output.image_url": _NO_CALLS,
+    "file_search_call.results": _NO_CALLS,
+    "message.input_image.image_url": Row(HINT, PASSED, "`input_items` always has the URLs"),
+    "message.output_text.logprobs": Row(SUPPORTED, PASSED),
+    "reasoning.encrypted_content": Row(HINT, PASSED, "a chat model sends readable reasoning"),
+    "web_search_call.action.sources": _NO_CALLS,
+    "web_search_call.results": _NO_CALLS,
+}

@@ -1,0 +1,51 @@
+"""Reads the tools of a request: their names, and what a chat-completions endpoint can do with them.
+
+A tool is stored as the client sent it: an object with a `type`. A `namespace` contains functions
+and custom tools.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from .support import ITEMS, REFUSED, TOOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Tool = dict[str, Any]
+
+# The types of the tools that the model calls by a name.
+NAMED: Final = frozenset({"function", "custom"})
+# The types of the items that make more tools available to the model.
+SOURCES: Final = frozenset({"additional_tools", "tool_search_output"})
+
+
+def named_tools(tools: Iterable[Any]) -> Iterator[Tool]:
+    """Yields the functions and custom tools, including those in namespaces."""
+    for tool in tools:
+        if not isinstance(tool, dict):
+            continue
+        if tool.get("type") == "namespace":
+            inner = tool.get("tools")
+            yield from named_tools(inner if isinstance(inner, list) else ())
+        elif tool.get("type") in NAMED and isinstance(tool.get("name"), str):
+            yield tool
+
+
+def chat_refuses_tool(tool: Tool) -> bool:
+    """Returns True for a tool that a chat model cannot use, because only a provider can run it."""
+    match tool:
+        case {"type": "shell", "environment": {"type": str(kind)}}:
+            return kind != "local"
+        case {"type": "tool_search", "execution": "client"}:
+            return True
+        case _:
+            row = TOOLS.get(str(tool.get("type")))
+            return row is None or row.chat is REFUSED
+
+
+def chat_refuses_item(kind: str) -> bool:
+    """Returns True for an item type that the messages of a chat completion cannot express."""
+    row = ITEMS.get(kind)
+    return row is None or row.chat is REFUSED

@@ -1,0 +1,89 @@
+"""Checks a request against the abilities of the endpoints that may answer it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobs.models import CHAT, RESPONSES
+from jobs.support import INCLUDES, PARAMETERS, REFUSED, TOOL_CHOICES
+from jobs.tools import chat_refuses_item, chat_refuses_tool
+
+from .api.items import FunctionCallOutput, InputFile, InputImage, Message, Passed
+from .api.problem import invalid, name_list
+from .api.tools import type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobs.models import Catalog
+
+    from .access.principal import Principal
+    from .api.request import Create
+
+
+def check(catalog: Catalog, create: Create, params: dict[str, Any], who: Principal) -> None:
+    """Checks that the model, or one of its fallbacks, can handle the request.
+
+    Raises: Problem, which names the parameter, tool, item or part that none of them supports.
+    """
+    name = params["model"]
+    apis = catalog.apis(name) or {CHAT}
+    if apis == {RESPONSES}:
+        for own in ("holdline_stop", "holdline_seed"):
+            if params.get(own) not in (None, []):
+                message = f"'{own}' is not supported by the API of this model. Leave it out."
+                raise invalid(own, message, "unsupported_parameter")
+    if RESPONSES in apis:
+        return
+    others = [
+        other
+        for other in sorted(catalog.models)
+        if who.may_use_model(other) and RESPONSES in catalog.apis(other)
+    ]
+    instead = f"Use a model that can: {name_list(others)}." if others else "Leave it out."
+    for place, what in _refused(create, drops=catalog.drops(name)):
+        message = f"Model '{name}' does not support {what}. {instead}"
+        raise invalid(place, message, "unsupported_parameter")
+
+
+def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
+    """Yields the place and the name of each part of a request that a chat model cannot handle.
+
+    If `drops` is True, unsupported tools and items are left out of the call instead.
+    """
+    for name, row in PARAMETERS.items():
+        if row.chat is REFUSED and getattr(create, name, None):
+            yield name, f"the parameter '{name}'"
+    if (create.image or {}).get("context_compression") == "enabled":
+        yield "image.context_compression", "compressed images"
+    for index, included in enumerate(create.include or ()):
+        if included not in INCLUDES:
+            yield f"include[{index}]", f"'{included}' in 'include'"
+    if not drops:
+        for index, tool in enumerate(create.tools or ()):
+            if chat_refuses_tool(tool):
+                yield f"tools[{index}].type", f"this tool of the type '{tool['type']}'"
+    choice = create.tool_choice
+    if isinstance(choice, dict):
+        kind = type_of(choice)
+        if kind not in TOOL_CHOICES or TOOL_CHOICES[kind].chat is REFUSED:
+            yield "tool_choice.type", f"the tool choice '{choice['type']}'"
+    for index, item in enumerate(create.input):
+        if isinstance(item, Passed) and not drops and chat_refuses_item(item.fields["type"]):
+            yield f"input[{index}].type", f"items of the type '{item.fields['type']}'"
+        elif isinstance(item, Message | FunctionCallOutput):
+            yield from _files(item, f"input[{index}]")
+
+
+def _files(item: Message | FunctionCallOutput, place: str) -> Iterator[tuple[str, str]]:
+    field, parts = (
+        ("content", item.content) if isinstance(item, Message) else ("output", item.output)
+    )
+    for index, part in enumerate(parts if isinstance(parts, list) else ()):
+        match part:
+            case InputImage(file_id=str()) | InputFile(file_id=str()):
+                yield f"{place}.{field}[{index}].file_id", "files by id"
+            case InputFile(file_url=str()):
+                yield f"{place}.{field}[{index}].file_url", "files by URL"
+            case _:
+                pass

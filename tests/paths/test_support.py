@@ -1,0 +1,221 @@
+"""Tests that the table of the standard's names is complete, documented and true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobs.models import catalog
+from jobs.support import INCLUDES, ITEMS, PARAMETERS, REFUSED, TOOL_CHOICES, TOOLS
+from server.access.principal import EVERYBODY
+from server.api import request as requests
+from server.api.items import FunctionCall, FunctionCallOutput, Message, Reasoning
+from server.api.problem import Problem
+from server.api.request import params_of, parse_create
+from server.capabilities import check
+from tests.paths import sdk_types
+from tests.paths.documents import REFERENCE, section
+from tests.paths.support_table import markdown
+
+MODELS = catalog("""
+[models.chat]
+base_url = "http://127.0.0.1:1"
+[models.dropping]
+base_url = "http://127.0.0.1:1"
+unsupported_tools = "drop"
+[models.responses]
+base_url = "http://127.0.0.1:1"
+api = "responses"
+[models.both]
+base_url = "http://127.0.0.1:1"
+fallbacks = ["responses"]
+""")
+F = {"type": "function", "name": "f"}
+SHELL = {"type": "exit", "exit_code": 0}
+# The members of a tool or item that are required for its type.
+MEMBERS: dict[str, dict[str, Any]] = {
+    "function": {"name": "f"},
+    "custom": {"name": "c"},
+    "namespace": {"name": "n", "description": "", "tools": [F]},
+    "allowed_tools": {"mode": "auto", "tools": [F]},
+    "message": {"role": "user", "content": "x"},
+    "function_call": {"call_id": "c", "name": "f", "arguments": "{}"},
+    "function_call_output": {"call_id": "c", "output": ""},
+    "item_reference": {"id": "msg_1"},
+    "custom_tool_call": {"call_id": "c", "name": "c", "input": ""},
+    "custom_tool_call_output": {"call_id": "c", "output": ""},
+    "local_shell_call": {"call_id": "c", "action": {"type": "exec", "command": ["ls"], "env": {}}},
+    "local_shell_call_output": {"id": "c", "output": ""},
+    "shell_call": {"call_id": "c", "action": {"commands": ["ls"]}},
+    "shell_call_output": {
+        "call_id": "c",
+        "output": [{"stdout": "", "stderr": "", "outcome": SHELL}],
+    },
+    "apply_patch_call": {"call_id": "c", "operation": {"type": "delete_file", "path": "a"}},
+    "apply_patch_call_output": {"call_id": "c", "status": "completed"},
+}
+PROVIDERS: dict[str, Any] = {
+    "access_programs": {"cyber": "standard"},
+    "moderation": {"model": "omni-moderation-latest"},
+}
+
+
+def admit(model: str, **body: Any) -> dict[str, Any]:
+    """Returns the stored parameters of a request. Raises: Problem."""
+    create = parse_create({"input": "x", **body, "model": model})
+    params = params_of(create, "")
+    check(MODELS, create, params, EVERYBODY)
+    return params
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        (PARAMETERS, sdk_types.parameters()),
+        (TOOLS, sdk_types.tools()),
+        (TOOL_CHOICES, sdk_types.tool_choices()),
+        (ITEMS, sdk_types.items()),
+        (INCLUDES, sdk_types.includes()),
+    ],
+)
+def test_the_table_has_exactly_the_names_of_the_sdk(rows: Any, names: set[str]) -> None:
+    assert names == {name for name, row in rows.items() if row.standard}
+
+
+def test_the_table_is_documented() -> None:
+    written = section(REFERENCE, "Support by kind of endpoint")
+    assert f"\n\n{markdown()}\n" in written, "run python -m tests.paths.support_table"
+
+
+def test_each_parameter_of_the_table_is_accepted_or_refused_by_the_server() -> None:
+    known = {*requests.Create.__struct_fields__, *requests._NEUTRAL}
+    assert known == PARAMETERS.keys()
+
+
+def test_the_table_says_which_items_need_an_id() -> None:
+    needed = {name for name, row in ITEMS.items() if row.needs_id}
+    # Holdline gives each message and each reasoning item its own id, which it does not send.
+    assert sdk_types.items_that_need_an_id() - {"message", "reasoning", "item_reference"} == needed
+
+
+@pytest.mark.parametrize("kind", [Message, FunctionCall, FunctionCallOutput, Reasoning])
+def test_no_member_of_a_known_item_is_lost(kind: type[msgspec.Struct]) -> None:
+    tag = kind.__struct_config__.tag
+    assert isinstance(tag, str)
+    known = set(kind.__struct_encode_fields__)
+    assert set() == sdk_types.item_members(tag) - known - {"type"}
+
+
+def test_the_prefixes_of_item_ids_are_unique() -> None:
+    prefixes = [row.prefix for row in ITEMS.values() if row.prefix]
+    assert len(prefixes) == len(set(prefixes)) == len(ITEMS) - 1
+
+
+@pytest.mark.parametrize("name", sorted(TOOLS))
+def test_a_tool_is_accepted_as_the_table_says(name: str) -> None:
+    tool = {"type": name, **MEMBERS.get(name, {})}
+    for model in ("responses", "both", "dropping"):
+        assert tool.items() <= admit(model, tools=[tool])["tools"][0].items()
+    if TOOLS[name].chat is not REFUSED:
+        assert admit("chat", tools=[tool])
+        return
+    with pytest.raises(Problem, match=rf"'{name}'.*both, responses") as refused:
+        admit("chat", tools=[F, tool])
+    assert ("tools[1].type", "unsupported_parameter") == (refused.value.param, refused.value.code)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "shell", "environment": {"type": "container_auto"}},
+        {"type": "tool_search", "execution": "client"},
+        {"type": "tool_of_tomorrow"},
+    ],
+)
+def test_a_chat_model_refuses_what_only_a_provider_can_run(tool: dict[str, Any]) -> None:
+    assert admit("responses", tools=[tool])
+    with pytest.raises(Problem, match=tool["type"]):
+        admit("chat", tools=[tool])
+
+
+@pytest.mark.parametrize("name", sorted(TOOL_CHOICES))
+def test_a_tool_choice_is_accepted_as_the_table_says(name: str) -> None:
+    word = name in ("auto", "none", "required")
+    choice = name if word else {"type": name, **MEMBERS.get(name, {})}
+    named = name in ("custom", "shell", "apply_patch")
+    tools = [F, *([{"type": name, **MEMBERS.get(name, {})}] if named else [])]
+    assert choice == admit("responses", tools=tools, tool_choice=choice)["tool_choice"]
+    if TOOL_CHOICES[name].chat is not REFUSED:
+        assert admit("chat", tools=tools, tool_choice=choice)
+        return
+    for model in ("chat", "dropping"):
+        with pytest.raises(Problem, match=name) as refused:
+            admit(model, tools=tools, tool_choice=choice)
+        assert "tool_choice.type" == refused.value.param
+
+
+@pytest.mark.parametrize("name", sorted(ITEMS))
+def test_an_item_is_accepted_as_the_table_says(name: str) -> None:
+    item = {"type": name, **MEMBERS.get(name, {})}
+    for model in ("responses", "both", "dropping"):
+        assert admit(model, input=[item])
+    if ITEMS[name].chat is not REFUSED:
+        assert admit("chat", input=[item])
+        return
+    with pytest.raises(Problem, match=name) as refused:
+        admit("chat", input=[MEMBERS["message"], item])
+    assert "input[1].type" == refused.value.param
+
+
+def test_an_include_value_of_tomorrow_is_passed_on_to_a_provider_alone() -> None:
+    for name in INCLUDES:
+        assert [name] == admit("chat", include=[name])["include"]
+    assert ["new_call.results"] == admit("responses", include=["new_call.results"])["include"]
+    with pytest.raises(Problem, match="new_call") as refused:
+        admit("chat", include=["usage", "new_call.results"][1:])
+    assert "include[0]" == refused.value.param
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS))
+def test_a_parameter_for_a_provider_is_refused_by_a_chat_model(name: str) -> None:
+    assert REFUSED is PARAMETERS[name].chat
+    assert PROVIDERS[name] == admit("responses", **{name: PROVIDERS[name]})[name]
+    with pytest.raises(Problem, match=name) as refused:
+        admit("chat", **{name: PROVIDERS[name]})
+    assert (name, "unsupported_parameter") == (refused.value.param, refused.value.code)
+
+
+def test_a_chat_model_ignores_image_compression_unless_it_is_required() -> None:
+    assert admit("chat", image={"context_compression": "auto"})
+    with pytest.raises(Problem) as refused:
+        admit("chat", image={"context_compression": "enabled"})
+    assert "image.context_compression" == refused.value.param
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_image", "file_id": "file_1"},
+        {"type": "input_file", "file_id": "file_1"},
+        {"type": "input_file", "file_url": "https://files.example/a.pdf"},
+    ],
+)
+def test_files_of_a_provider_pass_only_to_a_provider(part: dict[str, Any]) -> None:
+    call = {"type": "function_call", **MEMBERS["function_call"]}
+    for item, place in (
+        ({"role": "user", "content": [part]}, "content"),
+        ({"type": "function_call_output", "call_id": "c", "output": [part]}, "output"),
+    ):
+        assert admit("responses", input=[call, item])
+        with pytest.raises(Problem, match="files by") as refused:
+            admit("chat", input=[call, item])
+        (name,) = part.keys() - {"type"}
+        assert f"input[1].{place}[0].{name}" == refused.value.param
+
+
+def test_without_a_models_file_a_model_is_a_chat_model() -> None:
+    create = parse_create({"input": "x", "tools": [{"type": "web_search"}], "model": "any"})
+    with pytest.raises(Problem, match="Leave it out"):
+        check(catalog(""), create, params_of(create, ""), EVERYBODY)

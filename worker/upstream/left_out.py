@@ -1,0 +1,36 @@
+"""Lists the tools and items that an endpoint of chat completions cannot use.
+
+The items of a conversation are always left out, because an earlier turn may have been answered by
+another model. Tools are left out only if the model's table sets `unsupported_tools = "drop"`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobs.models import CHAT
+from jobs.tools import chat_refuses_item, chat_refuses_tool
+
+if TYPE_CHECKING:
+    from jobs.record import Job
+    from worker.config import Endpoint
+
+
+def left_out(job: Job, endpoint: Endpoint | None) -> dict[str, list[str]]:
+    """Returns the types of the tools and items that the call of an endpoint did not contain.
+
+    They become members of the `holdline` object of the response.
+    """
+    if endpoint is None or endpoint.api != CHAT:
+        return {}
+    asked = job.params.get("input")
+    items = [*job.context, *(asked if isinstance(asked, list) else ())]
+    found = {
+        "dropped_tools": [
+            tool["type"] for tool in job.params.get("tools") or [] if chat_refuses_tool(tool)
+        ],
+        "dropped_items": [
+            item["type"] for item in items if chat_refuses_item(item.get("type", "message"))
+        ],
+    }
+    return {name: sorted(set(types)) for name, types in found.items() if types}
