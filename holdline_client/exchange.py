@@ -44,8 +44,8 @@ ACCEPT_TRIES: Final = 3
 # again after that, it would cause a second model call.
 RESEND_SECONDS: Final = 1800.0
 
-# The maximum numbers of consecutive temporary refusals (status 429 or 5xx) before the exchange
-# fails. A request that was not accepted fails early, because the user can send it again. An
+# The maximum numbers of consecutive temporary refusals (status 429 or 5xx, or too many lanes) before
+# the exchange fails. A request that was not accepted fails early, because the user can send it again. An
 # accepted answer is worth a longer wait.
 BUSY_TRIES: Final = 6
 BUSY_TRIES_ACCEPTED: Final = 200
@@ -253,7 +253,8 @@ class Exchange:
             # server will not send them on it again, so the socket is replaced.
             return Renew() if self._holed else []
         rolled_back = _code_of(error) == "response_rolled_back"
-        momentary = rolled_back or status == 429 or status >= 500
+        full = _code_of(error) == "websocket_stream_limit_reached"
+        momentary = rolled_back or full or status == 429 or status >= 500
         tries = BUSY_TRIES_ACCEPTED if self.accepted else BUSY_TRIES
         if not momentary or self._refusals >= tries:
             kind = Failed if self.accepted else Refused

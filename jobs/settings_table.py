@@ -91,7 +91,7 @@ _TABLE: Final = (
         0,
         1_000_000,
         "the maximum number of WebSockets that one server process accepts; 0 means no limit. The "
-        "server refuses further WebSockets with 429 `websocket_connection_limit_reached`",
+        "server refuses further WebSockets with 429 `socket_limit_exceeded`",
     ),
     number(
         "HOLDLINE_REQUEST_SECONDS",

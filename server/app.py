@@ -203,7 +203,7 @@ class Server:
         if 0 < self.config.max_sockets <= len(self.sockets):
             raise Problem(
                 429,
-                "websocket_connection_limit_reached",
+                "socket_limit_exceeded",
                 f"This server has reached its limit of {self.config.max_sockets} sockets. "
                 "Try again later, or connect to another server.",
                 retry_after=FULL_RETRY_SECONDS,

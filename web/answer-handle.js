@@ -237,7 +237,8 @@ export class AnswerHandle extends EventTarget {
       return;
     }
     const rolledBack = code === "response_rolled_back"; // the server's storage lost events that this handle has received
-    const momentary = rolledBack || status === 429 || status >= 500;
+    const full = code === "websocket_stream_limit_reached";
+    const momentary = rolledBack || full || status === 429 || status >= 500;
     const tries = accepted ? BUSY_TRIES_ACCEPTED : BUSY_TRIES;
     if (!momentary || this.#refusals >= tries) return this.fail(code, message, { type, param, status });
     if (rolledBack) this.answer = this.answer.startOver();

@@ -208,6 +208,7 @@ class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
 
 
 AUTH: Final = "holdline:auth"
+CREATE: Final = "response.create"
 ClientMessage = ResponseCreate | ResponseCancel | Resume | Ping | Auth
 
 _CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)

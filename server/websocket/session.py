@@ -12,6 +12,7 @@ The caller carries out the actions in order, and reports their results by callin
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,16 @@ import msgspec
 from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem, invalid
 from server.api.refusals import unknown
-from server.api.request import Auth, Ping, ResponseCancel, ResponseCreate, Resume, parse_message
+from server.api.request import (
+    CREATE,
+    LANE_PATTERN,
+    Auth,
+    Ping,
+    ResponseCancel,
+    ResponseCreate,
+    Resume,
+    parse_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
 MAX_WAITING: Final = 64
 MAX_FOLLOWED: Final = 256
 
+_is_lane = re.compile(LANE_PATTERN).match
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -131,20 +142,23 @@ class Session:
     def received(self, body: dict[str, Any]) -> list[Action]:
         """Returns the actions for a message from the client.
 
-        An invalid message is answered with an error event, and the socket stays open.
+        An invalid message is answered with an error event, and the socket stays open. As in the
+        standard, the error names the lane only if the message has a valid one, and a refused turn
+        makes its lane forget the previous response.
         """
-        lane = body.get("stream_id")
         try:
             message = parse_message(body)
             self._check(type(message))
             return self._act(message, body)
         except Problem as problem:
-            about = {"stream_id": lane} if isinstance(lane, str) else {}
+            lane, previous = body.get("stream_id"), body.get("previous_response_id")
+            valid = lane is None or (isinstance(lane, str) and _is_lane(lane) is not None)
+            about = {"stream_id": lane} if valid and lane is not None else {}
             if isinstance(response_id := body.get("response_id"), str):
                 about["response_id"] = response_id[:128]
             said: list[Action] = [Say(problem.event(**about))]
-            if isinstance(previous := body.get("previous_response_id"), str):
-                said.append(Forget(about.get("stream_id"), previous))
+            if valid and body.get("type") == CREATE and isinstance(previous, str):
+                said.append(Forget(lane, previous))
             return said
 
     def submitted(self, lane: str | None, response_id: str) -> list[Action]:
@@ -196,14 +210,17 @@ class Session:
                 return []
 
     def _create(self, lane: str | None, submit: Submit) -> list[Action]:
-        if self._open + self._waiting >= MAX_FOLLOWED:
-            raise _too_many(f"One socket may follow at most {MAX_FOLLOWED} responses.")
+        if lane not in self._lanes and self._open >= MAX_FOLLOWED:
+            raise _too_many_followed() if lane is None else _too_many_lanes()
         state = self._lanes.setdefault(lane, _Lane())
         if state.idle:
             state.submitting = True
             return [submit]
         if self._waiting >= MAX_WAITING:
-            raise _too_many(f"One socket may have at most {MAX_WAITING} queued requests.")
+            raise _too_many(
+                f"One socket may have at most {MAX_WAITING} queued requests.",
+                ("X-RateLimit-Limit-Waiting", MAX_WAITING),
+            )
         try:
             packed = _pack(submit.body)
         except OverflowError:
@@ -211,7 +228,8 @@ class Session:
         if not self._byte_limiter.take(len(packed)):
             raise _too_many(
                 f"Queued requests may have at most {self._byte_limiter.most} bytes across all "
-                "sockets."
+                "sockets.",
+                ("X-RateLimit-Limit-Waiting-Bytes", self._byte_limiter.most),
             )
         self._waiting += 1
         state.waiting.append(packed)
@@ -227,7 +245,7 @@ class Session:
                 param="response_id",
             )
         if self._open >= MAX_FOLLOWED:
-            raise _too_many(f"One socket may follow at most {MAX_FOLLOWED} responses.")
+            raise _too_many_followed()
         if not response_id.isascii():
             raise unknown(response_id)
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
@@ -248,5 +266,21 @@ class Session:
         return []
 
 
-def _too_many(why: str) -> Problem:
-    return Problem(429, "too_many", f"{why} Wait until a response finishes.", retry_after=1)
+def _too_many(why: str, limit: tuple[str, float]) -> Problem:
+    message = f"{why} Wait until a response finishes."
+    return Problem(429, "too_many", message, retry_after=1, limit=limit)
+
+
+def _too_many_followed() -> Problem:
+    why = f"One socket may follow at most {MAX_FOLLOWED} responses."
+    return _too_many(why, ("X-RateLimit-Limit-Running", MAX_FOLLOWED))
+
+
+def _too_many_lanes() -> Problem:
+    """Returns the standard's error for a new lane; the standard's own limit is 32 lanes."""
+    return invalid(
+        "stream_id",
+        f"This WebSocket already follows {MAX_FOLLOWED} responses, which is the limit. "
+        "Reuse the stream_id of one of them, or open a new WebSocket.",
+        "websocket_stream_limit_reached",
+    )

@@ -254,8 +254,13 @@ class Socket:
             if transport is not None and not transport.is_closing():
                 transport.write(data)
         self._metrics.delivered.count += len(frames)
-        if frames[-1].last and frames[-1].event["response"].get("store") is False:
-            self._unstored[follower] = frames[-1].event["response"]
+        if frames[-1].last:
+            response = frames[-1].event["response"]
+            if response.get("store") is False:
+                self._unstored[follower] = response
+            elif response["status"] == "failed":
+                previous = response.get("previous_response_id")
+                self._delivery.refused(self._followers.get(follower), previous)
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Sends the client the response's position in its queue."""

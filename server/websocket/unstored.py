@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-MAX_LANES: Final = 32
+MAX_LANES: Final = 33  # the standard's 32 named lanes and the lane without a name
 MAX_BYTES: Final = 4 * 1_048_576
 MAX_BYTES_OF_ALL: Final = 128 * 1_048_576
 MAX_ASKED: Final = 256

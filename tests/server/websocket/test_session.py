@@ -16,6 +16,7 @@ from server.websocket.session import (
     Action,
     Cancel,
     Follow,
+    Forget,
     Pong,
     Say,
     Session,
@@ -191,7 +192,8 @@ def test_the_followed_responses_of_a_socket_are_bounded() -> None:
         assert [] == codes(session.received(resume(f"resp_000{number:032x}", lane=f"{number}")))
 
     assert ["too_many"] == codes(session.received(resume(A)))
-    assert ["too_many"] == codes(session.received(create("new")))
+    assert ["too_many"] == codes(session.received(create()))
+    assert ["websocket_stream_limit_reached"] == codes(session.received(create("new")))
 
 
 def test_requests_that_are_not_yet_accepted_count_toward_the_bound() -> None:
@@ -199,8 +201,64 @@ def test_requests_that_are_not_yet_accepted_count_toward_the_bound() -> None:
     for number in range(MAX_FOLLOWED):
         assert [] == codes(session.received(create(f"lane-{number}")))
 
-    assert ["too_many"] == codes(session.received(create("one-more")))
+    [refusal] = session.received(create("one-more"))
+    assert isinstance(refusal, Say)
+    assert (400, "one-more") == (refusal.message["status"], refusal.message["stream_id"])
+    error = refusal.message["error"]
+    assert ("invalid_request_error", "websocket_stream_limit_reached", "stream_id") == (
+        error["type"],
+        error["code"],
+        error["param"],
+    )
     assert ["too_many"] == codes(session.received(resume(A)))
+    # A request on a lane that exists waits there, as the error advises.
+    assert [] == session.received(create("lane-7", "And?"))
+    session.submitted("lane-7", A)
+    [submit] = session.ended("lane-7", A)
+    assert isinstance(submit, Submit)
+
+
+@pytest.mark.parametrize(
+    ("body", "forgotten"),
+    [
+        ({"stream_id": "x"}, [Forget("x", A)]),
+        ({}, [Forget(None, A)]),
+        ({"stream_id": None}, [Forget(None, A)]),
+        ({"stream_id": "x y"}, []),
+        ({"stream_id": ""}, []),
+        ({"stream_id": 5}, []),
+        ({"type": "holdline:ping", "id": []}, []),
+        ({"type": None}, []),
+    ],
+)
+def test_only_a_refused_turn_on_a_valid_lane_makes_this_lane_forget_its_previous_response(
+    body: dict[str, Any], forgotten: list[Forget]
+) -> None:
+    session = Session(anybody, ByteLimiter())
+    refused = create() | {"temperature": 9, "previous_response_id": A} | body
+    refusal, *actions = session.received(refused)
+    assert isinstance(refusal, Say)
+    assert forgotten == actions
+    assert ({"x"} if body.get("stream_id") == "x" else set()) == {
+        value for name, value in refusal.message.items() if name == "stream_id"
+    }
+
+
+def test_refusals_state_the_limits_of_a_socket() -> None:
+    session = Session(anybody, ByteLimiter())
+    for number in range(MAX_FOLLOWED):
+        session.received(create(f"{number}"))
+    for _ in range(MAX_WAITING):
+        assert [] == session.received(create("7"))
+    stated = []
+    for body in (create("7"), resume(A)):
+        [refusal] = session.received(body)
+        assert isinstance(refusal, Say)
+        stated.append(refusal.message["error"]["headers"])
+    assert [
+        {"Retry-After": "1", "X-RateLimit-Limit-Waiting": str(MAX_WAITING)},
+        {"Retry-After": "1", "X-RateLimit-Limit-Running": str(MAX_FOLLOWED)},
+    ] == stated
 
 
 @pytest.mark.parametrize("hostile", ["resp_é", "\ud800", "١" * 37])

@@ -172,11 +172,14 @@ async def test_a_refused_turn_evicts_its_predecessor_from_its_lane(
     assert MISSING == await talk.error()
 
 
-async def test_a_failed_turn_evicts_its_predecessor(talk: Talk, worker: Worker) -> None:
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_failed_turn_evicts_its_predecessor(
+    talk: Talk, worker: Worker, store: bool
+) -> None:
     await talk.say("response.create", input="One?", store=False)
     first = (await worker.answer("One.")).job.id
     await ended(talk)
-    on = {"input": "Two?", "store": False, "previous_response_id": first}
+    on = {"input": "Two?", "store": store, "previous_response_id": first}
     await talk.say("response.create", **on)
     await (await worker.take()).complete(Status.FAILED)
     await talk.until("response.failed")
@@ -204,9 +207,8 @@ async def test_the_sockets_of_a_server_are_bounded_by_its_setting(serve: Serve) 
             assert 429 == refused.value.status
             async with client.get(ALL, headers={"Upgrade": "websocket"}) as answer:
                 assert "5" == answer.headers["Retry-After"]
-                assert (
-                    "websocket_connection_limit_reached" == (await answer.json())["error"]["code"]
-                )
+                assert "2" == answer.headers["X-RateLimit-Limit-Sockets"]
+                assert "socket_limit_exceeded" == (await answer.json())["error"]["code"]
             assert await still_open(one)
         await wait_until(lambda: len(client.app[SERVER].sockets) == 1)
         async with connected(client) as another:
