@@ -44,9 +44,9 @@ ACCEPT_TRIES: Final = 3
 # again after that, it would cause a second model call.
 RESEND_SECONDS: Final = 1800.0
 
-# The maximum numbers of consecutive temporary refusals (status 429 or 5xx, or too many lanes) before
-# the exchange fails. A request that was not accepted fails early, because the user can send it again. An
-# accepted answer is worth a longer wait.
+# The maximum numbers of consecutive temporary refusals (status 429 or 5xx, or too many lanes)
+# before the exchange fails. A request that was not accepted fails early, because the user can send
+# it again. An accepted answer is worth a longer wait.
 BUSY_TRIES: Final = 6
 BUSY_TRIES_ACCEPTED: Final = 200
 
