@@ -50,5 +50,5 @@ export function suggestionsOf(written) {
   } catch {
     // The text is not JSON, so it holds one suggestion per line.
   }
-  return written.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  return written.split("\n").map((line) => line.trim()).filter(Boolean);
 }

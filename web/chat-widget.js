@@ -43,7 +43,8 @@ export class HoldlineChat extends HTMLElement {
   #root = this.attachShadow({ mode: "open" });
   /** @type {Words} */ #words = ENGLISH;
   /** The module that draws turns, loaded when the page is idle. @type {typeof import("./turns.js") | null} */ #drawer = null;
-  /** @type {TokenProvider | null} */ #provider = null;
+  /** Undefined on a page that uses no tokens, and null after `logout`. @type {TokenProvider | null | undefined} */ #provider;
+  /** @type {import("./connection.js").State} */ #state = "connecting";
   #storage = storageOf("none");
   #loading = false;
   #unread = 0;
@@ -121,7 +122,7 @@ export class HoldlineChat extends HTMLElement {
   /** Deletes the conversation and discards the token of the current user. */
   logout() {
     this.clear();
-    this.#provider = null;
+    this.#provider &&= null;
     this.removeAttribute("user");
     this.#build();
     this.#dispatch("logout");
@@ -129,7 +130,7 @@ export class HoldlineChat extends HTMLElement {
 
   /** The function that returns a fresh token. The widget calls it whenever it needs a token. */
   get tokenProvider() {
-    return this.#provider;
+    return this.#provider ?? null;
   }
 
   set tokenProvider(provider) {
@@ -141,9 +142,9 @@ export class HoldlineChat extends HTMLElement {
     return !this.#floats || this.hasAttribute("open");
   }
 
-  /** The state of the connection: `connecting`, `open`, `reconnecting` or `closed`. */
+  /** The state in the last `state` event: `connecting` before the first one. */
   get state() {
-    return this.#thread?.state ?? "connecting";
+    return this.#state;
   }
 
   /** The turns of the conversation, oldest first. */
@@ -177,8 +178,10 @@ export class HoldlineChat extends HTMLElement {
    * is stored.
    */
   #identify() {
-    const kept = () => Object.keys(this.#storage).some((name) => name.startsWith(this.#place));
-    if (this.#thread?.begun || kept()) void this.#thread?.renew();
+    const thread = this.#thread;
+    if (thread?.begun) void thread.renew();
+    else if (this.isOpen) thread?.start();
+    else if (Object.keys(this.#storage).some((name) => name.startsWith(this.#place))) void thread?.renew();
   }
 
   async #build() {
@@ -198,7 +201,7 @@ export class HoldlineChat extends HTMLElement {
       note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "",
       aside: ({ answer }) => this.#drawer?.asideOf(answer) ?? null,
       more: () => this.#more(),
-      token: () => this.#provider?.() ?? null,
+      token: () => this.#provider && this.#provider(),
       page: window,
     });
     this.#panel = new Panel(thread, words, () => this.#drawer ?? this.#loadDrawer(), {
@@ -288,9 +291,11 @@ export class HoldlineChat extends HTMLElement {
    */
   #stateChanged(thread) {
     if (thread !== this.#thread) return;
-    this.#dispatch("state", { state: thread.state });
-    if (thread.state === "closed") this.#dispatch("error", { status: "closed", ...thread.closed });
-    if (thread.state !== "connecting" || this.#server.origin === location.origin) return;
+    const { closed, state } = thread;
+    this.#dispatch("state", { state: this.#state = state });
+    // The code 1000 means that the widget itself has closed the connection.
+    if (closed && closed.code !== 1000) this.#dispatch("error", { status: "closed", ...closed });
+    if (state !== "connecting" || this.#server.origin === location.origin) return;
     setTimeout(async () => {
       if (thread !== this.#thread || thread.state !== "connecting") return;
       const reason = await (this.#drawer ?? await load("turns.js")).refusal(this.#server);

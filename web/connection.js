@@ -243,6 +243,7 @@ export class Connection {
    */
   #closed(code, reason) {
     const advice = closeAdvice(code, reason);
+    if (code === 4408) this.#openAt = Infinity; // the server accepted no credential, so the socket was never stable
     if (advice.comeBack) this.#lose(advice.afterMs);
     else this.end({ code, reason });
   }

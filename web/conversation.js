@@ -111,13 +111,13 @@ export class Conversation {
    */
   #request(prompt, whole) {
     if (whole) return { input: this.#history(prompt) };
-    const previous = this.turns.findLast((turn) => continuable(turn));
-    return previous?.responseId ? { input: prompt, previous_response_id: previous.responseId } : { input: prompt };
+    const previous = this.turns.findLast(continuable)?.responseId;
+    return { input: prompt, ...(previous && { previous_response_id: previous }) };
   }
 
   /** Returns the earlier turns and the prompt as input messages. @param {string} prompt */
   #history(prompt) {
-    const earlier = this.turns.filter((turn) => continuable(turn)).flatMap((turn) => [
+    const earlier = this.turns.filter(continuable).flatMap((turn) => [
       { type: "message", role: "user", content: turn.prompt },
       { type: "message", role: "assistant", content: turn.text },
     ]);

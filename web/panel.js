@@ -200,7 +200,7 @@ export class Panel {
       this.#bannerTimer = 0;
       this.#refused = false;
       this.#showState();
-    } else if (state === "closed") this.#showState();
+    } else if (this.thread.closed) this.#showState();
     else this.#bannerTimer ||= setTimeout(() => this.#showState(), BANNER_DELAY_MS);
   }
 

@@ -99,7 +99,7 @@ export function lifetimeOf(token) {
 /**
  * Returns the owner of a token: the issuer, the tenant and the subject of a JSON Web Token, or the public part of an API
  * key; "" for any other token. Different subjects never have the same owner.
- * @param {string | null} token
+ * @param {string | null | undefined} token
  */
 export function ownerOf(token) {
   const { iss, tenant, sub } = claimsOf(token ?? "");

@@ -182,7 +182,7 @@ function duration(ms, words) {
 /**
  * Returns the text of the banner, which reports long losses of the connection.
  * @param {State} state
- * @param {import("./connection.js").Close | null} closed
+ * @param {import("./connection.js").Close | null | undefined} closed
  * @param {StatusWords} [words]
  * @param {boolean} [degraded] whether the server reports that answers may be delayed
  */
@@ -195,7 +195,8 @@ export function bannerWords(state, closed, words = STATUS, degraded = false) {
     case "reconnecting":
       return words.bannerReconnecting;
     case "closed":
-      if (closed?.code === 4401) return words.bannerUnauthenticated;
-      return fill(words.bannerClosed, { why: [closed?.code, closed?.reason].filter(Boolean).join(": ") });
+      if (!closed || closed.code === 1000) return ""; // the widget itself has closed the connection
+      if (closed.code === 4401) return words.bannerUnauthenticated;
+      return fill(words.bannerClosed, { why: [closed.code, closed.reason].filter(Boolean).join(": ") });
   }
 }

@@ -20,11 +20,12 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
 
 /**
  * The settings of a thread.
+ * @typedef {string | null | undefined} Token null while no user is signed in; undefined if the page uses no tokens
  * @typedef {{
  *   url: string, owner: string | null, conversation: (owner: string | null) => import("./conversation.js").Conversation,
  *   note: (handle: AnswerHandle, state: import("./connection.js").State) => string,
  *   aside: (handle: AnswerHandle) => import("./aside.js").Aside | null,
- *   more: () => object, token: () => (Promise<string | null> | string | null), page: Window | null,
+ *   more: () => object, token: () => (Promise<Token> | Token), page: Window | null,
  *   platform?: Partial<import("./connection.js").Platform>,
  * }} Setting `owner` is null until a token names it, and such a conversation is not stored; `more` is added to each request; `note` and `aside` are stored with a finished answer
  */
@@ -51,7 +52,8 @@ export class Thread extends EventTarget {
   begun = false;
   /** Whether the client stays closed until there is another token. */ #final = false;
   #tokenAt = -TOKEN_PAUSE_MS;
-  /** The last call to the token provider. @type {Promise<string | null> | null} */ #asked = null;
+  /** The state without a client: `closed` if no user was signed in. @type {import("./connection.js").State} */ #idle = "connecting";
+  /** The last call to the token provider. @type {Promise<Token> | null} */ #asked = null;
   /** The timer that renews the token before it expires. @type {any} */ #renewal = 0;
 
   /** Reads the conversation of the owner from the storage. @param {Setting} setting */
@@ -74,7 +76,7 @@ export class Thread extends EventTarget {
   }
 
   get state() {
-    return this.#client?.state ?? "connecting";
+    return this.#client?.state ?? this.#idle;
   }
 
   get closed() {
@@ -103,17 +105,26 @@ export class Thread extends EventTarget {
   async renew() {
     const client = this.#client;
     const token = await this.#token();
-    if (client?.state === "closed" && client === this.#client) void this.#connect(token);
+    if (client !== this.#client) return;
+    if (client?.closed) void this.#connect(token);
     else if (client) this.#give(client, token);
   }
 
-  /** Connects with a token. @param {string | null} [given] the token if it is known already */
+  /** Connects with a token. If no user is signed in, connects only for an unfinished turn.
+   * @param {Token} [given] the token if it is known already
+   */
   async #connect(given) {
     this.#tokenAt = Date.now();
     this.#final = false;
     const before = this.#client;
     const token = given === undefined ? await this.#token() : given;
     if (!this.begun || before !== this.#client) return;
+    if (token === null && !this.unfinished) {
+      // The server would close a socket without a token. `start` calls the token provider again.
+      this.begun = false;
+      this.#idle = "closed";
+      return this.#dispatch("state");
+    }
     this.#detach();
     const client = new HoldlineClient(this.setting.url, this.setting.platform);
     this.#client = client;
@@ -143,7 +154,7 @@ export class Thread extends EventTarget {
     if (client.state === "reconnecting") void this.#token().then((token) => this.#give(client, token));
   }
 
-  /** Sends a token to the server, and schedules its renewal. @param {HoldlineClient} client @param {string | null} token */
+  /** Sends a token to the server, and schedules its renewal. @param {HoldlineClient} client @param {Token} token */
   #give(client, token) {
     if (!token || client !== this.#client) return;
     clearTimeout(this.#renewal);
@@ -153,23 +164,21 @@ export class Thread extends EventTarget {
   }
 
   /**
-   * Returns a fresh token or null. If calls overlap, all of them return the token of the last call.
-   * @returns {Promise<string | null>}
+   * Returns a fresh token, or undefined if the token provider failed. If calls overlap, all of them return the token of
+   * the last call.
+   * @returns {Promise<Token>}
    */
   #token() {
-    /** @type {Promise<string | null>} */
+    /** @type {Promise<Token>} */
     const asked = Promise.resolve().then(this.setting.token).then((token) => {
       if (asked !== this.#asked) return this.#asked;
       this.#own(token);
       return token;
-    }).catch((error) => {
-      console.error("Holdline: the token provider failed", error);
-      return null;
-    });
+    }).catch((error) => void console.error("Holdline: tokenProvider failed", error));
     return this.#asked = asked;
   }
 
-  /** Switches to the conversation of the user that a token names. @param {string | null} token */
+  /** Switches to the conversation of the user that a token names. @param {Token} token */
   #own(token) {
     const owner = ownerOf(token);
     if (owner === this.owner) return;

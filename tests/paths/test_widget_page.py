@@ -54,9 +54,17 @@ async def test_the_widget_works_on_an_allowed_site(
 async def test_on_a_disallowed_site_the_console_names_the_setting(
     shared: Shared, open_page: NewPage, serve_site: ServeSite
 ) -> None:
-    origin = await serve_site(embedding(shared.server))
+    listen = """<script>
+      window.events = [];
+      const chat = document.querySelector("holdline-chat");
+      chat.addEventListener("state", ({ detail }) => events.push(detail.state));
+      chat.addEventListener("error", ({ detail }) => events.push(`error ${detail.status}`));
+    </script>"""
+    origin = await serve_site(embedding(shared.server, script=listen))
     page = await open_page(origin, None, shared.server.url.split("/")[2])
     await expect(page.locator("#banner")).to_have_text("The server does not allow this page.")
+    assert ["connecting", "closed", "error refused"] == await page.evaluate("events")
+    assert "closed" == await element(page, "chat.state")
     watch: Watch = page.watch  # type: ignore[attr-defined]
     messages = [text for text in watch.wrong if text.startswith("Holdline:")]
     assert [f"HOLDLINE_ALLOWED_ORIGINS={origin}"] == [text.split()[-1] for text in messages]
@@ -86,6 +94,7 @@ async def test_public_methods_events_and_the_launcher_work(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await page.evaluate(
         """() => {
           window.told = [];
@@ -100,7 +109,8 @@ async def test_public_methods_events_and_the_launcher_work(
     launcher = page.locator(".launcher")
     await expect(launcher).to_be_visible()
     await expect(page.locator(".panel")).to_be_hidden()
-    assert [False, "connecting", []] == await element(page, PUBLIC)
+    assert [["state", "closed"]] == await page.evaluate("told")
+    assert [False, "closed", []] == await element(page, PUBLIC)
     await element(page, "chat.open()")
     await expect(page.locator("#prompt")).to_be_focused()
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")

@@ -245,6 +245,45 @@ async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
     assert ["ben"] == await other.evaluate(kept)
 
 
+async def test_a_widget_without_a_user_opens_no_socket_and_reports_no_error(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    """The visitor signs in, signs out, sends a prompt without a user, and signs in again."""
+    anna = token(1, 900, "anna")
+    guarded = TokenServer(valid={anna})
+    page = await open_page(f"{await serve_app(guarded.app())}/docs/empty")
+    await page.evaluate(
+        """() => {
+          window.events = [];
+          const chat = document.createElement("holdline-chat");
+          chat.addEventListener("state", ({ detail }) => events.push(detail.state));
+          chat.addEventListener("error", ({ detail }) => events.push(`error ${detail.status}`));
+          chat.tokenProvider = () => null;
+          document.body.replaceChildren(chat);
+          return import("/widget.js").then(() => null);
+        }"""
+    )
+    state, banner = page.locator("#state"), page.locator("#banner")
+    await expect(state).to_have_attribute("data-state", "closed")
+    assert 0 == len(guarded.sockets)
+    await page.evaluate(SIGN_IN, anna)
+    await expect(state).to_have_attribute("data-state", "open")
+    await element(page, "chat.logout()")
+    await expect(state).to_have_attribute("data-state", "closed")
+    await expect(banner).to_be_hidden()
+    assert 1 == len(guarded.sockets)
+    assert ["closed", "connecting", "open", "closed"] == (await page.evaluate("events"))[:4]
+    assert {"closed"} == set((await page.evaluate("events"))[4:])
+    assert "closed" == await element(page, "chat.state")
+
+    await ask(page, "signed out")
+    await wait_for_end(page, "failed")
+    assert [anna] == guarded.tokens_received
+    await page.evaluate(SIGN_IN, anna)
+    await expect(state).to_have_attribute("data-state", "open")
+    assert [anna, anna] == guarded.tokens_received
+
+
 async def test_a_logout_reaches_other_tabs_and_a_new_subject_ends_a_stream(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:

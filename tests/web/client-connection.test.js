@@ -260,3 +260,17 @@ test("health events of the server are forwarded", () => {
   sockets.last.push({ type: "holdline:degraded", reason: "redis" });
   assert.deepEqual(received, ["redis"]);
 });
+
+test("a socket that is closed with 4408 counts as a failed attempt, however long it was open", () => {
+  const { clock, sockets } = connect({ random: 0.5 });
+  const delays = [];
+  for (let attempt = 0; attempt < 4; attempt++) {
+    clock.advance(10_000); // the server waits this long for a credential
+    const [made, closedAt] = [sockets.made.length, clock.time];
+    sockets.last.drop(4408, "no holdline:auth message in time");
+    while (sockets.made.length === made) clock.advance(1);
+    delays.push(clock.time - closedAt);
+    sockets.last.welcome();
+  }
+  assert.deepEqual(delays, [1, 750, 1_000, 1_375]);
+});

@@ -187,3 +187,36 @@ test("a prompt that a closed connection refused has failed; the next token sends
   thread.ask("next");
   assert.deepEqual(sent(here).at(-1), [of("anna"), "next"]);
 });
+
+test("without a signed-in user the thread connects for a prompt only, and again when a token exists", async () => {
+  const here = browser();
+  const thread = here.tab();
+  const states = [];
+  thread.addEventListener("state", () => states.push(thread.state));
+  thread.start();
+  await settle();
+  assert.deepEqual([here.Sockets.made.length, thread.state, states], [0, "closed", ["closed"]]);
+  here.token = of("anna");
+  thread.start();
+  await settle();
+  here.Sockets.last.welcome();
+  assert.deepEqual([sent(here), states], [[[here.token]], ["closed", "connecting", "open"]]);
+  here.token = null; // the user signs out, and the page does not call `logout`
+  here.Sockets.last.drop();
+  await settle();
+  assert.deepEqual([here.Sockets.made.length, thread.state], [1, "closed"]);
+  thread.ask("without a token");
+  await settle();
+  here.Sockets.last.welcome();
+  assert.deepEqual(sent(here).at(-1), ["without a token"]);
+});
+
+test("a page that uses no tokens, or whose token provider failed, connects without a token", async () => {
+  for (const token of [() => undefined, () => Promise.reject(new Error("offline"))]) {
+    const here = Object.defineProperty(browser(), "token", { get: token });
+    const thread = here.tab("");
+    thread.start();
+    await settle();
+    assert.equal(here.Sockets.made.length, 1);
+  }
+});
