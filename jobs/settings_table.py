@@ -287,7 +287,7 @@ _TABLE: Final = (
     number(
         "HOLDLINE_MAX_HELD_BYTES",
         WORKER,
-        67_108_864,
+        50_331_648,
         1,
         10_000_000_000,
         "the maximum memory of one worker process for decoded prompts, estimated as their size "

@@ -164,7 +164,7 @@ async def tasks(
     await page.evaluate(script, values)
     await asyncio.sleep(seconds)
     await devtools.send("Tracing.end")
-    await asyncio.wait_for(complete.wait(), 20)
+    await asyncio.wait_for(complete.wait(), 60)
     threads = {
         (event["pid"], event["tid"])
         for event in events
