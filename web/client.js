@@ -88,7 +88,7 @@ export class HoldlineClient extends EventTarget {
    */
   ask(request) {
     const { idempotency_key: key = randomId(), ...body } = request;
-    const full = this.#waiting() >= OUTBOX_LIMIT;
+    const full = [...this.#lanes.values()].filter(({ waiting }) => waiting).length >= OUTBOX_LIMIT;
     const handle = this.#add(new ResponseState(), body, key);
     if (this.state === "closed") this.#refuse(handle);
     else if (full) handle.fail("outbox_full", `${OUTBOX_LIMIT} requests are waiting.`);
@@ -158,12 +158,6 @@ export class HoldlineClient extends EventTarget {
     return handle;
   }
 
-  #waiting() {
-    let waiting = 0;
-    for (const handle of this.#lanes.values()) if (handle.waiting) waiting += 1;
-    return waiting;
-  }
-
   #opened() {
     if (this.#token !== null) this.#connection.send(auth(this.#token));
     this.#each((handle) => handle.opened());
@@ -186,7 +180,10 @@ export class HoldlineClient extends EventTarget {
 
   /** Passes an event from the server to the handle of its answer, or dispatches it. @param {ServerEvent} event */
   #receive(event) {
-    if (event.type === "holdline:pong") return this.#pong(event.responses ?? {});
+    if (event.type === "holdline:pong") {
+      // The sequence numbers in a pong let the handles detect a lost event even if no other event follows it.
+      return this.#each((handle) => handle.heard(event.responses?.[handle.answer.responseId ?? ""]));
+    }
     if (event.type === "holdline:degraded") return this.#dispatch("degraded", event);
     if (event.type === "holdline:expiring") return this.#dispatch("expiring", event);
     const handle = this.#handleOf(event);
@@ -194,19 +191,11 @@ export class HoldlineClient extends EventTarget {
     else if (event.type === "error") this.#dispatch("error", event);
   }
 
-  /** Passes the sequence numbers in a pong to the handles, which detect a lost event even if no other event follows it.
-   * @param {{[responseId: string]: number}} responses
-   */
-  #pong(responses) {
-    this.#each((handle) => handle.heard(responses[handle.answer.responseId ?? ""]));
-  }
-
   /** Returns the handle of the answer that an event is about, or undefined. @param {ServerEvent} event */
   #handleOf(event) {
     if (event.stream_id !== undefined) return this.#lanes.get(event.stream_id);
     const responseId = event.response_id ?? event.response?.id;
-    if (responseId === undefined) return undefined;
-    return [...this.#lanes.values()].find((handle) => handle.answer.responseId === responseId);
+    return [...this.#lanes.values()].find(({ answer }) => answer.responseId === responseId);
   }
 
   /** Dispatches an event of the client. @param {string} name @param {ServerEvent} detail */
