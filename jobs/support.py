@@ -42,33 +42,45 @@ def _both(support: Support, note: str = "", *, standard: bool = True) -> Row:
     return Row(support, support, note, standard)
 
 
-_PROVIDER: Final = Row(REFUSED, PASSED, "only a provider can do this")
+_PROVIDER: Final = Row(REFUSED, PASSED, "only a provider can run this tool")
 
 PARAMETERS: Final[dict[str, Row]] = {
-    "access_programs": Row(REFUSED, PASSED, "a program of the provider; use another model"),
+    "access_programs": Row(
+        REFUSED, PASSED, "names a provider's own programs; use a model that supports it"
+    ),
     "background": _both(SUPPORTED),
     "background_options": _both(
         HINT,
-        "`completion_window` must be `soonest`; instead of a later one, use `service_tier` `flex`",
+        "`completion_window` must be `soonest`; for a later completion, use `service_tier: flex`",
     ),
-    "client_metadata": _both(HINT, "data about the client program", standard=False),
-    "context_management": _both(REFUSED, "use `truncation` `auto`; `[]` is accepted"),
-    "conversation": _both(REFUSED, "use `previous_response_id`"),
+    "client_metadata": _both(HINT, "contains data about the client program", standard=False),
+    "context_management": _both(
+        REFUSED, "use `truncation: auto` instead; the value `[]` is accepted"
+    ),
+    "conversation": _both(REFUSED, "use `previous_response_id` instead"),
     "frequency_penalty": _both(PASSED, standard=False),
-    "holdline_seed": Row(PASSED, REFUSED, "this API has no such parameter", standard=False),
-    "holdline_stop": Row(PASSED, REFUSED, "this API has no such parameter", standard=False),
+    "holdline_seed": Row(
+        PASSED, REFUSED, "the Responses API has no such parameter", standard=False
+    ),
+    "holdline_stop": Row(
+        PASSED, REFUSED, "the Responses API has no such parameter", standard=False
+    ),
     "idempotency_key": _both(SUPPORTED, standard=False),
     "image": Row(
-        HINT, PASSED, "a chat model refuses `context_compression` `enabled`; use another model"
+        HINT,
+        PASSED,
+        "with a chat-completions endpoint, the server refuses `context_compression: enabled`",
     ),
     "include": Row(SUPPORTED, PASSED),
     "input": _both(SUPPORTED),
     "instructions": _both(PASSED),
     "max_output_tokens": _both(PASSED),
-    "max_tool_calls": Row(HINT, PASSED, "limits the tools that a provider runs"),
+    "max_tool_calls": Row(HINT, PASSED, "limits the calls to tools that a provider runs"),
     "metadata": _both(SUPPORTED),
     "model": _both(SUPPORTED),
-    "moderation": Row(REFUSED, PASSED, "a service of the provider; use another model"),
+    "moderation": Row(
+        REFUSED, PASSED, "needs a provider's own service; use a model that supports it"
+    ),
     "parallel_tool_calls": _both(PASSED),
     "presence_penalty": _both(PASSED, standard=False),
     "previous_response_id": _both(SUPPORTED),
@@ -77,13 +89,17 @@ PARAMETERS: Final[dict[str, Row]] = {
     "prompt_cache_options": Row(
         HINT,
         PASSED,
-        "with `prewarm`, the response ends at once, without output and without a call of the "
-        "model; `comparison_response_id` is not passed on",
+        "if `prewarm` is true, the response ends at once, without output and without a model call; "
+        "the server does not pass on `comparison_response_id`",
     ),
     "prompt_cache_retention": Row(HINT, PASSED),
-    "reasoning": Row(PASSED, PASSED, "a chat model gets `effort` alone; other members are hints"),
+    "reasoning": Row(
+        PASSED,
+        PASSED,
+        "a chat-completions endpoint gets only `effort`; the other members have no effect there",
+    ),
     "safety_identifier": Row(HINT, PASSED),
-    "service_tier": _both(SUPPORTED, "the place in the queue"),
+    "service_tier": _both(SUPPORTED, "sets the priority in the queue"),
     "store": _both(SUPPORTED),
     "stream": _both(SUPPORTED),
     "stream_options": _both(SUPPORTED),
@@ -97,30 +113,42 @@ PARAMETERS: Final[dict[str, Row]] = {
     "user": Row(HINT, PASSED),
 }
 
-_FUNCTION: Final = Row(SUPPORTED, PASSED, "a chat model gets a function with the same meaning")
+_FUNCTION: Final = Row(
+    SUPPORTED, PASSED, "a chat-completions endpoint gets a function with the same meaning"
+)
 
 TOOLS: Final[dict[str, Row]] = {
     "apply_patch": _FUNCTION,
     "code_interpreter": _PROVIDER,
     "computer": _PROVIDER,
     "computer_use_preview": _PROVIDER,
-    "custom": Row(SUPPORTED, PASSED, "a chat model gets a function with one text, `input`"),
+    "custom": Row(
+        SUPPORTED,
+        PASSED,
+        "a chat-completions endpoint gets a function with one parameter, the string `input`",
+    ),
     "file_search": _PROVIDER,
     "function": Row(SUPPORTED, PASSED),
     "image_generation": _PROVIDER,
     "local_shell": _FUNCTION,
     "mcp": _PROVIDER,
-    "namespace": Row(SUPPORTED, PASSED, "a chat model gets the namespace in the functions' names"),
+    "namespace": Row(
+        SUPPORTED,
+        PASSED,
+        "a chat-completions endpoint gets functions whose names contain the namespace",
+    ),
     "programmatic_tool_calling": _PROVIDER,
     "shell": Row(
         SUPPORTED,
         PASSED,
-        "a chat model gets a function, and refuses an `environment` that is not `local`",
+        "a chat-completions endpoint gets a function; for such an endpoint, the server refuses any "
+        "`environment` except `local`",
     ),
     "tool_search": Row(
         HINT,
         PASSED,
-        "a chat model gets all tools at once, also deferred ones; it refuses `execution` `client`",
+        "a chat-completions endpoint gets all tools at once, including deferred ones; for such an "
+        "endpoint, the server refuses `execution: client`",
     ),
     "web_search": _PROVIDER,
     "web_search_2025_08_26": _PROVIDER,
@@ -166,21 +194,29 @@ def _known(prefix: str, note: str = "") -> ItemRow:
 
 
 def _hosted(prefix: str, note: str = "", *, needs_id: bool = True) -> ItemRow:
-    return ItemRow(REFUSED, PASSED, note or _PROVIDER.note, prefix=prefix, needs_id=needs_id)
+    return ItemRow(
+        REFUSED,
+        PASSED,
+        note or "only a provider can handle this item",
+        prefix=prefix,
+        needs_id=needs_id,
+    )
 
 
-_TOOLS_FIRST: Final = "send the tools in `tools`"
+_TOOLS_FIRST: Final = "send the tools in `tools` instead"
 
 ITEMS: Final[dict[str, ItemRow]] = {
     "additional_tools": _hosted("at", _TOOLS_FIRST, needs_id=False),
     "apply_patch_call": _known("apc"),
     "apply_patch_call_output": _known("apco"),
     "code_interpreter_call": _hosted("ci"),
-    "compaction": _hosted("cmp", "only its provider can read it", needs_id=False),
+    "compaction": _hosted(
+        "cmp", "only the provider that created the item can read it", needs_id=False
+    ),
     "compaction_trigger": _hosted("ct", needs_id=False),
     "computer_call": _hosted("cu"),
     "computer_call_output": _hosted("cuo", needs_id=False),
-    "configuration_update": _hosted("cfg", "send the parameters themselves", needs_id=False),
+    "configuration_update": _hosted("cfg", "send the changed parameters instead", needs_id=False),
     "custom_tool_call": _known("ctc"),
     "custom_tool_call_output": _known("ctco"),
     "file_search_call": _hosted("fs"),
@@ -197,7 +233,10 @@ ITEMS: Final[dict[str, ItemRow]] = {
     "message": _known("msg"),
     "program": _hosted("prog"),
     "program_output": _hosted("po"),
-    "reasoning": _known("rs", "a chat model gets the text alone, if its provider expects it back"),
+    "reasoning": _known(
+        "rs",
+        "a chat-completions endpoint gets only the text, if its provider expects reasoning back",
+    ),
     "shell_call": _known("sh"),
     "shell_call_output": _known("sho"),
     "tool_search_call": _hosted("tsc", _TOOLS_FIRST, needs_id=False),
@@ -211,9 +250,11 @@ INCLUDES: Final[dict[str, Row]] = {
     "code_interpreter_call.outputs": _NO_CALLS,
     "computer_call_output.output.image_url": _NO_CALLS,
     "file_search_call.results": _NO_CALLS,
-    "message.input_image.image_url": Row(HINT, PASSED, "`input_items` always has the URLs"),
+    "message.input_image.image_url": Row(HINT, PASSED, "`input_items` always contains the URLs"),
     "message.output_text.logprobs": Row(SUPPORTED, PASSED),
-    "reasoning.encrypted_content": Row(HINT, PASSED, "a chat model sends readable reasoning"),
+    "reasoning.encrypted_content": Row(
+        HINT, PASSED, "a chat-completions endpoint sends readable reasoning"
+    ),
     "web_search_call.action.sources": _NO_CALLS,
     "web_search_call.results": _NO_CALLS,
 }

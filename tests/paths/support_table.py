@@ -21,7 +21,7 @@ def markdown() -> str:
 
 
 def _table(title: str, rows: Mapping[str, Row]) -> str:
-    lines = [f"| {title} | `chat` | `responses` | note |", "|---|---|---|---|"]
+    lines = [f'| {title} | `api = "chat"` | `api = "responses"` | note |', "|---|---|---|---|"]
     lines += [
         f"| `{name}` | {row.chat} | {row.responses} | {row.note} |" for name, row in rows.items()
     ]
