@@ -37,6 +37,7 @@ from typing import Any, Self
 
 from tests import (
     fake_chat,
+    fake_hosted,  # noqa: F401 - adds its mode to those of fake_responses
     fake_responses,
     fake_standard,  # noqa: F401 - adds its modes to those of fake_chat
 )

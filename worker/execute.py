@@ -48,6 +48,7 @@ from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
 from .upstream.chat.toolbox import Toolbox
+from .upstream.left_out import left_out
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -271,6 +272,7 @@ class Execution:
             error=error_of(decision),
             incomplete=decision.reason,
             model=call.model,
+            left_out=left_out(job, config.endpoints.get(call.model or "")),
         )
         await flusher.finish(
             decision.status,

@@ -9,6 +9,7 @@ from typing import Literal as OtherLiteral
 from openai.types.responses import response_create_params as created
 from openai.types.responses.response_includable import ResponseIncludable
 from openai.types.responses.response_input_param import ResponseInputItemParam
+from openai.types.responses.tool_choice_options import ToolChoiceOptions
 from openai.types.responses.tool_param import ToolParam
 from typing_extensions import get_type_hints, is_typeddict
 
@@ -26,7 +27,7 @@ def tools() -> set[str]:
 
 def tool_choices() -> set[str]:
     """Returns the types of all tool choices, and those that are only a word."""
-    words = set(_words(created.ToolChoiceOptions))
+    words = set(_words(ToolChoiceOptions))
     return words | _types(created.ToolChoice)
 
 
