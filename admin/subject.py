@@ -1,8 +1,9 @@
 """Exports or deletes the data of one end user in Redis.
 
-export TENANT/SUBJECT   print a line of JSON for each response: input, earlier turns and output
+export TENANT/SUBJECT   print a line of JSON for each response: input, earlier turns and output;
+                        and one for each conversation: its metadata and its items
 delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook,
-                        and every stored turn
+                        every stored turn, and every conversation
 
 `TENANT/` selects the data of a tenant's services, and `public` selects all data of a server without
 authentication. Redis has no index of owners, so the command scans all keys in small steps, which
@@ -16,10 +17,16 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from jobs.errors import HoldlineError, TurnMissing, Undecodable, UnknownResponse
+from jobs.errors import (
+    HoldlineError,
+    TurnMissing,
+    Undecodable,
+    UnknownConversation,
+    UnknownResponse,
+)
 from jobs.log.codec import job_of
 from jobs.log.log import read_all
-from jobs.names import Partition, names_of, partition_of
+from jobs.names import Partition, conversation_names_of, names_of, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from jobs.conversations import ConversationStore
     from jobs.turn_store import TurnStore
 
 AT_ONCE: Final = 500
@@ -40,6 +48,7 @@ AT_ONCE: Final = 500
 # and an id.
 JOBS: Final = "job"
 TURNS: Final = "turn"
+CONVERSATIONS: Final = "conversation"
 
 
 def owner(written: str) -> str:
@@ -60,8 +69,8 @@ def owner(written: str) -> str:
 async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple[str, str]]:
     """Yields the id and the state of each response of an owner.
 
-    If `kind` is `TURNS`, yields the id of each stored turn of the owner instead, with "" as its
-    state. The scan may miss a response that is created while the scan runs.
+    If `kind` is `TURNS` or `CONVERSATIONS`, yields the id of each stored turn or conversation of
+    the owner instead, with "" as its state. The scan may miss what is created while it runs.
     """
     seen: set[str] = set()
     for node in await pipe.nodes():
@@ -91,28 +100,50 @@ def _id_of(key: bytes) -> str:
 
 
 def _is_ours(key: bytes, kind: str) -> bool:
+    names = conversation_names_of if kind == CONVERSATIONS else names_of
     try:
-        prefix = Partition(partition_of(_id_of(key))).prefix
-    except UnknownResponse:
+        prefix = names(_id_of(key)).prefix
+    except (UnknownResponse, UnknownConversation):
         return False
     return f"{prefix}{kind}:{_id_of(key)}".encode() == key
 
 
-async def export(pipe: Pipe, turns: TurnStore, owner: str) -> AsyncIterator[str]:
-    """Yields a line of JSON for each response of an owner.
+async def export(pipe: Pipe, queue: Queue, owner: str) -> AsyncIterator[str]:
+    """Yields a line of JSON for each response, and then for each conversation of an owner.
 
-    Raises: HoldlineError after the last line if some responses could not be decoded.
+    Raises: HoldlineError after the last line if some of them could not be decoded.
     """
     missing = []
-    async for response_id, _ in owned(pipe, owner):
-        try:
-            yield await _exported(pipe, turns, owner, response_id)
-        except UnknownResponse:
-            continue  # the response has expired since the scan found it
-        except Undecodable as error:
-            missing.append(f"{response_id} ({error})")
+    for kind in (JOBS, CONVERSATIONS):
+        async for id_, _ in owned(pipe, owner, kind):
+            try:
+                if kind == JOBS:
+                    yield await _exported(pipe, queue.turns, owner, id_)
+                else:
+                    yield await _exported_conversation(queue.conversations, id_)
+            except (UnknownResponse, UnknownConversation):
+                continue  # it has expired since the scan found it
+            except Undecodable as error:
+                missing.append(f"{id_} ({error})")
     if missing:
-        raise HoldlineError(f"these responses could not be decoded: {', '.join(missing)}")
+        raise HoldlineError(f"these records could not be decoded: {', '.join(missing)}")
+
+
+async def _exported_conversation(store: ConversationStore, conversation_id: str) -> str:
+    found = await store.read(conversation_id, stop=-1)
+    return json.dumps(
+        {
+            "owner": found.owner,
+            "conversation": {
+                "id": found.id,
+                "object": "conversation",
+                "created_at": found.created_at,
+                "metadata": found.metadata,
+            },
+            "items": [item for _, item in found.items],
+        },
+        ensure_ascii=False,
+    )
 
 
 async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) -> str:
@@ -137,8 +168,8 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
 
 
 async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
-    """Deletes an owner's responses and stored turns. Returns the text to print."""
-    deleted = stopped = 0
+    """Deletes an owner's responses, stored turns and conversations. Returns the text to print."""
+    deleted = stopped = conversations = 0
     async for response_id, status in owned(pipe, owner):
         if await queue.delete(response_id):
             deleted += 1
@@ -146,7 +177,21 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
     # All jobs that could read the owner's turns have been deleted, so the turns can be deleted too.
     async for response_id, _ in owned(pipe, owner, TURNS):
         await pipe.call("DEL", names_of(response_id).turn(response_id))
-    return f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped"
+    async for conversation_id, _ in owned(pipe, owner, CONVERSATIONS):
+        conversations += await _erased(pipe, queue.conversations, conversation_id)
+    return (
+        f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped; "
+        f"{conversations} conversations were deleted"
+    )
+
+
+async def _erased(pipe: Pipe, store: ConversationStore, id_: str) -> bool:
+    """Deletes a conversation, and the items that its pending responses could still read."""
+    deleted = await store.delete(id_, "")
+    names = conversation_names_of(id_)
+    for key in (names.conversation, names.items, names.positions, names.pending, names.removed):
+        await pipe.call("DEL", key(id_))
+    return deleted
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
@@ -156,7 +201,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
         queue = Queue(pipe, config.shared)
         if arguments.action == "export":
-            async for line in export(pipe, queue.turns, whose):
+            async for line in export(pipe, queue, whose):
                 yield line
         else:
             yield await delete(pipe, queue, whose)

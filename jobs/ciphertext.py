@@ -23,6 +23,8 @@ JOB: Final = b"job"
 ENTRY: Final = b"entry"
 BLOCK: Final = b"block"
 TURN: Final = b"turn"
+ITEM: Final = b"item"
+METADATA: Final = b"metadata"
 
 
 def key_id(data: bytes) -> str:

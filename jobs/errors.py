@@ -3,6 +3,9 @@
 HoldlineError
 ├── UnknownResponse          the response does not exist, or the caller may not see it
 ├── TurnMissing              an earlier turn of a conversation was deleted, has expired or was lost
+├── UnknownConversation      the conversation does not exist, or the caller may not see it
+├── ConversationBusy         too many responses of the conversation are unfinished
+├── ConversationFull         a limit of items or bytes of conversations is reached
 ├── QueueFull                too many responses are queued; the client may try again later
 ├── Limited                  a limit of the tenant is reached; `what` names the limit
 ├── NotReplicated            the response is queued, but too few replicas have acknowledged it
@@ -49,6 +52,36 @@ class TurnMissing(HoldlineError):
     def __init__(self, response_id: str) -> None:
         super().__init__(f"the earlier response {response_id} is missing")
         self.response_id = response_id
+
+
+class UnknownConversation(HoldlineError):
+    """The conversation does not exist, or belongs to an owner whose data the caller may not see."""
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__("conversation not found")
+        self.conversation_id = conversation_id
+
+
+class ConversationBusy(HoldlineError):
+    """The conversation has `limit` unfinished responses, which is the maximum."""
+
+    def __init__(self, conversation_id: str, limit: int) -> None:
+        super().__init__(f"{conversation_id} has {limit} unfinished responses")
+        self.conversation_id = conversation_id
+        self.limit = limit
+
+
+class ConversationFull(HoldlineError):
+    """A limit is reached, so nothing was added to the conversation.
+
+    `what` is "bytes" or "items" for a limit of the conversation, and "account_bytes" for the limit
+    of all conversations of one end user.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"the limit for {what} is reached: {limit}")
+        self.what = what
+        self.limit = limit
 
 
 class QueueFull(HoldlineError):

@@ -1,4 +1,4 @@
-"""Defines the names of all Redis keys and channels, and the ids of responses and items.
+"""Defines the names of all Redis keys and channels, and the ids of responses, items, conversations.
 
 A response belongs to one partition. All keys of a partition share the hash tag `{p}`, where `p` is
 its number, so each script touches only one slot of a Redis Cluster. The partition is part of the
@@ -13,12 +13,13 @@ import secrets
 from dataclasses import dataclass, field
 from functools import cache
 
-from .errors import UnknownResponse
+from .errors import UnknownConversation, UnknownResponse
 
 MAX_PARTITIONS = 4096
 # Maps each service tier of the Responses API, highest first, to its letter in queue names.
 _TIERS = {"priority": "p", "default": "d", "auto": "d", "flex": "f"}
 _ID = re.compile(r"resp_[0-9a-f]{35}", re.ASCII)
+_CONVERSATION = re.compile(r"conv_[0-9a-f]{35}", re.ASCII)
 _ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
 
 
@@ -46,6 +47,19 @@ def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> 
     if idempotency_key is None:
         return secrets.randbelow(partitions)
     return int.from_bytes(_digest(owner, idempotency_key)[:4], "big") % partitions
+
+
+def new_conversation_id(partitions: int, account: str, owner: str, key: str | None) -> str:
+    """Returns a new conversation id: `conv_`, the partition in 3 hex digits, and 32 more digits.
+
+    All conversations of an account are in one partition, so one script can limit their bytes. An
+    account "" has no limits, so its conversations are in random partitions. With an idempotency
+    key, a repeated request of the same owner gets the same id.
+    """
+    by = (owner, f"conversation {key}") if key is not None else ("", None)
+    partition = pick_partition(partitions, account, "conversations" if account else by[1])
+    digits = secrets.token_hex(16) if key is None else _digest(*by)[-16:].hex()
+    return f"conv_{partition:03x}{digits}"
 
 
 def queue_name_of(tier: str | None, model: str) -> str:
@@ -135,6 +149,45 @@ class Partition:
         The message of an append is the index of the first appended entry, and the entries.
         """
         return f"{self.prefix}notifications:{response_id}"
+
+    def conversation(self, conversation_id: str) -> str:
+        """Returns the key of the hash with the owner and the metadata of a conversation.
+
+        `_conversations.lua` describes the other keys of a conversation.
+        """
+        return f"{self.prefix}conversation:{conversation_id}"
+
+    def items(self, conversation_id: str) -> str:
+        """Returns the key of the list with the log of a conversation, whose entries are items."""
+        return f"{self.prefix}items:{conversation_id}"
+
+    def positions(self, conversation_id: str) -> str:
+        """Returns the key of the hash with the index of each item in the log of a conversation."""
+        return f"{self.prefix}positions:{conversation_id}"
+
+    def pending(self, conversation_id: str) -> str:
+        """Returns the key of the hash with the unfinished responses of a conversation."""
+        return f"{self.prefix}pending:{conversation_id}"
+
+    def removed(self, conversation_id: str) -> str:
+        """Returns the key of the hash with deleted items that unfinished responses may need."""
+        return f"{self.prefix}removed:{conversation_id}"
+
+    def conversations(self, account: str) -> str:
+        """Returns the key of the sorted set of an account's conversations, by their expiry."""
+        return f"{self.prefix}conversations:{account}"
+
+    def conversation_bytes(self, account: str) -> str:
+        """Returns the key of the hash with the sizes of an account's conversations."""
+        return f"{self.prefix}conversation_bytes:{account}"
+
+    @property
+    def unsettled(self) -> str:
+        """The key of the sorted set of conversations with pending responses.
+
+        The scores are the times at which a worker checks whether items are still missing.
+        """
+        return f"{self.prefix}unsettled"
 
     def idempotency(self, owner: str, idempotency_key: str) -> str:
         """Returns the key of the string with the response id for an owner's idempotency key."""
@@ -365,6 +418,21 @@ def names_of(response_id: str) -> Partition:
     if _ID.fullmatch(response_id) is None:
         raise UnknownResponse(response_id)
     return _names(response_id[5:8])
+
+
+def conversation_names_of(conversation_id: str) -> Partition:
+    """Returns the names of the keys in the partition of a conversation.
+
+    Raises: UnknownConversation for any text that `new_conversation_id` cannot have created.
+    """
+    if not is_conversation(conversation_id):
+        raise UnknownConversation(conversation_id)
+    return _names(conversation_id[5:8])
+
+
+def is_conversation(id_: str) -> bool:
+    """Returns True if an id has the form of a conversation id."""
+    return _CONVERSATION.fullmatch(id_) is not None
 
 
 @cache  # at most `MAX_PARTITIONS` entries, one for each value of three hex digits

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from .conversations import ConversationStore
 from .errors import (
     Diverged,
     IdempotencyKeyReused,
@@ -11,6 +13,7 @@ from .errors import (
     NotReplicated,
     QueueFull,
     RedisRefused,
+    RedisTrouble,
     UnknownResponse,
 )
 from .log.codec import encode_event, kept_fingerprints, kept_job
@@ -43,7 +46,8 @@ class Queue:
         self._pipe = pipe
         self._settings = settings
         self._wait_replicas = wait_replicas
-        self.turns = TurnStore(pipe, settings.job_ttl_ms)
+        self.conversations = ConversationStore(pipe, settings)
+        self.turns = TurnStore(pipe, settings.job_ttl_ms, self.conversations)
 
     async def submit(
         self,
@@ -69,8 +73,9 @@ class Queue:
         response that no client follows. If webhooks are configured, orphans are not cancelled.
         `account` is the end user's account, or empty if no limits of end users apply.
 
-        Raises: QueueFull, Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble; NotReplicated,
-            although the response is queued: a retry with the same idempotency key returns it.
+        Raises: QueueFull, Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble; the errors of
+            `ConversationStore.hold`; NotReplicated, although the response is queued: a retry with
+            the same idempotency key returns it.
         """
         names, settings = names_of(job.id), self._settings
         fails = (
@@ -120,7 +125,7 @@ class Queue:
         Returns this response, or the response that the idempotency key created earlier. `events` is
         the whole log. `account` has the same meaning as for `submit`.
 
-        Raises: Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble, NotReplicated.
+        Raises: the same errors as `submit`, except QueueFull.
         """
         return await self._submitted(
             job,
@@ -213,22 +218,37 @@ class Queue:
         return entries if cipher is None else cipher.encrypted(response_id, first, entries)
 
     async def _submitted(self, job: Job, call: Call, *, ended: bool = False) -> Accepted:
-        """Places a hold on the earlier turns that a job refers to, and submits the job.
+        """Places a hold on the turns or the conversation that a job refers to, and submits the job.
 
-        Releases the turns if the job was not accepted or is already `ended`.
+        If the job was not accepted or is already `ended`, they are released. Otherwise, the input
+        items of the job are appended to its conversation.
         """
-        await self.turns.hold(job.id, job.turns)
+        await self._hold(job)
+        refused = False
         try:
             found = accepted(job.id, await self._pipe.run(call), self._settings)
-            ended = ended or not found.fresh
+            refused = not found.fresh
         except (QueueFull, Limited, IdempotencyKeyReused):
-            ended = True
+            refused = True
             raise
         finally:
-            if ended:
+            if refused or ended:
                 await self.turns.release(job.id, job.turns)
+            if refused and job.conversation:
+                await self.conversations.release(job.conversation, job.id)
+        if job.conversation and not refused:
+            # If this fails, a worker appends the items.
+            with contextlib.suppress(RedisTrouble):
+                items = job.params["input"]
+                await self.conversations.append(job.conversation, job.id, items, ended=ended)
         await self._replicated(found.response_id)
         return found
+
+    async def _hold(self, job: Job) -> None:
+        if job.conversation:
+            items = job.params["input"]
+            await self.conversations.hold(job.conversation, job.owner, job.id, items)
+        await self.turns.hold(job.id, job.turns)
 
     async def _replicated(self, response_id: str) -> None:
         if self._wait_replicas:

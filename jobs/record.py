@@ -40,11 +40,17 @@ class Status(StrEnum):
 
 
 class TurnSlice(NamedTuple):
-    """A range of the items of an ended response, from index `first` up to index `stop` - 1."""
+    """A range of the items of an ended response, from index `first` up to index `stop` - 1.
+
+    `response_id` may also be the id of a conversation, whose log contains the items. `last_item` is
+    then the id of the last item of the range, or "" if the range was shortened. If Redis loses the
+    end of a log, other items may get the same indexes, but not the same id.
+    """
 
     response_id: str
     first: int
     stop: int
+    last_item: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,12 @@ class Job:
     context_bytes: int = 0
     turns: list[TurnSlice] = field(default_factory=list)
 
+    @property
+    def conversation(self) -> str:
+        """The id of the conversation to which the job belongs, or ""."""
+        id_: str = (self.params.get("conversation") or {}).get("id", "")
+        return id_
+
 
 @dataclass(frozen=True, slots=True)
 class SharedSettings:
@@ -84,6 +96,10 @@ class SharedSettings:
     max_attempts: int = 3
     max_waiting: int = 10_000
     max_waiting_bytes: int = 1 << 30
+    conversation_ms: int = 30 * 24 * 3_600_000
+    max_conversation_bytes: int = 4 << 20
+    max_conversation_items: int = 10_000
+    subject_conversation_bytes: int = 256 << 20
     orphan_ms: int = 60_000
     cancel_orphans: bool = False
     tenant_running: int = 0

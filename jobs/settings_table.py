@@ -442,6 +442,40 @@ _TABLE: Final = (
         30 * DAY,
         "how long Holdline keeps a response after the response has ended",
     ),
+    number(
+        "HOLDLINE_CONVERSATION_RETENTION_SECONDS",
+        ALL,
+        30 * DAY,
+        1,
+        400 * DAY,
+        "how long Holdline keeps a [conversation](protocol.md#conversations) after its last use",
+    ),
+    number(
+        "HOLDLINE_MAX_CONVERSATION_BYTES",
+        ALL,
+        4_194_304,
+        1024,
+        67_108_864,
+        "the maximum size of the items of one conversation; each item counts 100 bytes in addition "
+        "to its stored size",
+    ),
+    number(
+        "HOLDLINE_MAX_CONVERSATION_ITEMS",
+        ALL,
+        10_000,
+        1,
+        100_000,
+        "the maximum number of entries of one conversation: its items, and its deletions of items",
+    ),
+    number(
+        "HOLDLINE_SUBJECT_CONVERSATION_BYTES",
+        ALL,
+        268_435_456,
+        0,
+        1 << 40,
+        "the maximum size of all conversations of one [end "
+        "user](tenants.md#limits-of-end-users); 0 means no limit",
+    ),
     text(
         "HOLDLINE_ENCRYPTION_KEYS",
         ALL,

@@ -57,7 +57,7 @@ PARAMETERS: Final[dict[str, Row]] = {
     "context_management": _both(
         REFUSED, "use `truncation: auto` instead; the value `[]` is accepted"
     ),
-    "conversation": _both(REFUSED, "use `previous_response_id` instead"),
+    "conversation": _both(SUPPORTED),
     "frequency_penalty": _both(PASSED, standard=False),
     "holdline_seed": Row(
         PASSED, REFUSED, "the Responses API has no such parameter", standard=False

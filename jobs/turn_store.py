@@ -4,6 +4,9 @@ A turn consists of the input and output items of an ended response. The server s
 the first job continues from its response. Redis keeps the turn as long as any job may continue from
 it.
 
+A job in a conversation names ranges of the conversation's log instead of turns. For these, reading
+is left to `ConversationStore`. The job holds the conversation as a whole.
+
 A job holds its turns, so that they stay readable until the job ends. The turns of a conversation
 are in different partitions, so one script cannot hold all turns and submit the job. The server
 therefore holds the turns first. If the submission fails, the turns are only kept for longer than
@@ -17,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import TurnMissing
 from .log.codec import kept_turn, turn_of
-from .names import Partition, names_of
+from .names import Partition, is_conversation, names_of
 from .scripts import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .conversations import ConversationStore
     from .record import TurnSlice
     from .redis.pipe import Pipe
     from .scripts import Call
@@ -33,9 +37,10 @@ Item = dict[str, Any]
 class TurnStore:
     """Stores, reads, holds and releases turns in all partitions. All methods raise RedisTrouble."""
 
-    def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
+    def __init__(self, pipe: Pipe, ttl_ms: int, conversations: ConversationStore) -> None:
         """`ttl_ms` is the TTL of a job. A turn that is stored or held gets this TTL too."""
         self._pipe = pipe
+        self._conversations = conversations
         self._ttl_ms = ttl_ms
 
     async def keep(self, response_id: str, owner: str, items: list[Item]) -> None:
@@ -58,6 +63,8 @@ class TurnStore:
 
     async def read(self, turns: list[TurnSlice]) -> list[Item]:
         """Returns the items of turns. Raises: TurnMissing for a deleted turn, Undecodable."""
+        if _of_conversation(turns):
+            return await self._conversations.load("", turns)
         return self._items(
             turns,
             await self._replies(
@@ -73,16 +80,22 @@ class TurnStore:
 
         Raises: TurnMissing, also for a turn that was deleted before the job held it.
         """
+        if _of_conversation(turns):
+            return
         for ids, found in await self._held(job_id, turns, wanted=False):
             if None in found:
                 raise TurnMissing(ids[found.index(None)])
 
     async def load(self, job_id: str, turns: list[TurnSlice]) -> list[Item]:
         """Holds turns for a job and returns their items. Raises: TurnMissing, Undecodable."""
+        if _of_conversation(turns):
+            return await self._conversations.load(job_id, turns)
         return self._items(turns, await self._held(job_id, turns, wanted=True))
 
     async def release(self, job_id: str, turns: list[TurnSlice]) -> None:
         """Releases the turns that a job holds. Deleted turns that no job holds are removed."""
+        if _of_conversation(turns):
+            return
         await self._replies(
             turns,
             lambda names, ids: calls.release_turns(
@@ -128,4 +141,9 @@ class TurnStore:
                 if kept is None:
                     raise TurnMissing(id_)
                 found[id_] = turn_of(id_, kept, self._pipe.cipher)
-        return [item for id_, first, stop in turns for item in found[id_][first:stop]]
+        return [item for id_, first, stop, _ in turns for item in found[id_][first:stop]]
+
+
+def _of_conversation(turns: list[TurnSlice]) -> bool:
+    """Returns True if a job's turns are ranges of the log of its conversation."""
+    return bool(turns) and is_conversation(turns[0].response_id)

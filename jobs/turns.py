@@ -44,7 +44,8 @@ def clip(turns: Iterable[TurnSlice], start: int, stop: int) -> list[TurnSlice]:
         first = turn.first + max(start - begin, 0)
         last = min(turn.stop, turn.first + stop - begin)
         if first < last:
-            clipped.append(turn._replace(first=first, stop=last))
+            last_item = turn.last_item if last == turn.stop else ""
+            clipped.append(turn._replace(first=first, stop=last, last_item=last_item))
         begin += turn.stop - turn.first
     return clipped
 

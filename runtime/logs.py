@@ -7,6 +7,7 @@ an operator.
 A line has only these fields:
 
 response_id     id of the response
+conversation_id  id of the conversation
 attempt         number of the attempt at a model call or a webhook, from 1
 turn_id         id of the earlier response whose turn is missing
 cause           protocol code that says why an attempt or response ended, or why a job was returned

@@ -16,7 +16,7 @@ from .access.owners import sees
 from .api.context import MAX_ITEMS, Context, fitting, packed_bytes, too_large, too_many_items
 from .api.frames import finished, response_of
 from .api.problem import Problem
-from .api.refusals import previous_not_found
+from .api.refusals import previous_not_found, unknown_item
 from .large_requests import LargeRequests
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Conversations:
                     beside = await self._items_beside(owner, id_)
                     found |= {one["id"]: one for one in beside if one["id"] in wanted}
                 if id_ not in found:
-                    raise _no_such_item(id_)
+                    raise unknown_item(id_, "input")
                 if id_ not in sizes:
                     sizes[id_] = packed_bytes(found[id_])
                 left -= sizes[id_]
@@ -120,7 +120,7 @@ class Conversations:
         try:
             _, response, job = await self._turn(owner, response_of_item(id_))
         except UnknownResponse:
-            raise _no_such_item(id_) from None
+            raise unknown_item(id_, "input") from None
         return [*job.params["input"], *response["output"]]
 
     async def context(self, owner: str, previous_id: str | None) -> Context:
@@ -161,12 +161,3 @@ class Conversations:
         if job.params.get("store") is False:
             raise UnknownResponse(response_id)
         return view, response, job
-
-
-def _no_such_item(id_: str) -> Problem:
-    return Problem(
-        404,
-        "item_not_found",
-        f"Item with id '{id_[:64]}' not found. Send the item itself instead.",
-        param="input",
-    )

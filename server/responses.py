@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.errors import Diverged, Undecodable
+from jobs.errors import Diverged, Undecodable, UnknownConversation
 from jobs.log.codec import decode_event, kept_fingerprints
 from jobs.log.events import begins, prepared, submitted, terminal
 from jobs.log.log import read
@@ -30,6 +30,7 @@ from .api.items import check_results, stored
 from .api.problem import Problem, invalid
 from .api.request import prewarms
 from .conversation import Conversations
+from .conversations import ConversationService
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
@@ -80,6 +81,13 @@ class Responses:
     ) -> None:
         self._pipe = pipe
         self._conversations = Conversations(pipe, queue.turns, max_context_bytes)
+        self.conversations = ConversationService(
+            pipe,
+            queue.conversations,
+            partitions=partitions,
+            digest=self._digest,
+            expand=self._expanded,
+        )
         self._queue = queue
         self._posts = posts
         self._metrics = metrics
@@ -128,9 +136,9 @@ class Responses:
             context = Context(before)
         else:
             try:
-                context = await self._conversations.context(owner, create.previous_response_id)
-            except Problem:
-                # When a request is repeated, its previous response may already be gone.
+                context = await self._context(owner, create, params)
+            except (Problem, UnknownConversation):
+                # When a request is repeated, its previous response or its conversation may be gone.
                 made = key and await self._queue.made(partition, owner, key, print_)
                 if not made:
                     raise
@@ -177,6 +185,17 @@ class Responses:
             )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted
+
+    async def _context(self, owner: str, create: Create, params: dict[str, Any]) -> Context:
+        """Returns the items that precede the input: of a conversation, or of earlier turns."""
+        if create.conversation is not None:
+            return await self.conversations.context(owner, params["conversation"]["id"])
+        return await self._conversations.context(owner, create.previous_response_id)
+
+    async def _expanded(self, owner: str, items: list[Item]) -> list[Item]:
+        """Returns items, with item references replaced by the items. Raises: Problem."""
+        _, expanded = await self._conversations.whole(owner, {}, Context(), items)
+        return expanded
 
     async def replied(self, owner: str, post: Post, response_id: str, *, cut: bool) -> None:
         """Records that a POST's reply was sent, or that it was cut off and a retry may follow."""
@@ -226,6 +245,7 @@ class Responses:
             try:
                 if await self._queue.cancel(response_id, view.length, _cancelled(job, view)):
                     await self._queue.turns.release(response_id, job.turns)
+                    await self.conversations.settle(job)
             except Diverged:
                 continue
             return
@@ -239,6 +259,7 @@ class Responses:
         with contextlib.suppress(Undecodable):
             job = await self._conversations.job(viewer, response_id)
             await self._queue.turns.release(response_id, job.turns)
+            await self.conversations.settle(job, deleted=True)
         await self._queue.delete(response_id)
 
     async def owned(self, viewer: str, response_id: str) -> View:

@@ -28,6 +28,7 @@ from runtime.supervisor import Children, handle_stop
 from .compactor import Compactor
 from .config import Config, Endpoint, load
 from .context import WorkerContext
+from .conversation_settler import conversation_settler
 from .outcome import Policy
 from .probe import probe_models
 from .rescue import Rescue
@@ -100,6 +101,7 @@ class _Worker(Program[Config]):
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(subscriber)
                 rescue = await stack.enter_async_context(Rescue(context))
+                await stack.enter_async_context(conversation_settler(context))
                 if config.receiver is not None:
                     post = WebhookClient(allow_private=config.receiver.allow_private)
                     await stack.enter_async_context(post)

@@ -82,7 +82,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     await flusher.finish(
         decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
     )
-    await release_turns(context, job)
+    await settle(context, job, state.output)
     log.info(
         "response ended without a model call",
         response_id=grant.response_id,
@@ -91,14 +91,19 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     )
 
 
-async def release_turns(context: WorkerContext, job: Job) -> None:
-    """Releases the earlier conversation turns that a finished job holds.
+async def settle(context: WorkerContext, job: Job, output: list[dict[str, Any]]) -> None:
+    """Releases the earlier turns of a finished job, or appends its items to its conversation.
 
-    If Redis is unavailable, the turns expire by their TTL instead.
+    If Redis is unavailable, the turns expire by their TTL instead, and `conversation_settler` of a
+    worker appends the items later.
     """
-    if job.turns:
-        with contextlib.suppress(RedisTrouble):
+    with contextlib.suppress(RedisTrouble):
+        if job.turns:
             await context.queue.turns.release(job.id, job.turns)
+        if job.conversation:
+            items = [*job.params.get("input", []), *output]
+            store = context.queue.conversations
+            await store.append(job.conversation, job.id, items, ended=True)
 
 
 async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:

@@ -40,7 +40,7 @@ from jobs.log.log import LogWriter
 from jobs.names import item_id
 from jobs.record import Job, Status
 
-from .ending import close, error_of, release_turns
+from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
 from .job_size import overhead
 from .model_call import ModelCall
@@ -281,7 +281,7 @@ class Execution:
             tokens=usage["total_tokens"] if usage else None,
             money=call.cost(config, usage),
         )
-        await release_turns(self._context, job)
+        await settle(self._context, job, last["response"]["output"])
 
     async def _repeat_end(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
-from jobs.ciphertext import JOB, TURN, unreadable
+from jobs.ciphertext import ITEM, JOB, METADATA, TURN, unreadable
 from jobs.errors import Undecodable
 from jobs.record import Job, TurnSlice
 
@@ -186,6 +186,42 @@ def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[s
     if not isinstance(items, list):
         raise Undecodable("the turn has an unknown format")
     return items
+
+
+def kept_items(id_: str, items: list[dict[str, Any]], cipher: Cipher | None) -> list[bytes]:
+    """Encodes items of a conversation for Redis, and encrypts them unless `cipher` is None.
+
+    The place of an item in the log is unknown before Redis appends it, so it is not authenticated.
+    """
+    packed = [_pack(item) for item in items]
+    if cipher is None:
+        return packed
+    return [cipher.encrypted(id_, 0, [one], ITEM)[0] for one in packed]
+
+
+def item_of(id_: str, kept: bytes, cipher: Cipher | None) -> dict[str, Any]:
+    """Decrypts and decodes an item of a conversation. Raises: EncryptionKeyMissing, Undecodable."""
+    return _mapping(id_, kept, cipher, ITEM)
+
+
+def kept_metadata(id_: str, metadata: dict[str, str], cipher: Cipher | None) -> bytes:
+    """Encodes the metadata of a conversation, and encrypts it unless `cipher` is None."""
+    data = _pack(metadata)
+    return data if cipher is None else cipher.encrypted(id_, 0, [data], METADATA)[0]
+
+
+def metadata_of(id_: str, kept: bytes, cipher: Cipher | None) -> dict[str, str]:
+    """Decrypts and decodes metadata. Raises: EncryptionKeyMissing, Undecodable."""
+    return _mapping(id_, kept, cipher, METADATA)
+
+
+def _mapping(id_: str, kept: bytes, cipher: Cipher | None, kind: bytes) -> dict[str, Any]:
+    if cipher is not None:
+        [kept] = cipher.decrypted(id_, 0, [kept], kind)
+    value = _unpack(kept)
+    if not isinstance(value, dict):
+        raise Undecodable("a value of the conversation has an unknown format")
+    return value
 
 
 def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:

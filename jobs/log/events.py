@@ -75,7 +75,7 @@ def snapshot(
         "safety_identifier": params.get("safety_identifier"),
         "prompt_cache_key": params.get("prompt_cache_key"),
         "usage": usage,
-        **({"prompt": params["prompt"]} if "prompt" in params else {}),
+        **{name: params[name] for name in ("prompt", "conversation") if name in params},
     }
 
 

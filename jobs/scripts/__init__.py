@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 _FOLDER: Final = Path(__file__).parent
 # The files of shared parts, in order. A part may use only parts from its own file or from files
 # earlier in this list.
-_PARTS: Final = ("_shared.lua", "_provider.lua", "_fair_queue.lua", "_limits.lua")
+_PARTS: Final = (
+    "_shared.lua",
+    "_provider.lua",
+    "_fair_queue.lua",
+    "_limits.lua",
+    "_conversations.lua",
+)
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)
 _INCLUDE: Final = re.compile(r"^-- @include (.*)\n", re.MULTILINE)

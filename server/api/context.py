@@ -25,12 +25,13 @@ class Context:
     """The items that precede a request's own items, oldest first, and their size as MessagePack.
 
     `turns` lists the stored turns that the items come from. The list is empty if the turns are
-    unstored and only a socket remembers them.
+    unstored and only a socket remembers them. `source` is the parameter that named the items.
     """
 
     items: list[Item] = field(default_factory=list)
     turns: list[TurnSlice] = field(default_factory=list)
     bytes: int = 0
+    source: str = "previous_response_id"
 
     def without(self, first: int, stop: int, size: int) -> Context:
         """Returns the context without the items in `[first, stop)`.
@@ -41,6 +42,7 @@ class Context:
             self.items[:first] + self.items[stop:],
             clip(self.turns, 0, first) + clip(self.turns, stop, len(self.items)),
             size,
+            self.source,
         )
 
 
@@ -77,8 +79,8 @@ def fitting(
             if cut > rules and size <= left and rules + len(before) - cut <= most:
                 return context.without(rules, cut, size)
     if len(before) > most:
-        raise too_many_items("previous_response_id")
-    raise too_large("previous_response_id", max_bytes)
+        raise too_many_items(context.source)
+    raise too_large(context.source, max_bytes)
 
 
 def too_large(param: str, max_bytes: int) -> Problem:

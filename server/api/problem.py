@@ -25,6 +25,8 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
     "subject_rate_limit_exceeded": "rate_limit_exceeded",
     "subject_running_limit_exceeded": "rate_limit_exceeded",
     "subject_budget_exceeded": "insufficient_quota",
+    "subject_storage_exceeded": "insufficient_quota",
+    "conversation_busy": "rate_limit_exceeded",
     "input_tokens_exceeded": "context_length_exceeded",
     "context_too_large": "context_length_exceeded",
     # Errors of the service.

@@ -6,6 +6,8 @@ import math
 from typing import Final, NamedTuple
 
 from jobs.errors import (
+    ConversationBusy,
+    ConversationFull,
     EncryptionKeyMissing,
     HoldlineError,
     IdempotencyKeyReused,
@@ -15,6 +17,7 @@ from jobs.errors import (
     RedisFull,
     RedisTrouble,
     TurnMissing,
+    UnknownConversation,
     UnknownResponse,
 )
 
@@ -110,6 +113,38 @@ def unknown(response_id: str) -> Problem:
     )
 
 
+def unknown_item(item_id: str, param: str) -> Problem:
+    """Returns the error for an item that does not exist, or that the caller may not see."""
+    return Problem(
+        404,
+        "item_not_found",
+        f"Item with id '{item_id[:64]}' not found. Send the item itself instead."
+        if param == "input"
+        else f"Item with id '{item_id[:64]}' not found.",
+        param=param,
+    )
+
+
+def conversation_full(error: ConversationFull) -> Problem:
+    """Returns the error for items that do not fit into a conversation or an end user's storage."""
+    if error.what == "account_bytes":
+        return Problem(
+            429,
+            "subject_storage_exceeded",
+            f"Your conversations would exceed the limit of {error.limit} bytes for each user. "
+            "Delete a conversation or some items.",
+            limit=("X-RateLimit-Limit-Conversation-Bytes", error.limit),
+            should_retry=False,
+        )
+    return Problem(
+        400,
+        "conversation_full",
+        f"The conversation would exceed the limit of {error.limit} {error.what}. "
+        "Start a new conversation with the items that are still needed.",
+        param="conversation",
+    )
+
+
 def previous_not_found(response_id: str) -> Problem:
     """Returns the error for a previous response that is missing or lacks an earlier turn."""
     return Problem(
@@ -130,6 +165,24 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return error
         case UnknownResponse(response_id=response_id):
             return unknown(response_id)
+        case UnknownConversation(conversation_id=conversation_id):
+            return Problem(
+                404,
+                "conversation_not_found",
+                f"Conversation with id '{conversation_id[:64]}' not found. It may have expired.",
+                param="conversation",
+            )
+        case ConversationBusy(limit=limit):
+            return Problem(
+                429,
+                "conversation_busy",
+                f"The conversation already has {limit} unfinished responses, which is the limit. "
+                "Wait until one finishes.",
+                param="conversation",
+                retry_after=1,
+            )
+        case ConversationFull():
+            return conversation_full(error)
         case TurnMissing():
             return previous_not_found(error.response_id)
         case IdempotencyKeyReused():

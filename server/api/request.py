@@ -114,6 +114,12 @@ class Prompt(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     version: Annotated[str, Meta(max_length=64)] | None = None
 
 
+class InConversation(msgspec.Struct, forbid_unknown_fields=True):
+    """The conversation to which a response belongs."""
+
+    id: ResponseId
+
+
 class Create(msgspec.Struct, kw_only=True):
     """The body of `POST /v1/responses` and of `response.create`."""
 
@@ -123,6 +129,7 @@ class Create(msgspec.Struct, kw_only=True):
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     instructions: str | None = None
     previous_response_id: ResponseId | None = None
+    conversation: ResponseId | InConversation | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
@@ -218,7 +225,6 @@ _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 # because they have no effect.
 _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "context_management": ([],),
-    "conversation": (),
 }
 # The parameters that are passed on unread.
 _UNREAD: Final = (
@@ -377,6 +383,12 @@ def _check(create: Create, body: dict[str, Any]) -> None:
         convert(create.prompt_cache_options, CacheOptions, "prompt_cache_options")
     if body.get("input") is None and create.prompt is None:
         raise invalid("input", "'input' is required.", "missing_required_parameter")
+    if create.previous_response_id is not None and create.conversation is not None:
+        raise invalid(
+            "conversation",
+            "'previous_response_id' and 'conversation' exclude each other. Send only one of them.",
+            "mutually_exclusive_parameters",
+        )
 
 
 def _available(create: Create) -> list[dict[str, Any]]:
@@ -434,6 +446,8 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
     if (tier := params.get("service_tier")) is not None:
         # A response shows the service tier that was used.
         params["service_tier"] = _SERVED_TIERS.get(tier, tier)
+    if isinstance(conversation := params.get("conversation"), str):
+        params["conversation"] = {"id": conversation}
     return params | {"model": model}
 
 

@@ -23,6 +23,8 @@ from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
 from server.api.tools import TOOLS
 
+from . import openapi_conversations
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -50,6 +52,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("delete", f"{RESPONSES}/{{id}}", "Delete a response", None, bodies.Deleted),
     ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, objects.Response),
     ("get", f"{RESPONSES}/{{id}}/input_items", "List input items", None, bodies.InputItems),
+    *openapi_conversations.ROUTES,
     ("post", "/v1/chat/completions", "Create a chat completion", dict[str, Any], dict[str, Any]),
     ("get", "/v1/models", "List the models", None, bodies.Models),
     ("get", "/v1/models/{id}", "Get a model", None, bodies.Model),
@@ -150,6 +153,7 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
         ("query", "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
         ("query", "after", _WORD),
     ),
+    **openapi_conversations.PARAMETERS,
     ("get", "/origin"): (("header", "Origin", _WORD),),
 }
 

@@ -75,13 +75,13 @@ class ResponseRoutes:
         self._responses = responses
         self._streams = streams
         self.large_requests = large_requests
-        self._bodies = Bodies(responses)
+        self.bodies = Bodies(responses)
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes of the Responses API to the application."""
         # `compact` and `input_tokens` are routes that are not supported, so they are not matched as
         # response ids.
-        one = "/v1/responses/{id:(?!(?:compact|input_tokens)$)[^/]+}"
+        one = "/v1/responses/{id:(?!compact$)[^/]+}"
         app.router.add_post("/v1/responses", self.create)
         app.router.add_get(one, self.retrieve, allow_head=False)
         app.router.add_delete(one, self.delete)
@@ -152,7 +152,7 @@ class ResponseRoutes:
         A stream begins after the given sequence number and continues with live events.
         """
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
-        after = _integer(request, "starting_after", -1, -1, 2**53)
+        after = integer(request, "starting_after", -1, -1, 2**53)
         if _flag(request, "stream"):
             await self._responses.owned(viewer, id_)
             shown = Shown(request.query.get("item_id"), request.query.get("event_type"))
@@ -179,13 +179,13 @@ class ResponseRoutes:
         order, after = request.query.get("order", "desc"), request.query.get("after")
         if order not in ("asc", "desc"):
             raise invalid("order", "'order' must be 'asc' or 'desc'.")
-        limit = _integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)
+        limit = integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)
 
         async def make() -> Body:
             items = await self._responses.input_items(viewer, id_)
             return Body(encode(_page(items if order == "asc" else items[::-1], after, limit)))
 
-        async with self._bodies.shared((id_, order, after, limit), make, large=True) as body:
+        async with self.bodies.shared((id_, order, after, limit), make, large=True) as body:
             answer = encoded_answer(body.json)
             await answer.prepare(request)
             await answer.write_eof()
@@ -242,7 +242,7 @@ class ResponseRoutes:
         self, request: web.Request, viewer: str, response_id: str, form: Form
     ) -> web.StreamResponse:
         """Sends the finished response, converted by `form`, or its failure as an HTTP error."""
-        async with self._bodies.response(viewer, response_id, form) as body:
+        async with self.bodies.response(viewer, response_id, form) as body:
             failed = body.problem
             answer = encoded_answer(body.json) if failed is None else error_answer(failed)
             answer.headers["X-Response-Id"] = response_id
@@ -252,7 +252,7 @@ class ResponseRoutes:
         self, request: web.Request, viewer: str, response_id: str
     ) -> web.StreamResponse:
         """Sends the response in its current state."""
-        async with self._bodies.response(viewer, response_id, as_response) as body:
+        async with self.bodies.response(viewer, response_id, as_response) as body:
             return await self._write(request, response_id, body, encoded_answer(body.json))
 
     async def _write(
@@ -371,7 +371,8 @@ def _flag(request: web.Request, name: str) -> bool:
             raise invalid(name, f"'{name}' must be true or false.")
 
 
-def _integer(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+def integer(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    """Returns a number in the query, or its default. Raises: Problem."""
     written = request.query.get(name)
     if written is None:
         return default

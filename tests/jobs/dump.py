@@ -21,8 +21,8 @@ async def dump(pipe: Pipe) -> Dump:
                 flat = await pipe.call("HGETALL", key)
                 pairs = zip(flat[::2], flat[1::2], strict=True)
                 found[key] = {name: value for name, value in pairs if name not in TIMES}
-                # Each value consists of a time and a response id.
-                if b":replies:" in key:
+                # Each value consists of a time and a text.
+                if b":replies:" in key or b":pending:" in key:
                     found[key] = {n: v.partition(b" ")[2] or v for n, v in found[key].items()}
             case b"list":
                 found[key] = await pipe.call("LRANGE", key, 0, -1)

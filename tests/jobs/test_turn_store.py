@@ -146,4 +146,6 @@ def test_clipped_turns_hold_exactly_the_items_of_the_range(
     start = data.draw(st.integers(0, len(items)))
     stop = data.draw(st.integers(start, len(items)))
     clipped = clip(turns, start, stop)
-    assert items[start:stop] == [(t.response_id, n) for t in clipped for n in range(*t[1:])]
+    assert items[start:stop] == [
+        (t.response_id, n) for t in clipped for n in range(t.first, t.stop)
+    ]

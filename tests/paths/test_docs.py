@@ -225,7 +225,9 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.tenant("x"), names.running("x"), names.held("x")),
         *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
         *(names.pause("x"), names.pace("x"), names.replies("x", "y")),
-        names.turn("x"),
+        *(names.turn("x"), names.conversation("x"), names.items("x"), names.positions("x")),
+        *(names.pending("x"), names.removed("x"), names.unsettled),
+        *(names.conversations("x"), names.conversation_bytes("x")),
         names.probe("x"),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]

@@ -156,7 +156,7 @@ def test_the_schema_of_a_response_has_exactly_the_fields_that_are_sent() -> None
         for node in ast.walk(function)
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)
     )
-    assert keys | {"holdline", "prompt"} == set(Response.__struct_fields__)
+    assert keys | {"holdline", "prompt", "conversation"} == set(Response.__struct_fields__)
 
 
 EXAMPLES = [

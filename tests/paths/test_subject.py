@@ -104,7 +104,10 @@ async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
     running = [call for call in site.model.open_calls if str(ANNA) in call.prompt]
     assert 1 == len(running)
     output = await site.system.run("admin.subject", "delete", "/".join(ANNA))
-    assert "4 responses were deleted; 1 of them were unfinished and were stopped\n" == output
+    assert (
+        "4 responses were deleted; 1 of them were unfinished and were stopped; "
+        "0 conversations were deleted\n"
+    ) == output
     await wait_until(lambda: running[0].closed_by_client)
     again = await site.system.run("admin.subject", "delete", "/".join(ANNA))
     assert again.startswith("0 responses were deleted")
@@ -162,6 +165,47 @@ async def test_a_search_over_several_batches_finds_each_response_once_and_skips_
     assert sorted(wanted) == sorted(found)
 
 
+async def test_the_conversations_of_one_end_user_are_exported_and_deleted(
+    site: Site, pipe: Pipe
+) -> None:
+    made: dict[tuple[str, str], str] = {}
+    for who in (ANNA, OTHERS[0]):
+        async with site.sdk(*who) as client:
+            conversation = await client.conversations.create(
+                items=[{"role": "user", "content": f"hello={who}"}], metadata={"of": str(who)}
+            )
+            made[who] = conversation.id
+            await client.responses.create(
+                input="tokens=3", model="m", conversation=conversation.id, background=True
+            )
+            await client.responses.create(
+                input=SLOW, model="m", conversation=conversation.id, background=True
+            )
+    assert b"hello" not in repr(await dump(pipe)).encode()
+    async with site.sdk(*OTHERS[0]) as client:
+        with pytest.raises(NotFoundError):
+            await client.conversations.retrieve(made[ANNA])
+
+    exported = await site.system.run("admin.subject", "export", "/".join(ANNA))
+    [line] = [one for one in map(json.loads, exported.splitlines()) if "conversation" in one]
+    assert ("acme/anna%40x%2F1", made[ANNA], {"of": str(ANNA)}) == (
+        line["owner"],
+        line["conversation"]["id"],
+        line["conversation"]["metadata"],
+    )
+    assert [f"hello={ANNA}", "tokens=3"] == [one["content"][0]["text"] for one in line["items"][:2]]
+    output = await site.system.run("admin.subject", "delete", "/".join(ANNA))
+    assert output.endswith("1 conversations were deleted\n")
+    held = repr(await dump(pipe))
+    assert made[OTHERS[0]] in held
+    # The next check of the overdue conversations removes the last trace.
+    await wait_until(lambda: _without(pipe, made[ANNA]))
+
+
+async def _without(pipe: Pipe, id_: str) -> bool:
+    return id_ not in repr({k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k})
+
+
 async def test_an_export_ends_with_an_error_that_names_unreadable_responses(
     pipe: Pipe, redis_url: str
 ) -> None:
@@ -175,7 +219,7 @@ async def test_an_export_ends_with_an_error_that_names_unreadable_responses(
     await pipe.call("HSET", NAMES.job(damaged.id), "job", b"\xc1")
     lines = []
     with pytest.raises(HoldlineError) as raised:
-        async for line in subject.export(pipe, queue.turns, "acme/anna"):
+        async for line in subject.export(pipe, queue, "acme/anna"):
             lines.append(json.loads(line))  # noqa: PERF401 - the export raises at its end
     assert [job.id] == [line["response"]["id"] for line in lines]
     assert lost.id in str(raised.value)

@@ -49,6 +49,29 @@ class InputItems(Struct):
     has_more: bool
 
 
+class Conversation(Struct):
+    id: str
+    object: Literal["conversation"]
+    created_at: int
+    metadata: dict[str, str]
+
+
+class DeletedConversation(Struct):
+    id: str
+    object: Literal["conversation.deleted"]
+    deleted: Literal[True]
+
+
+class Items(Struct):
+    """A page of a conversation's items."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class Model(Struct):
     id: str
     object: Literal["model"]

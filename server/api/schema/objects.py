@@ -179,6 +179,12 @@ class Trailer(Struct):
     dropped_items: list[str] | UnsetType = UNSET
 
 
+class InConversation(Struct):
+    """The conversation of a response."""
+
+    id: str
+
+
 class Response(Struct, kw_only=True):
     """The response object."""
 
@@ -215,4 +221,5 @@ class Response(Struct, kw_only=True):
     prompt_cache_key: str | None
     usage: Usage | None
     prompt: dict[str, Any] | UnsetType = UNSET
+    conversation: InConversation | UnsetType = UNSET
     holdline: Trailer | UnsetType = UNSET

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from jobs.conversations import ConversationStore
 from jobs.errors import RedisFull
 from jobs.hooks import Hooks
 from jobs.log.codec import encode_event
@@ -101,7 +102,21 @@ def situations() -> list[Situation]:
         await turns(pipe).hold(job.id, turn)
 
     def turns(pipe: Pipe) -> TurnStore:
-        return TurnStore(pipe, SETTINGS.job_ttl_ms)
+        return Queue(pipe, SETTINGS).turns
+
+    def store(pipe: Pipe) -> ConversationStore:
+        return ConversationStore(pipe, SETTINGS)
+
+    async def create(pipe: Pipe) -> None:
+        await store(pipe).create(talk, "public", "public/@a", 1, {"a": "b"}, [{"id": "first"}])
+
+    async def pending(pipe: Pipe) -> None:
+        await create(pipe)
+        await store(pipe).hold(talk, "public", job.id, [{"id": "asked"}])
+
+    async def unsettled(pipe: Pipe) -> None:
+        await pending(pipe)
+        await pipe.call("ZADD", NAMES.unsettled, 0, talk)
 
     async def held(pipe: Pipe) -> None:
         queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
@@ -116,6 +131,7 @@ def situations() -> list[Situation]:
     end = [end_entry(running)]
     turn = [TurnSlice(running.id, 0, 1)]
     new = a_job("new", store=False)
+    talk = "conv_000" + "0" * 32
     return [
         Situation(
             "submit",
@@ -192,6 +208,36 @@ def situations() -> list[Situation]:
             waiting,
             lambda pipe: Queue(pipe, SETTINGS).queue_positions(0, [("", "public")]),
         ),
+        Situation("create_conversation", waiting, create),
+        Situation("read_conversation", pending, lambda pipe: store(pipe).read(talk, stop=-1)),
+        Situation(
+            "list_conversation",
+            pending,
+            lambda pipe: store(pipe).page(talk, "public", after="first", order="asc", limit=9),
+        ),
+        Situation(
+            "update_conversation",
+            pending,
+            lambda pipe: store(pipe).update(talk, "public", {"a": "c", "b": "d"}),
+        ),
+        Situation(
+            "hold_conversation",
+            pending,
+            lambda pipe: store(pipe).hold(talk, "public", new.id, [{"id": "asked"}]),
+        ),
+        Situation(
+            "append_conversation",
+            pending,
+            lambda pipe: store(pipe).append(talk, job.id, [{"id": "a"}, {"id": "b"}], ended=True),
+        ),
+        Situation("release_conversation", pending, lambda pipe: store(pipe).release(talk, job.id)),
+        Situation(
+            "delete_conversation_item",
+            pending,
+            lambda pipe: store(pipe).delete_item(talk, "public", "first"),
+        ),
+        Situation("delete_conversation", pending, lambda pipe: store(pipe).delete(talk, "public")),
+        Situation("claim_unsettled", unsettled, lambda pipe: store(pipe).claim_unsettled(0)),
     ]
 
 
@@ -251,8 +297,11 @@ MAY_WRITE = {
     "seen",
     "hold_turns",
     "release_turns",
+    "release_conversation",
+    "delete_conversation",
+    "delete_conversation_item",
 }
-READS = {"read", "queue_positions", "read_turns"}
+READS = {"read", "queue_positions", "read_turns", "read_conversation", "list_conversation"}
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -312,7 +312,6 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
             "invalid_value",
         ),
         ({"truncation": "always"}, "truncation", "invalid_value"),
-        ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
         ({"top_logprobs": 21}, "top_logprobs", "invalid_value"),
         ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
         ({"max_tool_calls": 0}, "max_tool_calls", "invalid_value"),

@@ -1,0 +1,51 @@
+#!lua
+-- Appends items to a conversation. The order in which Redis runs this script is the order of the items.
+-- KEYS  conversation_key
+-- ARGV  prefix, id, response (id of the response whose items these are; "" if a client adds items), ended (1 if these
+--       are all items of the response, else 0), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
+--       three limits apply only if `response` is ""), items... (two for each: its id, and the item)
+-- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
+-- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended
+-- again. So the input items of a response, which a server appends first, may be repeated before the output items.
+-- @include ENTRY_BYTES now fields account_bytes book_size add_items keep_conversation end_pending
+local c = fields(conversation_key, 'owner', 'account', 'bytes', 'deleted')
+local pending = prefix .. 'pending:' .. id
+if not c.owner then return { 'gone' } end
+if c.deleted then
+  if ended == '1' then
+    redis.call('HDEL', pending, response)
+    end_pending(prefix, id)
+  end
+  return { 'gone' }
+end
+
+local time = now()
+if response == '' then
+  local bytes, count = 0, 0
+  for index = 1, #items, 2 do
+    if redis.call('HEXISTS', prefix .. 'positions:' .. id, items[index]) == 0 then
+      bytes, count = bytes + #items[index + 1] + ENTRY_BYTES, count + 1
+    end
+  end
+  if c.bytes + bytes > tonumber(max_bytes) then return { 'full', 'bytes' } end
+  if redis.call('LLEN', prefix .. 'items:' .. id) + count > tonumber(max_items) then return { 'full', 'items' } end
+  if c.account ~= '' and tonumber(max_account_bytes) > 0
+    and account_bytes(prefix, c.account, time) + bytes > tonumber(max_account_bytes) then
+    return { 'full', 'account_bytes' }
+  end
+end
+
+local bytes = c.bytes + add_items(prefix, id, items)
+redis.call('HSET', conversation_key, 'bytes', bytes)
+if ended == '1' then
+  redis.call('HDEL', pending, response)
+  end_pending(prefix, id)
+elseif response ~= '' then
+  local value = redis.call('HGET', pending, response)
+  if value then redis.call('HSET', pending, response, string.match(value, '^%d+') .. ' 1') end
+end
+-- While responses are pending, the TTL may be longer than `ttl_ms`.
+local ttl = math.max(tonumber(ttl_ms), redis.call('PTTL', conversation_key))
+keep_conversation(prefix, id, ttl)
+book_size(prefix, c.account, id, bytes, time + ttl, ttl)
+return { 'ok' }

@@ -1,0 +1,152 @@
+"""The operations on conversations, and the context that a conversation gives to a request."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from jobs.conversations import Pending
+from jobs.names import item_id, new_conversation_id, new_response_id
+from jobs.settlement import settle
+
+from .api.context import Context
+from .api.conversations import of_items
+from .api.items import stored
+from .api.problem import Problem, invalid
+from .api.refusals import unknown_item
+from .large_requests import LargeRequests
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from jobs.conversations import Conversation, ConversationStore
+    from jobs.record import Job
+    from jobs.redis.pipe import Pipe
+
+    from .access.principal import Principal
+    from .api.items import Item as InputItem
+
+Item = dict[str, Any]
+
+
+class ConversationService:
+    """Operations on conversations; each call can only reach those that its viewer may see.
+
+    Only its owner may change a conversation. Others who may see it may delete it or its items.
+    All methods may raise Problem, HoldlineError and RedisTrouble.
+    """
+
+    def __init__(
+        self,
+        pipe: Pipe,
+        store: ConversationStore,
+        *,
+        partitions: int,
+        digest: Callable[[str], str],
+        expand: Callable[[str, list[Item]], Awaitable[list[Item]]],
+    ) -> None:
+        """`digest` hides a client's address; `expand` replaces item references by their items."""
+        self._pipe = pipe
+        self._store = store
+        self._partitions = partitions
+        self._digest = digest
+        self._expand = expand
+        self._large_requests = LargeRequests()
+
+    async def create(
+        self, who: Principal, items: list[InputItem], metadata: dict[str, str], key: str | None
+    ) -> Conversation:
+        """Creates a conversation, or finds the one that the idempotency key created."""
+        account = who.account(self._digest)
+        id_ = new_conversation_id(self._partitions, account, who.owner, key)
+        added = await self._stored(who.owner, items, id_ if key else None)
+        await self._store.create(id_, who.owner, account, int(time.time()), metadata, added)
+        return await self._store.read(id_, viewer=who.owner)
+
+    async def retrieve(self, viewer: str, id_: str) -> Conversation:
+        """Returns a conversation without its items."""
+        return await self._store.read(id_, viewer=viewer)
+
+    async def update(self, owner: str, id_: str, metadata: dict[str, str]) -> Conversation:
+        """Replaces the metadata of a conversation."""
+        await self._store.update(id_, owner, metadata)
+        return await self._store.read(id_, viewer=owner)
+
+    async def delete(self, viewer: str, id_: str) -> None:
+        """Deletes a conversation and its items. The responses in it are kept."""
+        await self._store.read(id_, viewer=viewer)
+        await self._store.delete(id_, viewer)
+
+    async def add(
+        self, owner: str, id_: str, items: list[InputItem], key: str | None
+    ) -> list[Item]:
+        """Appends items, and returns them. With an idempotency key, a repeat adds nothing."""
+        await self._settled(owner, id_)
+        seed = None if key is None else new_conversation_id(1, "", owner, f"{id_} {key}")
+        added = await self._stored(owner, items, seed)
+        await self._store.add(id_, added)
+        return added
+
+    async def page(
+        self, viewer: str, id_: str, *, after: str, order: str, limit: int
+    ) -> tuple[list[Item], bool]:
+        """Returns a page of items, and True if more items follow."""
+        await self._settled(viewer, id_)
+        try:
+            return await self._store.page(id_, viewer, after=after, order=order, limit=limit)
+        except LookupError:
+            message = "'after' is not the id of an item of this conversation."
+            raise invalid("after", message) from None
+
+    async def item(self, viewer: str, id_: str, item_id: str) -> Item:
+        """Returns one item."""
+        await self._settled(viewer, id_)
+        found = await self._store.read(id_, viewer=viewer, item=item_id)
+        if not found.items:
+            raise unknown_item(item_id, "item_id")
+        return found.items[0][1]
+
+    async def delete_item(self, viewer: str, id_: str, item_id: str) -> Conversation:
+        """Deletes one item, and returns its conversation."""
+        await self._settled(viewer, id_)
+        try:
+            await self._store.delete_item(id_, viewer, item_id)
+        except LookupError:
+            raise unknown_item(item_id, "item_id") from None
+        return await self._store.read(id_, viewer=viewer)
+
+    async def context(self, owner: str, id_: str) -> Context:
+        """Returns the items of a conversation, as the context of a new response in it."""
+        async with self._large_requests.turn(await self._settled(owner, id_)):
+            found = await self._store.read(id_, viewer=owner, stop=-1)
+        return Context([item for _, item in found.items], found.slices, source="conversation")
+
+    async def settle(self, job: Job, *, deleted: bool = False) -> None:
+        """Appends the items of a response that this server has ended or is about to delete."""
+        if job.conversation:
+            pending = [Pending(job.id, 0, asked=False)]
+            await settle(self._pipe, self._store, job.conversation, pending)
+            if deleted:
+                await self._store.release(job.conversation, job.id)
+
+    async def _settled(self, viewer: str, id_: str) -> int:
+        """Appends the items of responses that have ended but whose worker has not done so yet.
+
+        A client that has received the end of a response therefore finds its items. Returns the size
+        of the conversation in bytes.
+        """
+        found = await self._store.read(id_, viewer=viewer)
+        if found.pending:
+            await settle(self._pipe, self._store, id_, found.pending)
+        return found.bytes
+
+    async def _stored(self, owner: str, items: list[InputItem], seed: str | None) -> list[Item]:
+        """Returns items with new ids. With a `seed`, the ids are the same each time."""
+        digits = secrets.token_hex(16) if seed is None else seed[-32:]
+        of = f"{new_response_id(0)[:-32]}{digits}"
+        added = stored(items, lambda prefix, index: item_id(prefix, of, 0, index))
+        try:
+            return await self._expand(owner, added)
+        except Problem as problem:
+            raise of_items(problem) from None

@@ -1,0 +1,39 @@
+"""The routes and parameters of the Conversations API for `/openapi.json`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from server.api import conversations as sent
+from server.api.schema import bodies
+
+CONVERSATIONS: Final = "/v1/conversations"
+ONE: Final = f"{CONVERSATIONS}/{{id}}"
+ITEMS: Final = f"{ONE}/items"
+ITEM: Final = f"{ITEMS}/{{item_id}}"
+
+ROUTES: Final = (
+    ("post", CONVERSATIONS, "Create a conversation", sent.ConversationCreate, bodies.Conversation),
+    ("get", ONE, "Get a conversation", None, bodies.Conversation),
+    ("post", ONE, "Replace the metadata", sent.ConversationUpdate, bodies.Conversation),
+    ("delete", ONE, "Delete a conversation", None, bodies.DeletedConversation),
+    ("get", ITEMS, "List the items of a conversation", None, bodies.Items),
+    ("post", ITEMS, "Add items to a conversation", sent.ItemsCreate, bodies.Items),
+    ("get", ITEM, "Get an item of a conversation", None, dict[str, Any]),
+    ("delete", ITEM, "Delete an item of a conversation", None, bodies.Conversation),
+)
+
+_WORD: Final = {"type": "string"}
+_KEY: Final = ("header", "Idempotency-Key", {**_WORD, "maxLength": 255})
+_INCLUDE: Final = ("query", "include", {"type": "array", "items": _WORD})
+PARAMETERS: Final = {
+    ("post", CONVERSATIONS): (_KEY,),
+    ("post", ITEMS): (_KEY, _INCLUDE),
+    ("get", ITEMS): (
+        ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),
+        ("query", "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+        ("query", "after", _WORD),
+        _INCLUDE,
+    ),
+    ("get", ITEM): (_INCLUDE,),
+}

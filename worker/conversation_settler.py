@@ -1,0 +1,40 @@
+"""Appends the items of responses to their conversations if the processes that should do so died.
+
+A server appends the input of a response, and a worker its output. If a process dies first, the
+response stays pending in its conversation. Every worker looks for such responses now and then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from jobs.errors import RedisTrouble
+from jobs.settlement import settle
+from runtime.loop import Loop
+
+if TYPE_CHECKING:
+    from .context import WorkerContext
+
+PAUSE_SECONDS: Final = (1.0, 2.0)
+
+log = structlog.get_logger()
+
+
+def conversation_settler(context: WorkerContext) -> Loop:
+    """Returns the loop that settles conversations with overdue responses in all partitions.
+
+    The loop does not log RedisTrouble, because the worker already logs that Redis is unavailable.
+    """
+    store = context.queue.conversations
+
+    async def tick() -> None:
+        for partition in range(context.config.shared.partitions):
+            for conversation_id, pending in await store.claim_unsettled(partition):
+                if await settle(context.pipe, store, conversation_id, pending):
+                    log.info(
+                        "appended missing items to a conversation", conversation_id=conversation_id
+                    )
+
+    return Loop("conversation settler", tick, PAUSE_SECONDS, ignored=(RedisTrouble,))
