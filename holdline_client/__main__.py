@@ -17,6 +17,7 @@ import contextlib
 import os
 import signal
 import sys
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from .client import connect
@@ -111,6 +112,7 @@ async def _show(answer: Answer, terminal: Terminal) -> int:
     terminal.end(answer)
     if answer.error is not None:
         terminal.write_line(f"holdline-ask: {answer.error}")
+        _advise(answer.error, terminal)
         if isinstance(answer.error, OutcomeUnknown):
             terminal.write_line(
                 f"holdline-ask: send the same prompt again with --key {answer.idempotency_key}"
@@ -129,12 +131,21 @@ async def _show(answer: Answer, terminal: Terminal) -> int:
 
 def _code(error: Error) -> int:
     match error:
+        case Closed(status=status) if 400 <= status < 500:
+            return FAILED
         case Closed():
             return UNREACHABLE
         case ChecksumMismatch():
             return CHECKSUM_MISMATCH
         case _:
             return FAILED
+
+
+def _advise(error: Error, terminal: Terminal) -> None:
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        terminal.write_line(
+            "holdline-ask: set HOLDLINE_TOKEN to a valid API key or token for this server"
+        )
 
 
 def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespace) -> None:
@@ -197,7 +208,8 @@ async def _ask(
                 raise
     except Closed as error:
         terminal.write_line(f"holdline-ask: {error}")
-        return UNREACHABLE
+        _advise(error, terminal)
+        return _code(error)
     finally:
         loop.remove_signal_handler(signal.SIGCONT)
 

@@ -166,6 +166,8 @@ class Connection:
         """
         if 400 <= error.status < 500 and error.status not in _MOMENTARY:
             why = f"The server refused the connection with status {error.status}."
+            if error.status == 401:
+                why = self._unauthenticated()
             self.end(Closed("connection_refused", why, status=error.status))
         stated = "0" if error.headers is None else error.headers.get("Retry-After", "0")
         return float(stated) if stated.isdecimal() else 0.0
@@ -197,6 +199,8 @@ class Connection:
             finally:
                 self._forget()
             lived = now() - since
+            if ws.close_code == protocol.NO_CREDENTIAL:
+                lived = 0.0  # The server waited for a credential, so the socket was never usable.
             return (0.0 if self._gone.is_set() else self._advice(ws, welcomed=True)), lived
 
     async def _welcome(self, ws: aiohttp.ClientWebSocketResponse) -> Message | None:
@@ -327,14 +331,16 @@ class Connection:
         # token and connect again.
         renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
         if not advice.come_back and not renewed:
-            self.end(
-                Closed(
-                    "connection_closed",
-                    f"The server closed the connection with code {code}.",
-                    close_code=code,
-                )
-            )
+            why, status = f"The server closed the connection with code {code}.", 0
+            if code == protocol.UNAUTHENTICATED:
+                why, status = self._unauthenticated(), 401
+            self.end(Closed("connection_closed", why, close_code=code, status=status))
         return advice.after
+
+    def _unauthenticated(self) -> str:
+        if self.credential.token is None:
+            return "The server requires an API key or a token, but this client has none."
+        return "The server refused the API key or the token of this client."
 
     def _become(self, state: State) -> None:
         if self.state != state:

@@ -71,7 +71,8 @@ class ChecksumMismatch(Error):
 class Closed(Error):
     """The connection is closed, and the client will not open it again.
 
-    `close_code` is the WebSocket close code. It is 1000 after a call to `Client.close`.
+    `close_code` is the WebSocket close code. It is 1000 after a call to `Client.close`. `status` is
+    401 if the server refused the client's credential, or required one and the client has none.
     """
 
     def __init__(self, code: str, message: str, *, close_code: int = 1000, status: int = 0) -> None:

@@ -46,14 +46,14 @@ def mint_token(
     Raises: ValueError for an invalid key or claim.
     """
     jwk = _key(key)
-    now = time.time()
+    now = int(time.time())
     if not subject or not math.isfinite(seconds) or seconds <= 0:
         raise ValueError("subject must not be empty, and seconds must be a finite number above 0")
     claims: dict[str, Any] = {
         "sub": subject,
         "tenant": tenant if tenant is not None else jwk.get("tenant"),
-        "iat": int(now),
-        "exp": math.ceil(now + seconds),
+        "iat": now,
+        "exp": now + math.ceil(seconds),
         "scope": None if scopes is None else " ".join(_list(scopes)),
         "models": None if models is None else _list(models),
         "prompts": None if prompts is None else _list(prompts),

@@ -18,6 +18,7 @@ ROUTE: Final = "/v1/responses"
 # The subprotocol that switches on Holdline's own messages, in JSON.
 SUBPROTOCOL: Final = "holdline.v1"
 UNAUTHENTICATED: Final = 4401
+NO_CREDENTIAL: Final = 4408  # the client sent no credential in time
 
 # The standard WebSocket close codes after which a new connection of the same client would fail in
 # the same way. They mean protocol error, unsupported data, invalid payload, policy violation,
@@ -25,7 +26,7 @@ UNAUTHENTICATED: Final = 4401
 _FINAL_STANDARD: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 # Close codes from 4400 to 4499 report a fault of the client, except for these temporary ones: 4408
 # (no authentication in time) and 4429 (too many sockets of the tenant).
-_COME_BACK: Final = frozenset({4408, 4429})
+_COME_BACK: Final = frozenset({NO_CREDENTIAL, 4429})
 _TOO_MANY_SECONDS: Final = 5.0
 _STATED = re.compile(r"retry_after_ms\W{1,3}(\d{1,9})", re.ASCII)
 

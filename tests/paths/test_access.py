@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,29 @@ async def test_the_python_client_raises_if_its_token_is_rejected(site: Site) -> 
     with pytest.raises(Closed) as closed:
         async with holdline_client.connect(site.server.url, token="wrong"):
             pass
-    assert 401 == closed.value.status
+    assert (401, "connection_refused") == (closed.value.status, closed.value.code)
+    assert "refused the API key or the token" in str(closed.value)
+    async with holdline_client.connect(site.server.url) as client:
+        with pytest.raises(Closed) as closed:
+            await client.ask("Why?")
+    assert (401, 4401) == (closed.value.status, closed.value.close_code)
+    assert "requires an API key or a token, but this client has none" in str(closed.value)
+
+
+@pytest.mark.parametrize("token", ["", "wrong"])
+async def test_the_command_says_that_a_credential_is_missing_or_wrong(
+    site: Site, token: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "holdline_client", "Why?"),
+        cwd=ROOT,
+        env={**NO_PROXY, "HOLDLINE_URL": site.server.url, "HOLDLINE_TOKEN": token},
+        stderr=subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert 1 == process.returncode
+    assert ("refused the API key" if token else "requires an API key") in errors.decode()
+    assert "set HOLDLINE_TOKEN" in errors.decode()
 
 
 @pytest.mark.skipif(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
+from aiohttp import web
 
 import holdline_client
 from holdline_client import errors, events
@@ -274,6 +275,32 @@ async def test_a_rejected_upgrade_is_not_retried(shared: Shared) -> None:
         async with holdline_client.connect(f"{shared.server.url}/nowhere/v1/responses", timeout=20):
             pass
     assert 404 == closed.value.status
+
+
+async def test_a_close_for_want_of_a_credential_counts_as_a_failed_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("holdline_client.backoff.STABLE", 1e-9)  # each socket counts as stable
+    sockets = asyncio.Queue[float]()
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=["holdline.v1"])
+        await socket.prepare(request)
+        await sockets.put(asyncio.get_running_loop().time())
+        await socket.send_json({"type": "holdline:welcome", "limits": {}})
+        await socket.close(code=4408)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/v1/responses", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    async with holdline_client.connect(f"http://127.0.0.1:{port}"):
+        times = [await asyncio.wait_for(sockets.get(), 10) for _ in range(3)]
+    await runner.cleanup()
+    assert times[2] - times[1] > 0.4
 
 
 async def test_closing_the_client_ends_pending_answers(shared: Shared) -> None:
