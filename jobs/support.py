@@ -145,10 +145,10 @@ TOOLS: Final[dict[str, Row]] = {
         "`environment` except `local`",
     ),
     "tool_search": Row(
-        HINT,
+        SUPPORTED,
         PASSED,
-        "a chat-completions endpoint gets all tools at once, including deferred ones; for such an "
-        "endpoint, the server refuses `execution: client`",
+        "a chat-completions endpoint gets all tools at once, including deferred ones, and with "
+        "`execution: client` also a function that searches for tools",
     ),
     "web_search": _PROVIDER,
     "web_search_2025_08_26": _PROVIDER,
@@ -203,10 +203,12 @@ def _hosted(prefix: str, note: str = "", *, needs_id: bool = True) -> ItemRow:
     )
 
 
-_TOOLS_FIRST: Final = "send the tools in `tools` instead"
+_SEARCHES: Final = "a chat-completions endpoint gets only the searches that the client ran"
 
 ITEMS: Final[dict[str, ItemRow]] = {
-    "additional_tools": _hosted("at", _TOOLS_FIRST, needs_id=False),
+    "additional_tools": _known(
+        "at", "a chat-completions endpoint gets these tools with those in `tools`"
+    ),
     "apply_patch_call": _known("apc"),
     "apply_patch_call_output": _known("apco"),
     "code_interpreter_call": _hosted("ci"),
@@ -239,8 +241,8 @@ ITEMS: Final[dict[str, ItemRow]] = {
     ),
     "shell_call": _known("sh"),
     "shell_call_output": _known("sho"),
-    "tool_search_call": _hosted("tsc", _TOOLS_FIRST, needs_id=False),
-    "tool_search_output": _hosted("tso", _TOOLS_FIRST, needs_id=False),
+    "tool_search_call": _known("tsc", _SEARCHES),
+    "tool_search_output": _known("tso", f"{_SEARCHES}, and the tools that they found"),
     "web_search_call": _hosted("ws"),
 }
 

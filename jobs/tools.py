@@ -33,13 +33,17 @@ def named_tools(tools: Iterable[Any]) -> Iterator[Tool]:
             yield tool
 
 
+def additional_tools(item: dict[str, Any]) -> list[Tool]:
+    """Returns the tools that a developer adds with an item of the type `additional_tools`."""
+    tools = item.get("tools") if item.get("type") == "additional_tools" else None
+    return [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+
+
 def chat_refuses_tool(tool: Tool) -> bool:
     """Returns True for a tool that a chat model cannot use, because only a provider can run it."""
     match tool:
         case {"type": "shell", "environment": {"type": str(kind)}}:
             return kind != "local"
-        case {"type": "tool_search", "execution": "client"}:
-            return True
         case _:
             row = TOOLS.get(str(tool.get("type")))
             return row is None or row.chat is REFUSED

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.models import CHAT, RESPONSES
 from jobs.support import INCLUDES, PARAMETERS, REFUSED, TOOL_CHOICES
-from jobs.tools import chat_refuses_item, chat_refuses_tool
+from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
 
 from .api.items import FunctionCallOutput, InputFile, InputImage, Message, Passed
 from .api.problem import invalid, name_list
@@ -71,6 +71,11 @@ def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
     for index, item in enumerate(create.input):
         if isinstance(item, Passed) and not drops and chat_refuses_item(item.fields["type"]):
             yield f"input[{index}].type", f"items of the type '{item.fields['type']}'"
+        elif isinstance(item, Passed) and not drops:
+            for number, tool in enumerate(additional_tools(item.fields)):
+                if chat_refuses_tool(tool):
+                    what = f"this tool of the type '{type_of(tool)}'"
+                    yield f"input[{index}].tools[{number}].type", what
         elif isinstance(item, Message | FunctionCallOutput):
             yield from _files(item, f"input[{index}]")
 

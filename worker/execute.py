@@ -211,7 +211,7 @@ class Execution:
                 self._item_id,
                 index=opening.state.next_index,
                 most=context.config.max_output_bytes,
-                toolbox=Toolbox(job.params, job.context),
+                toolbox=Toolbox.of(job),
             )
             await call.run(context.router, job, output, flusher)
             flusher.check()

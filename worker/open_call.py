@@ -26,6 +26,7 @@ PREFIXES: Final = {
     "local_shell": "lsh",
     "shell": "sh",
     "apply_patch": "apc",
+    "tool_search": "tsc",
 }
 
 

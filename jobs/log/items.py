@@ -7,6 +7,7 @@
     shell_call          has shell commands
     local_shell_call    has a command, which its first event already contains
     apply_patch_call    has the change of a file, which its first event already contains
+    tool_search_call    has arguments, which its first event already contains
 
 The first event of an item adds it without content, deltas extend it, and its last event repeats
 the whole item. A `Place` names the text that a delta extends.
@@ -42,9 +43,21 @@ CALL_TYPES: Final = frozenset(
         "local_shell_call",
         "shell_call",
         "apply_patch_call",
+        "tool_search_call",
     }
 )
-RESULT_TYPES: Final = frozenset(f"{kind}_output" for kind in CALL_TYPES)
+RESULT_TYPES: Final = frozenset(
+    {
+        "function_call_output",
+        "custom_tool_call_output",
+        "local_shell_call_output",
+        "shell_call_output",
+        "apply_patch_call_output",
+        "tool_search_output",
+    }
+)
+# Maps the type of a tool to the member of its call's item that says what to do.
+_ACTIONS: Final = {"apply_patch": "operation", "tool_search": "arguments"}
 # Maps the deltas of a provider's own tools to the field of the item that they extend.
 _PROVIDER_TEXTS: Final = {
     "code_interpreter_call_code.delta": "code",
@@ -149,19 +162,19 @@ def custom_tool_call(
 
 
 def action_call(kind: str, item_id: str, status: str, call_id: str, action: dict[str, Any]) -> Item:
-    """Returns a `local_shell_call`, a `shell_call` or an `apply_patch_call`.
+    """Returns a `local_shell_call`, `shell_call`, `apply_patch_call` or `tool_search_call`.
 
     `kind` is the type of the tool. `action` is the item's `action`, or the `operation` of an
-    `apply_patch_call`.
+    `apply_patch_call`, or the `arguments` of a `tool_search_call`.
     """
-    name = "operation" if kind == "apply_patch" else "action"
-    return {
+    item = {
         "id": item_id,
         "type": f"{kind}_call",
         "status": status,
         "call_id": call_id,
-        name: action,
+        _ACTIONS.get(kind, "action"): action,
     }
+    return item | {"execution": "client"} if kind == "tool_search" else item
 
 
 def text_part(text: str) -> Part:

@@ -130,7 +130,6 @@ def test_a_tool_is_accepted_as_the_table_says(name: str) -> None:
     "tool",
     [
         {"type": "shell", "environment": {"type": "container_auto"}},
-        {"type": "tool_search", "execution": "client"},
         {"type": "tool_of_tomorrow"},
     ],
 )
@@ -138,6 +137,15 @@ def test_a_chat_model_refuses_what_only_a_provider_can_run(tool: dict[str, Any])
     assert admit("responses", tools=[tool])
     with pytest.raises(Problem, match=tool["type"]):
         admit("chat", tools=[tool])
+
+
+def test_a_chat_model_refuses_a_provider_s_tool_that_an_item_adds() -> None:
+    item = {"type": "additional_tools", "role": "developer", "tools": [F, {"type": "mcp"}]}
+    for model in ("responses", "dropping"):
+        assert admit(model, input=[item])
+    with pytest.raises(Problem, match="'mcp'") as refused:
+        admit("chat", input=[item])
+    assert "input[0].tools[1].type" == refused.value.param
 
 
 @pytest.mark.parametrize("name", sorted(TOOL_CHOICES))

@@ -6,10 +6,11 @@ another model. Tools are left out only if the model's table sets `unsupported_to
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from jobs.models import CHAT
-from jobs.tools import chat_refuses_item, chat_refuses_tool
+from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -25,10 +26,9 @@ def left_out(job: Job, endpoint: Endpoint | None) -> dict[str, list[str]]:
         return {}
     asked = job.params.get("input")
     items = [*job.context, *(asked if isinstance(asked, list) else ())]
+    tools = [*(job.params.get("tools") or ()), *itertools.chain(*map(additional_tools, items))]
     found = {
-        "dropped_tools": [
-            tool["type"] for tool in job.params.get("tools") or [] if chat_refuses_tool(tool)
-        ],
+        "dropped_tools": [str(tool.get("type")) for tool in tools if chat_refuses_tool(tool)],
         "dropped_items": [
             item["type"] for item in items if chat_refuses_item(item.get("type", "message"))
         ],

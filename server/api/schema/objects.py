@@ -108,6 +108,17 @@ class ApplyPatchCallItem(Struct, tag_field="type", tag="apply_patch_call"):
     extra_content: dict[str, Any] | UnsetType = UNSET
 
 
+class ToolSearchCallItem(Struct, tag_field="type", tag="tool_search_call"):
+    """A search for tools that the caller should execute."""
+
+    id: str
+    call_id: str
+    arguments: dict[str, Any]
+    execution: Literal["client"]
+    status: ItemStatus
+    extra_content: dict[str, Any] | UnsetType = UNSET
+
+
 class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
     """The model's reasoning before its answer."""
 
@@ -127,6 +138,7 @@ Item = (
     | LocalShellCallItem
     | ShellCallItem
     | ApplyPatchCallItem
+    | ToolSearchCallItem
     | ReasoningItem
 )
 

@@ -162,7 +162,6 @@ def test_a_tool_choice_names_the_function(choice: Any, sent: list[str], told: An
     [
         {"type": "web_search"},
         {"type": "mcp", "server_label": "x"},
-        {"type": "tool_search", "execution": "client"},
         {"type": "shell", "environment": {"type": "container_auto"}},
     ],
 )
@@ -396,6 +395,51 @@ def test_a_tool_that_the_choice_excludes_may_not_be_called() -> None:
     output = Output(RecordingSink(), "{}_{}".format, index=0, most=1000, toolbox=toolbox)
     with pytest.raises(NotAllowed):
         output.take(Call(0, "call_0", "shell", "{}"))
+
+
+SEARCH = {"type": "tool_search", "execution": "client", "description": "Finds tools."}
+FOUND = {
+    "type": "tool_search_output",
+    "call_id": "call_0",
+    "execution": "client",
+    "tools": [TOOLS[2], {"type": "function", "name": "g"}, TOOLS[0], 7, {"type": "function"}],
+}
+
+
+def test_a_search_of_the_client_brings_tools() -> None:
+    log = RecordingSink()
+    output = Output(log, "{}_{}".format, index=0, most=1000, toolbox=Toolbox({"tools": [SEARCH]}))
+    output.take(Call(0, "call_0", "tool_search", '{"query":"x"}'))
+    output.end_calls()
+    (call,) = output.end(completed=True)
+    ITEM.validate_python(call)
+    assert ({"query": "x"}, "client") == (call["arguments"], call["execution"])
+
+    arguments = asked(tools=[SEARCH, TOOLS[0]], input=[call, FOUND])
+    assert ["tool_search", "f", "crm__f", "crm__note", "g"] == names(arguments)
+    said, told = arguments["messages"]
+    assert '{"query": "x"}' == said["tool_calls"][0]["function"]["arguments"]
+    assert {"found": ["crm__f", "crm__note", "g", "f"]} == json.loads(told["content"])
+
+
+def test_a_developer_can_add_tools() -> None:
+    more = {"type": "additional_tools", "role": "developer", "tools": [TOOLS[1]]}
+    arguments = asked(tools=[TOOLS[0]], input=[more, {"role": "user", "content": "hi"}])
+    assert ["f", "sql"] == names(arguments)
+    assert ["user"] == [message["role"] for message in arguments["messages"]]
+
+
+def test_a_search_of_a_provider_is_left_out() -> None:
+    call: Json = {
+        "type": "tool_search_call",
+        "arguments": {},
+        "execution": "server",
+        "call_id": None,
+    }
+    found = FOUND | {"execution": "server", "call_id": None}
+    arguments = asked(tools=[], input=[call, found, {"role": "user", "content": "hi"}])
+    assert ["user"] == [message["role"] for message in arguments["messages"]]
+    assert ["crm__f", "crm__note", "g", "f"] == names(arguments)
 
 
 # The worker

@@ -115,12 +115,14 @@ class InputDecoder:
 
     def _string(self, text: str) -> str:
         text = self._taken() + text
+        if '"' not in text and "\\" not in text:
+            return self._joiner.joined(text)
         found: list[str] = []
         position = 0
         while position < len(text):
             match = _DECODABLE.match(text, position)
             position = match.end() if match else position
-            found.append(_ESCAPE.sub(_character, match[0]) if match else "")
+            found.append(_unescaped(match[0]) if match else "")
             if position == len(text):
                 break
             if text[position] == '"':
@@ -134,6 +136,14 @@ class InputDecoder:
             found.append(text[position : position + 2])
             position += 2
         return self._joiner.joined("".join(found), last=self._state is _State.TAIL)
+
+
+def _unescaped(text: str) -> str:
+    try:
+        decoded: str = json.loads(f'"{text}"', strict=False)
+    except ValueError:
+        return _ESCAPE.sub(_character, text)
+    return decoded
 
 
 def _character(escape: re.Match[str]) -> str:

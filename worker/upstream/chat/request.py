@@ -82,7 +82,7 @@ def completion(
     """
     params = job.params
     named = params.get("model") or default_model
-    toolbox = Toolbox(params)
+    toolbox = Toolbox.of(job)
     if toolbox.unsupported and not drops_tools:
         raise UnsupportedInput(f"tools of type {toolbox.unsupported[0]} are not supported")
     arguments: dict[str, Any] = {

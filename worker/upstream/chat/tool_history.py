@@ -8,10 +8,14 @@ Chat completions know only functions. Therefore these items become a `function_c
     local_shell_call,           a call with the members of the item's `action` or `operation`
       shell_call,
       apply_patch_call
+    tool_search_call            a call with the item's `arguments`
     custom_tool_call_output     the same output
     local_shell_call_output     the same output
     shell_call_output           the outputs as JSON
     apply_patch_call_output     a line with the status, and the output
+    tool_search_output          the names of the functions of the tools that were found
+
+The searches that a provider has executed are left out.
 """
 
 from __future__ import annotations
@@ -44,7 +48,12 @@ def as_functions(items: list[Item], toolbox: Toolbox) -> list[Item]:
         for item in items
         if item.get("type") == "local_shell_call" and item.get("id") and item.get("call_id")
     }
-    return [_converted(item, toolbox, call_ids) for item in items]
+    return [_converted(item, toolbox, call_ids) for item in items if not _is_search(item)]
+
+
+def _is_search(item: Item) -> bool:
+    """Returns True for a search for tools that a provider has executed, or for its result."""
+    return str(item.get("type")).startswith("tool_search") and not item.get("call_id")
 
 
 def _converted(item: Item, toolbox: Toolbox, call_ids: dict[str, str]) -> Item:
@@ -55,7 +64,11 @@ def _converted(item: Item, toolbox: Toolbox, call_ids: dict[str, str]) -> Item:
         if kind in RESULT_TYPES and kind != "function_call_output":
             # The result of a `local_shell_call` has no `call_id`, but the id of its call.
             call_id = item.get("call_id") or call_ids.get(item["id"], item["id"])
-            return {"type": "function_call_output", "call_id": call_id, "output": _output(item)}
+            return {
+                "type": "function_call_output",
+                "call_id": call_id,
+                "output": _output(item, toolbox),
+            }
     except (KeyError, TypeError, AttributeError):
         raise UnsupportedInput(f"an item of type {kind} lacks a member") from None
     return item
@@ -71,6 +84,8 @@ def _call(item: Item, toolbox: Toolbox) -> Item:
             arguments = {PARAMETER: item["input"]}
         case "apply_patch_call":
             arguments = item["operation"]
+        case "tool_search_call":
+            arguments = item["arguments"]
         case "shell_call":
             arguments = item["action"]
         case _:
@@ -88,11 +103,13 @@ def _call(item: Item, toolbox: Toolbox) -> Item:
     }
 
 
-def _output(item: Item) -> Any:
+def _output(item: Item, toolbox: Toolbox) -> Any:
     output = item.get("output")
     match item["type"]:
         case "apply_patch_call_output":
             return "\n".join(filter(None, (item.get("status"), output)))
+        case "tool_search_output":
+            return json.dumps({"found": toolbox.found_in(item)})
         case "shell_call_output" if not isinstance(output, str):
             return json.dumps(output, ensure_ascii=False)
         case _:

@@ -6,6 +6,7 @@ The functions have these parameters:
     local_shell   the members of the `action` of a `local_shell_call`
     shell         the members of the `action` of a `shell_call`
     apply_patch   the members of the `operation` of an `apply_patch_call`
+    tool_search   the parameters that the client states
 """
 
 from __future__ import annotations
@@ -58,13 +59,14 @@ _SHAPES: Final[dict[str, Any]] = {
     "local_shell": _LocalShell,
     "shell": _Shell,
     "apply_patch": _CreateFile | _UpdateFile | _DeleteFile,
+    "tool_search": dict[str, Any],
 }
 # The tools whose calls are reported only when their arguments are complete.
 WHOLE: Final = frozenset(_SHAPES)
 
 
 def action_of(kind: str, arguments: str) -> dict[str, Any]:
-    """Returns the `action` or `operation` of a call from the complete arguments of its function.
+    """Returns the `action`, `operation` or `arguments` of a call from complete arguments.
 
     `kind` is the type of the tool.
 
@@ -182,9 +184,19 @@ def _apply_patch(_tool: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _tool_search(tool: dict[str, Any]) -> dict[str, Any]:
+    given = tool.get("parameters")
+    query = _object(["query"], query=_text("A description of the tools."))
+    return {
+        "description": tool.get("description") or "Searches for tools, and makes them available.",
+        "parameters": given if isinstance(given, dict) else query,
+    }
+
+
 DESCRIBED: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "custom": _custom,
     "local_shell": _local_shell,
     "shell": _shell,
     "apply_patch": _apply_patch,
+    "tool_search": _tool_search,
 }

@@ -6,7 +6,8 @@ These tools become functions, and the calls of the functions become the calls of
     custom, local_shell, shell,         a function with the parameters in `tool_shapes`
       apply_patch
     namespace                           its tools, each with the name `namespace__tool`
-    tool_search                         nothing, because all tools are sent with each request
+    tool_search of the client           a function with the parameters of the tool
+    tool_search of the provider         nothing, because all tools are sent with each request
 
 Endpoints accept function names of at most 64 letters, digits, `_` and `-`. If the name of a tool
 does not conform, or belongs to another tool already, a digest makes the name of its function
@@ -20,11 +21,14 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobs.tools import SOURCES
 
 from .tool_shapes import DESCRIBED
+
+if TYPE_CHECKING:
+    from jobs.record import Job
 
 _MAX_NAME: Final = 64
 # The types of tool choices that name a client's own tools.
@@ -67,39 +71,50 @@ class Tool:
 
 
 class Toolbox:
-    """The tools of a request.
+    """The tools of a request, including those that its items bring.
 
     `tools` are all tools that a function can express, and `allowed` are those that `tool_choice`
     allows. `unsupported` are the types of all other tools.
     """
 
-    def __init__(self, params: dict[str, Any], context: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, params: dict[str, Any], items: Sequence[dict[str, Any]] = ()) -> None:
         self._names: dict[tuple[str, str, str], str] = {}
         self._taken: set[str] = set()
         self.unsupported: list[str] = []
         self._introductions: dict[str, str] = {}
-        given = list(self._found(params.get("tools") or ()))
-        for kind, namespace, fields in given:
+        told, searched = list(params.get("tools") or ()), []
+        for item in items:
+            if item.get("type") == "additional_tools":
+                told += _in(item)
+            elif item.get("type") == "tool_search_output":
+                searched += _in(item)
+        # A search can find a tool that the request has already.
+        given: dict[tuple[str, str, str], dict[str, Any]] = {}
+        found = itertools.chain(self._found(told, self.unsupported), self._found(searched, []))
+        for kind, namespace, fields in found:
+            given.setdefault((kind, _name(fields), namespace), fields)
+        for kind, name, namespace in given:
             if kind == "function" and not namespace:
-                self.function(kind, fields["name"])
-        self.tools = [
-            Tool(kind, name, namespace, self.function(kind, name, namespace), fields)
-            for kind, namespace, fields in given
-            for name in [fields.get("name") or ""]
-        ]
+                self.function(kind, name)
+        self.tools = [Tool(*key, self.function(*key), fields) for key, fields in given.items()]
         self.chosen = params.get("tool_choice")
         self.allowed = self._allowed()
         self._by_function = {tool.function: tool for tool in self.allowed}
         self._functions = {tool.name for tool in self.allowed if tool.kind == "function"}
         # With `tool_search`, an endpoint of the Responses API may find functions on its own. Items
         # can make more functions available, and so can the choice of a provider's tool.
-        items = [*context, *(params.get("input") or ())]
         chosen = self.chosen.get("type") if isinstance(self.chosen, dict) else "function"
         self._finds = (
             any(tool["type"] == "tool_search" for tool in params.get("tools") or ())
-            or any(isinstance(item, dict) and item.get("type") in SOURCES for item in items)
+            or any(item.get("type") in SOURCES for item in items)
             or chosen not in _OWN_CHOICES
         )
+
+    @classmethod
+    def of(cls, job: Job) -> Toolbox:
+        """Returns the tools of a job."""
+        asked = job.params.get("input")
+        return cls(job.params, [*job.context, *(asked if isinstance(asked, list) else ())])
 
     def get(self, function: str) -> Tool | None:
         """Returns the allowed tool whose function has this name."""
@@ -128,6 +143,13 @@ class Toolbox:
         introductions = dict(self._introductions)
         return [tool.described(introductions.pop(tool.namespace, "")) for tool in tools]
 
+    def found_in(self, item: dict[str, Any]) -> list[str]:
+        """Returns the names of the functions of the tools that an item brings."""
+        return [
+            self.function(kind, _name(fields), namespace)
+            for kind, namespace, fields in self._found(_in(item), [])
+        ]
+
     def _unique(self, kind: str, name: str, namespace: str) -> str:
         if kind == "function" and not namespace:
             return name
@@ -142,22 +164,31 @@ class Toolbox:
         return found
 
     def _found(
-        self, tools: Iterable[dict[str, Any]], namespace: str = ""
+        self, tools: Iterable[Any], unsupported: list[str], namespace: str = ""
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yields the type, namespace and fields of each tool that a function can express."""
+        """Yields the type, namespace and fields of each tool that a function can express.
+
+        The types of all other tools are added to `unsupported`.
+        """
         for tool in tools:
-            match tool["type"]:
-                case "namespace" if not namespace:
-                    self._introductions[tool["name"]] = tool.get("description") or ""
-                    yield from self._found(tool.get("tools") or [], tool["name"])
-                case "tool_search" if tool.get("execution") != "client":
+            match tool:
+                case dict() if not _is_readable(tool):
+                    unsupported.append(f"{tool.get('type')} with an invalid member")
+                case {"type": "namespace", "name": str(name)} if not namespace:
+                    self._introductions.setdefault(name, tool.get("description") or "")
+                    yield from self._found(_in(tool), unsupported, name)
+                case {"type": "tool_search"} if tool.get("execution") != "client":
                     pass
-                case "shell" if not _is_local(tool):
-                    self.unsupported.append("shell in a container")
-                case kind if kind == "function" or kind in DESCRIBED:
+                case {"type": "shell"} if not _is_local(tool):
+                    unsupported.append("shell in a container")
+                case {"type": "function" | "custom" as kind, "name": str()}:
                     yield kind, namespace, tool
-                case kind:
-                    self.unsupported.append(kind)
+                case {"type": "local_shell" | "shell" | "apply_patch" | "tool_search" as kind}:
+                    yield kind, "", tool
+                case {"type": kind}:
+                    unsupported.append(str(kind))
+                case _:
+                    unsupported.append("unknown")
 
     def _allowed(self) -> list[Tool]:
         """Returns the tools that `tool_choice` allows.
@@ -190,7 +221,28 @@ class Toolbox:
         return found if not exact and not namespace else exact
 
 
+def _name(tool: dict[str, Any]) -> str:
+    return tool["name"] if tool["type"] in ("function", "custom") else ""
+
+
+def _in(holder: dict[str, Any]) -> list[Any]:
+    """Returns the tools in a namespace or in an item."""
+    tools = holder.get("tools")
+    return tools if isinstance(tools, list) else []
+
+
+def _is_readable(tool: dict[str, Any]) -> bool:
+    """Returns True if the members that are read have valid types.
+
+    The server has not checked the tools that items bring.
+    """
+    texts = all(isinstance(tool.get(name) or "", str) for name in ("name", "description"))
+    return texts and all(
+        isinstance(tool.get(name) or {}, dict) for name in ("format", "environment")
+    )
+
+
 def _is_local(shell: dict[str, Any]) -> bool:
     """Returns True if the client executes the commands of a `shell` tool."""
-    environment = shell.get("environment") or {}
-    return bool(environment.get("type", "local") == "local")
+    environment = shell.get("environment") or {"type": "local"}
+    return bool(environment.get("type") == "local")
