@@ -102,12 +102,13 @@ async def test_a_call_and_its_result_make_the_round_trip(
     resent = await client.responses.create(input=again, model="m", tools=TOOLS)
     assert kept.output_text == resent.output_text
     assert "b" in kept.output_text or "one" in kept.output_text
-    _, one, two = shared.calls(prompt)
-    assistant, tool = one.body["messages"][-2:]
-    (told,) = assistant["tool_calls"]
-    assert (name, call["call_id"]) == (told["function"]["name"], told["id"])
-    assert tool["tool_call_id"] == told["id"]
-    assert one.body["messages"] == two.body["messages"]
+    for sent in shared.calls(prompt)[1:]:
+        assistant, tool = sent.body["messages"][-2:]
+        (told,) = assistant["tool_calls"]
+        assert (name, call["call_id"]) == (told["function"]["name"], told["id"])
+        given = json.loads(told["function"]["arguments"])
+        assert json.loads(arguments).items() <= given.items()
+        assert tool["tool_call_id"] == told["id"]
 
 
 @pytest.mark.parametrize("kind", CALLS)
