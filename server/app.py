@@ -28,6 +28,7 @@ from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
 from .http.chat_completions import ChatCompletionRoutes
 from .http.conversations import ConversationRoutes
 from .http.hosts import Hosts
+from .http.input_tokens import InputTokenRoutes
 from .http.origins import Origins
 from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.sse import Streams
@@ -344,6 +345,7 @@ def create_app(config: Config) -> web.Application:
     )
     routes.add_to(app)
     ChatCompletionRoutes(config, server.relay, server.responses, routes).add_to(app)
+    InputTokenRoutes(config, server.responses, routes).add_to(app)
     ConversationRoutes(config, server.responses.conversations, routes).add_to(app)
     for path in ("/livez", "/health"):
         app.router.add_get(path, server.livez)

@@ -22,13 +22,14 @@ from jobs.names import (
 )
 from jobs.record import Job, Status
 from jobs.replies import Accepted
+from jobs.tokens import input_tokens
 
 from .admission import admitted, cancels_orphan, fails_on_death
 from .api.context import Context
 from .api.frames import fingerprint
 from .api.items import check_results, stored
 from .api.problem import Problem, invalid
-from .api.request import prewarms
+from .api.request import params_of, prewarms
 from .conversation import Conversations
 from .conversations import ConversationService
 
@@ -185,6 +186,22 @@ class Responses:
             )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted
+
+    async def count(self, who: Principal, create: Create) -> int:
+        """Estimates the input tokens of a request, as the budgets of tenants count them."""
+        # The request is not answered, so it needs no model. A model that it names is checked.
+        default = "" if create.model else self._catalog.default
+        params = params_of(create, default or "any")
+        if create.model or default:
+            create, params = admitted(
+                create, who, self._catalog, self._templates, self._max_context_bytes
+            )
+        id_ = new_response_id(0)
+        items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
+        context = await self._context(who.owner, create, params)
+        context, items = await self._conversations.whole(who.owner, params, context, items)
+        job = Job(id_, who.owner, 0, {**params, "input": items}, context.items)
+        return input_tokens(job)
 
     async def _context(self, owner: str, create: Create, params: dict[str, Any]) -> Context:
         """Returns the items that precede the input: of a conversation, or of earlier turns."""

@@ -1,4 +1,4 @@
-"""The routes and parameters of the Conversations API for `/openapi.json`."""
+"""The routes of the Conversations API, and of the count of input tokens, for `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any, Final
 from server.api import conversations as sent
 from server.api.schema import bodies
 
+TOKENS: Final = "/v1/responses/input_tokens"
 CONVERSATIONS: Final = "/v1/conversations"
 ONE: Final = f"{CONVERSATIONS}/{{id}}"
 ITEMS: Final = f"{ONE}/items"
 ITEM: Final = f"{ITEMS}/{{item_id}}"
 
 ROUTES: Final = (
+    ("post", TOKENS, "Estimate the input tokens of a request", dict[str, Any], bodies.InputTokens),
     ("post", CONVERSATIONS, "Create a conversation", sent.ConversationCreate, bodies.Conversation),
     ("get", ONE, "Get a conversation", None, bodies.Conversation),
     ("post", ONE, "Replace the metadata", sent.ConversationUpdate, bodies.Conversation),

@@ -81,7 +81,7 @@ class ResponseRoutes:
         """Adds the routes of the Responses API to the application."""
         # `compact` and `input_tokens` are routes that are not supported, so they are not matched as
         # response ids.
-        one = "/v1/responses/{id:(?!compact$)[^/]+}"
+        one = "/v1/responses/{id:(?!(?:compact|input_tokens)$)[^/]+}"
         app.router.add_post("/v1/responses", self.create)
         app.router.add_get(one, self.retrieve, allow_head=False)
         app.router.add_delete(one, self.delete)

@@ -263,6 +263,38 @@ async def test_a_repeated_request_with_an_idempotency_key_adds_nothing(
     assert 4 == len(await listed(client, made.id))
 
 
+async def test_the_input_tokens_of_a_request_are_estimated_with_its_earlier_items(
+    client: AsyncOpenAI, shared: Shared
+) -> None:
+    count = client.responses.input_tokens.count
+    empty = await count()
+    alone = await count(input="x" * 400, model="m")
+    assert ("response.input_tokens", {"estimated": True}) == (
+        alone.object,
+        (alone.model_extra or {})["holdline"],
+    )
+    assert empty.input_tokens + 100 <= alone.input_tokens < empty.input_tokens + 150
+    made = await client.conversations.create(items=[{**MESSAGE, "content": "x" * 4000}])
+    within = await count(input="x" * 400, conversation=made.id, personality="friendly")
+    assert alone.input_tokens + 1000 <= within.input_tokens < alone.input_tokens + 1050
+    before = await client.responses.create(input="tokens=1 " + "x" * 4000, model="m")
+    after = await count(
+        input="x" * 400,
+        previous_response_id=before.id,
+        tools=[{"type": "function", "name": "f", "parameters": {}, "strict": False}],
+    )
+    assert alone.input_tokens + 1000 < after.input_tokens
+    for body, param in (
+        ({"store": True}, "store"),
+        ({"personality": "x" * 65}, "personality"),
+        ({"input": [{"type": "message"}]}, "input[0].role"),
+        ({"conversation": "conv_x"}, "conversation"),
+    ):
+        with pytest.raises(openai.APIStatusError) as refused:
+            await client.post("/responses/input_tokens", body=body, cast_to=object)
+        assert param == refused.value.param
+
+
 async def write_at_once(shared: Shared, client: AsyncOpenAI, turns: int) -> None:
     """Two devices write `turns` turns into one conversation at once, each over its own socket."""
     made = await client.conversations.create()

@@ -72,6 +72,20 @@ class Items(Struct):
     has_more: bool
 
 
+class Estimate(Struct):
+    """Says that a number is an estimate."""
+
+    estimated: Literal[True]
+
+
+class InputTokens(Struct):
+    """The estimated number of input tokens of a request."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+    holdline: Estimate
+
+
 class Model(Struct):
     id: str
     object: Literal["model"]
