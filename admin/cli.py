@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from jobs.errors import HoldlineError
+from jobs.errors import HoldlineError, RedisAway, RedisNotReady
+from jobs.shared_config import hide, redis_url
 
 # A command takes the environment and the arguments, and yields the lines to print. It may raise
 # HoldlineError, ValueError or OSError.
@@ -34,6 +35,16 @@ def main(name: str, run: Command, argv: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(show())
     except (HoldlineError, ValueError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}{_advice(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _advice(error: Exception) -> str:
+    if not isinstance(error, RedisAway) or isinstance(error, RedisNotReady):
+        return ""
+    return (
+        f" at {hide(redis_url(os.environ))}; set REDIS_URL to the Redis of your servers. The "
+        "embedded Redis of `make run` has no port: set REDIS_URL to the unix:// URL that "
+        "`make run` prints."
+    )

@@ -12,6 +12,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from jobs import settings as env
+from jobs import shared_config
 from jobs.errors import UnknownResponse
 from jobs.log.codec import job_of
 from jobs.log.events import begins, submitted
@@ -19,7 +21,6 @@ from jobs.names import Partition, new_response_id, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
-from worker.config import load
 
 from . import cli
 
@@ -72,17 +73,19 @@ async def _drop(queue: Queue, partitions: int, entry: str) -> str:
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
     """Runs `python -m admin.dead`, and yields the lines to print."""
     arguments = _parser().parse_args(argv)
-    config = load(environ)
-    async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
-        queue = Queue(pipe, config.shared)
+    env.check_names(environ)
+    url, cipher = shared_config.redis_url(environ), shared_config.cipher(environ)
+    shared = shared_config.shared_settings(environ)
+    async with redis_from_url(url, cipher).pipe() as pipe:
+        queue = Queue(pipe, shared)
         match arguments.action:
             case "list":
-                async for line in _list(pipe, queue, config.shared.partitions):
+                async for line in _list(pipe, queue, shared.partitions):
                     yield line
             case "again":
                 yield await _again(pipe, queue, arguments.id)
             case _:
-                yield await _drop(queue, config.shared.partitions, arguments.id)
+                yield await _drop(queue, shared.partitions, arguments.id)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -76,7 +76,10 @@ async def run(environ: Mapping[str, str], *, reload: bool = False) -> int:
                 children.append(redis_server(embedded))
                 inner["REDIS_URL"] = embedded.url
                 name = program.path.name.removesuffix("-server")
-                redis = f"{name} {program.version} from {program.origin}, data in {data_dir}"
+                redis = (
+                    f"{name} {program.version} from {program.origin}, data in {data_dir}\n"
+                    f"          (for admin commands, set REDIS_URL={embedded.url})"
+                )
         if listed := environ.get("HOLDLINE_MODELS"):
             model = f"from {listed}"
         elif environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):

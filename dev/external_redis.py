@@ -7,7 +7,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from .redis import FLOOR, WAYS_OUT, NoRedisError
+from .redis import FLOOR, UNSET, NoRedisError
 
 ASK_SECONDS = 5.0
 
@@ -32,7 +32,7 @@ async def examine(url: str) -> str:
             info = await client.info("server")
     except (RedisError, OSError) as error:
         why = str(error) or "no reply"
-        raise NoRedisError(f"REDIS_URL={shown} cannot be used: {why}\n{WAYS_OUT}") from None
+        raise NoRedisError(f"REDIS_URL={shown} cannot be used: {why}\n{UNSET}") from None
     finally:
         await client.aclose()
     version = str(info["redis_version"])

@@ -27,6 +27,8 @@ FLOOR = (7, 0)
 START_SECONDS = 30.0  # Before its first PONG, Redis may have to load a large append-only file.
 STOP_SECONDS = 5.0
 
+UNSET = """start a Redis at this URL, or start Holdline with its embedded Redis:
+  env -u REDIS_URL make run"""
 WAYS_OUT = """there are three solutions:
   REDIS_URL=redis://127.0.0.1:6379 make run    use your own Redis
   make setup                                   install requirements.txt, which includes a Redis

@@ -57,6 +57,17 @@ async def test_invalid_tenant_settings_are_refused(
     assert {} == await Tenants(pipe, 1).get("acme")
 
 
+def test_an_unreachable_redis_is_named_without_its_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    monkeypatch.setenv("REDIS_URL", f"redis://:secret@127.0.0.1:{unused_tcp_port}/0")
+    code, shown = run("show", "acme")
+    assert 1 == code
+    assert f"no connection to Redis at redis://…@127.0.0.1:{unused_tcp_port}/0;" in shown
+    assert "embedded Redis of `make run` has no port" in shown
+    assert "secret" not in shown
+
+
 async def test_tenant_settings_are_stored_in_every_partition(pipe: Pipe) -> None:
     await Tenants(pipe, 3).set("acme", {"running": "7"})
     for number in range(3):

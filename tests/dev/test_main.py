@@ -90,6 +90,7 @@ def test_an_unreachable_redis_url_is_reported_without_its_password(free_port: in
 
     assert 2 == done.returncode
     assert f"REDIS_URL=redis://***@127.0.0.1:{free_port}/0 cannot be used" in done.stderr
+    assert "env -u REDIS_URL make run" in done.stderr
     assert "secret" not in done.stderr + done.stdout
 
 
