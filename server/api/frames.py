@@ -126,7 +126,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         """
         if self._packed is None:
             self._packed = self._encoded(_pack)
-        return _with_a_field(self._packed, lane) if lane else self._packed
+        return with_a_field(self._packed, lane) if lane else self._packed
 
     def text(self, lane: bytes) -> bytes:
         """Returns the event's JSON as a WebSocket frame, shared by all followers without a lane.
@@ -168,7 +168,8 @@ class Frame(msgspec.Struct, eq=False, gc=False):
             ) from error
 
 
-def _with_a_field(packed: bytes, field: bytes) -> bytes:
+def with_a_field(packed: bytes, field: bytes) -> bytes:
+    """Returns a MessagePack map with one more field, given by its encoded name and value."""
     return b"".join(_parts_with_a_field(packed, field))
 
 

@@ -173,6 +173,11 @@ class Create(msgspec.Struct, kw_only=True):
     holdline_stop: Annotated[list[StopWord], Meta(max_length=16)] | None = None
     holdline_seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
+    @property
+    def obfuscated(self) -> bool:
+        """True if the delta events for this client are padded."""
+        return self.stream_options is not None and self.stream_options.include_obfuscation
+
 
 class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=True):
     """A message that creates a response over a socket, optionally on a lane."""
@@ -199,6 +204,7 @@ class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
     starting_after: SequenceNumber = -1
     item_id: EventItemId | None = None
     event_type: EventType | None = None
+    include_obfuscation: bool | None = None
     stream_id: Lane | None = None
 
 
@@ -368,8 +374,6 @@ def _check(create: Create, body: dict[str, Any]) -> None:
 
     Raises: Problem.
     """
-    if create.stream_options is not None and create.stream_options.include_obfuscation:
-        raise _unsupported("stream_options.include_obfuscation")
     check_items(create.input)
     if create.tools is not None:
         create.tools = checked_tools(create.tools)

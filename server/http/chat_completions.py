@@ -47,17 +47,17 @@ class ChatCompletionRoutes:
         """Accepts a prompt, and waits for the answer or streams it."""
         who = principal_of(request)
         with self._relay.listen() as listener:
-            asked, usage = await self._accept(request, who, listener)
+            asked, chunks = await self._accept(request, who, listener)
             id_ = asked.response_id
             if asked.stream:
-                reply = self._routes.stream(request, who.viewer, id_, -1, Chunks(usage=usage))
+                reply = self._routes.stream(request, who.viewer, id_, -1, chunks)
             else:
                 reply = self._complete(request, who.viewer, id_)
             return await self._routes.tracked(request, who.owner, asked.post, id_, reply)
 
     async def _accept(
         self, request: web.Request, who: Principal, listener: SubmissionListener
-    ) -> tuple[Asked, bool]:
+    ) -> tuple[Asked, Chunks]:
         raw = await read_body(request, self._config.request_seconds)
         async with self._routes.large_requests.turn(len(raw)):
             body = with_key(request, parse_json(raw))
@@ -73,7 +73,7 @@ class ChatCompletionRoutes:
                 raise asked.named(problem) from None
         note(request, accepted)
         kept = Asked(accepted.response_id, post, stream=bool(create.stream), follows=True)
-        return kept, asked.usage
+        return kept, Chunks(usage=asked.usage, obfuscated=asked.obfuscated)
 
     async def _complete(self, request: web.Request, viewer: str, id_: str) -> web.StreamResponse:
         await self._routes.wait(request, viewer, id_)

@@ -111,7 +111,8 @@ _RENAMED: Final = tuple(
 class Translation:
     """A chat body, translated into the body of a response.
 
-    `usage` is True if a stream must end with a chunk that contains token counts. Raises: Problem.
+    `usage` is True if a stream must end with a chunk that contains token counts. `obfuscated` is
+    True if the chunks are padded. Raises: Problem.
     """
 
     def __init__(self, chat: Json) -> None:
@@ -124,7 +125,9 @@ class Translation:
         self._places = [place for _, place in found]
         self._settings(chat)
         options = chat.get("stream_options")
-        self.usage = options is not None and _usage(mapping(options, "stream_options"))
+        told = {} if options is None else _options(mapping(options, "stream_options"))
+        self.usage = told.get("include_usage") is True
+        self.obfuscated = told.get("include_obfuscation") is True
 
     def named(self, problem: Problem) -> Problem:
         """Replaces the name of a response's field in a problem by the chat body's name for it."""
@@ -185,13 +188,13 @@ def _known(name: str, value: Any) -> None:
         raise unsupported(name)
 
 
-def _usage(options: Json) -> bool:
+def _options(options: Json) -> Json:
     for name, value in options.items():
         if value is not None and name not in _STREAM_OPTIONS:
             raise unsupported(f"stream_options.{name[:64]}")
         if value is not None:
             flag(value, f"stream_options.{name}")
-    return options.get("include_usage") is True
+    return options
 
 
 def _format(wanted: Json) -> Json:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobs.log.events import RESTARTED, output_text
 from server.api.failures import problem_of
 from server.api.frames import encode
+from server.api.obfuscation import padded_chunk
 from server.api.problem import Problem, restarting
 
 if TYPE_CHECKING:
@@ -70,10 +71,14 @@ def completion(response: Json) -> Json:
 
 
 class Chunks:
-    """The chunk format of a chat stream. `usage` adds a last chunk with token counts."""
+    """The chunk format of a chat stream. `usage` adds a last chunk with token counts.
 
-    def __init__(self, *, usage: bool) -> None:
+    If `obfuscated` is True, chunks with a part of the answer are padded.
+    """
+
+    def __init__(self, *, usage: bool, obfuscated: bool = False) -> None:
         self._usage = usage
+        self._obfuscated = obfuscated
         self._head: Json = {}
         self._said = False
         self._finished = False
@@ -200,7 +205,8 @@ class Chunks:
 
     def _delta(self, delta: Json, logprobs: list[Json] | None = None) -> Json:
         self._said = True
-        return self._chunk(delta, logprobs=logprobs)
+        chunk = self._chunk(delta, logprobs=logprobs)
+        return padded_chunk(chunk, encode(chunk)) if self._obfuscated else chunk
 
     def _chunk(
         self, delta: Json, *, finish: str | None = None, logprobs: list[Json] | None = None

@@ -147,6 +147,7 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
         ("query", "starting_after", _NUMBER),
         ("query", "item_id", _WORD),
         ("query", "event_type", _WORD),
+        ("query", "include_obfuscation", {"type": "boolean", "default": False}),
     ),
     ("get", f"{RESPONSES}/{{id}}/input_items"): (
         ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),

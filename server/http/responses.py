@@ -24,7 +24,7 @@ from .answers import encoded_answer, error_answer, json_answer
 from .auth_middleware import principal_of
 from .bodies import Bodies, Body
 from .body import read_body, with_key
-from .sse import Stream, Waiter
+from .sse import Events, Stream, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -57,6 +57,7 @@ class Asked:
     post: Post | None
     stream: bool
     follows: bool
+    obfuscated: bool = False
 
 
 class ResponseRoutes:
@@ -112,11 +113,18 @@ class ResponseRoutes:
                 who, create, body, listener=listener if follows else None, post=post
             )
         note(request, accepted)
-        return Asked(accepted.response_id, post, stream=bool(create.stream), follows=bool(follows))
+        return Asked(
+            accepted.response_id,
+            post,
+            stream=bool(create.stream),
+            follows=bool(follows),
+            obfuscated=create.obfuscated,
+        )
 
     async def _reply(self, request: web.Request, viewer: str, asked: Asked) -> web.StreamResponse:
         if asked.stream:
-            return await self.stream(request, viewer, asked.response_id, -1)
+            events = Events(obfuscated=asked.obfuscated)
+            return await self.stream(request, viewer, asked.response_id, -1, events)
         if asked.follows:
             await self.wait(request, viewer, asked.response_id)
             return await self.answer(request, viewer, asked.response_id, as_response)
@@ -156,7 +164,8 @@ class ResponseRoutes:
         if _flag(request, "stream"):
             await self._responses.owned(viewer, id_)
             shown = Shown(request.query.get("item_id"), request.query.get("event_type"))
-            return await self.stream(request, viewer, id_, after, shown=shown)
+            events = Events(obfuscated=_flag(request, "include_obfuscation"))
+            return await self.stream(request, viewer, id_, after, events, shown=shown)
         return await self._hand_over(request, viewer, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
@@ -222,7 +231,7 @@ class ResponseRoutes:
         viewer: str,
         response_id: str,
         after: int,
-        format_: StreamFormat | None = None,
+        format_: StreamFormat,
         *,
         shown: Shown = NOTHING,
     ) -> web.StreamResponse:

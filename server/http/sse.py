@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
-from server.api.frames import encode, queued, sse
+from server.api.frames import NO_LANE, encode, queued, sse
+from server.api.obfuscation import is_padded, padded_json
 from server.api.problem import restarting
 
 from .answers import PIECE_BYTES, error_answer
@@ -54,16 +55,28 @@ class StreamFormat(Protocol):
 
 
 class Events:
-    """The stream format of the Responses API: the standard's events, unchanged and resumable."""
+    """The stream format of the Responses API: the standard's events, unchanged and resumable.
+
+    If `obfuscated` is True, delta events are padded.
+    """
 
     begun = True
-    failure = None
+    failure: Problem | None = None
     broken = False
     ended = False
 
+    def __init__(self, *, obfuscated: bool = False) -> None:
+        self._obfuscated = obfuscated
+
     def events(self, frames: list[Frame]) -> list[bytes]:
         """Converts each event into one server-sent event."""
+        if self._obfuscated:
+            return [part for frame in frames for part in self._padded(frame)]
         return [part for frame in frames for part in sse(frame)]
+
+    def _padded(self, frame: Frame) -> tuple[bytes, bytes, bytes]:
+        head, json, end = sse(frame)
+        return head, padded_json(frame, NO_LANE) if is_padded(frame) else json, end
 
     def problem(self, problem: Problem) -> bytes:
         """Returns the standard's `error` event."""
@@ -80,9 +93,9 @@ class Events:
 class Stream:
     """A `Sink` for the stream of one request. Its buffer is bounded; the log holds the rest."""
 
-    def __init__(self, heartbeat_seconds: float, format_: StreamFormat | None = None) -> None:
+    def __init__(self, heartbeat_seconds: float, format_: StreamFormat) -> None:
         self._heartbeat = heartbeat_seconds
-        self._format = format_ or Events()
+        self._format = format_
         self._parts: list[bytes] = []
         self._size = 0
         self._news = asyncio.Event()

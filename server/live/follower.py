@@ -84,7 +84,7 @@ class Follower:
     """Delivers the log entries after `starting_after` to a sink, each once and in order.
 
     `shown` describes the event at `starting_after` as the client received it. The sink sets `lane`,
-    and adds the lane to each event.
+    and adds the lane to each event. The sink also sets `obfuscated`, and then pads each delta.
     """
 
     __slots__ = (
@@ -101,6 +101,7 @@ class Follower:
         "done",
         "feed",
         "lane",
+        "obfuscated",
     )
 
     def __init__(
@@ -113,6 +114,7 @@ class Follower:
     ) -> None:
         self.feed = feed
         self.lane = b""
+        self.obfuscated = False
         self._viewer = viewer
         self._resumed_at = starting_after + 1
         self._cursor = Cursor(starting_after + 1)

@@ -64,6 +64,7 @@ class Follow:
     starting_after: int
     lane: str | None
     shown: Shown = NOTHING
+    obfuscated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +162,14 @@ class Session:
                 said.append(Forget(lane, previous))
             return said
 
-    def submitted(self, lane: str | None, response_id: str) -> list[Action]:
+    def submitted(
+        self, lane: str | None, response_id: str, *, obfuscated: bool = False
+    ) -> list[Action]:
         """Handles an accepted request on the lane: follows the new response."""
         state = self._lanes[lane]
         state.submitting = False
         state.busy[response_id] += 1
-        return [Follow(response_id, -1, lane)]
+        return [Follow(response_id, -1, lane, obfuscated=obfuscated)]
 
     def refused(self, lane: str | None, problem: Problem) -> list[Action]:
         """Handles a refused request on the lane: reports the problem and submits the next one."""
@@ -250,7 +253,8 @@ class Session:
             raise unknown(response_id)
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
         shown = Shown(resume.item_id, resume.event_type)
-        return [Follow(response_id, resume.starting_after, lane, shown)]
+        obfuscated = bool(resume.include_obfuscation)
+        return [Follow(response_id, resume.starting_after, lane, shown, obfuscated)]
 
     def _next(self, lane: str | None) -> list[Action]:
         state = self._lanes[lane]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ from server.access.principal import missing
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
 from server.api.frames import FRAGMENT_BYTES, ended, queued, websocket_frame
+from server.api.obfuscation import padded_message
 from server.api.problem import Problem
 from server.api.refusals import from_error
 from server.api.request import AUTH
@@ -236,6 +238,8 @@ class Socket:
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events at once, or gradually in fragments if one of them is large."""
         message, lane, transport = self._encoding.message, follower.lane, self._transport
+        if follower.obfuscated:
+            message = partial(padded_message, self._encoding)
         # A large entry is always the first or the last one of a read.
         if len(frames[0].entry) > FRAGMENT_BYTES or len(frames[-1].entry) > FRAGMENT_BYTES:
             self._unsent = chain.from_iterable(
@@ -380,6 +384,7 @@ class Socket:
             self._do(self._session.ended(action.lane, action.response_id))
         else:
             follower.lane = self._encoding.lane(action.lane)
+            follower.obfuscated = action.obfuscated
             self._followers[follower] = action.lane
 
     async def _submit(self, action: Submit) -> None:
@@ -398,7 +403,8 @@ class Socket:
                 self._delivery.refused(lane, previous)
                 self._do(self._session.refused(lane, from_error(error)))
             else:
-                self._do(self._session.submitted(lane, accepted.response_id))
+                obfuscated = action.create.obfuscated
+                self._do(self._session.submitted(lane, accepted.response_id, obfuscated=obfuscated))
 
     async def _cancel(self, action: Cancel) -> None:
         try:

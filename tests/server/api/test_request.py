@@ -415,7 +415,7 @@ def test_hints_without_effect_are_not_stored() -> None:
     hints = {
         "client_metadata": {"turn_id": "t", "deep": {"a": [1]}},
         "background_options": {"completion_window": "soonest", "continuation_id": "c"},
-        "stream_options": {"include_obfuscation": False},
+        "stream_options": {"include_obfuscation": True},
     }
     assert {"model": "m"} == params_of(parse_create({"input": "x", **hints}), "m")
 
