@@ -99,7 +99,7 @@ def prepared(job: Job) -> list[Event]:
     """Returns all events of a request that asks for no generation and is completed at once."""
     none = {
         "input_tokens": 0,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": 0,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 0,
