@@ -69,7 +69,8 @@ PARAMETERS: Final[dict[str, Row]] = {
     "image": Row(
         HINT,
         PASSED,
-        "with a chat-completions endpoint, the server refuses `context_compression: enabled`",
+        "a chat-completions model has no context compression, so the server refuses `image` "
+        "with `context_compression: enabled`",
     ),
     "include": Row(SUPPORTED, PASSED),
     "input": _both(SUPPORTED),

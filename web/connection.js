@@ -47,7 +47,7 @@ export const PROBE_DEADLINE_MS = 3_000;
  */
 const MAX_DEADLINE_FACTOR = 3;
 
-/** If a ping timer fires this late, in milliseconds, the machine was asleep, so the client probes the socket. */
+/** If a ping timer fires at least this many milliseconds late, the machine was asleep, so the client probes the socket. */
 const OVERSLEPT_MS = 5_000;
 
 /** @typedef {"socket" | "ping" | "pong"} Timer */

@@ -321,7 +321,7 @@ function pieceOf(text, size) {
   return piece.slice(0, piece.lastIndexOf("\n") + 1 || piece.lastIndexOf(" ") + 1 || size);
 }
 
-/** Splits off the last item of a list, which continues as another list. @param {Token[]} tokens @returns {Token[]} */
+/** Splits a list in two: the last item will start a second list, and all other items stay in the first one. @param {Token[]} tokens @returns {Token[]} */
 function withoutLastItem(tokens) {
   const list = tokens.at(-1);
   if (list?.type !== "list" || list.items.length < 2) return tokens;

@@ -133,7 +133,7 @@ async function follow(id) {
       draw();
     }
   } catch {
-    // If the server has deleted the review, the view of the review reports this.
+    // If the server has deleted the review, the page says so.
   }
 }
 

@@ -102,8 +102,8 @@ local function settle(prefix, job, tenant, tokens)
 end
 
 -- Appends an id to its tenant's waiting list, makes the tenant ready, and returns the number of the job.
--- The numbers in a waiting list ascend. So a queue position is the difference of two numbers. If an id has a lower
--- number than the first id in the list, Redis has lost the id's entry in the list.
+-- Numbers in a waiting list are ascending, so a job's queue position is its number minus that of the first job in the
+-- list. If an id that should still be waiting has a lower number than the first id, Redis has lost its entry.
 local function enqueue(prefix, tenant, queue_name, id)
   local numbers, waiting = prefix .. 'numbers', waiting_of(prefix, queue_name, tenant)
   local number = redis.call('HINCRBY', numbers, queue_name == '' and tenant or queue_name .. '|' .. tenant, 1)

@@ -114,7 +114,7 @@ class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=Tru
 class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=True):
     """A function call from an earlier answer; `arguments` is JSON exactly as the model wrote it.
 
-    `extra_content` is data of the provider, which expects it back unchanged.
+    `extra_content` is provider-specific data, which the provider expects back unchanged.
     """
 
     call_id: CallId

@@ -136,7 +136,7 @@ class Relay:
         return task
 
     def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
-        """Starts a log read; an exception is raised in the callers that await the read."""
+        """Starts a log read. If the read fails, each caller that awaits it gets the exception."""
         task = asyncio.create_task(look)
         self._shared.add(task)
         task.add_done_callback(self._shared_done)

@@ -180,7 +180,7 @@ class Socket:
         """Tells the client that answers may be late, or that answers are on time again."""
         self.say({"type": "holdline:degraded", "degraded": not healthy})
 
-    # The methods of `Connection` for `SocketAuth` and `Delivery`.
+    # The methods of `Connection` that `SocketAuth` and `Delivery` call.
 
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message that is not part of a log.

@@ -50,7 +50,7 @@ async def test_an_answer_is_announced_once(shared: Shared, open_page: NewPage) -
 async def test_enter_during_an_input_method_composition_does_not_send(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """Uses the browser's own input method for the composition, but without its window."""
+    """Composes text with the browser's own input method, without its candidate window."""
     page = await open_page(shared.server.url)
     devtools = await page.context.new_cdp_session(page)
     field = page.locator("#prompt")

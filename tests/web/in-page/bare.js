@@ -1,4 +1,4 @@
-/* Runs inside a page: a minimal page that appends received text to a single text node once per frame. */
+/* The script of a minimal test page. It appends received text to a single text node, once per frame. */
 () => {
   const log = document.createElement("div");
   const text = document.createTextNode("");

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 
 KNOWN_TYPES: Final = frozenset({"message", "reasoning"}) | CALL_TYPES | RESULT_TYPES
-# The fields of a call that contain data of the provider.
+# The fields of a call that hold provider-specific data.
 _PROVIDER_FIELDS: Final = ("extra_content", "reasoning_details")
 
 
