@@ -52,6 +52,25 @@ async def test_the_agents_sdk_over_http_and_websocket(shared: Shared) -> None:
         assert ["system", "user", "assistant", "tool"] == [m["role"] for m in messages]
 
 
+CALLS = {
+    "shell": ('{"commands":["ls","pwd"]}', ["ls", "pwd"], "of the shell"),
+    "local_shell": ('{"command":["ls"]}', ["ls"], "of the local shell"),
+    "apply_patch": ('{"type":"create_file","path":"a","diff":"+b"}', ["a", "+b"], "completed"),
+    "sql": ('{"input":"select_1"}', "select_1", "of the database"),
+    "crm__find": ('{"customer":"7"}', "7", "of the customer"),
+}
+
+
+async def test_the_client_side_tools_of_the_agents_sdk(shared: Shared) -> None:
+    prompts = [
+        shared.prompt(f"mode=call name={name} args={call[0]}") for name, call in CALLS.items()
+    ]
+    saw = await run(shared, "agents_tools.py", *prompts)
+    assert [call[1] for call in CALLS.values()] * 2 == saw["done"]
+    told = zip(saw["outputs"], [*CALLS.values(), *CALLS.values()], strict=True)
+    assert all(call[2] in output for output, call in told)
+
+
 async def test_langchain(shared: Shared) -> None:
     asked, streamed = shared.prompt("tokens=3"), shared.prompt("tokens=5")
     chatted = shared.prompt("tokens=9")
