@@ -530,6 +530,12 @@ _TABLE: Final = (
         "http://127.0.0.1:8080",
         "the URL of the server that [`holdline-ask`](client.md#the-command) connects to",
     ),
-    text("HOLDLINE_TOKEN", CLIENT, "", "the token that `holdline-ask` sends to the server"),
+    text(
+        "HOLDLINE_TOKEN",
+        CLIENT,
+        "",
+        "the API key or token that `holdline-ask` sends to the server; "
+        "[an example program](protocol.md#a-websocket-client-in-python) reads it too",
+    ),
 )
 SETTINGS: Final = {setting.name: setting for setting in _TABLE}
