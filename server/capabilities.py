@@ -76,19 +76,21 @@ def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
                 if chat_refuses_tool(tool):
                     what = f"this tool of the type '{type_of(tool)}'"
                     yield f"input[{index}].tools[{number}].type", what
-        elif isinstance(item, Message | FunctionCallOutput):
-            yield from _files(item, f"input[{index}]")
+        match item:
+            case Message(content=list(parts)):
+                yield from _files(parts, f"input[{index}].content")
+            case FunctionCallOutput(output=list(parts)) | Passed(fields={"output": list(parts)}):
+                yield from _files(parts, f"input[{index}].output")
+            case _:
+                pass
 
 
-def _files(item: Message | FunctionCallOutput, place: str) -> Iterator[tuple[str, str]]:
-    field, parts = (
-        ("content", item.content) if isinstance(item, Message) else ("output", item.output)
-    )
-    for index, part in enumerate(parts if isinstance(parts, list) else ()):
+def _files(parts: list[Any], place: str) -> Iterator[tuple[str, str]]:
+    for index, part in enumerate(parts):
         match part:
-            case InputImage(file_id=str()) | InputFile(file_id=str()):
-                yield f"{place}.{field}[{index}].file_id", "files by id"
-            case InputFile(file_url=str()):
-                yield f"{place}.{field}[{index}].file_url", "files by URL"
+            case InputImage(file_id=str()) | InputFile(file_id=str()) | {"file_id": str()}:
+                yield f"{place}[{index}].file_id", "files by id"
+            case InputFile(file_url=str()) | {"file_url": str()}:
+                yield f"{place}[{index}].file_url", "files by URL"
             case _:
                 pass

@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from .frames import BINARY, TEXT, Frame, encode, lane_suffix
+from .json_body import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY_VALUES, parse_json, reason_of
 from .problem import Problem, invalid
-from .request import (
-    MAX_DEPTH,
-    MAX_VALUES,
-    TOO_DEEP,
-    TOO_MANY_VALUES,
-    parse_json,
-    reason_of,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

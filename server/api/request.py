@@ -6,16 +6,17 @@ request is refused with an error that names the parameter. No parameter is silen
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from jobs.tools import SOURCES
+
 from .call_items import check_items
 from .items import InputFile, InputImage, InputText, Item, Opaque, Passed, typed, without_nulls
 from .problem import Problem, invalid
-from .tools import MAX_TOOLS, checked_choice, checked_tools
+from .tools import MAX_TOOLS, ToolSource, checked_choice, checked_tools
 from .validation import check_storable, convert
 
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
@@ -26,13 +27,6 @@ SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
 EventItemId = Annotated[str, Meta(max_length=128)]
 EventType = Annotated[str, Meta(max_length=128)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
-# Limits for a body or message, in JSON and in MessagePack: the nesting depth of arrays and objects,
-# and the total number of values. A value of one or two bytes takes more memory and time than its
-# size suggests.
-MAX_DEPTH: Final = 64
-MAX_VALUES: Final = 100_000
-TOO_DEEP: Final = f"at most {MAX_DEPTH} levels of nesting are allowed"
-TOO_MANY_VALUES: Final = f"at most {MAX_VALUES} values are allowed"
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 # The reasoning effort is passed on unchecked, because models have different levels, and new levels
@@ -241,77 +235,6 @@ _UNREAD: Final = (
     "reasoning",
 )
 
-# Matches half of a surrogate pair. If JavaScript cuts a string within an emoji, the string ends in
-# such a half.
-_HALF_PAIR: Final = re.compile(r"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])")
-
-
-def parse_json(data: bytes | str) -> dict[str, Any]:
-    """Decodes the JSON object of a body or message.
-
-    Raises: Problem.
-    """
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise _not_json(_reason(data, error)) from None
-    except RecursionError:
-        raise _not_json(TOO_DEEP) from None
-    if not isinstance(value, dict):
-        raise invalid(None, "The request must be a JSON object.", "invalid_json")
-    # The nesting cannot be deeper than the number of opening brackets, and every value follows a
-    # bracket or a comma. Counting these characters shows that most bodies are within the limits,
-    # without a walk through their values.
-    marks = ("{", "[", ",") if isinstance(data, str) else (b"{", b"[", b",")
-    objects, arrays, commas = map(data.count, marks)  # type: ignore[arg-type]
-    if objects + arrays > MAX_DEPTH or objects + arrays + commas > MAX_VALUES:
-        _check_size(value)
-    return value
-
-
-def _not_json(why: str) -> Problem:
-    return invalid(None, f"Invalid JSON: {why}.", "invalid_json")
-
-
-def reason_of(error: Exception) -> str:
-    """Returns the reason for a decoding error, in lower case, for use after a colon."""
-    if isinstance(error, UnicodeError):
-        return "the text is not valid UTF-8"
-    what = str(error).rpartition(" is malformed: ")[2]
-    return what[:1].lower() + what[1:]
-
-
-def _reason(data: bytes | str, error: Exception) -> str:
-    """Returns the reason for a decoding error. Corrects the reason for half a surrogate pair."""
-    text = data if isinstance(data, str) else data.decode(errors="replace")
-    half = _HALF_PAIR.search(text)
-    if half and not isinstance(error, UnicodeError):
-        return f"the escape sequence {half[0]} is an unpaired surrogate"
-    return reason_of(error)
-
-
-# The decoder creates only containers of the types dict and list, so comparing types is the fastest
-# check.
-_HOLDERS: Final = frozenset({dict, list})
-
-
-def _check_size(value: Any) -> None:
-    """Raises Problem if the value exceeds `MAX_DEPTH` or `MAX_VALUES`."""
-    level, values = [value], 0
-    for _ in range(MAX_DEPTH):
-        values += sum(map(len, level))
-        if values > MAX_VALUES:
-            raise _not_json(TOO_MANY_VALUES)
-        level = [
-            inner
-            for holder in level
-            for inner in (holder.values() if type(holder) is dict else holder)
-            if type(inner) in _HOLDERS
-        ]
-        if not level:
-            return
-    raise _not_json(TOO_DEEP)
-
 
 def parse_create(body: dict[str, Any]) -> Create:
     """Validates an HTTP body and returns the request in it.
@@ -377,8 +300,9 @@ def _check(create: Create, body: dict[str, Any]) -> None:
     check_items(create.input)
     if create.tools is not None:
         create.tools = checked_tools(create.tools)
+    available = _available(create)
     if create.tool_choice is not None:
-        create.tool_choice = checked_choice(create.tool_choice, _available(create))
+        create.tool_choice = checked_choice(create.tool_choice, available)
     for name in _UNREAD:
         check_storable(getattr(create, name), name)
     if create.reasoning is not None:
@@ -396,11 +320,12 @@ def _check(create: Create, body: dict[str, Any]) -> None:
 
 
 def _available(create: Create) -> list[dict[str, Any]]:
-    """Returns the tools of the request, including those in its input items."""
+    """Returns the tools of the request, including those in its input items. Raises: Problem."""
     tools = list(create.tools or ())
-    for item in create.input:
-        if isinstance(item, Passed) and isinstance(more := item.fields.get("tools"), list):
-            tools += [tool for tool in more if isinstance(tool, dict)]
+    for index, item in enumerate(create.input):
+        if isinstance(item, Passed) and item.fields["type"] in SOURCES:
+            found = convert(item.fields, ToolSource, f"input[{index}]")
+            tools += checked_tools(found.tools, f"input[{index}].tools")
     return tools
 
 

@@ -63,6 +63,12 @@ class AnyTool(msgspec.Struct):
     type: TypeName
 
 
+class ToolSource(msgspec.Struct):
+    """An item that makes more tools available to the model."""
+
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=MAX_NESTED_TOOLS)]
+
+
 class FunctionChoice(msgspec.Struct, tag_field="type", tag="function"):
     """The function that the model must call, or one of the functions that it may call."""
 
@@ -103,12 +109,12 @@ _CHOICE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
 _SINGLE: Final = frozenset({"apply_patch", "local_shell", "shell"})
 
 
-def checked_tools(tools: list[Tool]) -> list[Tool]:
+def checked_tools(tools: list[Tool], place: str = "tools") -> list[Tool]:
     """Returns the tools in their stored form. Raises: Problem, which names the tool and member."""
-    found = [_checked(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
+    found = [_checked(tool, f"{place}[{index}]") for index, tool in enumerate(tools)]
     if sum(1 for _ in named_tools(found)) > MAX_NESTED_TOOLS:
         message = f"At most {MAX_NESTED_TOOLS} tools are allowed, including those in namespaces."
-        raise invalid("tools", message)
+        raise invalid(place, message)
     return found
 
 

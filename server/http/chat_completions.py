@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from server.api.json_body import parse_json
 from server.api.problem import Problem
-from server.api.request import parse_create, parse_json
+from server.api.request import parse_create
 
 from .auth_middleware import principal_of
 from .body import read_body, with_key

@@ -39,6 +39,9 @@ _SAME: Final = frozenset(
         "user",
         "safety_identifier",
         "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "moderation",
         "service_tier",
         "parallel_tool_calls",
         "idempotency_key",
@@ -52,11 +55,8 @@ NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "functions": ([],),
     "logit_bias": ({},),
     "modalities": (["text"],),
-    "moderation": (),
     "n": (1,),
     "prediction": (),
-    "prompt_cache_options": (),
-    "prompt_cache_retention": (),
     "web_search_options": (),
 }
 TRANSLATED: Final = frozenset(

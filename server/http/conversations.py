@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from jobs.support import INCLUDES
 from server.api.conversations import check_names, item_list, items_in, metadata_in, shown
 from server.api.frames import encode
+from server.api.json_body import parse_json
 from server.api.problem import invalid
-from server.api.request import parse_create, parse_json
+from server.api.request import parse_create
 
 from .answers import encoded_answer, json_answer
 from .auth_middleware import principal_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from server.api.conversations import check_names
+from server.api.json_body import parse_json
 from server.api.problem import invalid
-from server.api.request import parse_create, parse_json
+from server.api.request import parse_create
 
 from .answers import json_answer
 from .auth_middleware import principal_of

@@ -16,8 +16,9 @@ from jobs.replies import Allowance
 from server import models
 from server.api.failures import problem_of
 from server.api.frames import NOTHING, Shown, encode
+from server.api.json_body import parse_json
 from server.api.problem import Problem, invalid, restarting
-from server.api.request import parse_create, parse_json
+from server.api.request import parse_create
 from server.responses import Post
 
 from .answers import encoded_answer, error_answer, json_answer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from server.api.request import MAX_DEPTH
+from server.api.json_body import MAX_DEPTH
 
 from .session import MAX_FOLLOWED, MAX_WAITING
 

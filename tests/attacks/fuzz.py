@@ -24,8 +24,9 @@ from jobs.errors import Undecodable
 from jobs.log.codec import decode_event, decode_job, decode_notification
 from server.api.encoding import parse_packed
 from server.api.frames import frame as event_frame
+from server.api.json_body import parse_json
 from server.api.problem import Problem
-from server.api.request import parse_create, parse_json, parse_message
+from server.api.request import parse_create, parse_message
 from tests.attacks.raw import BINARY, CLOSE, PING, TEXT, Raw, frame
 
 LEAVES: list[Any] = [

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from server.api.request import MAX_VALUES
+from server.api.json_body import MAX_VALUES
 
 BODY_BYTES = 1_048_576
 # The fake model sends only headers, so the job never ends and stays with its worker.

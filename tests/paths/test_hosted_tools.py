@@ -205,6 +205,13 @@ async def test_hosted_tools_restart_once_after_a_workers_death(
     assert fake_hosted.CODE.startswith(cut.code)
 
 
+async def test_a_request_to_prepare_the_cache_ends_without_output(
+    provider: FakeModel, client: AsyncOpenAI
+) -> None:
+    answer = await client.responses.create(input="x", prompt_cache_options={"prewarm": True})
+    assert ("completed", [], 0) == (answer.status, answer.output, len(provider.calls))
+
+
 async def test_a_chat_model_refuses_hosted_tools_by_name_or_leaves_them_out(
     system: System, provider: FakeModel, environ: dict[str, str], client: AsyncOpenAI
 ) -> None:

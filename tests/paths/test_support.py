@@ -55,6 +55,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
     },
     "apply_patch_call": {"call_id": "c", "operation": {"type": "delete_file", "path": "a"}},
     "apply_patch_call_output": {"call_id": "c", "status": "completed"},
+    "additional_tools": {"role": "developer", "tools": [F]},
+    "tool_search_output": {"call_id": "c", "execution": "client", "tools": [F]},
 }
 PROVIDERS: dict[str, Any] = {
     "access_programs": {"cyber": "standard"},

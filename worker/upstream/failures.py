@@ -43,8 +43,17 @@ _CODE_FIELDS: Final = frozenset(
     }
 )
 _DELAY_FIELDS: Final = frozenset({"retrydelay", "retry_after", "retry_after_seconds"})
-# Some servers refuse the argument `stream_options`, which is optional.
-_OPTIONAL: Final = "stream_options"
+# Some servers refuse these arguments, which are optional.
+_STREAM_OPTIONS: Final = "stream_options"
+_HINTS: Final = frozenset(
+    {
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "user",
+    }
+)
 _MAX_DEPTH: Final = 8
 _MAX_WORDS: Final = 8192
 
@@ -260,8 +269,16 @@ def classify(error: Any, status: int | None = None) -> Failure:
     details.add(error)
     text = "\n".join(details.words)[:_MAX_WORDS]
     code = _code(details, text, status)
-    named = code == "upstream_rejected" and _OPTIONAL in text
-    return Failure(code, details.retry_after, _OPTIONAL if named else "")
+    return Failure(code, details.retry_after, _optional(code, details, text))
+
+
+def _optional(code: str, details: _Details, text: str) -> str:
+    """Returns the name of the optional argument that the endpoint refused, or ""."""
+    if code != "upstream_rejected":
+        return ""
+    if _STREAM_OPTIONS in text:
+        return _STREAM_OPTIONS
+    return min(details.parameters & _HINTS, default="")
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

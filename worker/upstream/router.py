@@ -21,6 +21,7 @@ from jobs.models import DROP, RESPONSES
 
 from .chat import request as chat_request
 from .chat.messages import UnsupportedInput
+from .chat.unsupported import check as check_chat
 from .responses import request as responses_request
 from .stream import Answer, Broken, Busy, ModelError, Refused, UpstreamModel
 from .truncation import shorten
@@ -218,7 +219,8 @@ class Router:
         """
         model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
-            return responses_request.request(job, model=model)
+            return self._adapted(endpoint, responses_request.request(job, model=model))
+        check_chat(job.params)
         limit = endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
         sent = chat_request.completion(
             job,
@@ -227,11 +229,14 @@ class Router:
             asked=endpoint.name,
             drops_tools=endpoint.unsupported_tools == DROP,
         )
-        for name in self._left_out[endpoint.name]:
-            sent.pop(name, None)
         if not endpoint.stream_options:
             del sent["stream_options"]
-        return sent | {"model": model}
+        return self._adapted(endpoint, sent | {"model": model})
+
+    def _adapted(self, endpoint: Endpoint, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns the arguments without those that the endpoint has refused before."""
+        refused = self._left_out[endpoint.name]
+        return {name: value for name, value in arguments.items() if name not in refused}
 
     def _is_cooling(self, endpoint: Endpoint) -> bool:
         return self._cooling_until.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()

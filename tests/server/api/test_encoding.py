@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from jobs.log.codec import encode_event
 from server.api.encoding import JSON, MESSAGE_PACK, Encoding, choose, parse_packed
 from server.api.frames import frame, websocket_frame
+from server.api.json_body import MAX_DEPTH, MAX_VALUES
 from server.api.problem import Problem
-from server.api.request import MAX_DEPTH, MAX_VALUES
 from server.app import Server
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker

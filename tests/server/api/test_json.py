@@ -9,12 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from server.api.json_body import MAX_DEPTH, MAX_VALUES, parse_json
 from server.api.problem import Problem
-from server.api.request import (
-    MAX_DEPTH,
-    MAX_VALUES,
-    parse_json,
-)
 
 DEEP = "[" * 5000 + "]" * 5000
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.api.items import stored
+from server.api.json_body import parse_json
 from server.api.problem import Problem
 from server.api.request import (
     _KINDS,
@@ -22,7 +23,6 @@ from server.api.request import (
     Resume,
     params_of,
     parse_create,
-    parse_json,
     parse_message,
 )
 
@@ -173,6 +173,12 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"input": [{"type": "web_search_call", "id": 5}]}, "input[0].id", "invalid_value"),
         ({"input": [{"type": "x", "call_id": 2**70}]}, "input[0].call_id", "invalid_value"),
         ({"input": [{"type": "x", "more": 2**70}]}, "input[0]", "invalid_value"),
+        (
+            {"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]},
+            "input[0].tools[0].name",
+            "missing_required_parameter",
+        ),
+        ({"input": [{"type": "tool_search_output", "tools": [5]}]}, "input[0].tools[0]", WRONG),
         *(
             ({"input": [{"type": kind}]}, f"input[0].{name}", "missing_required_parameter")
             for kind, name in (

@@ -286,6 +286,8 @@ def _text(part: dict[str, Any]) -> str:
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
     match part.get("type"):
+        case "input_image" | "input_file" if not (part.get("image_url") or part.get("file_data")):
+            raise UnsupportedInput("files by id or URL are not supported")
         case "input_image":
             image = {"url": part["image_url"], "detail": part.get("detail") or "auto"}
             return {"type": "image_url", "image_url": image}
