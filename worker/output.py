@@ -175,7 +175,8 @@ class Output:
         self._close(status)
         for call in self._calls.values():
             if call.streams:
-                self._finish(call.index, self._called(call, status))
+                item = self._called(call, status)
+                self._finish(call.index, item if completed else items.incomplete(item))
             elif completed and call.complete:
                 for step in call.begun():
                     if isinstance(step, tuple):
@@ -185,7 +186,8 @@ class Output:
                 self._finish(call.index, self._called(call, status))
         self._calls.clear()
         for index, item in self._translator.open():
-            self._finish(index, {**item, "status": status})
+            ended = {**item, "status": status} if completed else items.incomplete(item)
+            self._finish(index, ended)
         if completed and not self._done:
             # A completed response may have no output, but clients expect at least one message.
             self._part("output_text")

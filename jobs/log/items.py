@@ -298,10 +298,24 @@ def apply(item: Item, event: Event) -> None:
 
 
 def incomplete(item: Item) -> Item:
-    """Returns an open item as incomplete."""
-    if item["type"] == "apply_patch_call":
-        return item  # the standard has no such status for this type
-    return item | {"status": "incomplete"}
+    """Returns an open item as incomplete.
+
+    Some clients execute each call that has ended, whatever its status is. A part of a command, of a
+    query or of a patch could be harmful. Therefore an incomplete call contains none. The arguments
+    of a `function_call` stay, because a part of a JSON object cannot be parsed.
+    """
+    ended = {**item, "status": "incomplete"}
+    match item:
+        case {"type": "custom_tool_call"}:
+            return ended | {"input": ""}
+        case {"type": "shell_call", "action": dict(action)}:
+            return ended | {"action": {**action, "commands": []}}
+        case {"type": "local_shell_call", "action": dict(action)}:
+            return ended | {"action": {**action, "command": []}}
+        case {"type": "apply_patch_call"}:
+            return item  # the standard has no such status for this type
+        case _:
+            return ended
 
 
 def _commands(item: Item) -> list[str]:

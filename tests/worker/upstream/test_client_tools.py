@@ -359,13 +359,15 @@ def test_an_action_is_never_reported_from_incomplete_arguments(name: str) -> Non
     assert [] == log.events
 
 
-def test_a_truncated_custom_call_keeps_its_input() -> None:
+def test_the_item_of_a_truncated_custom_call_has_no_input_that_a_client_could_execute() -> None:
     log = RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=12, toolbox=Toolbox({"tools": TOOLS}))
     with pytest.raises(TooLong):
         output.take(Call(0, "call_0", "sql", '{"input":"abc"}'))
     (item,) = output.end(completed=False)
-    assert ("ab", "incomplete") == (item["input"], item["status"])
+    assert ("", "incomplete") == (item["input"], item["status"])
+    assert ["ab"] == [event["delta"] for event in log.events if "delta" in event]
+    assert [item] == ResponseState(log.events).output
 
 
 def test_a_log_that_ends_at_any_event_of_a_call_can_be_closed() -> None:
@@ -382,6 +384,11 @@ def test_a_log_that_ends_at_any_event_of_a_call_can_be_closed() -> None:
         for number, event in enumerate(rest):
             EVENT.validate_python({**event, "sequence_number": number})
         assert state.output == ResponseState([*log.events[:cut], *rest]).output
+        for event in rest:
+            if event["type"] == "response.output_item.done":
+                item = event["item"]
+                assert not item.get("input")
+                assert not item.get("action", {}).get("commands")
 
 
 def test_commands_are_bounded_in_number() -> None:
