@@ -119,6 +119,7 @@ class ConversationStore:
                     created_at=created_at,
                     metadata=kept_metadata(id_, metadata, self._pipe.cipher),
                     ttl_ms=settings.conversation_ms,
+                    max_bytes=settings.max_conversation_bytes,
                     max_account_bytes=settings.subject_conversation_bytes,
                     items=self._pairs(id_, items),
                 )

@@ -456,8 +456,8 @@ _TABLE: Final = (
         4_194_304,
         1024,
         67_108_864,
-        "the maximum size of the items of one conversation; each item counts 100 bytes in addition "
-        "to its stored size",
+        "the maximum size of one conversation: its items and its metadata, and 100 bytes more for "
+        "each item",
     ),
     number(
         "HOLDLINE_MAX_CONVERSATION_ITEMS",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from jobs.conversations import Pending
 from jobs.names import item_id, new_conversation_id, new_response_id
@@ -59,8 +62,9 @@ class ConversationService:
     ) -> Conversation:
         """Creates a conversation, or finds the one that the idempotency key created."""
         account = who.account(self._digest)
-        id_ = new_conversation_id(self._partitions, account, who.owner, key)
-        added = await self._stored(who.owner, items, id_ if key else None)
+        seed = None if key is None else f"{key} {_digest_of(items, metadata)}"
+        id_ = new_conversation_id(self._partitions, account, who.owner, seed)
+        added = await self._stored(who.owner, items, id_ if seed else None)
         await self._store.create(id_, who.owner, account, int(time.time()), metadata, added)
         return await self._store.read(id_, viewer=who.owner)
 
@@ -81,9 +85,14 @@ class ConversationService:
     async def add(
         self, owner: str, id_: str, items: list[InputItem], key: str | None
     ) -> list[Item]:
-        """Appends items, and returns them. With an idempotency key, a repeat adds nothing."""
+        """Appends items, and returns them.
+
+        If a request with an idempotency key is repeated with the same items, nothing is appended.
+        """
         await self._settled(owner, id_)
-        seed = None if key is None else new_conversation_id(1, "", owner, f"{id_} {key}")
+        seed = None
+        if key is not None:
+            seed = new_conversation_id(1, "", owner, f"{id_} {key} {_digest_of(items)}")
         added = await self._stored(owner, items, seed)
         await self._store.add(id_, added)
         return added
@@ -150,3 +159,8 @@ class ConversationService:
             return await self._expand(owner, added)
         except Problem as problem:
             raise of_items(problem) from None
+
+
+def _digest_of(*parts: Any) -> str:
+    """Returns a digest of a request's content. Another request gets other ids by it."""
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

@@ -13,6 +13,7 @@
 -- the conversations expire, and conversation_bytes:<account> is a hash with their sizes; its field `~` is the sum.
 
 local ENTRY_BYTES = 100 -- the bytes that count for an entry in addition to its item
+local CONVERSATION_BYTES = 500 -- the bytes that count for a conversation in addition to its items and its metadata
 local CONVERSATION_KEYS = { 'conversation:', 'items:', 'positions:', 'pending:', 'removed:' }
 
 -- Returns true if a viewer may see what an owner has stored.

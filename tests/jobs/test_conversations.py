@@ -179,9 +179,9 @@ async def test_a_conversation_has_bounds_that_its_responses_cannot_exceed_at_the
 ) -> None:
     small = replace(
         SETTINGS,
-        max_conversation_bytes=2_000,
+        max_conversation_bytes=2_500,
         max_conversation_items=4,
-        subject_conversation_bytes=2_400,
+        subject_conversation_bytes=3_400,
     )
     store = ConversationStore(pipe, small)
     id_ = await a_conversation(store, *(item(c) for c in "abc"), account=ANNA)
@@ -189,14 +189,16 @@ async def test_a_conversation_has_bounds_that_its_responses_cannot_exceed_at_the
         await store.add(id_, [item("d"), item("e")])
     with pytest.raises(ConversationFull, match="items is reached: 4"):
         await store.hold(id_, "public", new_response_id(0), [item("d"), item("e")])
-    with pytest.raises(ConversationFull, match=" bytes is reached: 2000"):
+    with pytest.raises(ConversationFull, match=" bytes is reached: 2500"):
+        await a_conversation(store, item("a", "x" * 2_000))
+    with pytest.raises(ConversationFull, match=" bytes is reached: 2500"):
         await store.add(id_, [item("d", "x" * 2_000)])
     await store.add(id_, [item("a"), item("b"), item("d")])  # only `d` is new
 
     other = await a_conversation(store, item("a", "x" * 1_300), account=ANNA)
-    with pytest.raises(ConversationFull, match="account_bytes is reached: 2400"):
+    with pytest.raises(ConversationFull, match="account_bytes is reached: 3400"):
         await a_conversation(store, item("a", "x" * 500), account=ANNA)
-    with pytest.raises(ConversationFull, match="account_bytes is reached: 2400"):
+    with pytest.raises(ConversationFull, match="account_bytes is reached: 3400"):
         await store.hold(other, "public", new_response_id(0), [item("b", "x" * 400)])
     assert await store.delete(other, "public")
     await a_conversation(store, item("a", "x" * 500), account=ANNA)
@@ -204,7 +206,7 @@ async def test_a_conversation_has_bounds_that_its_responses_cannot_exceed_at_the
 
 async def test_an_expired_conversation_no_longer_counts_for_its_account(pipe: Pipe) -> None:
     store = ConversationStore(
-        pipe, replace(SETTINGS, conversation_ms=40, subject_conversation_bytes=1_000)
+        pipe, replace(SETTINGS, conversation_ms=40, subject_conversation_bytes=2_000)
     )
     await a_conversation(store, item("a", "x" * 600), account=ANNA)
     with pytest.raises(ConversationFull):
