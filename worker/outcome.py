@@ -58,7 +58,7 @@ _TELL_OPERATOR = "If the error persists, contact the operator."
 _KEPT = "The text generated so far is kept."
 
 CAUSES: Final[dict[str, Cause]] = {
-    # The following causes are the stop reasons of a provider, and the cancellation by the client.
+    # The causes below are the provider's stop reasons and cancellation by the client.
     "stop": Cause(Then.COMPLETED),
     "length": Cause(Then.INCOMPLETE),
     "content_filter": Cause(Then.INCOMPLETE),

@@ -1,9 +1,9 @@
 #!lua
--- Pauses a model, because its provider requested a pause: no job of the model begins. After the pause, the number of
--- jobs that may begin doubles step by step: 1, 2, 4, ...
+-- Pauses a model because its provider asked for it: none of the model's jobs may start during the pause. After the
+-- pause, the number of jobs that may begin doubles step by step: 1, 2, 4, ...
 -- KEYS  pause_key
 -- ARGV  pause_ms
--- Returns 1 if the pause was set or extended, 0 if the current pause ends later
+-- Returns 1 if the pause was set or extended, 0 if the current pause already ends later than the new one would
 -- May be repeated: the script never shortens a pause.
 -- @include DELAY_BOUND now RAMP
 local time = now()

@@ -75,8 +75,8 @@ for _, id in ipairs(due(open_key)) do
       redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, queue_name, id))
       requeued = requeued + 1
     else
-      -- A tenant that is held back is released when one of its jobs ends. If no job of the tenant runs, that event
-      -- was lost, so the tenant is released here.
+      -- A tenant that is held back is released when one of its jobs ends. If the tenant is still held back but none
+      -- of its jobs is running, that release was lost, so the script releases the tenant.
       if count_running(prefix, tenant, time) == 0 then release(prefix, tenant) end
       ensure_ready(prefix, queue_name, tenant)
       if redis.call('EXISTS', ready_of(prefix, queue_name)) == 1 then open_queue(prefix, queue_name) end

@@ -36,7 +36,7 @@ class Refusal(NamedTuple):
     should_retry: bool = True
 
 
-# Maps the limits in `tenants.FIELDS` that can refuse a prompt to the refusals. The limit
+# The refusal for each limit in `tenants.FIELDS` that can cause a prompt to be refused. The limit
 # `input_tokens` is not included: waiting does not help in this case, so `limited` returns status
 # 400.
 REFUSALS: Final = {

@@ -55,7 +55,7 @@ class Delivery:
         self._turns.forget(lane, previous_id)
 
     def announce(self, response_id: str) -> None:
-        """Announces a later call to `keep`; until that call is done, `before` waits."""
+        """Announces a later call to `keep`. Until that call has finished, `before` waits."""
         self._keeping[response_id] = asyncio.Event()
 
     async def keep(self, lane: str | None, response: dict[str, Any]) -> None:

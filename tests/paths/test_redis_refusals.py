@@ -34,7 +34,7 @@ async def too_few_replicas(control: Pipe) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
-    """Makes all writes fail with MISCONF: a folder blocks the snapshot file."""
+    """Makes all writes fail with MISCONF, by a folder at the path of the snapshot file."""
     _, folder = await control.call("CONFIG", "GET", "dir")
     _, name = await control.call("CONFIG", "GET", "dbfilename")
     file = Path(folder.decode()) / name.decode()

@@ -262,7 +262,7 @@ async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
     system: System, pipe: Pipe, http: aiohttp.ClientSession
 ) -> None:
     server = await system.server(HOLDLINE_PING_SECONDS="4")
-    # The response has several megabytes.
+    # The response is several megabytes long.
     id_ = await finished_response(pipe, 40_000)
     loop = asyncio.get_running_loop()
     before = rss(server)
