@@ -212,6 +212,7 @@ class Execution:
                 index=opening.state.next_index,
                 most=context.config.max_output_bytes,
                 toolbox=Toolbox.of(job),
+                used=opening.state.call_ids,
             )
             await call.run(context.router, job, output, flusher)
             flusher.check()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
@@ -109,14 +109,25 @@ class Output:
     """The output items of one attempt.
 
     `index` is the output index of the first item. `toolbox` contains the tools that the model may
-    call. `most` is the maximum size in bytes of the text, and also of all other data together.
+    call. `used` are the call ids of earlier attempts. `most` is the maximum size in bytes of the
+    text, and also of all other data together.
     """
 
-    def __init__(self, sink: Sink, name: Name, *, index: int, most: int, toolbox: Toolbox) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        name: Name,
+        *,
+        index: int,
+        most: int,
+        toolbox: Toolbox,
+        used: Collection[str] = (),
+    ) -> None:
         self._sink = sink
         self._name = name
         self._most = most
         self._toolbox = toolbox
+        self._used = used
         self._open: _Open | None = None
         self._calls: dict[int, OpenCall] = {}
         # The translator gets this counter instead of a method of this object. A method would create
@@ -234,6 +245,9 @@ class Output:
                 raise NotAllowed
             self._close("completed")
             index = self._take_index()
+            if call.call_id in self._used:
+                # Some endpoints number their calls, so each attempt would use the same ids.
+                call.call_id = f"{call.call_id}_{index}"
             call.begin(tool, self._name(PREFIXES[tool.kind], index), index)
             if call.streams:
                 self._sink.add(items.added(index, call.item("in_progress")))

@@ -24,14 +24,16 @@ class ResponseState:
 
     `output` contains only the items of the last attempt. `next_index` is the lowest output index
     that no attempt has used. The next attempt must begin with this index, because the accumulators
-    of the official SDKs reject an index that is used twice. `last` is the last response object, or
-    None before the first one. `end` is the terminal event, or None before the end.
+    of the official SDKs reject an index that is used twice. `call_ids` are the call ids of all
+    attempts, which another attempt must not use for the same reason. `last` is the last response
+    object, or None before the first one. `end` is the terminal event, or None before the end.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._items: dict[int, Item] = {}
         self._open: set[int] = set()
         self.next_index = 0
+        self.call_ids: set[str] = set()
         self.end: Event | None = None
         self.last: dict[str, Any] | None = None
         for event in events:
@@ -49,6 +51,8 @@ class ResponseState:
                 index = event["output_index"]
                 self._items[index] = deepcopy(event["item"])
                 self.next_index = max(self.next_index, index + 1)
+                if isinstance(call_id := event["item"].get("call_id"), str):
+                    self.call_ids.add(call_id)
                 (self._open.add if kind.endswith("added") else self._open.discard)(index)
             case _ if "output_index" in event:
                 items.apply(self._items[event["output_index"]], event)

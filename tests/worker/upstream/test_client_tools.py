@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai import omit
+from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import ResponseOutputItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from jobs.log.events import RESTARTED, restarted
 from jobs.log.items import RESULT_TYPES
 from jobs.log.response_state import ResponseState
 from jobs.record import Job
+from tests.jobs.factories import a_job, opening
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness
 from tests.worker.recording_sink import RecordingSink
@@ -389,6 +393,37 @@ def test_a_log_that_ends_at_any_event_of_a_call_can_be_closed() -> None:
                 item = event["item"]
                 assert not item.get("input")
                 assert not item.get("action", {}).get("commands")
+
+
+@pytest.mark.parametrize("name", ["f", "sql"])
+def test_the_sdk_accepts_a_restart_of_an_endpoint_that_numbers_its_calls(name: str) -> None:
+    job = a_job()
+    log = RecordingSink()
+    log.add(*opening(job))
+
+    def attempt(state: ResponseState) -> Output:
+        output = Output(
+            log,
+            "{}_{}".format,
+            index=state.next_index,
+            most=1000,
+            toolbox=Toolbox({"tools": TOOLS}),
+            used=state.call_ids,
+        )
+        output.take(Call(0, "f:0", name, '{"input":"a"}'))
+        return output
+
+    attempt(ResponseState(log.events))
+    state = ResponseState(log.events)
+    log.add(*state.close(), restarted(job, 2, "worker_lost"))
+    output = attempt(state)
+    output.end_calls()
+    (item,) = output.end(completed=True)
+    sdk: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
+    for number, event in enumerate(log.events):
+        if event["type"] != RESTARTED:
+            sdk.handle_event(EVENT.validate_python({**event, "sequence_number": number}))
+    assert "f:0_1" == item["call_id"]
 
 
 def test_commands_are_bounded_in_number() -> None:
