@@ -10,6 +10,7 @@
 local c = fields(conversation_key, 'owner', 'deleted')
 if not c.owner or not may_see(c.owner, viewer) or c.deleted then return {} end
 
+local CHUNK = 100 -- entries that are read at once, so that many deleted items do not cost a call each
 local items, step = prefix .. 'items:' .. id, order == 'asc' and 1 or -1
 local length, most, page = redis.call('LLEN', items), tonumber(limit), {}
 local index = step == 1 and 0 or length - 1
@@ -19,7 +20,7 @@ if after ~= '' then
   index = (position < 0 and -1 - position or position) + step
 end
 while index >= 0 and index < length and #page <= most do
-  local last = math.max(0, math.min(length - 1, index + step * most))
+  local last = math.max(0, math.min(length - 1, index + step * CHUNK))
   local entries = redis.call('LRANGE', items, math.min(index, last), math.max(index, last))
   for n = 1, #entries do
     local entry = entries[step == 1 and n or #entries + 1 - n]
