@@ -131,6 +131,11 @@ ITEMS: tuple[Item, ...] = (
         "arguments": ARGUMENTS,
     },
 )
+# Results of the provider in its last response object.
+REPORTED: Item = {
+    "moderation": {"input": {"type": "moderation_result", "flagged": False}},
+    "tool_usage": {"web_search": {"num_requests": 1}},
+}
 BEGUN: dict[str, Item] = {
     "code_interpreter_call": {"code": "", "outputs": None},
     "image_generation_call": {"result": None},
@@ -198,7 +203,7 @@ async def hosted(wire: Wire, script: Script, call: Call) -> None:
     for index, item in enumerate(ITEMS):
         await _item(writer, index, item, script.pace)
     await message(writer, script, call, index=len(ITEMS))
-    await end(wire, writer)
+    await end(wire, writer, **REPORTED, instructions="of the provider")
 
 
 async def _item(writer: EventWriter, index: int, item: Item, pace: float) -> None:

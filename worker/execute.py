@@ -273,6 +273,7 @@ class Execution:
             error=error_of(decision),
             incomplete=decision.reason,
             model=call.model,
+            reported=call.reported,
             left_out=left_out(job, config.endpoints.get(call.model or "")),
         )
         await flusher.finish(

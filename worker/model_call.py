@@ -11,7 +11,7 @@ from .output import NotAllowed
 from .upstream import usage
 from .upstream.chat import request as chat_request
 from .upstream.chat.messages import UnsupportedInput
-from .upstream.deltas import Malformed, Stopped, TooLong, Usage
+from .upstream.deltas import Malformed, Reported, Stopped, TooLong, Usage
 from .upstream.stream import ModelError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ModelCall:
         self.detail = ""
         self.retry_after: float | None = None
         self.model: str | None = None
+        self.reported: dict[str, Any] = {}
         self._counts: dict[str, Any] | None = None
         self._began = self._ended = 0.0
         self._first: float | None = None
@@ -76,6 +77,8 @@ class ModelCall:
                         match piece:
                             case Usage(counts):
                                 self._counts = usage.merged(self._counts, counts)
+                            case Reported(fields):
+                                self.reported = fields
                             case Stopped(reason):
                                 self.cause = cause_of(reason)
                                 self.detail = "finish_reason"

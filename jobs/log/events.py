@@ -30,6 +30,17 @@ TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())
 RESTARTED: Final = "holdline:restarted"
 
 
+# Parameters that a response repeats only if the request has them.
+IF_GIVEN: Final = (
+    "access_programs",
+    "conversation",
+    "image",
+    "prompt",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+)
+
+
 def snapshot(
     job: Job,
     status: str,
@@ -75,7 +86,7 @@ def snapshot(
         "safety_identifier": params.get("safety_identifier"),
         "prompt_cache_key": params.get("prompt_cache_key"),
         "usage": usage,
-        **{name: params[name] for name in ("prompt", "conversation") if name in params},
+        **{name: params[name] for name in IF_GIVEN if name in params},
     }
 
 
@@ -137,12 +148,14 @@ def terminal(
     incomplete: str | None = None,
     model: str | None = None,
     left_out: dict[str, list[str]] | None = None,
+    reported: dict[str, Any] | None = None,
 ) -> Event:
     """Returns the last event of a log, which has the checksum of the text and the timing.
 
     `timing` contains durations in milliseconds. `completed_at` is used only if the response is
     completed. `model` is the name of the model that answered, or None. `left_out` contains the
-    types of the tools and items that this model did not get.
+    types of the tools and items that this model did not get. `reported` contains members of the
+    response object that the model's provider has determined.
     """
     response = snapshot(
         job,
@@ -153,6 +166,7 @@ def terminal(
         incomplete=incomplete,
         completed_at=completed_at if status is Status.COMPLETED else None,
     )
+    response |= reported or {}
     text = output_text(output).encode()
     response["holdline"] = {
         "attempts": attempts,

@@ -17,7 +17,6 @@ from .items import (
     InputFile,
     InputImage,
     InputText,
-    ItemId,
     Passed,
     without_nulls,
 )
@@ -129,7 +128,7 @@ class AnyItem(msgspec.Struct):
     """An item of another type, which is passed on unread."""
 
     type: TypeName
-    id: ItemId | None = None
+    id: CallId | None = None
     call_id: CallId | None = None
 
 

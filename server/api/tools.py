@@ -14,7 +14,7 @@ from msgspec import Meta
 from jobs.tools import named_tools
 
 from .items import FunctionName, Opaque, without_nulls
-from .problem import Problem, invalid
+from .problem import invalid
 from .validation import TypeName, check_shape, check_storable
 
 MAX_TOOLS: Final = 128
@@ -144,26 +144,37 @@ def checked_choice(choice: Any, tools: list[Tool]) -> Any:
     kind = type_of(choice)
     check_shape(choice, _CHOICE_SHAPES.get(kind, AnyChoice), "tool_choice")
     check_storable(choice, "tool_choice")
+    known = _names(tools)
     if kind != "allowed_tools":
-        _check_entry(choice, tools, "tool_choice")
+        _check_entry(choice, known, "tool_choice")
         return choice
     for index, entry in enumerate(choice["tools"]):
         place = f"tool_choice.tools[{index}]"
         check_shape(entry, _CHOICE_SHAPES.get(type_of(entry), AnyChoice), place)
-        _check_entry(entry, tools, place)
+        _check_entry(entry, known, place)
     return {"mode": "auto", **choice}
 
 
-def _check_entry(entry: dict[str, Any], tools: list[Tool], place: str) -> None:
+def _names(tools: list[Tool]) -> set[tuple[str, str]]:
+    """Returns the type and the name of each tool; a tool without a name has the name ""."""
+    found = {(tool["type"], tool["name"]) for tool in named_tools(tools)}
+    for tool in tools:
+        name = tool["name"] if tool["type"] == "namespace" else ""
+        found.add((tool["type"], name))
+    return found
+
+
+def _check_entry(entry: dict[str, Any], known: set[tuple[str, str]], place: str) -> None:
     """Raises Problem if no tool of the request matches a tool choice."""
     kind = entry["type"]
-    if kind in ("function", "custom"):
-        if not any(t["name"] == entry["name"] and t["type"] == kind for t in named_tools(tools)):
-            raise _no_such_tool(f"{place}.name", kind, entry["name"])
-    elif kind == "namespace":
-        if not any(t.get("type") == kind and t.get("name") == entry.get("name") for t in tools):
-            raise _no_such_tool(f"{place}.name", kind, str(entry.get("name")))
-    elif kind in _SINGLE and not any(tool.get("type") == kind for tool in tools):
+    if kind in _NOUNS:
+        name = entry.get("name")
+        if not isinstance(name, str) or (kind, name) not in known:
+            named = f"{_NOUNS[kind]} '{str(name)[:64]}'"
+            raise invalid(
+                f"{place}.name", f"{named} is not in 'tools'. Add it, or name another one."
+            )
+    elif kind in _SINGLE and (kind, "") not in known:
         message = f"The tool '{kind}' is not in 'tools'. Add it, or choose another tool."
         raise invalid(f"{place}.type", message)
 
@@ -175,8 +186,3 @@ def type_of(value: dict[str, Any]) -> str:
 
 
 _NOUNS: Final = {"function": "Function", "custom": "Custom tool", "namespace": "Namespace"}
-
-
-def _no_such_tool(place: str, kind: str, name: str) -> Problem:
-    named = f"{_NOUNS[kind]} '{name[:64]}'"
-    return invalid(place, f"{named} is not in 'tools'. Add it, or name another one.")

@@ -45,6 +45,7 @@ TOOLS: list[Any] = [
 PARAMETERS: Any = {
     "include": ["web_search_call.action.sources", "reasoning.encrypted_content"],
     "prompt_cache_key": "k",
+    "prompt_cache_options": {"ttl": "30m"},
     "safety_identifier": "s",
     "reasoning": {"effort": "max", "mode": "pro"},
     "max_tool_calls": 5,
@@ -130,6 +131,10 @@ async def test_each_hosted_tool_streams_under_our_ids_and_can_be_continued(
     assert sent == [event.type for event in events if event.type in sent]
     answer = events[-1].response
     check_output(answer.output)
+    shown = answer.to_dict()
+    assert fake_hosted.REPORTED == {name: shown[name] for name in fake_hosted.REPORTED}
+    assert shown["instructions"] is None
+    assert {"ttl": "30m"} == shown["prompt_cache_options"]
     for event in events:
         if hasattr(event, "item_id"):
             assert answer.output[event.output_index].id == event.item_id

@@ -94,8 +94,15 @@ class Stopped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Members of the upstream's response object with results of its provider."""
+
+    fields: dict[str, Any]
+
+
 OutputDelta = Text | Refusal | Reasoning | Call | Annotation | UpstreamEvent | Thinking
-Delta = OutputDelta | Usage | Stopped
+Delta = OutputDelta | Usage | Stopped | Reported
 
 
 class Malformed(Exception):

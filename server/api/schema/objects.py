@@ -234,4 +234,13 @@ class Response(Struct, kw_only=True):
     usage: Usage | None
     prompt: dict[str, Any] | UnsetType = UNSET
     conversation: InConversation | UnsetType = UNSET
+    prompt_cache_options: dict[str, Any] | UnsetType = UNSET
+    prompt_cache_retention: str | UnsetType = UNSET
+    image: dict[str, Any] | UnsetType = UNSET
+    # The following members contain results of the model's provider.
+    access_programs: dict[str, Any] | UnsetType = UNSET
+    moderation: dict[str, Any] | UnsetType = UNSET
+    input_transformations: list[Any] | UnsetType = UNSET
+    prompt_cache_diagnostics: dict[str, Any] | UnsetType = UNSET
+    tool_usage: dict[str, Any] | UnsetType = UNSET
     holdline: Trailer | UnsetType = UNSET

@@ -17,7 +17,7 @@ from tests.worker.recording_sink import RecordingSink
 from tests.worker.toolboxes import toolbox_of
 from worker.output import Output
 from worker.upstream.chat.chunks import ChatChunkReader
-from worker.upstream.deltas import ErrorInStream, Malformed, Refusal, Stopped, Usage
+from worker.upstream.deltas import ErrorInStream, Malformed, Refusal, Reported, Stopped, Usage
 from worker.upstream.finish_reasons import normalized
 
 DONE = b"[DONE]"
@@ -114,7 +114,7 @@ def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
     for piece in pieces:
         if isinstance(piece, Stopped):
             reason = piece.reason
-        elif not isinstance(piece, Usage):
+        elif not isinstance(piece, Usage | Reported):
             output.take(piece)
     items = output.end(completed=reason in STOPS)
     assert items == ResponseState(log.events).output

@@ -29,7 +29,7 @@ from worker.upstream.chat.custom_input import InputDecoder
 from worker.upstream.chat.messages import UnsupportedInput
 from worker.upstream.chat.request import completion
 from worker.upstream.chat.toolbox import Toolbox
-from worker.upstream.deltas import Call, Malformed, Stopped, TooLong, Usage
+from worker.upstream.deltas import Call, Malformed, Reported, Stopped, TooLong, Usage
 
 from . import chat_rules
 
@@ -337,12 +337,12 @@ def test_items_do_not_depend_on_the_division_into_chunks(
             call = {"index": index, "function": function} | ({} if number else head)
             chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
             for piece in reader.read(json.dumps(chunk).encode()):
-                assert not isinstance(piece, Stopped | Usage)
+                assert not isinstance(piece, Stopped | Usage | Reported)
                 output.take(piece)
     reason = "tool_calls" if calls else "stop"
     end = {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": reason}]}
     for piece in [*reader.read(json.dumps(end).encode()), *reader.end()]:
-        if not isinstance(piece, Stopped | Usage):
+        if not isinstance(piece, Stopped | Usage | Reported):
             output.take(piece)
     output.end_calls()
     items = output.end(completed=True)

@@ -19,7 +19,7 @@ from worker.output import Output
 from worker.upstream.chat.chunks import ChatChunkReader
 from worker.upstream.chat.messages import messages
 from worker.upstream.chat.request import completion
-from worker.upstream.deltas import Stopped, Usage
+from worker.upstream.deltas import Reported, Stopped, Usage
 from worker.upstream.responses.request import request
 
 from . import chat_rules
@@ -190,7 +190,7 @@ def whole_turn(*deltas: Json, maker: str) -> list[Json]:
     output.maker = maker
     for line in stream(*deltas).split(b"\n\n")[:-2]:
         for piece in reader.read(line.removeprefix(b"data: ")):
-            if not isinstance(piece, Stopped | Usage):
+            if not isinstance(piece, Stopped | Usage | Reported):
                 output.take(piece)
     return [*output.end(completed=True), RESULT]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tests.worker.conftest import MakeHarness
 from worker.upstream.chat import request as chat_request
 from worker.upstream.chat.messages import UnsupportedInput
 from worker.upstream.chat.unsupported import check
+from worker.upstream.deltas import Reported
 from worker.upstream.failures import classify
+from worker.upstream.responses.events import MAX_REPORTED, ResponsesEventReader
 from worker.upstream.responses.request import items, request
 
 SAID = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}
@@ -99,6 +102,16 @@ def test_an_endpoint_may_refuse_a_hint(name: str) -> None:
     error = {"error": {"message": "Unknown parameter", "param": name, "code": "unknown_parameter"}}
     assert name == classify(error, 400).parameter
     assert "" == classify({"error": {"message": "Bad tool", "param": "tools"}}, 400).parameter
+
+
+def test_results_of_a_provider_are_passed_on_within_a_limit() -> None:
+    for size, kept in ((10, True), (MAX_REPORTED, False)):
+        usage = {"web_search": {"text": "x" * size}}
+        end = {"status": "completed", "output": [], "tool_usage": usage, "billing": 1}
+        payload = json.dumps({"type": "response.completed", "response": end}).encode()
+        pieces = ResponsesEventReader().read(payload)
+        reported = [piece.fields for piece in pieces if isinstance(piece, Reported)]
+        assert ([{"tool_usage": usage}] if kept else []) == reported
 
 
 async def test_a_fallback_with_the_responses_api_gets_what_a_chat_model_cannot_do(

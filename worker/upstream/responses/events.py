@@ -1,19 +1,21 @@
 """Reads the payloads of an upstream's Responses stream.
 
 Events about items go to the module `translator`, which rebuilds the items with Holdline's ids and
-indexes. From the upstream's response object, only the output in the last event is passed on. Its
-error message is not passed on, because it may contain anything. A response is complete only after
-the last event.
+indexes. From the upstream's last response object, only the output and the members in `REPORTED`
+are passed on. Its error message is not passed on, because it may contain anything. A response is
+complete only after the last event.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from worker.upstream.deltas import (
     Delta,
     ErrorInStream,
     Malformed,
+    Reported,
     Stopped,
     UpstreamEvent,
     Usage,
@@ -100,6 +102,8 @@ class ResponsesEventReader:
             output = [{"type": "message", "role": "assistant", "content": text}] if text else []
         listed = [_item(storable(one)) for one in output] if isinstance(output, list) else []
         pieces.append(UpstreamEvent({"type": f"response.{end}", "output": listed}))
+        if reported := _reported(body):
+            pieces.append(Reported(reported))
         details = body.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         cut = normalized(reason) or "unknown"
@@ -109,6 +113,23 @@ class ResponsesEventReader:
     def _flushed(self) -> list[Delta]:
         begun, self._begun = self._begun, None
         return begun or []
+
+
+# Results of the provider, which concern the whole response.
+REPORTED: Final = (
+    "access_programs",
+    "input_transformations",
+    "moderation",
+    "prompt_cache_diagnostics",
+    "tool_usage",
+)
+# The limit on the size of these results, in bytes of JSON. Larger results are left out.
+MAX_REPORTED: Final = 65_536
+
+
+def _reported(response: dict[str, Any]) -> dict[str, Any]:
+    given = {name: storable(response[name]) for name in REPORTED if response.get(name) is not None}
+    return given if len(json.dumps(given)) <= MAX_REPORTED else {}
 
 
 _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
