@@ -40,8 +40,10 @@ const completion = await chat.finalChatCompletion();
 
 const socket = new ResponsesWS(client);
 let heard = "";
+const told = [];
 const ended = await new Promise((resolve, reject) => {
   socket.on("error", reject);
+  socket.on("event", (event) => told.push(event.type));
   socket.on("response.output_text.delta", (event) => (heard += event.delta));
   socket.on("response.completed", (event) => resolve(event.response));
   socket.send({ type: "response.create", model, input: over });
@@ -58,6 +60,7 @@ console.log(
     loop: second.output_text,
     chat: completion.choices[0].message.content,
     heard,
+    told,
     ended: ended.status,
   }),
 );

@@ -23,6 +23,8 @@ async def test_the_node_sdk(shared: Shared) -> None:
     assert has_tokens(9, saw["chat"])
     assert has_tokens(7, saw["heard"])
     assert "completed" == saw["ended"]
+    assert ("response.created", "response.completed") == (saw["told"][0], saw["told"][-1])
+    assert [] == [kind for kind in saw["told"] if kind.startswith("holdline:")]
     assert 1 == len(shared.calls(over))
 
 
