@@ -87,6 +87,9 @@ SUBPROTOCOLS: Final = {
     "properties": {
         "Sec-WebSocket-Protocol": {
             "type": "string",
+            "description": "Each subprotocol switches on the server's messages that begin with "
+            "'holdline:'. So does the client's first message that begins with 'holdline:'. "
+            "Without either, the server sends no such message except 'holdline:restarted'.",
             "enum": list(ENCODINGS),
         }
     },

@@ -34,7 +34,7 @@ async def test_the_web_client_resumes_in_node_22(shared: Shared) -> None:
 WORKER = """
 import { HoldlineClient } from "%s/web/client.js";
 const sockets = [];
-class Cut extends WebSocket { constructor(url) { super(url); sockets.push(this); } }
+class Cut extends WebSocket { constructor(...offer) { super(...offer); sockets.push(this); } }
 onmessage = async ({ data }) => {
   const client = new HoldlineClient(data.url, { WebSocket: Cut });
   const handle = client.ask({ input: data.prompt });
