@@ -25,18 +25,23 @@ from .validation import TypeName, check_shape, check_storable
 _Texts = Annotated[list[str], Meta(max_length=10_000)]
 
 
-class CustomCall(msgspec.Struct, tag_field="type", tag="custom_tool_call"):
-    """A call of a custom tool from an earlier answer."""
+class CallItem(msgspec.Struct, kw_only=True):
+    """The members that all these items have, except the results of a local shell."""
 
     call_id: CallId
+    id: CallId | None = None
+
+
+class CustomCall(CallItem, kw_only=True, tag_field="type", tag="custom_tool_call"):
+    """A call of a custom tool from an earlier answer."""
+
     name: FunctionName
     input: str
 
 
-class CustomCallOutput(msgspec.Struct, tag_field="type", tag="custom_tool_call_output"):
+class CustomCallOutput(CallItem, kw_only=True, tag_field="type", tag="custom_tool_call_output"):
     """The result of a custom tool's call."""
 
-    call_id: CallId
     output: str | list[InputText | InputImage | InputFile]
 
 
@@ -46,10 +51,9 @@ class LocalShellAction(msgspec.Struct):
     command: _Texts
 
 
-class LocalShellCall(msgspec.Struct, tag_field="type", tag="local_shell_call"):
+class LocalShellCall(CallItem, kw_only=True, tag_field="type", tag="local_shell_call"):
     """A call of the local shell from an earlier answer."""
 
-    call_id: CallId
     action: LocalShellAction
 
 
@@ -72,10 +76,9 @@ class ShellAction(msgspec.Struct):
     commands: _Texts
 
 
-class ShellCall(msgspec.Struct, tag_field="type", tag="shell_call"):
+class ShellCall(CallItem, kw_only=True, tag_field="type", tag="shell_call"):
     """A call of the shell from an earlier answer."""
 
-    call_id: CallId
     action: ShellAction
 
 
@@ -94,10 +97,9 @@ class ShellOutput(msgspec.Struct):
     outcome: ShellOutcome
 
 
-class ShellCallOutput(msgspec.Struct, tag_field="type", tag="shell_call_output"):
+class ShellCallOutput(CallItem, kw_only=True, tag_field="type", tag="shell_call_output"):
     """The result of a shell call."""
 
-    call_id: CallId
     output: Annotated[list[ShellOutput], Meta(max_length=10_000)]
 
 
@@ -109,17 +111,15 @@ class PatchOperation(msgspec.Struct):
     diff: str | None = None
 
 
-class PatchCall(msgspec.Struct, tag_field="type", tag="apply_patch_call"):
+class PatchCall(CallItem, kw_only=True, tag_field="type", tag="apply_patch_call"):
     """A call of the patch tool from an earlier answer."""
 
-    call_id: CallId
     operation: PatchOperation
 
 
-class PatchCallOutput(msgspec.Struct, tag_field="type", tag="apply_patch_call_output"):
+class PatchCallOutput(CallItem, kw_only=True, tag_field="type", tag="apply_patch_call_output"):
     """The result of a patch."""
 
-    call_id: CallId
     status: Literal["completed", "failed"]
     output: str | None = None
 
@@ -148,9 +148,7 @@ def check_items(items: Any) -> None:
     """Checks the items that are kept as the client sent them. Raises: Problem."""
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, Passed):
-            place = f"input[{index}]"
-            shape = _SHAPES.get(item.fields["type"], AnyItem)
-            check_shape(without_nulls(item.fields), AnyItem, place)
-            if shape is not AnyItem:
-                check_shape(without_nulls(item.fields), shape, place)
-            check_storable(item.fields, place)
+            fields, place = item.fields, f"input[{index}]"
+            shape = _SHAPES.get(fields["type"], AnyItem)
+            check_shape(without_nulls(fields), shape, place)
+            check_storable(fields, place)

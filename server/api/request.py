@@ -16,7 +16,7 @@ from jobs.tools import SOURCES
 from .call_items import check_items
 from .items import InputFile, InputImage, InputText, Item, Opaque, Passed, typed, without_nulls
 from .problem import Problem, invalid
-from .tools import MAX_TOOLS, ToolSource, checked_choice, checked_tools
+from .tools import MAX_NESTED_TOOLS, MAX_TOOLS, ToolSource, checked_choice, checked_tools
 from .validation import check_storable, convert
 
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
@@ -325,6 +325,9 @@ def _available(create: Create) -> list[dict[str, Any]]:
     for index, item in enumerate(create.input):
         if isinstance(item, Passed) and item.fields["type"] in SOURCES:
             found = convert(item.fields, ToolSource, f"input[{index}]")
+            if len(tools) + len(found.tools) > MAX_NESTED_TOOLS:
+                message = f"At most {MAX_NESTED_TOOLS} tools are allowed, including those in items."
+                raise invalid(f"input[{index}].tools", message)
             tools += checked_tools(found.tools, f"input[{index}].tools")
     return tools
 

@@ -171,6 +171,16 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"input": [{"type": "web search"}]}, "input[0].type", "invalid_value"),
         ({"input": [{"type": 5}]}, "input[0].type", "invalid_value"),
         ({"input": [{"type": "web_search_call", "id": 5}]}, "input[0].id", "invalid_value"),
+        (
+            {"input": [{"type": "custom_tool_call", "call_id": "c", "id": []}]},
+            "input[0].id",
+            "invalid_value",
+        ),
+        (
+            {"input": [{"type": "additional_tools", "tools": TOOLS * 1000}] * 2},
+            "input[1].tools",
+            "invalid_value",
+        ),
         ({"input": [{"type": "x", "call_id": 2**70}]}, "input[0].call_id", "invalid_value"),
         ({"input": [{"type": "x", "more": 2**70}]}, "input[0]", "invalid_value"),
         (
