@@ -75,6 +75,10 @@ class Exchange:
         self.settled = False
         self.due: float | None = None
         self._request = request
+        # A resumed answer is padded like the first part of the answer.
+        options = (request or {}).get("stream_options") or {}
+        padded = options.get("include_obfuscation") is True
+        self._options = {"include_obfuscation": True} if padded else {}
         self._jitter = jitter
         self._open = False
         self._stopping = False
@@ -225,7 +229,8 @@ class Exchange:
             return []
         reading = self._reading
         self._asked_after = reading.last
-        return [protocol.resume(self.state.response_id, reading.last, reading.shown, self.lane)]
+        shown = {**reading.shown, **self._options}
+        return [protocol.resume(self.state.response_id, reading.last, shown, self.lane)]
 
     def _cancel_if_wanted(self) -> list[Message]:
         if not self._stopping or self.state.response_id is None:

@@ -67,12 +67,12 @@ def cancel(response_id: str) -> Message:
     return {"type": "response.cancel", "response_id": response_id}
 
 
-def resume(response_id: str, after: int, shown: Mapping[str, str], lane: str) -> Message:
+def resume(response_id: str, after: int, shown: Mapping[str, Any], lane: str) -> Message:
     """Returns a message that requests all events after a sequence number, and then live events.
 
     If `after` is -1, the events start at the beginning. `shown` contains the `item_id` and the
     `event_type` of the event with the number `after`, as far as they are known. The server compares
-    them with its log, to detect lost events.
+    them with its log, to detect lost events. `shown` may also contain `include_obfuscation`.
     """
     return {
         "type": "holdline:resume",

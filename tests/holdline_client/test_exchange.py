@@ -47,7 +47,7 @@ def refused(status: int, **more: Any) -> dict[str, Any]:
     return {"type": "error", "status": status, "error": {"code": "c", "message": "m", **more}}
 
 
-def resumes(exchange: Exchange, after: int, **shown: str) -> list[dict[str, Any]]:
+def resumes(exchange: Exchange, after: int, **shown: Any) -> list[dict[str, Any]]:
     message = {"type": "holdline:resume", "response_id": "resp_1", "starting_after": after}
     return [{**message, **shown, "stream_id": exchange.lane}]
 
@@ -115,6 +115,15 @@ def test_a_resume_shows_the_item_of_the_last_event() -> None:
     ) == exchange.opened(1)
     followed = Exchange(ResponseState("resp_1", 7, "msg_2"), jitter=lambda: 0.0)
     assert resumes(followed, 7, item_id="msg_2") == followed.opened(0)
+
+
+def test_a_resumed_answer_is_padded_like_its_first_part() -> None:
+    request = {"type": "response.create", "stream_options": {"include_obfuscation": True}}
+    exchange = Exchange(ResponseState(), request=request, key="k", jitter=lambda: 0.0)
+    exchange.opened(0)
+    exchange.received(created(), 0)
+    exchange.lost()
+    assert resumes(exchange, 0, **CREATED, include_obfuscation=True) == exchange.opened(1)
 
 
 def test_an_answer_whose_log_was_rolled_back_starts_over() -> None:

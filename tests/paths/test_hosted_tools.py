@@ -210,6 +210,44 @@ async def test_hosted_tools_restart_once_after_a_workers_death(
     assert fake_hosted.CODE.startswith(cut.code)
 
 
+async def test_the_first_request_of_a_coding_agent_is_accepted(
+    system: System, provider: FakeModel, environ: dict[str, str], client: AsyncOpenAI
+) -> None:
+    """Codex CLI sends these parameters and kinds of tools with its default switches."""
+    await system.worker("", **environ)
+    asked: Any = {
+        "input": [
+            {"type": "message", "id": "msg_0f", "role": "developer", "content": "Be precise."},
+            {
+                "type": "message",
+                "id": "msg_1f",
+                "role": "user",
+                "content": [{"type": "input_text", "text": "Say hi."}],
+            },
+        ],
+        "tools": [
+            {"type": "function", "name": "exec", "strict": False, "parameters": {}},
+            *TOOLS[-1:],
+            {"type": "web_search", "external_web_access": False},
+        ],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "reasoning": {"summary": "auto"},
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": "k",
+        "extra_body": {"client_metadata": {"turn_id": "t", "session_id": "s"}},
+    }
+    for model, tools in (("r", ["exec", "n", "web_search"]), ("d", ["exec", "n__f"])):
+        answer = await client.responses.create(model=model, **asked)
+        assert "completed" == answer.status
+        sent = [tool.get("function", tool) for tool in provider.calls[-1].body["tools"]]
+        assert tools == [tool.get("name") or tool["type"] for tool in sent]
+        assert "client_metadata" not in provider.calls[-1].body
+    with pytest.raises(BadRequestError, match="web_search"):
+        await client.responses.create(model="c", **asked)
+
+
 async def test_a_request_to_prepare_the_cache_ends_without_output(
     provider: FakeModel, client: AsyncOpenAI
 ) -> None:
