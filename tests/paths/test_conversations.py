@@ -341,7 +341,7 @@ async def test_two_devices_that_write_at_once_get_one_order(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_two_devices_write_a_thousand_turns_at_once(
     shared: Shared, client: AsyncOpenAI
 ) -> None:

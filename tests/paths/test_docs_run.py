@@ -76,8 +76,16 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
     assert documented == {*range(7), command.INTERRUPTED, command.BROKEN_PIPE}
 
 
+async def test_the_documented_conversation_prints_its_items(shared: Shared) -> None:
+    _, program, _ = blocks(PROTOCOL, "python")
+    output = await run(
+        sys.executable, "-c", program.replace("http://127.0.0.1:8080", shared.server.url)
+    )
+    assert ["user", "assistant"] * 2 == [line.split()[0] for line in output.splitlines()]
+
+
 async def test_the_documented_checksum_example_verifies_a_response(shared: Shared) -> None:
-    _, program = blocks(PROTOCOL, "python")
+    _, _, program = blocks(PROTOCOL, "python")
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{shared.server.url}/v1/responses", json={"input": "Grüße"}) as answer,
@@ -145,7 +153,7 @@ async def matching(ws: aiohttp.ClientWebSocketResponse, line: str) -> dict[str, 
 async def test_the_documented_socket_client_survives_a_cut_and_a_restart(
     shared: Shared, fault: str
 ) -> None:
-    program, _ = blocks(PROTOCOL, "python")
+    program, _, _ = blocks(PROTOCOL, "python")
     prompt = shared.prompt(f"pace=0.05 {fault}")
     async with Proxy(shared.server.url) as proxy:
         address = proxy.url.replace("redis:", "ws:")
