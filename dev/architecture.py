@@ -36,7 +36,6 @@ ROOMS = {
 }
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
-    ("admin", "worker"): [(180, 76), (180, 100)],
     ("admin", "jobs"): [(320, 76), (320, 496)],
     ("admin", "server"): [(470, 76), (470, 100)],
     ("admin", "runtime"): [(50, 54), (16, 54), (16, 672), (50, 672)],
