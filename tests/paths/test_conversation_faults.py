@@ -19,6 +19,7 @@ from tests.paths.conftest import sdk
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.holding_proxy import HoldingProxy, LaggingReplication
 from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
+from tests.paths.topologies.several import cluster
 from tests.system import Server, System, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -141,3 +142,30 @@ async def test_a_failover_to_a_replica_without_the_append_loses_nothing(
                     return expected == await texts(pipe, made.id)
 
                 await wait_until(appended, 30)
+
+
+async def test_a_conversation_and_its_responses_may_be_on_different_masters(
+    tmp_path: Path,
+) -> None:
+    async with (
+        cluster() as nodes,
+        FakeModel() as model,
+        System(nodes.url, tmp_path) as system,
+    ):
+        system.environ["HOLDLINE_PARTITIONS"] = "9"
+        server, _ = await asyncio.gather(system.server(), system.worker(model.url))
+        async with sdk(server) as client:
+            made = await client.conversations.create()
+            answers = []
+            for number in range(6):
+                prompt = f"tokens=1 number={number}"
+                answer = await client.responses.create(
+                    input=prompt, model="m", conversation=made.id
+                )
+                answers += [prompt, answer.output_text]
+            items = await client.conversations.items.list(made.id, order="asc")
+            assert answers == [item.content[0].text for item in items.data]
+            assert 12 - 1 == len(model.calls[-1].body["messages"])
+            await client.conversations.delete(made.id)
+        exported = await system.run("admin.subject", "export", "public")
+        assert 6 == len(exported.splitlines())
