@@ -124,6 +124,13 @@ class PatchCallOutput(CallItem, kw_only=True, tag_field="type", tag="apply_patch
     output: str | None = None
 
 
+class SearchCall(msgspec.Struct, tag_field="type", tag="tool_search_call"):
+    """A search for tools. A search that a provider executed has no `call_id`."""
+
+    arguments: Any
+    call_id: CallId | None = None
+
+
 class AnyItem(msgspec.Struct):
     """An item of another type, which is passed on unread."""
 
@@ -141,6 +148,7 @@ _SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "shell_call_output": ShellCallOutput,
     "apply_patch_call": PatchCall,
     "apply_patch_call_output": PatchCallOutput,
+    "tool_search_call": SearchCall,
 }
 
 

@@ -55,6 +55,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
     },
     "apply_patch_call": {"call_id": "c", "operation": {"type": "delete_file", "path": "a"}},
     "apply_patch_call_output": {"call_id": "c", "status": "completed"},
+    "tool_search_call": {"call_id": "c", "arguments": {}},
     "additional_tools": {"role": "developer", "tools": [F]},
     "tool_search_output": {"call_id": "c", "execution": "client", "tools": [F]},
 }
@@ -148,6 +149,12 @@ def test_a_chat_model_refuses_a_provider_s_tool_that_an_item_adds() -> None:
     with pytest.raises(Problem, match="'mcp'") as refused:
         admit("chat", input=[item])
     assert "input[0].tools[1].type" == refused.value.param
+
+
+def test_a_search_for_tools_needs_its_arguments() -> None:
+    with pytest.raises(Problem, match="arguments") as refused:
+        admit("chat", input=[{"type": "tool_search_call", "call_id": "c"}])
+    assert "input[0].arguments" == refused.value.param
 
 
 @pytest.mark.parametrize("name", sorted(TOOL_CHOICES))
