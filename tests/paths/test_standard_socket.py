@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 import aiohttp
 import pytest
 from openai import AsyncOpenAI
+from openai.lib.responses_websocket import AsyncResponsesWebSocketSession
 from openai.types.responses import ResponsesServerEvent
 from openai.types.websocket_reconnection import ReconnectingEvent, ReconnectingOverrides
 from pydantic import BaseModel
@@ -30,6 +31,7 @@ from tests.paths.compliance.schema import SOCKET_ERROR, check_event
 from tests.paths.conftest import Shared, sdk
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.deployment import deploy
+from tests.paths.test_sdk_socket import LIMITS
 from tests.system import Server, System, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -307,3 +309,18 @@ async def test_the_sdk_receives_only_events_that_it_knows(
     async with client.responses.connect() as connection:
         await answer(connection, shared.prompt())
         await answer(connection, shared.prompt("mode=think"), stream_id="a")
+
+
+async def test_a_lane_of_the_sdk_ignores_the_restart_announcement(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
+    prompt = shared.prompt("mode=eof times=1")
+    async with (
+        client.responses.connect() as connection,
+        AsyncResponsesWebSocketSession(connection, limits=LIMITS) as session,
+    ):
+        lane = session.lane("a")
+        await lane.send({"type": "response.create", "input": prompt, "model": "m"})
+        done = await lane.get_final_response()
+    assert 2 == len(shared.calls(prompt))
+    assert shared.calls(prompt)[-1].sent.strip() == done.output_text.strip()
