@@ -8,13 +8,18 @@
 --         "worker_lost" or "expired"
 -- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
 -- next rescue assigns these jobs again.
--- @include STRUCTURE_TTL DELAY_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
+-- @include STRUCTURE_TTL now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
 -- @include ensure_ready enqueue_first count_running lease release unlease promote close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
 
 cap(leases_key, time + lease_ms, limit)
-cap(delayed_key, time + DELAY_BOUND, limit)
+-- A retry cannot be due later than its own delay from now, unless Redis's clock has stepped back.
+local later = redis.call('ZRANGEBYSCORE', delayed_key, '(' .. time, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+for index = 1, #later, 2 do
+  local latest = time + (redis.call('HGET', prefix .. 'job:' .. later[index], 'delay') or 0)
+  if tonumber(later[index + 1]) > latest then redis.call('ZADD', delayed_key, 'XX', latest, later[index]) end
+end
 cap(open_key, time + inspect_ms, limit)
 
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end

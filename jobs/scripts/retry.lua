@@ -10,11 +10,11 @@ if not job.status then return { 'gone' } end
 if job.status == 'queued' and job.claim == 'was ' .. claim then return { 'ok' } end
 if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 
-redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason,
-  'failures', (job.failures or 0) + 1)
-unlease(prefix, tenant_of(job.owner), id)
 -- If a client has requested the job's cancellation, the retry is due at once, so that a worker can end the job.
 local delay = job.cancel and 0 or tonumber(delay_ms)
+redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason,
+  'failures', (job.failures or 0) + 1, 'delay', delay)
+unlease(prefix, tenant_of(job.owner), id)
 redis.call('ZADD', prefix .. 'delayed', now() + delay, id)
 redis.call('PEXPIRE', prefix .. 'delayed', STRUCTURE_TTL)
 notify_queued(channel, 0, delay, reason)

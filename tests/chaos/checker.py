@@ -210,6 +210,7 @@ class _Checker:
                     have.append(event)
                     if event["type"] in TERMINAL:
                         end_at = at
+            end_at = segment.ended_at or end_at
         codes = {code for segment in segments for code in segment.codes}
         reported = codes & (LOST if self.history.loss else DELETED)
         if end_at is None:

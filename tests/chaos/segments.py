@@ -19,6 +19,7 @@ class Segment:
     response_id: str = ""
     events: list[tuple[float, Event]] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
+    ended_at: float | None = None  # the time of the reply that the log has no further events
 
     @property
     def last(self) -> int:
@@ -90,6 +91,8 @@ class TraceReader:
             self._pong(entry)
         elif kind == "error":
             self._error(entry)
+        elif kind == "holdline:ended":
+            self._nothing_left(entry)
         elif "sequence_number" in event:
             self._numbered(entry)
         elif kind == "holdline:queued":
@@ -100,6 +103,15 @@ class TraceReader:
                     event["response_id"],
                     "a queue position of a response that was not requested",
                 )
+
+    def _nothing_left(self, entry: TraceEntry) -> None:
+        """Checks the reply to a resume after the last event of a log."""
+        segment = self._lanes.get((entry.socket, entry.data.get("stream_id")))
+        id_, last = entry.data["response_id"], entry.data["sequence_number"]
+        if segment is None or segment.response_id != id_ or segment.last != last:
+            self._anomaly("I5", id_, f"the reply that the log ends at {last} fits no resume")
+        else:
+            segment.ended_at = entry.at
 
     def _numbered(self, entry: TraceEntry) -> None:
         event = {k: v for k, v in entry.data.items() if k != "stream_id"}

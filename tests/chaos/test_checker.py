@@ -275,6 +275,19 @@ def test_the_checker_detects_each_violation(
     assert invariant in {violation.invariant for violation in check(history).violations}
 
 
+def _already_ended(number: int) -> Event:
+    return {"type": "holdline:ended", "response_id": MINE, "sequence_number": number}
+
+
+def test_a_resume_after_the_last_event_may_only_be_told_that_nothing_is_left() -> None:
+    history = _correct_run()
+    last = len(history.logs[MINE]) - 1
+    history.traces.append(_trace("again", (_resume(MINE, last), [_already_ended(last)])))
+    assert [] == check(history).violations
+    history.traces.append(_trace("early", (_resume(MINE, 5), [_already_ended(last)])))
+    assert "I5" in {violation.invariant for violation in check(history).violations}
+
+
 def test_a_violation_report_shows_the_log_and_the_trace() -> None:
     history = _correct_run()
     an_event_is_missing(history)

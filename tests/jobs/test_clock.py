@@ -62,7 +62,7 @@ async def test_retries_and_inspections_are_not_postponed(pipe: Pipe) -> None:
     await step_back(pipe, NAMES.delayed, job.id)
     await step_back(pipe, NAMES.open, job.id)
     await rescue(queue)
-    assert await due_in(pipe, NAMES.delayed, job.id) <= 150_000
+    assert await due_in(pipe, NAMES.delayed, job.id) <= 60_000
     assert await due_in(pipe, NAMES.open, job.id) <= QUICK.inspect_ms
 
 
