@@ -25,6 +25,7 @@ BLOCK: Final = b"block"
 TURN: Final = b"turn"
 ITEM: Final = b"item"
 METADATA: Final = b"metadata"
+STEER: Final = b"steer"
 
 
 def key_id(data: bytes) -> str:

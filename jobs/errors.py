@@ -96,6 +96,10 @@ class QueueFull(HoldlineError):
         self.counted = counted
 
 
+class SteersTaken(HoldlineError):
+    """Another request has just taken the pending steers of the previous response."""
+
+
 class Limited(HoldlineError):
     """A tenant has reached a limit.
 

@@ -97,6 +97,11 @@ def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str 
     return f"{prefix}_{response_id.removeprefix('resp_')}{claim[:4]}{attempt:02x}{index:02x}"
 
 
+def steer_id(response_id: str, number: int) -> str:
+    """Returns the id of a steer, which is the steer with this number of a response."""
+    return f"steer_{response_id.removeprefix('resp_')}{number:04x}"
+
+
 def response_of(item: str) -> str:
     """Returns the id of the response that contains the item with this id.
 
@@ -135,6 +140,13 @@ class Partition:
         The index of an event in the list is its `sequence_number`.
         """
         return f"{self.prefix}log:{response_id}"
+
+    def steers(self, response_id: str) -> str:
+        """Returns the key of the hash with the steers of a response, by their number.
+
+        `SteerLog` reads and writes this hash.
+        """
+        return f"{self.prefix}steers:{response_id}"
 
     def turn(self, response_id: str) -> str:
         """Returns the key of the hash with the items of a response, for jobs that continue from it.

@@ -14,13 +14,17 @@ from .errors import (
     QueueFull,
     RedisRefused,
     RedisTrouble,
+    SteersTaken,
     UnknownResponse,
 )
 from .log.codec import encode_event, kept_fingerprints, kept_job
+from .log.events import begins as begins_event
+from .log.events import submitted
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, names_of
 from .replies import accepted, check_held, granted
 from .scripts import calls
+from .steers import SteerLog
 from .tokens import input_tokens, output_tokens
 from .turn_store import TurnStore
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .log.codec import Event
+    from .log.log import Successor
     from .models import Price
     from .record import Job, SharedSettings
     from .redis.pipe import Pipe
@@ -48,6 +53,7 @@ class Queue:
         self._wait_replicas = wait_replicas
         self.conversations = ConversationStore(pipe, settings)
         self.turns = TurnStore(pipe, settings.job_ttl_ms, self.conversations)
+        self.steers = SteerLog(pipe, settings)
 
     async def submit(
         self,
@@ -62,6 +68,7 @@ class Queue:
         price: Price | None = None,
         cancel_orphan: bool | None = None,
         account: str = "",
+        steered: str = "",
     ) -> Accepted:
         """Queues a response, or returns the response that the idempotency key created earlier.
 
@@ -71,11 +78,12 @@ class Queue:
         `queue_name` is the result of `names.queue_name_of`.
         `fail_on_worker_death` and `cancel_orphan` default to the shared settings. An orphan is a
         response that no client follows. If webhooks are configured, orphans are not cancelled.
-        `account` is the end user's account, or empty if no limits of end users apply.
+        `account` is the end user's account, or empty if no limits of end users apply. `steered` is
+        the response of the same partition whose pending steers the job contains, or empty.
 
-        Raises: QueueFull, Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble; the errors of
-            `ConversationStore.hold`; NotReplicated, although the response is queued: a retry with
-            the same idempotency key returns it.
+        Raises: QueueFull, Limited, IdempotencyKeyReused, SteersTaken, TurnMissing, RedisTrouble;
+            the errors of `ConversationStore.hold`; NotReplicated, although the response is queued:
+            a retry with the same idempotency key returns it.
         """
         names, settings = names_of(job.id), self._settings
         fails = (
@@ -106,10 +114,34 @@ class Queue:
                 **limits,
                 orphan_ms=settings.orphan_ms if cancels else "",
                 max_bytes=MAX_NOTIFICATION_BYTES,
+                steered=steered,
                 first_entry=first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
                 entries=entries,
             ),
         )
+
+    def successor(self, job: Job, price: Price | None) -> Successor:
+        """Returns the job that continues a steered response, as `LogWriter.finish` takes it.
+
+        The job belongs to the partition of the steered response. It gets the queue, the account and
+        the webhook of that response, and a place at the front of its tenant's queue.
+        """
+        settings = self._settings
+        shown, answered = input_tokens(job), output_tokens(job)
+        created, queued, first = self._kept(job.id, 0, [*submitted(job), begins_event(job)])
+        return {
+            "successor": job.id,
+            "record": kept_job(job, self._pipe.cipher),
+            "successor_tokens": shown + answered,
+            "successor_money": price.of(shown, answered) if price else 0,
+            "ttl_ms": settings.job_ttl_ms,
+            "max_wait_ms": settings.max_wait_ms,
+            "inspect_ms": settings.inspect_ms,
+            "orphan_ms": settings.orphan_ms,
+            "begins": first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
+            "created": created,
+            "queued": queued,
+        }
 
     async def submit_completed(
         self,
@@ -228,7 +260,7 @@ class Queue:
         try:
             found = accepted(job.id, await self._pipe.run(call), self._settings)
             refused = not found.fresh
-        except (QueueFull, Limited, IdempotencyKeyReused):
+        except (QueueFull, Limited, IdempotencyKeyReused, SteersTaken):
             refused = True
             raise
         finally:
@@ -241,7 +273,7 @@ class Queue:
             with contextlib.suppress(RedisTrouble):
                 items = job.params["input"]
                 await self.conversations.append(job.conversation, job.id, items, ended=ended)
-        await self._replicated(found.response_id)
+        await self.replicated(found.response_id)
         return found
 
     async def _hold(self, job: Job) -> None:
@@ -250,7 +282,11 @@ class Queue:
             await self.conversations.hold(job.conversation, job.owner, job.id, items)
         await self.turns.hold(job.id, job.turns)
 
-    async def _replicated(self, response_id: str) -> None:
+    async def replicated(self, response_id: str) -> None:
+        """Waits until the replicas have the latest writes, if replication is required.
+
+        Raises: NotReplicated, RedisTrouble.
+        """
         if self._wait_replicas:
             have = await self._pipe.call(
                 "WAIT", self._wait_replicas, WAIT_MS, at=names_of(response_id).job(response_id)
@@ -300,7 +336,8 @@ class Queue:
         """Renews the leases of `(response id, claim)` pairs and returns a state for each pair.
 
         "held" means that the claim still holds the job, "cancel" that the claim holds the job but
-        the worker must cancel it, and "lost" that the claim no longer holds the job.
+        the worker must cancel it, "steered" that the claim holds the job and the job has steers,
+        and "lost" that the claim no longer holds the job.
         """
         names = Partition(partition)
         flat = [part for pair in held for part in pair]

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import Fenced, Gone, IdempotencyKeyReused, Limited, QueueFull, RedisRefused
+from .errors import (
+    Fenced,
+    Gone,
+    IdempotencyKeyReused,
+    Limited,
+    QueueFull,
+    RedisRefused,
+    SteersTaken,
+)
 from .names import model_of
 
 if TYPE_CHECKING:
@@ -45,7 +53,8 @@ class Grant(NamedTuple):
     `job` is not decoded here, so the worker can move undecodable bytes to the dead list. `reason`
     is "" at the first attempt. Later it says why the job was queued again or must be ended:
     `worker_lost`, `cancelled`, `expired`, or the reason of a retry. `length` is the number of
-    entries in the log. `waited_ms` is the time since the submission.
+    entries in the log. `waited_ms` is the time since the submission. `steers` is the number of the
+    response's steers.
     """
 
     response_id: str
@@ -58,6 +67,7 @@ class Grant(NamedTuple):
     waited_ms: int
     length: int
     queue_name: str = ""
+    steers: int = 0
 
     @property
     def model(self) -> str:
@@ -68,7 +78,7 @@ class Grant(NamedTuple):
 def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accepted:
     """Decodes the reply of the script `submit` or `submit_completed` for a response.
 
-    Raises: IdempotencyKeyReused, QueueFull, Limited.
+    Raises: IdempotencyKeyReused, QueueFull, Limited, SteersTaken.
     """
     match reply:
         case [b"accepted", _, int(number)]:
@@ -76,6 +86,8 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
         case [b"accepted", _, int(number), int(most), int(left), int(tokens), int(tokens_left)]:
             allowance = Allowance(most, left, tokens, tokens_left)
             return Accepted(response_id, number, fresh=True, allowance=allowance)
+        case [b"taken"]:
+            raise SteersTaken
         case [b"same", bytes(first)]:
             return Accepted(first.decode(), 0, fresh=False)
         case [b"reused", bytes(first)]:
@@ -92,7 +104,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
 
 def granted(claim: str, row: list[Any]) -> Grant:
     """Decodes a job that the script `claim` or `rescue` has assigned to the caller."""
-    id_, job, attempt, failures, cancelled, reason, waited, length, queue_name = row
+    id_, job, attempt, failures, cancelled, reason, waited, length, queue_name, steers = row
     return Grant(
         id_.decode(),
         claim,
@@ -104,6 +116,7 @@ def granted(claim: str, row: list[Any]) -> Grant:
         waited,
         length,
         queue_name.decode(),
+        steers,
     )
 
 

@@ -100,6 +100,7 @@ class Server:
             templates=config.templates,
             partitions=config.shared.partitions,
             max_context_bytes=config.max_context_bytes,
+            max_body_bytes=config.max_body_bytes,
             unstored_ms=round(1000 * config.unstored_seconds),
         )
         self.authenticator = Authenticator(config.access, self.pipe)

@@ -46,6 +46,10 @@ class Conversations:
         """Returns a view of a response with its whole log. Raises: UnknownResponse."""
         return await read_all(self._pipe, response_id, viewer=viewer)
 
+    async def head(self, viewer: str, response_id: str) -> View:
+        """Returns a view of a response without its log entries. Raises: UnknownResponse."""
+        return await read(self._pipe, response_id, 0, max_entries=0, viewer=viewer)
+
     async def response(self, viewer: str, response_id: str) -> tuple[View, dict[str, Any]]:
         """Returns a view of the whole log or of its last entry, and the response object.
 

@@ -17,11 +17,13 @@ from jobs.log.view import View
 from jobs.names import (
     item_id,
     new_response_id,
+    partition_of,
     pick_partition,
     queue_name_of,
 )
 from jobs.record import Job, Status
 from jobs.replies import Accepted
+from jobs.steers import PENDING, input_of
 from jobs.tokens import input_tokens
 
 from .admission import admitted, cancels_orphan, fails_on_death
@@ -32,6 +34,7 @@ from .api.problem import Problem, invalid
 from .api.request import params_of, prewarms
 from .conversation import Conversations
 from .conversations import ConversationService
+from .steers import SteerService
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
@@ -78,6 +81,7 @@ class Responses:
         templates: Templates,
         partitions: int,
         max_context_bytes: int,
+        max_body_bytes: int,
         unstored_ms: int,
     ) -> None:
         self._pipe = pipe
@@ -88,6 +92,9 @@ class Responses:
             partitions=partitions,
             digest=self._digest,
             expand=self._expanded,
+        )
+        self.steers = SteerService(
+            queue, self._conversations, catalog, max_context_bytes, max_body_bytes
         )
         self._queue = queue
         self._posts = posts
@@ -126,13 +133,22 @@ class Responses:
         key = create.idempotency_key
         print_ = "" if key is None else fingerprint(body)
         request = None if post is None else self._posts.request_of(post.fingerprint)
+        previous = create.previous_response_id
+        steers = await self.steers.before(owner, previous)
+        # A request that continues a response with steers belongs to its partition, so that one
+        # script submits the request and takes the steers.
         partition = pick_partition(self._partitions, owner, key or request)
+        if previous is not None and steers is not None:
+            partition = partition_of(previous)
         id_ = new_response_id(partition)
         if post is not None and request is not None and post.is_retry:
             cut = await self._posts.attach(owner, request, id_)
             if cut is not None:
                 return Accepted(cut, 0, fresh=False)
-        items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
+        takes = generate and steers is not None and steers.successor == PENDING
+        items = input_of(steers.steers, id_) if takes and steers is not None else []
+        first = len(items)
+        items += stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, first + index))
         if before is not None:
             context = Context(before)
         else:
@@ -177,6 +193,7 @@ class Responses:
                 queue_name=queue_name,
                 price=self._catalog.price(params["model"]),
                 account=account,
+                steered=previous if takes and previous is not None else "",
             )
             if listener is not None:
                 listener.accepted(accepted.number)
@@ -281,7 +298,13 @@ class Responses:
 
     async def owned(self, viewer: str, response_id: str) -> View:
         """Returns a view of a response without its log entries."""
-        return await read(self._pipe, response_id, 0, max_entries=0, viewer=viewer)
+        return await self._conversations.head(viewer, response_id)
+
+    async def successor(self, viewer: str, response_id: str) -> str | None:
+        """Returns the id of the response that continues a steered response, or None."""
+        response = await self.retrieve(viewer, response_id)
+        successor: str | None = response.get("holdline", {}).get("successor_id")
+        return successor
 
     async def _job(self, viewer: str, response_id: str) -> Job:
         # One short read rejects missing responses and responses of other owners in the same way.

@@ -47,11 +47,13 @@ from .model_call import ModelCall
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
+from .steering import steer_outcome
 from .upstream.chat.toolbox import Toolbox
 from .upstream.left_out import left_out
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
+    from jobs.log.items import Item
     from jobs.replies import Grant
 
     from .context import WorkerContext
@@ -88,6 +90,7 @@ class Execution:
         self._stopped: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._call = ModelCall()
+        self._steered = False
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
     def stop(self, reason: Stop) -> None:
@@ -98,6 +101,11 @@ class Execution:
             self._task.cancel()
         else:
             self._call.stop()
+
+    def steer(self) -> None:
+        """Ends the model call when its output can be interrupted, because there is a steer."""
+        self._steered = True
+        self._call.steer()
 
     @property
     def exhausted(self) -> bool:
@@ -203,8 +211,17 @@ class Execution:
                 return
             # The attempt is appended to the log before the model is called, so that the log shows
             # every call.
-            if opening.events:
-                flusher.add(*opening.events)
+            if grant.steers:
+                self.steer()
+                if opening.interruptible:
+                    # The output of the earlier attempt is kept, because no other call follows.
+                    flusher.add(*opening.closing)
+                    decision = self._decide_on("steered")
+                    assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
+                    await self._finish(decision, job, opening.state.output, 0, flusher)
+                    return
+            if opening.closing or opening.events:
+                flusher.add(*opening.closing, *opening.events)
                 await flusher.drain()
             output = Output(
                 flusher,
@@ -225,8 +242,10 @@ class Execution:
         call = self._call
         if call.cause == "cancelled" and self._stopped is Stop.GIVE_BACK:
             return GiveBack("draining")
-        if self._stopped is Stop.CANCEL and CAUSES[call.cause].then in (Then.RETRY, Then.GIVE_BACK):
-            # The client cancelled the response while the call failed, so no other attempt is made.
+        again = CAUSES[call.cause].then in (Then.RETRY, Then.GIVE_BACK) or call.cause == "steered"
+        if self._stopped is Stop.CANCEL and again:
+            # The client cancelled the response while the call failed or was ended for a steer, so
+            # no other call is made.
             call.cause = "cancelled"
         return self._decide_on(call.cause, call.retry_after)
 
@@ -252,38 +271,53 @@ class Execution:
                     await flusher.drain()
                     await self._retry(decision)
                 case Finished():
-                    await self._finish(decision, job, output, flusher)
+                    completed = decision.status is Status.COMPLETED
+                    items = output.end(completed=completed)
+                    await self._finish(decision, job, items, output.size, flusher)
                 case _:
                     assert_never(decision)
         # The log line is written last, so that the client does not wait for it.
         finally:
             self._log_attempt(decision, output.size)
 
-    async def _finish(self, decision: Finished, job: Job, output: Output, flusher: Flusher) -> None:
+    async def _finish(
+        self, decision: Finished, job: Job, items: list[Item], size: int, flusher: Flusher
+    ) -> None:
+        """Ends the response with the output `items`, whose text has `size` bytes."""
         call, config = self._call, self._context.config
-        usage = call.usage(job, output.size, config.model)
-        last = terminal(
-            job,
-            decision.status,
-            output=output.end(completed=decision.status is Status.COMPLETED),
-            attempts=self.grant.attempt,
-            timing=self._timing(),
-            completed_at=int(time.time()),  # a wall-clock time, for display only
-            usage=usage,
-            error=error_of(decision),
-            incomplete=decision.reason,
-            model=call.model,
-            reported=call.reported,
-            left_out=left_out(job, config.endpoints.get(call.model or "")),
-        )
-        await flusher.finish(
-            decision.status,
-            last,
-            retention_ms=config.shared.retention_ms,
-            tokens=usage["total_tokens"] if usage else None,
-            money=call.cost(config, usage),
-        )
-        await settle(self._context, job, last["response"]["output"])
+        usage = call.usage(job, size, config.model)
+        left = left_out(job, config.endpoints.get(call.model or ""))
+        while True:
+            outcome = await steer_outcome(
+                self._context, job, decision.status, items, steered=self._steered
+            )
+            last = terminal(
+                job,
+                decision.status,
+                output=items,
+                attempts=self.grant.attempt,
+                timing=self._timing(),
+                completed_at=int(time.time()),  # a wall-clock time, for display only
+                usage=usage,
+                error=error_of(decision),
+                incomplete=decision.reason,
+                model=call.model,
+                reported=call.reported,
+                left_out=left,
+                steered=outcome.shown,
+            )
+            if await flusher.finish(
+                decision.status,
+                last,
+                retention_ms=config.shared.retention_ms,
+                tokens=usage["total_tokens"] if usage else None,
+                money=call.cost(config, usage),
+                steers=outcome.steers,
+                successor=outcome.successor,
+            ):
+                break
+            self._steered = True
+        await settle(self._context, job, items)
 
     async def _repeat_end(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])

@@ -52,6 +52,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from jobs.errors import Diverged, Fenced, HoldlineError
 from jobs.log.codec import encode_event
+from jobs.log.log import ANY_STEERS, Steered
 from jobs.redis.retry import retry
 from runtime.loop import cancel_and_wait
 
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 
     from jobs.log.codec import Event
     from jobs.log.items import Place
-    from jobs.log.log import LogWriter
+    from jobs.log.log import LogWriter, Successor
     from jobs.record import Status
 
 # A failover of Redis loses the end of a log once. After this many losses in a row, the attempt
@@ -202,11 +203,16 @@ class Flusher:
         bury: bool = False,
         tokens: int | None = None,
         money: float | None = None,
-    ) -> None:
+        steers: int = ANY_STEERS,
+        successor: Successor | str = "",
+    ) -> bool:
         """Appends all added output and the event `last`, and ends the response in one script.
 
         `bury` puts the job on the dead list, which operators inspect. `tokens` and `money` are the
-        usage, if it is known.
+        usage, if it is known. `LogWriter.finish` describes `steers` and `successor`.
+
+        Returns False if the response has more steers. Then `last` was not appended, and the caller
+        calls this method again.
 
         Raises: the same errors as `drain`.
         """
@@ -216,14 +222,19 @@ class Flusher:
 
             async def end() -> bool:
                 rest = self._entries[self._sent :]
-                await self._writer.finish(
-                    status,
-                    rest,
-                    retention_ms=retention_ms,
-                    bury=bury,
-                    tokens=tokens,
-                    money=money,
-                )
+                try:
+                    await self._writer.finish(
+                        status,
+                        rest,
+                        retention_ms=retention_ms,
+                        bury=bury,
+                        tokens=tokens,
+                        money=money,
+                        steers=steers,
+                        successor=successor,
+                    )
+                except Steered:
+                    return False
                 return True
 
             ended = None
@@ -233,7 +244,12 @@ class Flusher:
                     # other entries are appended before it.
                     await self._append_up_to(len(self._entries) - 1)
                 ended = await self._written(end)
+            if not ended:
+                self._entries.pop()
+                self._measure()
+                return False
         await self._compact(self._entries)
+        return True
 
     # Transitions between the states
 

@@ -201,3 +201,5 @@ class Leases:
                     execution.stop(Stop.LOST)
                 elif answer == "cancel":
                     execution.stop(Stop.CANCEL)
+                elif answer == "steered":
+                    execution.steer()

@@ -46,6 +46,8 @@ class ModelCall:
         self._stopped = False
         # `stop` ends the call by moving this deadline to the present.
         self._deadline: asyncio.Timeout | None = None
+        self._steered = False
+        self._output: Output | None = None
 
     def stop(self) -> None:
         """Stops the call and closes its connection."""
@@ -53,9 +55,24 @@ class ModelCall:
         if self._deadline is not None and not self._deadline.expired():
             self._deadline.reschedule(asyncio.get_running_loop().time())
 
+    def steer(self) -> None:
+        """Ends the call with the cause "steered" as soon as its output can be interrupted."""
+        self._steered = True
+        if self._ended_by_steer():
+            self.stop()
+
+    def _ended_by_steer(self) -> bool:
+        """Sets the cause if a steer ends the call now. The call's own result takes precedence."""
+        interruptible = self._output is None or self._output.interruptible
+        if self._steered and interruptible and self.cause == "cancelled" and not self._stopped:
+            self.cause = "steered"
+            return True
+        return False
+
     async def run(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
         """Makes the call. Returns when the call has succeeded, failed or been stopped."""
         self._began = time.monotonic()
+        self._output = output
         if not self._stopped:
             deadline = self._deadline = asyncio.timeout(None)
             try:
@@ -67,6 +84,7 @@ class ModelCall:
             finally:
                 self._deadline = None
         self._ended = time.monotonic()
+        self._output = None
 
     async def _read(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
         try:
@@ -86,6 +104,8 @@ class ModelCall:
                             case _:
                                 self._first = self._first or time.monotonic()
                                 output.take(piece)
+                    if self._ended_by_steer():
+                        return
                     if flusher.full:
                         await flusher.room()
                 self._end_calls(output)  # calls can follow the stop reason

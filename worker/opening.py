@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from jobs.log.codec import encode_event
 from jobs.log.events import begins, restarted, submitted
 from jobs.log.response_state import ResponseState
+from jobs.owed import owed
 
 from .ending import read_state
 
@@ -26,14 +27,22 @@ SUBMITTED: Final = 2
 class Opening(NamedTuple):
     """The log at the beginning of an attempt, and the events to append to it.
 
-    The log has `length` entries, which `head` returns. `state` is the response state after these
-    entries. The events in `events` must be appended before the model call.
+    The log has `length` entries, which `head` returns. The events in `closing` complete it, and
+    `state` is the response state after them. `closing` and then `events` must be appended before
+    the model call.
     """
 
+    closing: list[Event]
     events: list[Event]
     state: ResponseState
     length: int
     head: Head
+
+    @property
+    def interruptible(self) -> bool:
+        """True if an earlier attempt has written output, and the response can end with it."""
+        output = self.state.output
+        return bool(output) and not owed(output)
 
 
 async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:
@@ -45,17 +54,14 @@ async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Openin
         # The claim script has usually appended the event that begins the attempt.
         first = [] if grant.length > SUBMITTED else [begins(job)]
         return Opening(
-            first, ResponseState(), grant.length, partial(_first_entries, job, grant.length)
+            [], first, ResponseState(), grant.length, partial(_first_entries, job, grant.length)
         )
     view, state = await read_state(context, grant)
-    events: list[Event] = []
-    if view.length == 0:
-        events += submitted(job)
-    events += state.close()
-    events.append(restarted(job, grant.attempt, grant.reason))
+    closing = [*(submitted(job) if view.length == 0 else ()), *state.close()]
+    events = [restarted(job, grant.attempt, grant.reason)]
     if state.last is None or state.last["status"] != "in_progress":
         events.append(begins(job))
-    return Opening(events, state, view.length, lambda: view.entries)
+    return Opening(closing, events, state, view.length, lambda: view.entries)
 
 
 def _first_entries(job: Job, length: int) -> list[bytes]:

@@ -4,7 +4,7 @@ This table is the whole policy:
 
     result of the call                          last attempt          earlier attempt
     model finished its answer                   completed             completed
-    token limit, content filter                 incomplete            incomplete
+    token limit, content filter, steer          incomplete            incomplete
     cancelled                                   cancelled             cancelled
     request refused, time limit reached,
       input or output too long,
@@ -63,6 +63,8 @@ CAUSES: Final[dict[str, Cause]] = {
     "length": Cause(Then.INCOMPLETE),
     "content_filter": Cause(Then.INCOMPLETE),
     "cancelled": Cause(Then.CANCELLED),
+    # The worker has ended the call, because the response has a steer.
+    "steered": Cause(Then.INCOMPLETE),
     # The following failures are permanent: another attempt would fail in the same way.
     "upstream_rejected": Cause(
         Then.FAILED,
@@ -177,7 +179,11 @@ _REASONS: Final = {
     "error": "upstream_error",
     "busy": "upstream_busy",
 }
-_INCOMPLETE_REASON: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_INCOMPLETE_REASON: Final = {
+    "length": "max_output_tokens",
+    "content_filter": "content_filter",
+    "steered": "steered",
+}
 
 
 def cause_of(finish_reason: str) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from jobs.log import items
 from jobs.log.items import Place
+from jobs.owed import owed
 
 from .open_call import PREFIXES, OpenCall
 from .upstream.deltas import (
@@ -166,6 +167,17 @@ class Output:
                 add_details(self._details, details)
             case _:
                 assert_never(piece)
+
+    @property
+    def interruptible(self) -> bool:
+        """True if the output can end here, because the model has called no tool of the client.
+
+        Text and reasoning can be interrupted at any point. If the client owes results, the output
+        must end with the calls.
+        """
+        return (
+            not self._calls and self._translator.interruptible and not owed([*self._done.values()])
+        )
 
     def end_calls(self) -> None:
         """Ends the arguments of all calls, when the model has finished its answer.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
-from jobs.ciphertext import ITEM, JOB, METADATA, TURN, unreadable
+from jobs.ciphertext import ITEM, JOB, METADATA, STEER, TURN, unreadable
 from jobs.errors import Undecodable
 from jobs.record import Job, TurnSlice
 
@@ -222,6 +222,22 @@ def _mapping(id_: str, kept: bytes, cipher: Cipher | None, kind: bytes) -> dict[
     if not isinstance(value, dict):
         raise Undecodable("a value of the conversation has an unknown format")
     return value
+
+
+def kept_steer(response_id: str, fields: list[Any], cipher: Cipher | None) -> bytes:
+    """Encodes the fields of a steer for Redis, and encrypts them unless `cipher` is None."""
+    data = _pack(fields)
+    return data if cipher is None else cipher.encrypted(response_id, 0, [data], STEER)[0]
+
+
+def steer_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[Any]:
+    """Decrypts and decodes the fields of a steer. Raises: EncryptionKeyMissing, Undecodable."""
+    if cipher is not None:
+        [kept] = cipher.decrypted(response_id, 0, [kept], STEER)
+    fields = _unpack(kept)
+    if not isinstance(fields, list) or len(fields) != 3:
+        raise Undecodable("the steer has an unknown format")
+    return fields
 
 
 def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:

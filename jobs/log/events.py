@@ -149,13 +149,15 @@ def terminal(
     model: str | None = None,
     left_out: dict[str, list[str]] | None = None,
     reported: dict[str, Any] | None = None,
+    steered: dict[str, Any] | None = None,
 ) -> Event:
     """Returns the last event of a log, which has the checksum of the text and the timing.
 
     `timing` contains durations in milliseconds. `completed_at` is used only if the response is
     completed. `model` is the name of the model that answered, or None. `left_out` contains the
     types of the tools and items that this model did not get. `reported` contains members of the
-    response object that the model's provider has determined.
+    response object that the model's provider has determined. `steered` tells what became of the
+    response's steers.
     """
     response = snapshot(
         job,
@@ -176,7 +178,7 @@ def terminal(
     }
     if model is not None:
         response["holdline"]["model"] = model
-    response["holdline"] |= left_out or {}
+    response["holdline"] |= {**(left_out or {}), **(steered or {})}
     return {"type": _TERMINAL[status], "response": response}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobs.ciphertext import BLOCK
 from jobs.errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
@@ -111,6 +111,16 @@ async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
         entries,
         view.queue_name,
     )
+
+
+# The value of `steers` for an end that gives all steers back, however many there are.
+ANY_STEERS: Final = -1
+# The arguments of `finish_steered` that describe the successor.
+Successor = dict[str, Any]
+
+
+class Steered(Exception):
+    """A response was not ended, because the caller has not read all of its steers."""
 
 
 class LogWriter:
@@ -221,32 +231,42 @@ class LogWriter:
         bury: bool = False,
         tokens: int | None = None,
         money: float | None = None,
+        steers: int = ANY_STEERS,
+        successor: Successor | str = "",
     ) -> None:
         """Appends the last entries of the log and ends the response with a final status.
+
+        `steers` is the number of steers that the caller has read. `successor` is the response that
+        contains them and is queued in the same step, `steers.PENDING`, or "" to give them back.
 
         `tokens` is the response's usage, and `money` its cost in millionths; None means unknown.
         `bury` adds the response to the dead list, which an operator has to inspect.
 
-        Raises: the same errors as `append`.
+        Raises: the same errors as `append`; Steered if the response has more steers.
         """
-        reply = await self._pipe.run(
-            calls.finish(
-                job_key=self._job_key,
-                log_key=self._log_key,
-                channel=self._channel,
-                prefix=self._prefix,
-                id=self.response_id,
-                claim=self._claim,
-                expected=self.length,
-                max_bytes=MAX_NOTIFICATION_BYTES,
-                status=status,
-                retention_ms=retention_ms,
-                to_dead=int(bury),
-                tokens=-1 if tokens is None else tokens,
-                money=-1 if money is None else money,
-                entries=self._kept(entries),
-            )
-        )
+        common = {
+            "job_key": self._job_key,
+            "log_key": self._log_key,
+            "channel": self._channel,
+            "prefix": self._prefix,
+            "id": self.response_id,
+            "claim": self._claim,
+            "expected": self.length,
+            "max_bytes": MAX_NOTIFICATION_BYTES,
+            "status": status,
+            "retention_ms": retention_ms,
+            "tokens": -1 if tokens is None else tokens,
+            "money": -1 if money is None else money,
+            "steers": steers,
+            "entries": self._kept(entries),
+        }
+        if isinstance(successor, str):
+            call = calls.finish(**common, to_dead=int(bury), successor=successor)
+        else:
+            call = calls.finish_steered(**common, **successor)
+        reply = await self._pipe.run(call)
+        if reply[0] == b"steered":
+            raise Steered
         if reply[0] != b"ok":
             raise self._refusal(reply)
         _, self.length = reply

@@ -182,3 +182,63 @@ local function close(prefix, id, tenant)
   redis.call('ZREM', prefix .. 'open', id)
   redis.call('ZREM', prefix .. 'followed', id)
 end
+
+-- Stores and queues a new job, writes the first entries of its log, and returns the number of the job. `new` is a
+-- table with the job's fields, its first entries, and the settings that apply to it.
+local function store_job(prefix, id, new)
+  local job_key, log_key = prefix .. 'job:' .. id, prefix .. 'log:' .. id
+  local number = (new.first and enqueue_first or enqueue)(prefix, new.tenant, new.queue_name, id)
+  redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', new.owner, 'job', new.record, 'attempt', 0,
+    'failures', 0, 'submitted', new.time, 'until', new.time + new.max_wait_ms, 'fail_on_death', new.fail_on_death, 'tokens', new.tokens,
+    'money', new.money, 'day', reserve(prefix, new.accounts, id, new.time, new.tokens, new.money, new.ttl_ms), 'number', number,
+    'queue_name', new.queue_name, 'context_bytes', new.context_bytes, 'account', new.accounts[2] or '', 'begins', new.first_entry,
+    'hook', new.webhook, 'unstored', new.unstored, 'key', new.key })))
+  redis.call('PEXPIRE', job_key, new.ttl_ms)
+  add_size(prefix, id, new.tenant, new.bytes, new.all_bytes, new.own_bytes)
+  redis.call('RPUSH', log_key, unpack(new.entries))
+  redis.call('PEXPIRE', log_key, new.ttl_ms)
+  redis.call('ZADD', prefix .. 'open', new.time + new.inspect_ms, id)
+  if new.open == 0 then redis.call('PEXPIRE', prefix .. 'open', STRUCTURE_TTL) end
+  if new.orphan_ms ~= '' then
+    redis.call('ZADD', prefix .. 'followed', new.time + new.orphan_ms, id)
+    redis.call('PEXPIRE', prefix .. 'followed', STRUCTURE_TTL)
+  end
+  notify(prefix .. 'notifications:' .. id, 0, new.entries, tonumber(new.max_bytes))
+  return number
+end
+
+-- Appends the last entries to a log and ends its job. `e` has the arguments of `finish.lua`, and `job` the fields that
+-- this function reads. Returns the reply of `finish.lua`, and true if this call has ended the job.
+local FINISHED = { 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
+  'money', 'attempt', 'key', 'hook', 'steers', 'fail_on_death', 'unstored' }
+local function finish_job(prefix, id, job, e)
+  local expected, job_key, log_key = tonumber(e.expected), prefix .. 'job:' .. id, prefix .. 'log:' .. id
+  if not job.status then return { 'gone' } end
+  local ended = job.status ~= 'running'
+  if job.claim ~= e.claim or (ended and job.status ~= e.status) then return { 'fenced' } end
+  if ended then
+    -- Nothing is appended after the last event. So if this call is repeated, the log has exactly the length that the
+    -- first call produced.
+    local had = job.compacted and entries_of(job.compacted) or redis.call('LLEN', log_key)
+    if had ~= expected + #e.entries then return { 'fenced' } end
+    -- Only the claim that ended the job can compact its log, so this call must be a repetition. The entries of a
+    -- compacted log cannot be compared.
+    if job.compacted then return { 'ok', had } end
+  elseif tonumber(e.steers) >= 0 and tonumber(job.steers or 0) ~= tonumber(e.steers) then
+    return { 'steered', tonumber(job.steers or 0) }
+  end
+  local length, found = push(log_key, expected, e.entries)
+  if not length then return { 'diverged', found } end
+  if found or ended then return { 'ok', length } end
+  local time, tenant, tokens = now(), tenant_of(job.owner), tonumber(e.tokens)
+  redis.call('HSET', job_key, 'status', e.status, 'ended', time)
+  if e.successor ~= '' then redis.call('HSET', job_key, 'successor', e.successor) end
+  keep(job_key, log_key, job.key, e.retention_ms)
+  settle(prefix, job, tenant, tokens)
+  book(prefix, id, job, tenant, tokens, tonumber(e.money))
+  close(prefix, id, tenant)
+  hook(prefix, id, e.status, time, job.hook)
+  if e.to_dead == '1' then bury(prefix, id) end
+  notify(prefix .. 'notifications:' .. id, expected, e.entries, tonumber(e.max_bytes))
+  return { 'ok', length }, true
+end

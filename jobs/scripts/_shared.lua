@@ -97,7 +97,8 @@ end
 -- function reads.
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
-    job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '' }
+    job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '',
+    tonumber(job.steers or 0) }
 end
 
 -- Publishes a notification with the appended entries. If the entries exceed `most` bytes, publishes only their
@@ -152,9 +153,13 @@ local function entries_of(compacted)
   return entries
 end
 
--- Sets the TTL of an ended response to `ms`. The idempotency key of the response expires at the same time.
+-- Returns the key of a response's steers, which begins with the same prefix as the key of its job.
+local function steers_of(job) return (string.gsub(job, 'job:', 'steers:', 1)) end
+
+-- Sets the TTL of an ended response to `ms`. Its idempotency key and its steers expire at the same time.
 local function keep(job, log, key, ms, ...)
   if key then redis.call('PEXPIRE', key, ms, ...) end
+  redis.call('PEXPIRE', steers_of(job), ms, ...)
   redis.call('PEXPIRE', log, ms, ...)
   redis.call('PEXPIRE', job, ms, ...)
 end

@@ -22,7 +22,7 @@ count = math.min(tonumber(count), MAX_CLAIMED)
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
-    'queue_name', 'begins', 'context_bytes' }
+    'queue_name', 'begins', 'context_bytes', 'steers' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
   for index, name in ipairs(names) do job[name] = values[index] or nil end

@@ -4,37 +4,12 @@
 -- KEYS  job_key, log_key, channel
 -- ARGV  prefix, id, claim, expected (length of the log), max_bytes (of the entries in a notification),
 --       status, retention_ms, to_dead (0/1), tokens (actual usage; -1: unknown),
---       money (actual cost in millionths; -1: unknown), entries...
--- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length}
+--       money (actual cost in millionths; -1: unknown), steers (that the worker has read; -1: any number),
+--       successor ("pending" if the steers wait for results that the client owes, else ""), entries...
+-- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length} · {"steered", steers}: read the steers again
 -- May be repeated: if this claim has ended the job and the log ends with these entries, an earlier call succeeded.
--- @include now fields hook bury notify push entries_of keep tenant_of settle book close
-expected = tonumber(expected)
-local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
-  'money', 'attempt', 'key', 'hook')
-if not job.status then return { 'gone' } end
-local ended = job.status ~= 'running'
-if job.claim ~= claim or (ended and job.status ~= status) then return { 'fenced' } end
-if ended then
-  -- Nothing is appended after the last event. So if this call is repeated, the log has exactly the length that the
-  -- first call produced.
-  local had = job.compacted and entries_of(job.compacted) or redis.call('LLEN', log_key)
-  if had ~= expected + #entries then return { 'fenced' } end
-  -- Only the claim that ended the job can compact its log, so this call must be a repetition. The entries of a
-  -- compacted log cannot be compared.
-  if job.compacted then return { 'ok', had } end
-end
-
-local length, found = push(log_key, expected, entries)
-if not length then return { 'diverged', found } end
-if found or ended then return { 'ok', length } end
-local time, tenant = now(), tenant_of(job.owner)
-tokens = tonumber(tokens)
-redis.call('HSET', job_key, 'status', status, 'ended', time)
-keep(job_key, log_key, job.key, retention_ms)
-settle(prefix, job, tenant, tokens)
-book(prefix, id, job, tenant, tokens, tonumber(money))
-close(prefix, id, tenant)
-hook(prefix, id, status, time, job.hook)
-if to_dead == '1' then bury(prefix, id) end
-notify(channel, expected, entries, tonumber(max_bytes))
-return { 'ok', length }
+-- @include fields FINISHED finish_job
+local reply = finish_job(prefix, id, fields(job_key, unpack(FINISHED)), { claim = claim, expected = expected, max_bytes = max_bytes,
+  status = status, retention_ms = retention_ms, to_dead = to_dead, tokens = tokens, money = money, steers = steers,
+  successor = successor, entries = entries })
+return reply

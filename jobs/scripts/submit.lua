@@ -10,13 +10,15 @@
 --       tenant_waiting_bytes (default limits of a tenant and, with subject_, of each of its end users; 0 means no
 --       limit), account (of the end user; "" if no limits of end users apply), orphan_ms (time without a follower
 --       after which the response is cancelled; "" means never), max_bytes (of the entries in a notification),
---       first_entry (that the first claim appends; "" if the worker appends it), entries...
+--       first_entry (that the first claim appends; "" if the worker appends it),
+--       steered (id of the response whose pending steers the job contains; "" if it contains none), entries...
 -- Returns {"accepted", id, number, requests per minute, left, tokens per day, left} · {"same", id} ·
---         {"reused", id} · {"full", waiting} · {"full", bytes, "bytes"} · {"limited", what, limit, ms to wait}
+--         {"reused", id} · {"full", waiting} · {"full", bytes, "bytes"} · {"limited", what, limit, ms to wait} ·
+--         {"taken"}: another job contains the pending steers
 -- For a used idempotency key, the function `known` in _shared.lua chooses between "same" and "reused".
 -- May be repeated: the caller has generated the id, so a second call finds the job and does not write it again.
 -- The caller subscribes before it submits, so it receives the notification and misses no entry.
--- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve sum_sizes add_size admit
+-- @include now known remember tenant_of sum_sizes admit store_job
 local fingerprint, ttl = fingerprints, ttl_ms
 
 local number = redis.call('HGET', job_key, 'number')
@@ -24,6 +26,9 @@ if number then return { 'accepted', id, tonumber(number), 0, 0, 0, 0 } end
 
 local first, word = known(prefix, idempotency_key, fingerprint)
 if first then return { word, first } end
+
+local parent_key = steered ~= '' and prefix .. 'job:' .. steered
+if parent_key and redis.call('HGET', parent_key, 'successor') ~= 'pending' then return { 'taken' } end
 
 local open = redis.call('ZCARD', prefix .. 'open')
 if open >= tonumber(max_waiting) then
@@ -39,23 +44,12 @@ local refusal, accounts, left = admit(prefix, tenant, account, time, tokens, mon
     subject_running, subject_requests, subject_tokens, subject_money, tenant_waiting_bytes })
 if refusal then return refusal end
 
-number = enqueue(prefix, tenant, queue_name, id)
-redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', owner, 'job', record, 'attempt', 0,
-  'failures', 0, 'submitted', time, 'until', time + max_wait_ms, 'fail_on_death', fail_on_death, 'tokens', tokens_field,
-  'money', money_field, 'day', reserve(prefix, accounts, id, time, tokens, money, ttl), 'number', number, 'queue_name', queue_name,
-  'context_bytes', context_bytes, 'account', accounts[2] or '', 'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '',
-  'key', fingerprint ~= '' and idempotency_key or '' })))
-redis.call('PEXPIRE', job_key, ttl)
-add_size(prefix, id, tenant, bytes, all_bytes, own_bytes)
-
-redis.call('RPUSH', log_key, unpack(entries))
-redis.call('PEXPIRE', log_key, ttl)
+number = store_job(prefix, id, { owner = owner, tenant = tenant, record = record, time = time, queue_name = queue_name,
+  tokens = tokens, money = money, accounts = accounts, max_wait_ms = max_wait_ms, ttl_ms = ttl, inspect_ms = inspect_ms,
+  orphan_ms = orphan_ms, fail_on_death = fail_on_death, context_bytes = context_bytes, first_entry = first_entry, webhook = hook_wait_ms,
+  unstored = unstored == '1' and 1 or '', key = fingerprint ~= '' and idempotency_key or '', bytes = bytes, all_bytes = all_bytes, own_bytes = own_bytes,
+  open = open, entries = entries,
+  max_bytes = max_bytes })
 remember(idempotency_key, id, fingerprint, ttl)
-redis.call('ZADD', prefix .. 'open', time + inspect_ms, id)
-if open == 0 then redis.call('PEXPIRE', prefix .. 'open', STRUCTURE_TTL) end
-if orphan_ms ~= '' then
-  redis.call('ZADD', prefix .. 'followed', time + orphan_ms, id)
-  redis.call('PEXPIRE', prefix .. 'followed', STRUCTURE_TTL)
-end
-notify(channel, 0, entries, tonumber(max_bytes))
+if parent_key then redis.call('HSET', parent_key, 'successor', id) end
 return { 'accepted', id, number, unpack(left) }

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from server.api.encoding import BEARER
 from server.api.problem import Problem
-from server.api.request import ResponseCancel, ResponseCreate, Resume
+from server.api.request import ResponseCancel, ResponseCreate, ResponseSteer, Resume
 
 from .owners import PUBLIC, all_of, owner_of, sees
 
@@ -55,6 +55,7 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
 }
 OF_MESSAGES: Final[Mapping[type, str]] = {
     ResponseCreate: CREATE,
+    ResponseSteer: CREATE,
     ResponseCancel: CANCEL,
     Resume: READ,
 }

@@ -16,6 +16,7 @@ from jobs.errors import (
     QueueFull,
     RedisFull,
     RedisTrouble,
+    SteersTaken,
     TurnMissing,
     UnknownConversation,
     UnknownResponse,
@@ -185,6 +186,14 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return conversation_full(error)
         case TurnMissing():
             return previous_not_found(error.response_id)
+        case SteersTaken():
+            return Problem(
+                503,
+                "busy",
+                "Another request has just continued the previous response with its steers. "
+                "Try again.",
+                retry_after=1,
+            )
         case IdempotencyKeyReused():
             return Problem(
                 422,

@@ -180,6 +180,35 @@ class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=Tr
     generate: bool | None = None
 
 
+class SteerMessage(msgspec.Struct, forbid_unknown_fields=True):
+    """A user message with which a client steers a response."""
+
+    role: Literal["user"]
+    content: str | Annotated[list[InputText | InputImage | InputFile], Meta(min_length=1)]
+    type: Literal["message"] = "message"
+    id: Annotated[str, Meta(max_length=128)] | None = None
+    status: Annotated[str, Meta(max_length=32)] | None = None
+
+
+class SteerOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """Holdline's own options of a steer."""
+
+    idempotency_key: Key | None = None
+
+
+class ResponseSteer(
+    msgspec.Struct, tag_field="type", tag="response.steer", forbid_unknown_fields=True
+):
+    """Adds user input to an unfinished response, which a successor then continues."""
+
+    previous_response_id: ResponseId
+    input: (
+        Annotated[str, Meta(min_length=1)]
+        | Annotated[list[SteerMessage], Meta(min_length=1, max_length=64)]
+    )
+    holdline: SteerOptions | None = None
+
+
 class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
     """Cancels a response; the response's terminal event confirms it."""
 
@@ -216,7 +245,8 @@ class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
 
 AUTH: Final = "holdline:auth"
 CREATE: Final = "response.create"
-ClientMessage = ResponseCreate | ResponseCancel | Resume | Ping | Auth
+STEER: Final = "response.steer"
+ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Ping | Auth
 
 _CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
@@ -341,6 +371,7 @@ def _reasoning(given: dict[str, Any]) -> dict[str, Any]:
 
 _KINDS: Final[dict[str, type[ClientMessage]]] = {
     "response.create": ResponseCreate,
+    STEER: ResponseSteer,
     "response.cancel": ResponseCancel,
     "holdline:resume": Resume,
     "holdline:ping": Ping,

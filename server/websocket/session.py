@@ -25,10 +25,12 @@ from server.api.refusals import unknown
 from server.api.request import (
     CREATE,
     LANE_PATTERN,
+    STEER,
     Auth,
     Ping,
     ResponseCancel,
     ResponseCreate,
+    ResponseSteer,
     Resume,
     parse_message,
 )
@@ -76,6 +78,13 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Steer:
+    """Action: handle this steer, whose fields were not checked yet."""
+
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Action: handle the refusal of a lane's turn that tried to continue from this response."""
 
@@ -97,7 +106,7 @@ class Pong:
     id: str | int | None
 
 
-Action = Submit | Follow | Cancel | Forget | Say | Pong
+Action = Submit | Follow | Cancel | Steer | Forget | Say | Pong
 
 
 @dataclass(slots=True)
@@ -148,6 +157,9 @@ class Session:
         makes its lane forget the previous response.
         """
         try:
+            if body.get("type") == STEER:
+                self._check(ResponseSteer)
+                return [Steer(body)]
             message = parse_message(body)
             self._check(type(message))
             return self._act(message, body)
@@ -176,15 +188,24 @@ class Session:
         self._lanes[lane].submitting = False
         return [Say(problem.event(stream_id=lane)), *self._next(lane)]
 
-    def ended(self, lane: str | None, response_id: str) -> list[Action]:
-        """Handles a response on the lane that has ended or cannot be followed any more."""
+    def ended(
+        self, lane: str | None, response_id: str, successor: str | None = None
+    ) -> list[Action]:
+        """Handles a response on the lane that has ended or cannot be followed any more.
+
+        If the response was steered, the lane follows its successor before its next request.
+        """
         state = self._lanes.get(lane)
         if state is None or response_id not in state.busy:
             return []
+        follows: list[Action] = []
+        if successor is not None and not any(successor in one.busy for one in self._lanes.values()):
+            state.busy[successor] += 1
+            follows.append(Follow(successor, -1, lane))
         state.busy[response_id] -= 1
         if not state.busy[response_id]:
             del state.busy[response_id]
-        return self._next(lane)
+        return [*follows, *self._next(lane)]
 
     def close(self) -> None:
         """Drops the requests that wait in the lanes, and releases their bytes."""
@@ -209,7 +230,7 @@ class Session:
                 return self._resume(message)
             case Ping(id=id_):
                 return [Pong(id_)]
-            case Auth():
+            case Auth() | ResponseSteer():
                 return []
 
     def _create(self, lane: str | None, submit: Submit) -> list[Action]:

@@ -33,7 +33,8 @@ from server.api.request import AUTH
 from server.http.timeouts import TokenBucket, bound_buffers
 
 from .acks import Delivery
-from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Submit
+from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Steer, Submit
+from .steering import Steering
 from .welcome import MESSAGES_A_SECOND, is_extension, welcome
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from .auth import SocketAuth
     from .backpressure import SlowConsumer, SlowConsumers
+    from .steering import Place
     from .unstored import ByteLimiter
 
 MAX_BUFFERED: Final = 1_024
@@ -86,6 +88,8 @@ class Socket:
         "_session",
         "_slow",
         "_slow_consumer",
+        "_steering",
+        "_successors",
         "_tasks",
         "_transport",
         "_unsent",
@@ -138,6 +142,8 @@ class Socket:
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
+        self._steering: Steering | None = None  # set with the first steer
+        self._successors: dict[Follower, str] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Upgrades the request, and returns after the connection has ended and is cleaned up."""
@@ -260,6 +266,8 @@ class Socket:
         self._metrics.delivered.count += len(frames)
         if frames[-1].last:
             response = frames[-1].event["response"]
+            if successor := response.get("holdline", {}).get("successor_id"):
+                self._successors[follower] = successor
             if response.get("store") is False:
                 self._unstored[follower] = response
             elif response["status"] == "failed":
@@ -285,11 +293,17 @@ class Socket:
             self._delivery.ask(follower.response_id)
         elif unstored is None and self._config.shared.only_if_unseen:
             self._delivery.ask(follower.response_id)
-        if unstored is None:
-            self._do(self._session.ended(lane, follower.response_id))
-        else:
+        if self._steering is not None:
+            place = follower.last, lane
+            self._steering.ended(follower.response_id, self._auth.who.owner, place)
+        successor = self._successors.pop(follower, None)
+        if unstored is not None:
             self._delivery.announce(follower.response_id)
-            self._spawn(self._keep(lane, unstored))
+            self._spawn(self._keep(lane, unstored, successor))
+        elif problem is None and follower.told_nothing:
+            self._spawn(self._lead_on(lane, follower.response_id))
+        else:
+            self._do(self._session.ended(lane, follower.response_id, successor))
 
     async def _receive(self) -> None:
         bucket = TokenBucket(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
@@ -366,6 +380,8 @@ class Socket:
                     self._spawn(self._submit(action))
                 case Cancel():
                     self._spawn(self._cancel(action))
+                case Steer(body):
+                    self._steer(body)
                 case Forget(lane, response_id):
                     self._delivery.refused(lane, response_id)
 
@@ -413,9 +429,36 @@ class Socket:
             about = {"stream_id": action.lane, "response_id": action.response_id}
             self.say(from_error(error).event(**about))
 
-    async def _keep(self, lane: str | None, response: dict[str, Any]) -> None:
+    async def _keep(
+        self, lane: str | None, response: dict[str, Any], successor: str | None
+    ) -> None:
         await self._delivery.keep(lane, response)
-        self._do(self._session.ended(lane, response["id"]))
+        self._do(self._session.ended(lane, response["id"], successor))
+
+    async def _lead_on(self, lane: str | None, response_id: str) -> None:
+        """Follows the successor, if any, of a response whose last event the client had before."""
+        successor = None
+        with contextlib.suppress(Problem, HoldlineError):
+            successor = await self._responses.successor(self._auth.who.viewer, response_id)
+        self._do(self._session.ended(lane, response_id, successor))
+
+    def _steer(self, body: dict[str, Any]) -> None:
+        if self._steering is None:
+            self._steering = Steering(self, self._relay, self._responses.steers)
+        self._spawn(self._steering.submit(self._auth.who, body))
+
+    # The methods of `SteeringSocket`.
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Starts a task that ends with the socket."""
+        self._spawn(work)
+
+    def place_of(self, response_id: str) -> Place | None:
+        """Returns the last number and the lane of a response that the socket follows, or None."""
+        for follower, lane in self._followers.items():
+            if follower.response_id == response_id:
+                return follower.last, lane
+        return None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -476,6 +519,9 @@ class Socket:
         for follower in list(self._followers):
             follower.leave()
         self._followers.clear()
+        if self._steering is not None:
+            self._steering.leave()
+            self._steering = None  # breaks a reference cycle: the object refers to this one
         self._session.close()
         self._unstored.clear()
         if self._slow_consumer is not None:

@@ -178,9 +178,12 @@ def test_every_message_is_documented() -> None:
     received = set(first_words(table(REFERENCE, "Client messages")))
     assert set(requests._KINDS) == received
     written: set[str] = set()
+    own = r'"((?:holdline:|response\.steer\.)[a-z]+)"'
     for folder in ("jobs", "server"):
         for path in (ROOT / folder).rglob("*.py"):
-            written |= set(re.findall(r'"(holdline:[a-z]+)"', path.read_text()))
+            written |= set(
+                re.findall(own, path.read_text())
+            )
     assert written - received == sent - {"error"}
     lines = "".join(blocks(PROTOCOL + REFERENCE, "json")).splitlines()
     shown = {event["type"] for event in map(json.loads, lines) if "type" in event}
@@ -225,6 +228,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.tenant("x"), names.running("x"), names.held("x")),
         *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
         *(names.pause("x"), names.pace("x"), names.replies("x", "y")),
+        names.steers("x"),
         *(names.turn("x"), names.conversation("x"), names.items("x"), names.positions("x")),
         *(names.pending("x"), names.removed("x"), names.unsettled),
         *(names.conversations("x"), names.conversation_bytes("x")),

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from openai import AsyncOpenAI
 from openai.lib.responses_websocket import AsyncResponsesWebSocketSession, ResponsesWebSocketLimits
 
 from tests.paths.conftest import Shared
-from tests.system import EXTENSIONS, Server
+from tests.paths.sockets import TERMINAL, socket, until
 
 SLOW = "mode=slow tokens=40"
-TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
 LIMITS = ResponsesWebSocketLimits(
     max_lanes=8,
     max_events_per_lane=2_000,
@@ -24,26 +20,6 @@ LIMITS = ResponsesWebSocketLimits(
     max_bytes_per_lane=10_000_000,
     max_bytes=50_000_000,
 )
-
-
-@asynccontextmanager
-async def socket(server: Server) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """Opens a WebSocket and receives its welcome message."""
-    async with (
-        aiohttp.ClientSession() as http,
-        http.ws_connect(server.ws_url, protocols=EXTENSIONS) as ws,
-    ):
-        welcome = await ws.receive_json(timeout=5)
-        assert "holdline:welcome" == welcome["type"]
-        yield ws
-
-
-async def until(ws: aiohttp.ClientWebSocketResponse, *kinds: str) -> list[dict[str, Any]]:
-    """Receives and returns events, up to the first event that has one of the given types."""
-    events: list[dict[str, Any]] = []
-    while not events or events[-1]["type"] not in kinds:
-        events.append(await ws.receive_json(timeout=8))
-    return events
 
 
 def sequence_numbers(events: list[dict[str, Any]]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -121,6 +121,63 @@ class Refused(Struct, kw_only=True):
     response_id: str | UnsetType = UNSET
 
 
+class SteerName(Struct):
+    """A steer, and the response that it steers."""
+
+    id: str
+    previous_response_id: str
+
+
+class Successor(Struct):
+    """The response that contains the steer, if the steer was sent again."""
+
+    successor_id: str
+
+
+class SteerAccepted(Struct, kw_only=True):
+    """The server has stored the steer."""
+
+    sequence_number: int
+    steer: SteerName
+    stream_id: Lane | UnsetType = UNSET
+    holdline: Successor | UnsetType = UNSET
+
+
+class SteerPending(Struct, kw_only=True):
+    """The steer waits for results or approvals that the client owes."""
+
+    sequence_number: int
+    steer: SteerName
+    reason: Literal["waiting_for_required_input"]
+    required_input: list[dict[str, Any]]
+    stream_id: Lane | UnsetType = UNSET
+
+
+class SteerError(Struct):
+    """The reason why a steer has no effect."""
+
+    type: Literal["invalid_request_error"]
+    code: str
+    message: str
+
+
+class GivenBack(Struct):
+    """A steer with its input. Without `id`, the server has not accepted the steer."""
+
+    previous_response_id: str
+    input: str | list[dict[str, Any]]
+    id: str | UnsetType = UNSET
+
+
+class SteerFailed(Struct, kw_only=True):
+    """The steer has no effect, and the server gives its input back."""
+
+    sequence_number: int
+    error: SteerError
+    steer: GivenBack
+    stream_id: Lane | UnsetType = UNSET
+
+
 MESSAGES: Final[dict[str, type[Struct]]] = {
     **tagged(Welcome, "holdline:welcome"),
     **tagged(Queued, "holdline:queued"),
@@ -130,4 +187,7 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
     **tagged(Degraded, "holdline:degraded"),
     **tagged(Ended, "holdline:ended"),
     **tagged(Refused, "error"),
+    **tagged(SteerAccepted, "response.steer.accepted"),
+    **tagged(SteerPending, "response.steer.pending"),
+    **tagged(SteerFailed, "response.steer.failed"),
 }

@@ -116,6 +116,7 @@ class Both:
                 orphan_ms="",
                 max_bytes=100,
                 first_entry=begins,
+                steered="",
                 entries=logged(id_),
             )
             reply = await self.pipe.run(submitted)
@@ -188,6 +189,8 @@ class Both:
                 to_dead=0,
                 tokens=len(frames),
                 money=0,
+                steers=-1,
+                successor="",
                 entries=frames,
             )
             reply = await self.pipe.run(finishes)

@@ -20,6 +20,7 @@ from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.scripts import SCRIPTS
+from jobs.steers import Steer
 from jobs.tenants import Tenants
 from jobs.turn_store import TurnStore
 from tests.jobs.dump import Dump, dump
@@ -56,6 +57,13 @@ def situations() -> list[Situation]:
     job: Job = a_job()
     running: Job = a_job("other")
     several = [a_job("held"), a_job("held")]
+
+    next_job: Job = a_job("other")
+
+    async def add_steer(pipe: Pipe, key: str) -> None:
+        steer = Steer("Stop.", [], 9000)
+        log = Queue(pipe, HOOKED).steers
+        await log.add(running.id, steer, key=key, fingerprint="f", max_bytes=9000)
 
     async def waiting(pipe: Pipe) -> None:
         queue = Queue(pipe, HOOKED)
@@ -168,6 +176,19 @@ def situations() -> list[Situation]:
             waiting,
             lambda pipe: writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000, bury=True),
         ),
+        Situation(
+            "finish_steered",
+            waiting,
+            lambda pipe: writer(pipe).finish(
+                Status.INCOMPLETE,
+                end,
+                retention_ms=60_000,
+                steers=0,
+                successor=Queue(pipe, HOOKED).successor(next_job, None),
+            ),
+        ),
+        Situation("steer", waiting, lambda pipe: add_steer(pipe, "b")),
+        Situation("read_steers", waiting, lambda pipe: Queue(pipe, HOOKED).steers.read(running.id)),
         Situation("compact", hooked, lambda pipe: writer(pipe).compact(head, end)),
         Situation(
             "retry",
@@ -301,7 +322,14 @@ MAY_WRITE = {
     "delete_conversation",
     "delete_conversation_item",
 }
-READS = {"read", "queue_positions", "read_turns", "read_conversation", "list_conversation"}
+READS = {
+    "read",
+    "read_steers",
+    "queue_positions",
+    "read_turns",
+    "read_conversation",
+    "list_conversation",
+}
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -110,6 +110,11 @@ class ItemTranslator:
             (one.index, one.item) for one in self._index.items if one.announced and not one.done
         ]
 
+    @property
+    def interruptible(self) -> bool:
+        """True if all items that have not ended are text or reasoning."""
+        return all(one.done or one.type in ("message", "reasoning") for one in self._index.items)
+
     def _translate(self, event: Event) -> Iterator[Step]:
         kind: str = event["type"]
         stem, _, verb = kind.rpartition(".")

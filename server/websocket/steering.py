@@ -1,0 +1,153 @@
+"""The steers that one socket has sent, and the events that report them.
+
+The events of steers are not entries of a response's log. Their `sequence_number` is the number of
+the last event of the response that the socket has sent, so a client that stores the latest number
+as its cursor resumes at the right event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from jobs.errors import HoldlineError, RedisTrouble
+from server.api.problem import Problem
+from server.api.refusals import from_error
+from server.steers import SteerRefused, accepted, failed
+
+from .session import MAX_FOLLOWED
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from server.access.principal import Principal
+    from server.api.frames import Frame
+    from server.live.follower import Follower
+    from server.live.relay import Relay
+    from server.steers import SteerService
+
+# The number of the last event of a response that a socket has sent, and the response's lane there.
+Place = tuple[int, str | None]
+NOWHERE: Final[Place] = (-1, None)
+RETRY_SECONDS: Final = 1.0
+
+
+class SteeringSocket(Protocol):
+    """The members of `Socket` that `Steering` uses."""
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Writes a message that is not part of a log."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Starts a task that ends with the socket."""
+
+    def place_of(self, response_id: str) -> Place | None:
+        """Returns the last number and the lane of a response that the socket follows, else None."""
+
+
+class Steering:
+    """The steers of one socket whose outcome is not known yet."""
+
+    def __init__(self, socket: SteeringSocket, relay: Relay, steers: SteerService) -> None:
+        self._socket = socket
+        self._relay = relay
+        self._steers = steers
+        # Steers are stored in the order in which the client sent them.
+        self._order = asyncio.Lock()
+        self._numbers: dict[str, list[int]] = {}
+        self._watches: dict[str, Follower] = {}
+
+    async def submit(self, who: Principal, body: dict[str, Any]) -> None:
+        """Stores a steer and acknowledges it, or gives its input back."""
+        async with self._order:
+            target, given = body.get("previous_response_id"), body.get("input")
+            response_id = target if isinstance(target, str) else ""
+            try:
+                self._check_room(response_id)
+                added = await self._steers.add(who, body)
+            except SteerRefused as error:
+                back = given if isinstance(given, str | list) else []
+                self._say(failed(error.code, error.message, back, response_id[:128]), response_id)
+                return
+            except HoldlineError as error:
+                # The steer may have been stored. A resend with its key tells.
+                self._socket.say(from_error(error).event(response_id=response_id))
+                return
+            self._say(accepted(added), response_id)
+            if added.fresh:
+                await self._steers.notify(response_id)
+        numbers = self._numbers.setdefault(response_id, [])
+        if added.number not in numbers:
+            numbers.append(added.number)
+        if self._socket.place_of(response_id) is None and response_id not in self._watches:
+            # This socket does not follow the response, but has to report its end.
+            watch = _Watch(self, who.owner)
+            follower = self._relay.follow(response_id, who.owner, added.length - 1, watch)
+            self._watches[response_id] = follower
+
+    def _check_room(self, response_id: str) -> None:
+        if len(self._numbers) >= MAX_FOLLOWED and response_id not in self._numbers:
+            raise SteerRefused(
+                "too_many_pending_steers",
+                f"One socket may steer at most {MAX_FOLLOWED} responses at a time.",
+            )
+
+    def ended(self, response_id: str, owner: str, place: Place) -> None:
+        """Reports the steers of a response that has ended, after its last event."""
+        if (numbers := self._numbers.pop(response_id, None)) is not None:
+            self._socket.spawn(self._report(response_id, owner, numbers, place))
+
+    def watch_ended(self, response_id: str, owner: str) -> None:
+        """Reports the steers of a response that the socket does not follow."""
+        self._watches.pop(response_id, None)
+        # If the socket has begun to follow the response, its own follower reports the end later.
+        if self._socket.place_of(response_id) is None:
+            self.ended(response_id, owner, NOWHERE)
+
+    def leave(self) -> None:
+        """Ends all watches when the socket ends."""
+        for follower in self._watches.values():
+            follower.leave()
+        self._watches.clear()
+
+    async def _report(self, response_id: str, owner: str, numbers: list[int], place: Place) -> None:
+        while True:
+            try:
+                for event in await self._steers.outcome(owner, response_id, numbers):
+                    self._say(event, response_id, place)
+            except RedisTrouble:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except HoldlineError:
+                pass  # the response was deleted
+            return
+
+    def _say(
+        self,
+        event: dict[str, Any],
+        response_id: str,
+        place: Place | None = None,
+    ) -> None:
+        number, lane = place or self._socket.place_of(response_id) or NOWHERE
+        on_lane = {} if lane is None else {"stream_id": lane}
+        self._socket.say({**event, "sequence_number": number, **on_lane})
+
+
+class _Watch:
+    """A `Sink` that only waits for the end of a response."""
+
+    writable = True
+
+    def __init__(self, steering: Steering, owner: str) -> None:
+        self._steering = steering
+        self._owner = owner
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Drops the events, because the client has not asked for them."""
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Drops the queue position."""
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:  # noqa: ARG002 - of `Sink`
+        """Reports the steers, also if the response was deleted."""
+        self._steering.watch_ended(follower.response_id, self._owner)
