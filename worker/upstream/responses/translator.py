@@ -187,7 +187,7 @@ class ItemTranslator:
         if held.type not in KNOWN:
             held.item = held.item if held.announced else deepcopy(whole)
             yield from self._announce(held)
-            held.item = {**deepcopy(whole), "id": held.item["id"]}
+            held.item = {**deepcopy(whole), "id": held.item["id"], "type": held.type}
         else:
             if name_of(whole) and not held.announced:
                 held.item = {**held.item, **deepcopy(whole)}
@@ -226,7 +226,7 @@ class ItemTranslator:
             parts = merged_parts(whole, held.item.get(group) or [], group)
             if parts or group in whole or group in held.item:
                 held.item[group] = parts
-        kept = {"id", "arguments", "summary", "content"}
+        kept = {"id", "type", "arguments", "summary", "content"}
         for name, value in whole.items():
             if name not in kept and (value is not None or name not in held.item):
                 held.item[name] = value
