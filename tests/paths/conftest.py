@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 from openai import AsyncOpenAI
+from openai.lib.responses_websocket import ResponsesWebSocketLimits
 
 from dev.redis import embedded_redis_sync
 from tests.browser import (  # noqa: F401 - fixtures
@@ -27,6 +28,14 @@ from tests.fake_model import FakeModel
 from tests.fake_wire import Call
 from tests.system import Server, System
 
+# Limits of the official SDK's lanes that no test reaches.
+LIMITS = ResponsesWebSocketLimits(
+    max_lanes=8,
+    max_events_per_lane=2_000,
+    max_events=10_000,
+    max_bytes_per_lane=10_000_000,
+    max_bytes=50_000_000,
+)
 _COUNT = itertools.count()
 
 

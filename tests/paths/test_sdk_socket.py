@@ -7,19 +7,12 @@ from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
-from openai.lib.responses_websocket import AsyncResponsesWebSocketSession, ResponsesWebSocketLimits
+from openai.lib.responses_websocket import AsyncResponsesWebSocketSession
 
-from tests.paths.conftest import Shared
+from tests.paths.conftest import LIMITS, Shared
 from tests.paths.sockets import TERMINAL, socket, until
 
 SLOW = "mode=slow tokens=40"
-LIMITS = ResponsesWebSocketLimits(
-    max_lanes=8,
-    max_events_per_lane=2_000,
-    max_events=10_000,
-    max_bytes_per_lane=10_000_000,
-    max_bytes=50_000_000,
-)
 
 
 def sequence_numbers(events: list[dict[str, Any]]) -> list[int]:

@@ -28,10 +28,9 @@ from jobs.log.events import RESTARTED
 from server.api.close_codes import CloseCode
 from tests.fake_model import FakeModel
 from tests.paths.compliance.schema import SOCKET_ERROR, check_event
-from tests.paths.conftest import Shared, sdk
+from tests.paths.conftest import LIMITS, Shared, sdk
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.deployment import deploy
-from tests.paths.test_sdk_socket import LIMITS
 from tests.system import Server, System, wait_until
 
 pytestmark = pytest.mark.timeout(120)

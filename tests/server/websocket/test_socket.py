@@ -228,7 +228,7 @@ async def test_a_running_response_is_ended_by_its_worker(talk: Talk, worker: Wor
         ('{"type": "response.destroy"}', "unknown_type"),
         ('{"type": "response.create", "input": 5}', "invalid_value"),
         ('{"type": "response.create", "nonsense": 5}', "unknown_parameter"),
-        ('{"type": "response.create", "conversation": {}}', "unsupported_parameter"),
+        ('{"type": "response.create", "input": "a", "background": true}', "unsupported_parameter"),
         (
             '{"type": "response.create", "input": "", "previous_response_id": "x"}',
             "previous_response_not_found",
