@@ -12,9 +12,10 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from tests.fake_model import FakeModel
 from tests.fake_wire import Call
-from tests.paths.conftest import Shared
-from tests.system import Server, wait_until
+from tests.paths.conftest import Shared, sdk
+from tests.system import Server, System, wait_until
 
 MISSING = "missing_required_parameter"
 MESSAGE = {"type": "message", "role": "user"}
@@ -293,6 +294,38 @@ async def test_the_input_tokens_of_a_request_are_estimated_with_its_earlier_item
         with pytest.raises(openai.APIStatusError) as refused:
             await client.post("/responses/input_tokens", body=body, cast_to=object)
         assert param == refused.value.param
+
+
+async def test_a_conversation_that_exceeds_a_prompt_needs_truncation(system: System) -> None:
+    async with FakeModel() as model:
+        server, _ = await asyncio.gather(
+            system.server(HOLDLINE_MAX_CONTEXT_BYTES="20000"), system.worker(model.url)
+        )
+        async with sdk(server) as client:
+            made = await client.conversations.create(
+                items=[{"type": "message", "role": "developer", "content": "the rules"}]
+            )
+            for number in range(30):
+                said = await client.conversations.items.create(
+                    made.id, items=[{**MESSAGE, "content": f"{number} " + "x" * 1_000}]
+                )
+            await client.conversations.items.delete(said.first_id, conversation_id=made.id)
+            with pytest.raises(openai.BadRequestError) as refused:
+                await client.responses.create(input="a", model="m", conversation=made.id)
+            assert ("context_length_exceeded", "conversation") == (
+                refused.value.code,
+                refused.value.param,
+            )
+            answer = await client.responses.create(
+                input="tokens=1", model="m", conversation=made.id, truncation="auto"
+            )
+            assert "completed" == answer.status
+            rules, *rest, own = asked(model.calls[-1])
+            assert ("the rules", "tokens=1") == (rules, own)
+            numbers = [int(text.split()[0]) for text in rest]
+            assert list(range(numbers[0], 29)) == numbers
+            assert 10 < len(numbers) < 20
+            assert 32 == len(await listed(client, made.id))
 
 
 async def write_at_once(shared: Shared, client: AsyncOpenAI, turns: int) -> None:
