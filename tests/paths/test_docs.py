@@ -181,9 +181,7 @@ def test_every_message_is_documented() -> None:
     own = r'"((?:holdline:|response\.steer\.)[a-z]+)"'
     for folder in ("jobs", "server"):
         for path in (ROOT / folder).rglob("*.py"):
-            written |= set(
-                re.findall(own, path.read_text())
-            )
+            written |= set(re.findall(own, path.read_text()))
     assert written - received == sent - {"error"}
     lines = "".join(blocks(PROTOCOL + REFERENCE, "json")).splitlines()
     shown = {event["type"] for event in map(json.loads, lines) if "type" in event}
