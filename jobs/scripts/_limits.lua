@@ -233,7 +233,7 @@ local function finish_job(prefix, id, job, e)
   local time, tenant, tokens = now(), tenant_of(job.owner), tonumber(e.tokens)
   redis.call('HSET', job_key, 'status', e.status, 'ended', time)
   if e.successor ~= '' then redis.call('HSET', job_key, 'successor', e.successor) end
-  keep(job_key, log_key, job.key, e.retention_ms)
+  keep(job_key, log_key, job.key, job.steers, e.retention_ms)
   settle(prefix, job, tenant, tokens)
   book(prefix, id, job, tenant, tokens, tonumber(e.money))
   close(prefix, id, tenant)

@@ -153,13 +153,11 @@ local function entries_of(compacted)
   return entries
 end
 
--- Returns the key of a response's steers, which begins with the same prefix as the key of its job.
-local function steers_of(job) return (string.gsub(job, 'job:', 'steers:', 1)) end
-
--- Sets the TTL of an ended response to `ms`. Its idempotency key and its steers expire at the same time.
-local function keep(job, log, key, ms, ...)
+-- Sets the TTL of an ended response to `ms`. The idempotency key of the response expires at the same time, and so do
+-- its steers, if `steers` is their number.
+local function keep(job, log, key, steers, ms, ...)
   if key then redis.call('PEXPIRE', key, ms, ...) end
-  redis.call('PEXPIRE', steers_of(job), ms, ...)
+  if steers then redis.call('PEXPIRE', (string.gsub(job, 'job:', 'steers:', 1)), ms, ...) end
   redis.call('PEXPIRE', log, ms, ...)
   redis.call('PEXPIRE', job, ms, ...)
 end

@@ -7,7 +7,7 @@
 -- May be repeated: an ended job is not changed, and a second request to the worker has no further effect.
 -- @include now fields hook notify push keep tenant_of book close
 expected = tonumber(expected)
-local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key', 'hook')
+local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key', 'hook', 'steers')
 if not job.status then return { 'gone' } end
 if job.status == 'running' then
   redis.call('HSET', job_key, 'cancel', 1)
@@ -20,7 +20,7 @@ local length, found = push(log_key, expected, entries)
 if not length then return { 'diverged', found } end
 local time, tenant = now(), tenant_of(job.owner)
 redis.call('HSET', job_key, 'status', 'cancelled', 'ended', time)
-keep(job_key, log_key, job.key, retention_ms)
+keep(job_key, log_key, job.key, job.steers, retention_ms)
 book(prefix, id, job, tenant, -1, -1)
 close(prefix, id, tenant) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)

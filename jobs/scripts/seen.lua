@@ -6,10 +6,10 @@
 -- Returns 1 if the response exists and has ended, else 0
 -- May be repeated: the first time remains recorded, a TTL is only shortened, and a dropped webhook stays dropped.
 -- @include now fields end_hook keep
-local job = fields(job_key, 'status', 'unstored', 'seen', 'key')
+local job = fields(job_key, 'status', 'unstored', 'seen', 'key', 'steers')
 if not job.status or job.status == 'queued' or job.status == 'running' then return 0 end
 if not job.seen then redis.call('HSET', job_key, 'seen', now()) end
-if job.unstored then keep(job_key, log_key, job.key, grace_ms, 'LT') end
+if job.unstored then keep(job_key, log_key, job.key, job.steers, grace_ms, 'LT') end
 local h = redis.call('HMGET', hook_key, 'unseen', 'tries')
 if h[1] == '1' and h[2] == '0' then end_hook(prefix, id, 'seen') end
 return 1

@@ -26,5 +26,5 @@ redis.call('HSET', job_key, unpack(without_empty({ 'status', 'completed', 'owner
   'key', fingerprint ~= '' and idempotency_key or '' })))
 push(log_key, 0, entries)
 remember(idempotency_key, id, fingerprint, retention_ms)
-keep(job_key, log_key, nil, retention_ms)
+keep(job_key, log_key, nil, nil, retention_ms)
 return { 'accepted', id, 0, unpack(left) }
