@@ -190,6 +190,12 @@ def _model(name: str, values: Any) -> Model:
         raise invalid(place, sources[1], f"conflicts with {sources[0]}; set only one of them")
     if "api_key_command" in values and not "".join(model.api_key_command[:1]):
         raise invalid(place, "api_key_command", "must begin with the name of a program")
+    if model.api == RESPONSES and model.unsupported_tools == DROP:
+        raise invalid(
+            place,
+            "unsupported_tools",
+            'has no effect, because api = "responses" supports all tools',
+        )
     if not model.base_url and not sources:
         raise invalid(
             place,

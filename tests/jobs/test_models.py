@@ -87,6 +87,8 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
         ("[models.m]\nbase_url = ''", "must be a URL"),
         (ONE + "api_key_env = 'sk-1234'", "api_key_env must be the name"),
         (ONE + "api = 'latin'", "api must be chat or responses"),
+        (ONE + "unsupported_tools = 'keep'", "unsupported_tools must be (drop|refuse) or"),
+        (ONE + "api = 'responses'\nunsupported_tools = 'drop'", "unsupported_tools has no effect"),
         (ONE + "concurrency = 0", "between 1 and 1000"),
         (ONE + "concurrency = 1.5", "whole number"),
         (ONE + "concurrency = true", "concurrency must be a whole number"),
