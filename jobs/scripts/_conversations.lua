@@ -26,6 +26,13 @@ local function keep_conversation(prefix, id, ms)
   for _, name in ipairs(CONVERSATION_KEYS) do redis.call('PEXPIRE', prefix .. name .. id, ms) end
 end
 
+-- Returns the TTL of a conversation that was just used. While a response is pending, the TTL is not shortened, because
+-- the worker of the response may still need the items.
+local function ttl_after_use(prefix, id, ttl_ms)
+  if redis.call('HLEN', prefix .. 'pending:' .. id) == 0 then return tonumber(ttl_ms) end
+  return math.max(tonumber(ttl_ms), redis.call('PTTL', prefix .. 'conversation:' .. id))
+end
+
 -- Returns the bytes of all conversations of an account, without those that have expired.
 local function account_bytes(prefix, account, time)
   local expiries, sizes = prefix .. 'conversations:' .. account, prefix .. 'conversation_bytes:' .. account

@@ -7,7 +7,7 @@
 -- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
 -- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended
 -- again. So the input items of a response, which a server appends first, may be repeated before the output items.
--- @include ENTRY_BYTES now fields account_bytes book_size add_items keep_conversation end_pending
+-- @include ENTRY_BYTES now fields account_bytes book_size add_items keep_conversation ttl_after_use end_pending
 local c = fields(conversation_key, 'owner', 'account', 'bytes', 'deleted')
 local pending = prefix .. 'pending:' .. id
 if not c.owner then return { 'gone' } end
@@ -44,8 +44,7 @@ elseif response ~= '' then
   local value = redis.call('HGET', pending, response)
   if value then redis.call('HSET', pending, response, string.match(value, '^%d+') .. ' 1') end
 end
--- While responses are pending, the TTL may be longer than `ttl_ms`.
-local ttl = math.max(tonumber(ttl_ms), redis.call('PTTL', conversation_key))
+local ttl = ttl_after_use(prefix, id, ttl_ms)
 keep_conversation(prefix, id, ttl)
 book_size(prefix, c.account, id, bytes, time + ttl, ttl)
 return { 'ok' }

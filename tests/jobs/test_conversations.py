@@ -215,6 +215,25 @@ async def test_an_expired_conversation_no_longer_counts_for_its_account(pipe: Pi
     await a_conversation(store, item("a", "x" * 600), account=ANNA)
 
 
+async def test_a_conversation_outlives_its_pending_responses_and_then_its_retention_applies(
+    pipe: Pipe,
+) -> None:
+    store = ConversationStore(pipe, replace(SETTINGS, conversation_ms=60_000))
+    id_ = await a_conversation(store, item("a"), account=ANNA)
+    keys = (NAMES.conversation(id_), NAMES.items(id_), NAMES.positions(id_))
+
+    async def lifetimes() -> list[int]:
+        return [await pipe.call("PTTL", key) for key in keys]
+
+    assert all(59_000 < ttl <= 60_000 for ttl in await lifetimes())
+    job = new_response_id(0)
+    await store.hold(id_, "public", job, [])
+    await store.add(id_, [item("b")])
+    assert all(ttl > SETTINGS.job_ttl_ms - 1_000 for ttl in await lifetimes())
+    await store.append(id_, job, [item("c")], ended=True)
+    assert all(59_000 < ttl <= 60_000 for ttl in await lifetimes())
+
+
 async def test_the_number_of_pending_responses_is_bounded(store: ConversationStore) -> None:
     id_ = await a_conversation(store)
     responses = [new_response_id(0) for _ in range(MAX_PENDING)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -326,6 +327,37 @@ async def test_a_conversation_that_exceeds_a_prompt_needs_truncation(system: Sys
             assert list(range(numbers[0], 29)) == numbers
             assert 10 < len(numbers) < 20
             assert 32 == len(await listed(client, made.id))
+
+
+async def test_the_storage_of_a_user_and_the_life_of_a_conversation_are_bounded(
+    system: System,
+) -> None:
+    server = await system.server(
+        HOLDLINE_SUBJECT_CONVERSATION_BYTES="3300",
+        HOLDLINE_MAX_CONVERSATION_BYTES="2000",
+        HOLDLINE_CONVERSATION_RETENTION_SECONDS="2",
+    )
+    items = [{**MESSAGE, "content": "x" * 800}]
+    async with sdk(server) as client:
+        made = await client.conversations.create(items=items)
+        with pytest.raises(openai.BadRequestError) as full:
+            await client.conversations.items.create(made.id, items=items * 2)
+        assert "conversation_full" == full.value.code
+        await client.conversations.create(items=items[:1])
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.conversations.create()
+        assert "insufficient_quota" == refused.value.code
+        header = refused.value.response.headers["X-RateLimit-Limit-Conversation-Bytes"]
+        assert "3300" == header
+
+        async def expired() -> bool:
+            with contextlib.suppress(openai.NotFoundError):
+                await client.conversations.retrieve(made.id)
+                return False
+            return True
+
+        await wait_until(expired, 10)
+        await client.conversations.create()
 
 
 async def write_at_once(shared: Shared, client: AsyncOpenAI, turns: int) -> None:
