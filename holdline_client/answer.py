@@ -122,7 +122,7 @@ class Answer:
 
     @property
     def incomplete_reason(self) -> str | None:
-        """The reason for the status `incomplete`: `max_output_tokens` or `content_filter`."""
+        """The reason for the status `incomplete`, such as `max_output_tokens` or `steered`."""
         return ((self.response or {}).get("incomplete_details") or {}).get("reason")
 
     @property

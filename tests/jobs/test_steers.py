@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import Fenced, Limited, UnknownResponse
+from jobs.errors import Fenced, Limited, SteersTaken, UnknownResponse
 from jobs.log.codec import job_of
 from jobs.log.events import begins
 from jobs.log.log import ANY_STEERS, LogWriter, Steered
@@ -221,3 +221,29 @@ async def test_the_first_steer_of_a_response_counts_as_one_request(pipe: Pipe) -
     other = a_job("acme/")
     with pytest.raises(Limited):
         await queue.submit(other, opening(other))
+
+
+async def test_one_request_takes_the_pending_steers(pipe: Pipe) -> None:
+    job, first, second = a_job(), a_job(), a_job()
+    history = History(pipe, job)
+    queue = history.queue
+    await queue.submit(job, opening(job), begins=begins(job))
+    for step in (("steer", "a"), ("claim", ""), ("wait", "")):
+        await history.step(*step)
+    assert PENDING == (await queue.steers.read(job.id)).successor
+    for _ in range(2):  # the reply of the first call was lost
+        await queue.submit(first, opening(first), steered=job.id)
+    with pytest.raises(SteersTaken):
+        await queue.submit(second, opening(second), steered=job.id)
+    assert first.id == (await queue.steers.read(job.id)).successor
+    assert await status_of(pipe, second.id) is None
+
+
+async def test_only_the_owner_reads_the_steers(pipe: Pipe) -> None:
+    job = a_job("acme/anna")
+    queue = Queue(pipe, SETTINGS)
+    await queue.submit(job, opening(job))
+    await add(pipe, job, "a")
+    assert 1 == len((await queue.steers.read(job.id, "acme/anna")).steers)
+    with pytest.raises(UnknownResponse):
+        await queue.steers.read(job.id, "acme/bob")

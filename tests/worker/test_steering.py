@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from jobs.names import Partition
 from jobs.owed import owed
 from jobs.record import Job, Status
 from jobs.steers import PENDING, Steer
+from tests.fake_model import FakeModel
 from tests.jobs.factories import run_out
+from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, begun, response
 from worker.execute import Execution, Stop
 
@@ -167,3 +170,28 @@ def test_a_client_owes_a_result_for_each_of_its_calls(item: Any, stub: Any) -> N
 def test_a_call_that_the_provider_has_executed_is_not_owed() -> None:
     call = {"type": "shell_call", "call_id": "c"}
     assert [] == owed([call, {"type": "shell_call_output", "call_id": "c"}])
+
+
+async def test_a_model_with_the_responses_api_gets_its_interrupted_message_back(
+    make_harness: MakeHarness, model: FakeModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(f'[models.m]\nbase_url = "{model.url}"\napi = "responses"\n')
+    async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+        id_ = await submit(harness, "mode=slow tokens=400 pace=0.05")
+        execution = harness.execution(await harness.claim())
+        running = asyncio.create_task(execution.run())
+        await harness.until_text(id_)
+        await steer(harness, id_, "mode=ok")
+        execution.steer()
+        await running
+        ended = response(await harness.events(id_))
+        assert "incomplete" == ended["output"][0]["status"]
+        await harness.execution(await harness.claim()).run()
+        successor = await successor_of(harness, id_)
+        assert successor is not None
+        assert Status.COMPLETED is (await harness.view(successor.id)).status
+    assert model.calls[0].closed_by_client is not None
+    first, answer, second = model.calls[1].body["input"]
+    assert ["user", "assistant", "user"] == [first["role"], answer["role"], second["role"]]
+    assert ended["output"][0]["content"][0]["text"] == answer["content"][0]["text"]
