@@ -91,7 +91,7 @@ async def test_a_worker_that_dies_between_the_end_and_the_append_loses_no_output
             expected = [PROMPT, answer.output_text]
             if by == "server":
                 # A client that has seen the end finds the output at once, without any worker.
-                items = await client.conversations.items.list(made.id, order="asc")
+                items: Any = await client.conversations.items.list(made.id, order="asc")
                 assert expected == [item.content[0].text for item in items.data]
                 assert expected == await texts(pipe, made.id)
             await system.worker(model.url)
@@ -163,7 +163,7 @@ async def test_a_conversation_and_its_responses_may_be_on_different_masters(
                     input=prompt, model="m", conversation=made.id
                 )
                 answers += [prompt, answer.output_text]
-            items = await client.conversations.items.list(made.id, order="asc")
+            items: Any = await client.conversations.items.list(made.id, order="asc")
             assert answers == [item.content[0].text for item in items.data]
             assert 12 - 1 == len(model.calls[-1].body["messages"])
             await client.conversations.delete(made.id)

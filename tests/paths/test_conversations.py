@@ -22,6 +22,11 @@ MISSING = "missing_required_parameter"
 MESSAGE = {"type": "message", "role": "user"}
 
 
+def message(content: Any) -> Any:
+    """Returns a message of the user, for a method of the SDK."""
+    return {**MESSAGE, "content": content}
+
+
 def texts(items: list[Any]) -> list[str]:
     return ["".join(part.text for part in item.content).strip() for item in items]
 
@@ -60,9 +65,7 @@ async def test_the_helpers_of_the_sdk_manage_a_conversation(
     client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     items = client.conversations.items
-    made = await client.conversations.create(
-        items=[{**MESSAGE, "content": "one"}], metadata={"topic": "demo"}
-    )
+    made = await client.conversations.create(items=[message("one")], metadata={"topic": "demo"})
     assert ("conversation", {"topic": "demo"}) == (made.object, made.metadata)
     assert made == await elsewhere.conversations.retrieve(made.id)
     updated = await elsewhere.conversations.update(made.id, metadata={"topic": "other"})
@@ -71,7 +74,7 @@ async def test_the_helpers_of_the_sdk_manage_a_conversation(
     added = await items.create(
         made.id,
         items=[
-            {**MESSAGE, "content": [{"type": "input_text", "text": "two"}]},
+            message([{"type": "input_text", "text": "two"}]),
             {"type": "message", "role": "developer", "content": "three"},
         ],
     )
@@ -97,7 +100,7 @@ async def test_the_helpers_of_the_sdk_manage_a_conversation(
 async def test_a_response_continues_its_conversation_and_adds_its_items(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
-    made = await client.conversations.create(items=[{**MESSAGE, "content": "hello"}])
+    made = await client.conversations.create(items=[message("hello")])
     prompts = [shared.prompt(f"tokens=2 turn={n}") for n in range(3)]
     first = await client.responses.create(input=prompts[0], model="m", conversation=made.id)
     assert first.conversation is not None
@@ -108,7 +111,8 @@ async def test_a_response_continues_its_conversation_and_adds_its_items(
     stream = await client.responses.create(
         input=prompts[2], model="m", conversation=made.id, stream=True
     )
-    last = [event async for event in stream][-1].response
+    events: list[Any] = [event async for event in stream]
+    last = events[-1].response
     expected = [
         "hello",
         *(prompts[0], first.output_text.strip()),
@@ -246,20 +250,14 @@ async def test_an_invalid_request_about_a_conversation_names_its_field(
 async def test_a_repeated_request_with_an_idempotency_key_adds_nothing(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
-    key = {"Idempotency-Key": shared.prompt()}
-    made = await client.conversations.create(
-        items=[{**MESSAGE, "content": "one"}], extra_headers=key
-    )
-    again = await client.conversations.create(
-        items=[{**MESSAGE, "content": "one"}], extra_headers=key
-    )
+    key, prompt = {"Idempotency-Key": shared.prompt()}, "tokens=1 three"
+    made = await client.conversations.create(items=[message("one")], extra_headers=key)
+    again = await client.conversations.create(items=[message("one")], extra_headers=key)
     assert made == again
     for _ in range(2):
-        await client.conversations.items.create(
-            made.id, items=[{**MESSAGE, "content": "two"}], extra_headers=key
-        )
+        await client.conversations.items.create(made.id, items=[message("two")], extra_headers=key)
         await client.responses.create(
-            input=(prompt := "tokens=1 three"), model="m", conversation=made.id, extra_headers=key
+            input=prompt, model="m", conversation=made.id, extra_headers=key
         )
     assert ["one", "two", prompt] == texts(await listed(client, made.id))[:3]
     assert 4 == len(await listed(client, made.id))
@@ -276,7 +274,7 @@ async def test_the_input_tokens_of_a_request_are_estimated_with_its_earlier_item
         (alone.model_extra or {})["holdline"],
     )
     assert empty.input_tokens + 100 <= alone.input_tokens < empty.input_tokens + 150
-    made = await client.conversations.create(items=[{**MESSAGE, "content": "x" * 4000}])
+    made = await client.conversations.create(items=[message("x" * 4000)])
     within = await count(input="x" * 400, conversation=made.id, personality="friendly")
     assert alone.input_tokens + 1000 <= within.input_tokens < alone.input_tokens + 1050
     before = await client.responses.create(input="tokens=1 " + "x" * 4000, model="m")

@@ -73,7 +73,7 @@ class Recorder:
             frame = await self.ws.receive()
             if frame.type is not aiohttp.WSMsgType.TEXT:
                 if frame.type is aiohttp.WSMsgType.CLOSE:
-                    self.close = frame.data, frame.extra
+                    self.close = frame.data, frame.extra or ""
                 return
             self.frames.append(json.loads(frame.data))
 
@@ -87,7 +87,7 @@ class Recorder:
         """Waits until this many frames of a type have arrived."""
 
         def there() -> bool:
-            return sum(frame["type"] == kind for frame in self.frames) >= count
+            return [frame["type"] for frame in self.frames].count(kind) >= count
 
         await wait_until(there, seconds)
 

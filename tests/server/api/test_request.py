@@ -389,7 +389,7 @@ def test_parameters_without_effect_are_accepted(name: str) -> None:
 
 
 def test_a_hosted_tool_is_kept_as_the_client_sent_it() -> None:
-    tools = [
+    tools: list[dict[str, Any]] = [
         {"type": "mcp", "server_label": "m", "headers": None, "more": {"a": [1, None]}},
         {"type": "function", "name": "f", "defer_loading": True, "output_schema": {"const": None}},
         {"type": "namespace", "name": "n", "tools": [OTHER, {"type": "custom", "name": "c"}]},

@@ -104,7 +104,7 @@ async def test_a_token_in_a_subprotocol_authenticates_and_is_never_echoed(
         caplog.at_level(logging.INFO, "aiohttp"),
         caplog.at_level(logging.ERROR, "aiohttp.websocket"),
     ):
-        how = {"protocols": [offer.format(f"bearer.{token}") for offer in offers]}
+        how: dict[str, Any] = {"protocols": [offer.format(f"bearer.{token}") for offer in offers]}
         expected = "holdline.v1" if "holdline.v1" in offers else None
         if expected:
             talk = await connect(client, **how)

@@ -83,7 +83,7 @@ async def test_a_stopping_server_closes_with_a_reconnect_code_and_a_delay(
     close = await talk.ws.receive(timeout=8)
 
     assert CloseCode.RESTARTING == close.data
-    assert close_advice(close.data, close.extra).after > 0
+    assert close_advice(close.data, close.extra or "").after > 0
     await going
     with pytest.raises(WSServerHandshakeError) as refused:
         await client.ws_connect(ALL)
