@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
+import pytest
 from openai import AsyncOpenAI
+from openai.types.responses.response_steer_failed_event import ResponseSteerFailedEvent
 
 from tests.paths.conftest import Shared
 from tests.paths.sockets import TERMINAL, socket, until
@@ -192,3 +194,40 @@ async def test_an_unstored_response_is_steered_too(shared: Shared) -> None:
     assert successor["store"] is False
     said = [m["content"] for m in shared.calls(third)[0].body["messages"]]
     assert [prompt, other, third] == said[::2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"previous_response_id": 5},
+        {"previous_response_id": "é" * 200},
+        {"previous_response_id": None},
+        {"input": None},
+        {"input": ""},
+        {"input": 7},
+        {"input": {"role": "user", "content": "x"}},
+        {"input": [5]},
+        {"input": [{"role": "user"}]},
+        {"input": [{"role": "user", "content": []}]},
+        {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+        {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
+        {"input": [{"role": "user", "content": "x"}] * 65},
+        {"holdline": {"key": "x"}},
+        {"holdline": {"idempotency_key": ""}},
+        {"stream_id": "a"},
+        {"model": "m"},
+    ],
+)
+async def test_an_invalid_steer_is_given_back_as_the_sdk_expects(
+    shared: Shared, wrong: dict[str, Any]
+) -> None:
+    async with socket(shared.server) as ws:
+        await ws.send_json({**steer("resp_x", "x"), **wrong})
+        [failed] = await until(ws, "response.steer.failed", "error")
+    # The SDK reads the event without checking the input, which is the client's own.
+    event = ResponseSteerFailedEvent.construct(**failed)
+    assert "invalid_input" == event.error.code
+    assert event.error.message
+    assert event.steer.id is None
+    sent = {**steer("resp_x", "x"), **wrong}["input"]
+    assert (sent if isinstance(sent, str | list) else []) == failed["steer"]["input"]
