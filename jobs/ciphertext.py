@@ -26,6 +26,7 @@ TURN: Final = b"turn"
 ITEM: Final = b"item"
 METADATA: Final = b"metadata"
 STEER: Final = b"steer"
+SUMMARY: Final = b"summary"
 
 
 def key_id(data: bytes) -> str:

@@ -54,8 +54,10 @@ PARAMETERS: Final[dict[str, Row]] = {
         "`completion_window` must be `soonest`; for a later completion, use `service_tier: flex`",
     ),
     "client_metadata": _both(HINT, "contains data about the client program", standard=False),
-    "context_management": _both(
-        REFUSED, "use `truncation: auto` instead; the value `[]` is accepted"
+    "context_management": Row(
+        SUPPORTED,
+        PASSED,
+        "the model itself writes the summary, also if an endpoint refuses the parameter",
     ),
     "conversation": _both(SUPPORTED),
     "frequency_penalty": _both(PASSED, standard=False),
@@ -213,10 +215,12 @@ ITEMS: Final[dict[str, ItemRow]] = {
     "apply_patch_call": _known("apc"),
     "apply_patch_call_output": _known("apco"),
     "code_interpreter_call": _hosted("ci"),
-    "compaction": _hosted(
-        "cmp", "only the provider that created the item can read it", needs_id=False
+    "compaction": _known(
+        "cmp",
+        "every model can read the items that Holdline created; the item of a provider is passed on "
+        "to endpoints with the Responses API, and otherwise refused",
     ),
-    "compaction_trigger": _hosted("ct", needs_id=False),
+    "compaction_trigger": _known("ct", "must be the last item"),
     "computer_call": _hosted("cu"),
     "computer_call_output": _hosted("cuo", needs_id=False),
     "configuration_update": _hosted("cfg", "send the changed parameters instead", needs_id=False),

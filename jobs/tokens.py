@@ -24,9 +24,13 @@ _SHOWN: Final = ("instructions", "input", "tools", "text")
 
 def input_tokens(job: Job) -> int:
     """Estimates the input tokens of a job, including its earlier turns."""
-    shown = [job.context, *(job.params.get(name) for name in _SHOWN)]
-    characters, images = _measure(shown)
-    return -(-characters // CHARACTERS_A_TOKEN) + images * IMAGE_TOKENS + 1
+    return estimate([job.context, *(job.params.get(name) for name in _SHOWN)]) + 1
+
+
+def estimate(value: Any) -> int:
+    """Estimates the tokens of all strings and images in a nested value."""
+    characters, images = _measure(value)
+    return -(-characters // CHARACTERS_A_TOKEN) + images * IMAGE_TOKENS
 
 
 def output_tokens(job: Job) -> int:

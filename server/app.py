@@ -26,6 +26,7 @@ from .http import openapi
 from .http.answers import pace
 from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
 from .http.chat_completions import ChatCompletionRoutes
+from .http.compact import CompactRoutes
 from .http.conversations import ConversationRoutes
 from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
@@ -346,6 +347,7 @@ def create_app(config: Config) -> web.Application:
     )
     routes.add_to(app)
     ChatCompletionRoutes(config, server.relay, server.responses, routes).add_to(app)
+    CompactRoutes(config, server.relay, server.responses, routes).add_to(app)
     InputTokenRoutes(config, server.responses, routes).add_to(app)
     ConversationRoutes(config, server.responses.conversations, routes).add_to(app)
     for path in ("/livez", "/health"):

@@ -11,6 +11,7 @@ from jobs.log.log import read, read_all
 from jobs.names import Partition, partition_of
 from jobs.names import response_of as response_of_item
 from jobs.record import TurnSlice
+from jobs.summary import COMPACT
 
 from .access.owners import sees
 from .api.context import MAX_ITEMS, Context, fitting, packed_bytes, too_large, too_many_items
@@ -18,6 +19,7 @@ from .api.frames import finished, response_of
 from .api.problem import Problem
 from .api.refusals import previous_not_found, unknown_item
 from .large_requests import LargeRequests
+from .summaries import without_replaced
 
 if TYPE_CHECKING:
     from jobs.log.view import View
@@ -114,6 +116,7 @@ class Conversations:
                 left -= packed_bytes(item)
             if left < 0:
                 raise too_large("input", self._max_bytes)
+        context = without_replaced(context, owner, self._pipe.cipher)
         items = [found[one["id"]] if one["type"] == "item_reference" else one for one in items]
         if len(items) > MAX_ITEMS:
             raise too_many_items("input")
@@ -144,6 +147,11 @@ class Conversations:
                     "The previous response has not finished yet. Wait for its last event.",
                     param="previous_response_id",
                 )
+            # A compacted conversation replaces all items before it.
+            if job.params.get(COMPACT):
+                await self._turns.keep(previous_id, owner, response["output"])
+                kept = [TurnSlice(previous_id, 0, len(response["output"]))]
+                return Context(response["output"], kept)
             # If the job's context came from a socket's memory, its items are stored here first.
             own = [*job.context, *job.params["input"], *response["output"]]
             async with self._expansions.turn(job.context_bytes):

@@ -24,6 +24,7 @@ from jobs.names import (
 from jobs.record import Job, Status
 from jobs.replies import Accepted
 from jobs.steers import PENDING, input_of
+from jobs.summary import COMPACT
 from jobs.tokens import input_tokens
 
 from .admission import admitted, cancels_orphan, fails_on_death
@@ -35,6 +36,8 @@ from .api.request import params_of, prewarms
 from .conversation import Conversations
 from .conversations import ConversationService
 from .steers import SteerService
+from .summaries import allows_foreign
+from .summaries import check as check_summaries
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
@@ -115,6 +118,7 @@ class Responses:
         generate: bool = True,
         listener: SubmissionListener | None = None,
         post: Post | None = None,
+        compact: bool = False,
     ) -> Accepted:
         """Accepts a request, or finds the earlier response with the same idempotency key.
 
@@ -122,14 +126,17 @@ class Responses:
         memory. If `generate` is False, no model is called: the response ends at once, and later
         requests can continue from it. A caller that follows the accepted response passes a
         `listener`. A caller whose client may retry the request automatically passes `post`, and
-        calls `replied` once the reply was sent or cut off.
+        calls `replied` once the reply was sent or cut off. If `compact` is True, the response
+        consists of the compacted conversation.
         """
         # A caller can continue only from its own responses, even if it can see more.
         owner = who.owner
         create, params = admitted(
             create, who, self._catalog, self._templates, self._max_context_bytes
         )
-        generate = generate and not prewarms(create)
+        generate = compact or (generate and not prewarms(create))
+        if compact:
+            params[COMPACT] = True
         key = create.idempotency_key
         print_ = "" if key is None else fingerprint(body)
         request = None if post is None else self._posts.request_of(post.fingerprint)
@@ -162,6 +169,10 @@ class Responses:
                 return Accepted(made, 0, fresh=False)
         context, items = await self._conversations.whole(owner, params, context, items)
         check_results(context.items, items)
+        foreign = allows_foreign(self._catalog, params["model"])
+        check_summaries(context, items, owner, self._pipe.cipher, foreign=foreign)
+        if compact and not (context.items or items):
+            raise invalid("input", "'input' must contain at least one item.")
         if generate and not (context.items or items or params.get("instructions")):
             raise invalid("input", "'input' must contain at least one item.")
         job = Job(

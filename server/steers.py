@@ -11,6 +11,7 @@ from jobs.names import steer_id
 from jobs.owed import owed
 from jobs.record import Status
 from jobs.steers import PENDING, Steer, SteeringEnded, SteerKeyReused, Steers, TooManySteers
+from jobs.summary import only_compacts
 
 from . import capabilities
 from .api.frames import fingerprint
@@ -87,7 +88,8 @@ class SteerService:
         try:
             view = await self._conversations.head(who.owner, response_id)
             job = await self._conversations.job(who.owner, response_id)
-            if job.conversation or job.params.get("context_management"):
+            compacts = job.params.get("context_management") or only_compacts(job.params)
+            if job.conversation or compacts:
                 raise SteerRefused(
                     "steering_not_supported",
                     "A response that belongs to a conversation, or that compacts its context, "

@@ -54,6 +54,8 @@ class FakeModel:
         self.calls: list[Call] = []
         self.key: tuple[str, str] | None = None
         self.refused = 0
+        # The output of `POST /v1/responses/compact`, or None if there is no such route.
+        self.compacts: list[dict[str, Any]] | None = None
         self.url = ""
         self._asked_count: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
@@ -107,6 +109,9 @@ class FakeModel:
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         wire = Wire(writer)
         passes = line.startswith("POST /v1/responses ")
+        if line.startswith("POST /v1/responses/compact "):
+            await self._compact(wire, json.loads(content), headers)
+            return b""
         if not passes and not line.startswith("POST /v1/chat/completions "):
             await wire.plain(200, json.dumps({"object": "list", "data": []}))
             return b""
@@ -141,6 +146,15 @@ class FakeModel:
         if not wire.whole or call.closed_by_client is not None:
             return None
         return b"" if next_byte.cancelled() else next_byte.result()
+
+    async def _compact(self, wire: Wire, body: Any, headers: dict[str, str]) -> None:
+        if self.compacts is None:
+            await wire.plain(404, json.dumps({"error": {"message": "Not Found"}}))
+            return
+        self.calls.append(Call(len(self.calls) + 1, "", "compact", body, headers))
+        counts = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
+        answer = {"object": "response.compaction", "output": self.compacts, "usage": counts}
+        await wire.plain(200, json.dumps(answer))
 
     def _read(self, prompt: str) -> Script:
         words = {**self.script, **dict(WORDS.findall(prompt))}

@@ -42,8 +42,8 @@ from jobs.record import Job, Status
 
 from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
+from .generation import Generation
 from .job_size import overhead
-from .model_call import ModelCall
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from jobs.replies import Grant
 
     from .context import WorkerContext
+    from .model_call import ModelCall
 
 log = structlog.get_logger()
 
@@ -89,7 +90,7 @@ class Execution:
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._call = ModelCall()
+        self._generation = Generation(context, self._item_id)
         self._steered = False
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
@@ -100,12 +101,17 @@ class Execution:
         if reason is Stop.LOST and self._task is not None:
             self._task.cancel()
         else:
-            self._call.stop()
+            self._generation.stop()
+
+    @property
+    def _call(self) -> ModelCall:
+        """The latest model call of the attempt."""
+        return self._generation.call
 
     def steer(self) -> None:
         """Ends the model call when its output can be interrupted, because there is a steer."""
         self._steered = True
-        self._call.steer()
+        self._generation.steer()
 
     @property
     def exhausted(self) -> bool:
@@ -193,13 +199,13 @@ class Execution:
         return self._job
 
     async def _attempt(self, job: Job) -> None:
-        grant, context, call = self.grant, self._context, self._call
+        grant, context, generation = self.grant, self._context, self._generation
         opening = await context.retry(lambda: read_opening(context, grant, job))
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),
-            on_loss=call.stop,
+            on_loss=generation.stop,
             retry_seconds=context.config.redis_retry_seconds,
             max_unsent_bytes=context.config.max_unsent_bytes,
             compact=partial(context.compactor.compact, writer, opening.head),
@@ -218,7 +224,7 @@ class Execution:
                     flusher.add(*opening.closing)
                     decision = self._decide_on("steered")
                     assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
-                    await self._finish(decision, job, opening.state.output, 0, flusher)
+                    await self._finish(decision, job, opening.state.output, flusher)
                     return
             if opening.closing or opening.events:
                 flusher.add(*opening.closing, *opening.events)
@@ -231,7 +237,7 @@ class Execution:
                 toolbox=Toolbox.of(job),
                 used=opening.state.call_ids,
             )
-            await call.run(context.router, job, output, flusher)
+            await generation.run(job, output, flusher)
             flusher.check()
             decision = self._decide()
             await self._apply(decision, job, output, flusher)
@@ -273,7 +279,7 @@ class Execution:
                 case Finished():
                     completed = decision.status is Status.COMPLETED
                     items = output.end(completed=completed)
-                    await self._finish(decision, job, items, output.size, flusher)
+                    await self._finish(decision, job, items, flusher)
                 case _:
                     assert_never(decision)
         # The log line is written last, so that the client does not wait for it.
@@ -281,12 +287,13 @@ class Execution:
             self._log_attempt(decision, output.size)
 
     async def _finish(
-        self, decision: Finished, job: Job, items: list[Item], size: int, flusher: Flusher
+        self, decision: Finished, job: Job, items: list[Item], flusher: Flusher
     ) -> None:
-        """Ends the response with the output `items`, whose text has `size` bytes."""
+        """Ends the response with the output `items`."""
         call, config = self._call, self._context.config
-        usage = call.usage(job, size, config.model)
-        left = left_out(job, config.endpoints.get(call.model or ""))
+        usage = self._generation.usage(config.model)
+        shown = self._generation.job or job
+        left = left_out(shown, config.endpoints.get(call.model or ""))
         while True:
             outcome = await steer_outcome(
                 self._context, job, decision.status, items, steered=self._steered
@@ -311,7 +318,7 @@ class Execution:
                 last,
                 retention_ms=config.shared.retention_ms,
                 tokens=usage["total_tokens"] if usage else None,
-                money=call.cost(config, usage),
+                money=self._generation.cost(config.model),
                 steers=outcome.steers,
                 successor=outcome.successor,
             ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .outcome import CAUSES, Then, cause_of
 from .output import NotAllowed
@@ -13,6 +13,7 @@ from .upstream.chat import request as chat_request
 from .upstream.chat.messages import UnsupportedInput
 from .upstream.deltas import Malformed, Reported, Stopped, TooLong, Usage
 from .upstream.stream import ModelError
+from .upstream.summaries import SummaryNeeded
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
     from .upstream.router import Router
 
 
+# The cause of a call that was not made, because the worker has to compact the conversation first.
+SUMMARY_NEEDED: Final = "summary_needed"
+
+
 class ModelCall:
     """One model call and its result.
 
     Call `run` once. Another task may call `stop` at any time, even before `run`.
 
-    `cause` is a key of `outcome.CAUSES`. `detail` is "finish_reason" after a regular end. After an
-    error, `detail` describes the error, but never contains the provider's message. `retry_after` is
-    in seconds.
+    `cause` is a key of `outcome.CAUSES`, or `SUMMARY_NEEDED`. `detail` is "finish_reason" after a
+    regular end. After an error, `detail` describes the error, but never contains the provider's
+    message. `retry_after` is in seconds.
     """
 
     def __init__(self) -> None:
@@ -111,6 +116,8 @@ class ModelCall:
                 self._end_calls(output)  # calls can follow the stop reason
         except UnsupportedInput:
             self.cause = "unsupported_input"
+        except SummaryNeeded:
+            self.cause = SUMMARY_NEEDED
         except TooLong:
             self.cause = "output_too_long"
         except NotAllowed:

@@ -139,6 +139,10 @@ CAUSES: Final[dict[str, Cause]] = {
     "upstream_error": Cause(
         Then.RETRY, f"The model's endpoint reported an error during its answer. {_TRY_LATER}"
     ),
+    "compaction_failed": Cause(
+        Then.RETRY,
+        f"The model wrote no complete summary of the conversation. {_TRY_LATER}",
+    ),
     "tool_not_allowed": Cause(
         Then.RETRY,
         "The model called a function that the request does not allow. "

@@ -179,6 +179,15 @@ class Output:
             not self._calls and self._translator.interruptible and not owed([*self._done.values()])
         )
 
+    def put(self, prefix: str, item: Item) -> None:
+        """Adds a complete item, which gets an id that begins with `prefix`. Raises: TooLong."""
+        self._close("completed")
+        self._count(ITEM_BYTES + json_bytes(item))
+        index = self._take_index()
+        named = {**item, "id": self._name(prefix, index)}
+        self._sink.add(items.added(index, named))
+        self._finish(index, named)
+
     def end_calls(self) -> None:
         """Ends the arguments of all calls, when the model has finished its answer.
 

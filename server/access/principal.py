@@ -41,6 +41,7 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("DELETE", "/v1/responses/{id}"): CANCEL,
     ("POST", "/v1/responses/{id}/cancel"): CANCEL,
     ("GET", "/v1/responses/{id}/input_items"): READ,
+    ("POST", "/v1/responses/compact"): CREATE,
     ("POST", "/v1/responses/input_tokens"): CREATE,
     ("POST", "/v1/conversations"): CREATE,
     ("GET", "/v1/conversations/{id}"): READ,

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from jobs.summary import COMPACTION, TRIGGER
+
 from .items import (
     CallId,
     FunctionName,
@@ -20,6 +22,7 @@ from .items import (
     Passed,
     without_nulls,
 )
+from .problem import invalid
 from .validation import TypeName, check_shape, check_storable
 
 _Texts = Annotated[list[str], Meta(max_length=10_000)]
@@ -131,6 +134,13 @@ class SearchCall(msgspec.Struct, tag_field="type", tag="tool_search_call"):
     call_id: CallId | None = None
 
 
+class Compaction(msgspec.Struct, tag_field="type", tag="compaction"):
+    """A summary of earlier items, which only its creator can read."""
+
+    encrypted_content: str
+    id: CallId | None = None
+
+
 class AnyItem(msgspec.Struct):
     """An item of another type, which is passed on unread."""
 
@@ -149,6 +159,7 @@ _SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "apply_patch_call": PatchCall,
     "apply_patch_call_output": PatchCallOutput,
     "tool_search_call": SearchCall,
+    COMPACTION: Compaction,
 }
 
 
@@ -160,3 +171,6 @@ def check_items(items: Any) -> None:
             shape = _SHAPES.get(fields["type"], AnyItem)
             check_shape(without_nulls(fields), shape, place)
             check_storable(fields, place)
+            if fields["type"] == TRIGGER and index < len(items) - 1:
+                message = f"'{place}' must be the last input item, because it is a '{TRIGGER}'."
+                raise invalid(place, message)

@@ -40,6 +40,7 @@ FAILURES: Final = {
     "upstream_malformed": Failure("server_error", 502),
     "upstream_error": Failure("server_error", 502),
     "upstream_stopped": Failure("server_error", 502, retry=False),
+    "compaction_failed": Failure("server_error", 502),
     "tool_not_allowed": Failure("server_error", 502),
     "log_lost": Failure("server_error", 500),
     "context_lost": Failure("server_error", 500, retry=False),

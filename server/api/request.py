@@ -1,7 +1,7 @@
 """The types of clients' request bodies and messages, and their validation.
 
-An unsupported parameter of the standard is accepted if its value has no effect. Otherwise the
-request is refused with an error that names the parameter. No parameter is silently ignored.
+A request with an unknown parameter is refused with an error that names the parameter. No parameter
+is silently ignored.
 """
 
 from __future__ import annotations
@@ -114,6 +114,13 @@ class InConversation(msgspec.Struct, forbid_unknown_fields=True):
     id: ResponseId
 
 
+class ContextManagement(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """When the conversation is compacted: above a number of input tokens, or if it is too long."""
+
+    type: Literal["compaction"]
+    compact_threshold: Annotated[int, Meta(ge=1000, le=100_000_000)] | None = None
+
+
 class Create(msgspec.Struct, kw_only=True):
     """The body of `POST /v1/responses` and of `response.create`."""
 
@@ -124,6 +131,7 @@ class Create(msgspec.Struct, kw_only=True):
     instructions: str | None = None
     previous_response_id: ResponseId | None = None
     conversation: ResponseId | InConversation | None = None
+    context_management: Annotated[list[ContextManagement], Meta(max_length=16)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
@@ -251,11 +259,6 @@ ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Ping 
 _CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
-# The standard's parameters that are not supported yet, each with the values that are accepted
-# because they have no effect.
-_NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
-    "context_management": ([],),
-}
 # The parameters that are passed on unread.
 _UNREAD: Final = (
     "access_programs",
@@ -271,7 +274,7 @@ def parse_create(body: dict[str, Any]) -> Create:
 
     Raises: Problem, which names the field.
     """
-    create = convert(_without_neutral(body, _CREATE_FIELDS), Create)
+    create = convert(_known_members(body, _CREATE_FIELDS), Create)
     _check(create, body)
     return create
 
@@ -299,7 +302,7 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
         known = ", ".join(sorted(_KINDS))
         raise invalid("type", f"Unknown type '{kind[:64]}'. Known types: {known}.", "unknown_type")
     if kind == "response.create":
-        message = _without_neutral(message, _CREATE_FIELDS | _ENVELOPE)
+        message = _known_members(message, _CREATE_FIELDS | _ENVELOPE)
         if message.get("background"):
             raise invalid(
                 "background",
@@ -335,6 +338,7 @@ def _check(create: Create, body: dict[str, Any]) -> None:
         create.tool_choice = checked_choice(create.tool_choice, available)
     for name in _UNREAD:
         check_storable(getattr(create, name), name)
+    create.context_management = create.context_management or None
     if create.reasoning is not None:
         create.reasoning = _reasoning(create.reasoning)
     if create.prompt_cache_options is not None:
@@ -419,7 +423,7 @@ def prewarms(create: Create) -> bool:
     return bool((create.prompt_cache_options or {}).get("prewarm"))
 
 
-def _without_neutral(body: dict[str, Any], supported: frozenset[str]) -> dict[str, Any]:
+def _known_members(body: dict[str, Any], supported: frozenset[str]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, given in body.items():
         if name in supported:
@@ -427,10 +431,8 @@ def _without_neutral(body: dict[str, Any], supported: frozenset[str]) -> dict[st
             value = given if name == "tools" else _given(name, given)
             if value is not None:
                 kept[name] = value
-        elif name not in _NEUTRAL:
+        else:
             raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")
-        elif given is not None and given not in _NEUTRAL[name]:
-            raise _unsupported(name)
     return kept
 
 
@@ -439,8 +441,3 @@ def _given(name: str, given: Any) -> Any:
         return typed(given)
     value = without_nulls(given)
     return None if name == "stream_options" and value == {} else value
-
-
-def _unsupported(name: str) -> Problem:
-    message = f"Parameter '{name}' is not supported. Leave it out."
-    return invalid(name, message, "unsupported_parameter")

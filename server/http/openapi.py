@@ -168,13 +168,6 @@ def openapi() -> Document:
     streamed = [*EVENTS.values(), MESSAGES["error"]]
     schemas, components = _schemas([*routed, bodies.ErrorBody, bodies.WebhookEvent, *streamed])
     events = [schemas[kind] for kind in streamed]
-    components["Create"]["properties"] |= {
-        name: {
-            "description": "Accepted only with a value that has no effect.",
-            "enum": [None, *values],
-        }
-        for name, values in requests._NEUTRAL.items()  # noqa: SLF001 - the other half of Create
-    }
     components["Create"]["additionalProperties"] = False
     _allow_what_is_taken(components, "Create")
     # `check_input` requires `input` or `prompt`, a rule that the types do not express.

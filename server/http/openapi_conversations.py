@@ -1,4 +1,4 @@
-"""The routes of the Conversations API, and of the count of input tokens, for `/openapi.json`."""
+"""The routes of conversations, compaction and the count of input tokens, for `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 from server.api import conversations as sent
 from server.api.schema import bodies
 
+COMPACT: Final = "/v1/responses/compact"
 TOKENS: Final = "/v1/responses/input_tokens"
 CONVERSATIONS: Final = "/v1/conversations"
 ONE: Final = f"{CONVERSATIONS}/{{id}}"
@@ -14,6 +15,7 @@ ITEMS: Final = f"{ONE}/items"
 ITEM: Final = f"{ITEMS}/{{item_id}}"
 
 ROUTES: Final = (
+    ("post", COMPACT, "Compact a conversation", dict[str, Any], bodies.Compacted),
     ("post", TOKENS, "Estimate the input tokens of a request", dict[str, Any], bodies.InputTokens),
     ("post", CONVERSATIONS, "Create a conversation", sent.ConversationCreate, bodies.Conversation),
     ("get", ONE, "Get a conversation", None, bodies.Conversation),
@@ -29,6 +31,7 @@ _WORD: Final = {"type": "string"}
 _KEY: Final = ("header", "Idempotency-Key", {**_WORD, "maxLength": 255})
 _INCLUDE: Final = ("query", "include", {"type": "array", "items": _WORD})
 PARAMETERS: Final = {
+    ("post", COMPACT): (_KEY,),
     ("post", CONVERSATIONS): (_KEY,),
     ("post", ITEMS): (_KEY, _INCLUDE),
     ("get", ITEMS): (

@@ -81,8 +81,8 @@ class ResponseRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes of the Responses API to the application."""
-        # `compact` and `input_tokens` are routes that are not supported, so they are not matched as
-        # response ids.
+        # `compact` and `input_tokens` are routes of their own, so they are not matched as response
+        # ids.
         one = "/v1/responses/{id:(?!(?:compact|input_tokens)$)[^/]+}"
         app.router.add_post("/v1/responses", self.create)
         app.router.add_get(one, self.retrieve, allow_head=False)

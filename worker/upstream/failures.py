@@ -43,10 +43,12 @@ _CODE_FIELDS: Final = frozenset(
     }
 )
 _DELAY_FIELDS: Final = frozenset({"retrydelay", "retry_after", "retry_after_seconds"})
-# Some servers refuse these arguments, which are optional.
+# Some servers refuse these arguments, which are optional. If an endpoint refuses
+# `context_management`, the worker compacts conversations itself.
 _STREAM_OPTIONS: Final = "stream_options"
 _HINTS: Final = frozenset(
     {
+        "context_management",
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",

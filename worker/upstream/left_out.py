@@ -10,6 +10,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from jobs.models import CHAT
+from jobs.summary import COMPACTION
 from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def left_out(job: Job, endpoint: Endpoint | None) -> dict[str, list[str]]:
     found = {
         "dropped_tools": [str(tool.get("type")) for tool in tools if chat_refuses_tool(tool)],
         "dropped_items": [
-            item["type"] for item in items if chat_refuses_item(item.get("type", "message"))
+            item["type"]
+            for item in items
+            # The worker has replaced Holdline's own compaction items before.
+            if item.get("type") == COMPACTION or chat_refuses_item(item.get("type", "message"))
         ],
     }
     return {name: sorted(set(types)) for name, types in found.items() if types}

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import structlog
 
 from jobs.models import DROP, RESPONSES
+from jobs.summary import COMPACT
 
 from .chat import request as chat_request
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
 from .responses import request as responses_request
-from .stream import Answer, Broken, Busy, ModelError, Refused, UpstreamModel
+from .stream import Answer, Broken, Busy, ModelError, NoSuchRoute, Refused, UpstreamModel
+from .summaries import PARAMETER, SummaryNeeded, check, check_refusal
 from .truncation import shorten
 
 if TYPE_CHECKING:
@@ -107,7 +109,8 @@ class Router:
     async def answer(self, job: Job) -> AsyncIterator[StartedAnswer]:
         """Yields the answer of the job's model, or of the first fallback that begins to answer.
 
-        Raises: UnsupportedInput; ModelError, which the methods of the answer raise too.
+        Raises: UnsupportedInput; SummaryNeeded; ModelError, which the methods of the answer raise
+        too.
         """
         routes = self._config.routes(job.params.get("model"))
         if not routes:
@@ -191,12 +194,20 @@ class Router:
         while True:
             try:
                 async with contextlib.AsyncExitStack() as call:
-                    answer = await call.enter_async_context(model.answer(arguments, deadline))
+                    answer: Answer
+                    if job.params.get(COMPACT):
+                        answer = await model.compact(arguments, deadline)
+                    else:
+                        answer = await call.enter_async_context(model.answer(arguments, deadline))
                     first = await answer.next()
                     attempt.push_async_callback(call.pop_all().aclose)
                     return StartedAnswer(answer, first, endpoint.name or arguments["model"])
+            except NoSuchRoute:
+                raise SummaryNeeded from None
             except Refused as error:
-                if not self._adapt(job, endpoint, arguments, error):
+                adapted = self._adapt(job, endpoint, arguments, error)
+                check_refusal(job, error)
+                if not adapted:
                     raise
 
     def _adapt(
@@ -215,12 +226,17 @@ class Router:
     def _arguments(self, job: Job, endpoint: Endpoint) -> dict[str, Any]:
         """Returns the job's request as arguments for the endpoint's API.
 
-        Raises: UnsupportedInput.
+        Raises: UnsupportedInput, SummaryNeeded.
         """
         model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
+            if job.params.get(COMPACT):
+                return self._adapted(endpoint, responses_request.compaction(job, model=model))
+            if PARAMETER in self._left_out[endpoint.name]:
+                check(job)
             return self._adapted(endpoint, responses_request.request(job, model=model))
         check_chat(job.params)
+        check(job)
         limit = endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
         sent = chat_request.completion(
             job,

@@ -28,7 +28,7 @@ from .deadline import Deadline
 from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, parse
 from .failures import Failure, classify, retry_after
 from .payload import is_done
-from .responses.events import ResponsesEventReader
+from .responses.events import ResponsesEventReader, compacted
 from .sse import EventTooLarge, Splitter
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ _FINAL: Final = frozenset(
         "upstream_unauthorized",
     }
 )
+# The statuses with which endpoints refuse a route that they do not have.
+_NO_ROUTE: Final = (404, 405, 501)
 # The factor and the additional bytes for the size limit of an event. One event may contain a whole
 # answer, and JSON may encode one byte of text as six bytes.
 _ESCAPED: Final = 6
@@ -100,6 +102,22 @@ class Answer(Protocol):
         Raises: ModelError.
         """
         ...
+
+
+class NoSuchRoute(Exception):
+    """The endpoint does not have the route that was called."""
+
+
+class Compacted:
+    """The complete answer of an endpoint that has compacted a conversation."""
+
+    def __init__(self, pieces: list[Delta]) -> None:
+        self._pieces = pieces
+
+    async def next(self) -> list[Delta]:
+        """Returns all pieces at once, and an empty list afterwards."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
 
 _Reader = ChatChunkReader | ResponsesEventReader
@@ -151,6 +169,26 @@ class UpstreamModel:
                 _Stream(raw, splitter, reader, silence, first_at, total_at)
             ) as stream:
                 yield stream
+
+    async def compact(self, arguments: dict[str, Any], until: float) -> Compacted:
+        """Lets the endpoint compact a conversation. It must have the Responses API.
+
+        Raises: NoSuchRoute if the endpoint has no `POST /responses/compact`; ModelError.
+        """
+        limit = self._max_output_bytes * _ESCAPED + _ENVELOPE
+        total_at = asyncio.get_running_loop().time() + self._endpoint.timeout_seconds
+        try:
+            async with asyncio.timeout_at(min(total_at, until)):
+                response = await self._client.send(arguments, "/compact")
+                async with contextlib.aclosing(response):
+                    body = await _whole(iter_body(response), limit)
+                return Compacted(compacted(parse(body)))
+        except StatusError as error:
+            if error.status in _NO_ROUTE:
+                raise NoSuchRoute from None
+            raise _translated(error, late="upstream_over_time") from None
+        except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
+            raise _translated(error, late="upstream_over_time") from None
 
     def _reader(self, arguments: dict[str, Any]) -> _Reader:
         if self._endpoint.api == RESPONSES:
@@ -279,6 +317,16 @@ class _Stream:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while await anext(self._raw, None) is not None:
                     pass
+
+
+async def _whole(raw: AsyncIterator[bytes], limit: int) -> bytes:
+    """Returns a whole body. Raises: EventTooLarge."""
+    body = bytearray()
+    async for chunk in raw:
+        body += chunk
+        if len(body) > limit:
+            raise EventTooLarge(limit)
+    return bytes(body)
 
 
 def _lines(payload: bytes) -> list[bytes]:

@@ -69,6 +69,18 @@ def merged(before: dict[str, Any] | None, counts: dict[str, Any]) -> dict[str, A
     return found
 
 
+def total(usages: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Returns the sum of `usage` objects, or None if there is none."""
+    if not usages:
+        return None
+    return _usage(
+        sum(one["input_tokens"] for one in usages),
+        sum(one["output_tokens"] for one in usages),
+        cached=sum(one["input_tokens_details"]["cached_tokens"] for one in usages),
+        reasoning=sum(one["output_tokens_details"]["reasoning_tokens"] for one in usages),
+    )
+
+
 def estimated(prompt: int, answer: int) -> dict[str, Any]:
     """Estimates the `usage` of a model call that ended before the provider sent the usage.
 

@@ -72,6 +72,17 @@ class Items(Struct):
     has_more: bool
 
 
+class Compacted(Struct):
+    """A compacted conversation: user messages, and a compaction item."""
+
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[dict[str, Any]]
+    usage: dict[str, Any]
+    holdline: dict[str, Any] | None
+
+
 class Estimate(Struct):
     """Says that a number is an estimate."""
 

@@ -92,8 +92,6 @@ async def test_requests_during_an_outage_of_redis_get_a_retry_time_and_succeed_a
         ("PUT", ALL, 405),
         ("PATCH", f"{ALL}/{RESPONSE}", 405),
         ("GET", ALL, 426),
-        ("POST", f"{ALL}/compact", 404),
-        ("POST", f"{ALL}/input_tokens", 404),
     ],
 )
 async def test_unknown_routes_are_refused_in_the_standard_form(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from jobs.summary import COMPACTION
 from worker.upstream.deltas import (
     Delta,
     ErrorInStream,
@@ -85,6 +86,10 @@ class ResponsesEventReader:
             raise Malformed("the stream contains no event of the Responses API")
         return []
 
+    def whole(self, body: dict[str, Any]) -> list[Delta]:
+        """Returns the pieces of a complete response that was not streamed."""
+        return self._end("completed", {"response": body})
+
     def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:
         response = event.get("response")
         # LiteLLM puts the fields of the response object directly into the event.
@@ -130,6 +135,18 @@ MAX_REPORTED: Final = 65_536
 def _reported(response: dict[str, Any]) -> dict[str, Any]:
     given = {name: storable(response[name]) for name in REPORTED if response.get(name) is not None}
     return given if len(json.dumps(given)) <= MAX_REPORTED else {}
+
+
+def compacted(body: Any) -> list[Delta]:
+    """Returns the pieces in the body of a response to `POST /responses/compact`.
+
+    Raises: Malformed if the body contains no compaction item.
+    """
+    output = body.get("output") if isinstance(body, dict) else None
+    items = output if isinstance(output, list) else []
+    if not any(isinstance(one, dict) and one.get("type") == COMPACTION for one in items):
+        raise Malformed("the body contains no compaction item")
+    return ResponsesEventReader().whole(body)
 
 
 _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})

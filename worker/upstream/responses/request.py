@@ -20,6 +20,7 @@ Item = dict[str, Any]
 
 _SAME: Final = (
     "access_programs",
+    "context_management",
     "image",
     "include",
     "instructions",
@@ -99,6 +100,28 @@ def request(job: Job, *, model: str) -> dict[str, Any]:
     if sent := {name: value for name, value in cache if name not in _OWN_CACHE_OPTIONS}:
         arguments["prompt_cache_options"] = sent
     return arguments | {name: params[name] for name in _UNLESS_ZERO if params.get(name)}
+
+
+# The arguments of `POST /responses/compact`.
+_OF_COMPACT: Final = (
+    "model",
+    "image",
+    "input",
+    "instructions",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning",
+    "text",
+    "tools",
+)
+
+
+def compaction(job: Job, *, model: str) -> dict[str, Any]:
+    """Returns the arguments for `POST /responses/compact`."""
+    arguments = request(job, model=model)
+    return {name: arguments[name] for name in _OF_COMPACT if name in arguments}
 
 
 def items(job: Job) -> list[Item]:

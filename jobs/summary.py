@@ -1,0 +1,154 @@
+"""Seals and opens the summaries in compaction items, and applies them to a list of items.
+
+A compaction item stands for earlier items of a conversation. Its `encrypted_content` is opaque to
+clients, which send it back in later requests, even after the stored responses have expired:
+
+    "hl1." | base64url of the sealed bytes
+    sealed bytes:  0x01 | checksum, 16 bytes | MessagePack of `Summary`
+                   with encryption: the `ciphertext` of these bytes
+
+The checksum also covers the owner, and with encryption so does the key. Therefore an item that was
+altered, or that belongs to another owner, is rejected. Without encryption, clients can read the
+summary, and could forge one. A forged summary gives a client nothing, because models receive a
+summary as a user message, which every client may write itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from .ciphertext import MAGIC, MIN_BYTES, SUMMARY, key_id
+from .errors import EncryptionKeyMissing, Undecodable
+
+if TYPE_CHECKING:
+    from .cipher import Cipher
+
+Item = dict[str, Any]
+
+COMPACTION: Final = "compaction"
+TRIGGER: Final = "compaction_trigger"
+# The parameter of a job that `POST /v1/responses/compact` has created. No client can set it.
+COMPACT: Final = "compact"
+_PREFIX: Final = "hl1."
+_VERSION: Final = b"\x01"
+_CHECKSUM_BYTES: Final = 16
+_INTRODUCTION: Final = (
+    "The following summary replaces the earlier part of this conversation, which is no longer "
+    "shown:\n\n"
+)
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The summary of earlier items.
+
+    If `replaces` is True, a model gets the summary instead of all items before it, except for
+    leading system and developer messages. Otherwise the items before it are shown too: they are the
+    user messages that `POST /v1/responses/compact` has kept.
+    """
+
+    text: str
+    replaces: bool
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(Summary).decode
+
+
+def is_own(item: Item) -> bool:
+    """Returns True for a compaction item that a Holdline has created, and not a provider."""
+    content = item.get("encrypted_content")
+    return (
+        item.get("type") == COMPACTION and isinstance(content, str) and content.startswith(_PREFIX)
+    )
+
+
+def only_compacts(params: dict[str, Any]) -> bool:
+    """Returns True if a job asks only for a compacted conversation, and for no answer."""
+    asked = params.get("input")
+    ends = asked[-1] if isinstance(asked, list) and asked else {}
+    return bool(params.get(COMPACT)) or ends.get("type") == TRIGGER
+
+
+def sealed(summary: Summary, owner: str, cipher: Cipher | None) -> str:
+    """Returns the `encrypted_content` of a compaction item for responses of this owner."""
+    packed = _pack(summary)
+    data = _VERSION + _checksum(owner, packed) + packed
+    if cipher is not None:
+        [data] = cipher.encrypted(owner, 0, [data], SUMMARY)
+    return _PREFIX + urlsafe_b64encode(data).decode()
+
+
+def opened(item: Item, owner: str, cipher: Cipher | None) -> Summary:
+    """Returns the summary in a compaction item, for which `is_own` is True.
+
+    Raises: EncryptionKeyMissing; Undecodable for an item that was altered or has another owner.
+    """
+    try:
+        data = urlsafe_b64decode(item["encrypted_content"].removeprefix(_PREFIX).encode())
+    except ValueError:
+        raise Undecodable("the summary is not base64url") from None
+    if cipher is not None:
+        [data] = cipher.decrypted(owner, 0, [data], SUMMARY)
+    elif data.startswith(MAGIC) and len(data) >= MIN_BYTES:
+        raise EncryptionKeyMissing(key_id(data))
+    head = len(_VERSION) + _CHECKSUM_BYTES
+    packed = data[head:]
+    if not hmac.compare_digest(data[:head], _VERSION + _checksum(owner, packed)):
+        raise Undecodable("the summary was altered, or has another owner")
+    try:
+        return _unpack(packed)
+    except msgspec.MsgspecError:
+        raise Undecodable("the summary has an unknown format") from None
+
+
+def replaced_before(items: list[Item], owner: str, cipher: Cipher | None) -> int:
+    """Returns the index of the last item that replaces all items before it, or 0.
+
+    Raises: EncryptionKeyMissing, Undecodable.
+    """
+    for index in range(len(items) - 1, -1, -1):
+        if is_own(items[index]) and opened(items[index], owner, cipher).replaces:
+            return index
+    return 0
+
+
+def shown(items: list[Item], owner: str, cipher: Cipher | None) -> list[Item]:
+    """Returns the items that a model gets: each of Holdline's summaries becomes a user message.
+
+    Compaction items of a provider stay unchanged. A trigger stays only as the last item, because
+    earlier triggers have been acted on.
+
+    Raises: EncryptionKeyMissing, Undecodable.
+    """
+    start = replaced_before(items, owner, cipher)
+    found: list[Item] = leading_rules(items[:start])
+    for index, item in enumerate(items[start:], start):
+        if is_own(item):
+            found.append(message(opened(item, owner, cipher).text))
+        elif item.get("type") != TRIGGER or index == len(items) - 1:
+            found.append(item)
+    return found
+
+
+def leading_rules(items: list[Item]) -> list[Item]:
+    """Returns the system and developer messages at the beginning, which apply to all turns."""
+    end = next(
+        (n for n, one in enumerate(items) if one.get("role") not in ("system", "developer")),
+        len(items),
+    )
+    return items[:end]
+
+
+def message(text: str) -> Item:
+    """Returns the user message with which a model gets a summary."""
+    part = {"type": "input_text", "text": _INTRODUCTION + text}
+    return {"type": "message", "role": "user", "content": [part]}
+
+
+def _checksum(owner: str, packed: bytes) -> bytes:
+    return hashlib.sha256(owner.encode() + b"\0" + packed).digest()[:_CHECKSUM_BYTES]

@@ -1,0 +1,77 @@
+"""Checks the compaction items of a request, and leaves out the items that a summary replaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import EncryptionKeyMissing, Undecodable
+from jobs.models import CHAT, RESPONSES
+from jobs.summary import COMPACTION, TRIGGER, is_own, leading_rules, opened, replaced_before
+
+from .api.context import packed_bytes
+from .api.problem import Problem, invalid
+
+if TYPE_CHECKING:
+    from jobs.cipher import Cipher
+    from jobs.models import Catalog
+
+    from .api.context import Context
+
+Item = dict[str, Any]
+
+
+def check(
+    context: Context, items: list[Item], owner: str, cipher: Cipher | None, *, foreign: bool
+) -> None:
+    """Raises Problem for a compaction item that no model can read.
+
+    `foreign` is True if the items of providers are allowed too.
+    """
+    for before, place in ((context.items, context.source), (items, "input")):
+        for index, item in enumerate(before):
+            if item.get("type") != COMPACTION:
+                continue
+            named = f"input[{index}].encrypted_content" if before is items else place
+            if is_own(item):
+                try:
+                    opened(item, owner, cipher)
+                except EncryptionKeyMissing:
+                    raise _refused(
+                        named, "is encrypted with a key that this server lacks"
+                    ) from None
+                except Undecodable:
+                    raise _refused(named, "was altered, or belongs to another user") from None
+            elif before is items and not foreign:
+                raise _refused(named, "was created elsewhere, so this model cannot read it")
+    if [one for one in items if one.get("type") == TRIGGER] and not (context.items or items[1:]):
+        raise invalid("input", "'input' must contain an item to compact before the trigger.")
+
+
+def allows_foreign(catalog: Catalog, model: str) -> bool:
+    """Returns True if requests to a model may contain the compaction items of providers."""
+    return RESPONSES in (catalog.apis(model) or {CHAT}) or catalog.drops(model)
+
+
+def without_replaced(context: Context, owner: str, cipher: Cipher | None) -> Context:
+    """Returns the context without the items that a summary in it replaces for all models.
+
+    Therefore a conversation with `context_management` never reaches the limits of a context.
+    """
+    try:
+        start = replaced_before(context.items, owner, cipher)
+    except (EncryptionKeyMissing, Undecodable):
+        return context  # `check` refuses it
+    rules = len(leading_rules(context.items[:start]))
+    if rules == start:
+        return context
+    kept = context.items[:rules] + context.items[start:]
+    return context.without(rules, start, sum(map(packed_bytes, kept)))
+
+
+def _refused(place: str, why: str) -> Problem:
+    return Problem(
+        400,
+        "invalid_encrypted_content",
+        f"A compaction item in '{place.partition('[')[0]}' {why}. Send the items that it replaces.",
+        param=place,
+    )

@@ -1,0 +1,173 @@
+"""Makes the model calls of one attempt.
+
+Usually this is one call, whose output goes to the log. If the conversation has to be compacted
+first, another call writes its summary. The summary goes to the log only as a sealed compaction
+item. Then the answer follows, unless the request asks only for the compacted conversation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs.log.events import output_text
+from jobs.summary import (
+    COMPACT,
+    COMPACTION,
+    TRIGGER,
+    Summary,
+    only_compacts,
+    replaced_before,
+    sealed,
+    shown,
+)
+
+from .model_call import SUMMARY_NEEDED, ModelCall
+from .outcome import CAUSES, Then
+from .output import ITEM_BYTES, Output, json_bytes
+from .upstream import summaries, usage
+from .upstream.chat.toolbox import Toolbox
+from .upstream.deltas import TooLong
+
+if TYPE_CHECKING:
+    from jobs.log.codec import Event
+    from jobs.log.items import Place
+    from jobs.record import Job
+
+    from .context import WorkerContext
+    from .flusher import Flusher
+    from .output import Name
+
+Item = dict[str, Any]
+
+# The share of `max_output_bytes` that a summary may take, and also the kept user messages.
+_SHARE: Final = 4
+
+
+class Generation:
+    """The model calls of one attempt.
+
+    Call `run` once. Another task may call `stop` at any time. `call` is the latest call, whose
+    result decides on the attempt. `job` is the request of that call.
+    """
+
+    def __init__(self, context: WorkerContext, name: Name) -> None:
+        """`name` returns an item id for a prefix and an output index."""
+        self._context = context
+        self._name = name
+        self._stopped = self._steered = False
+        self.call = ModelCall()
+        self.job: Job | None = None
+        self._made: list[tuple[ModelCall, Job, Output]] = []
+
+    def stop(self) -> None:
+        """Stops the current call, and all that would follow."""
+        self._stopped = True
+        self.call.stop()
+
+    def steer(self) -> None:
+        """Ends the call for the answer when its output can be interrupted."""
+        self._steered = True
+        self.call.steer()
+
+    async def run(self, job: Job, output: Output, flusher: Flusher) -> None:
+        """Makes the calls. Returns when one has succeeded for the job, failed or been stopped.
+
+        Raises: EncryptionKeyMissing, Undecodable.
+        """
+        seen = self._shown(job)
+        await self._call(seen, output, flusher)
+        if self.call.cause != SUMMARY_NEEDED:
+            return
+        if (text := await self._summary(seen, flusher)) is None:
+            return
+        # `POST /v1/responses/compact` returns the user messages too, so its summary replaces none.
+        is_route = bool(job.params.get(COMPACT))
+        content = sealed(Summary(text, not is_route), job.owner, self._context.pipe.cipher)
+        try:
+            for message in self._kept(job) if is_route else ():
+                output.put("msg", message)
+            output.put("cmp", {"type": COMPACTION, "encrypted_content": content})
+        except TooLong:
+            self.call.cause = "output_too_long"
+            return
+        if not only_compacts(job.params):
+            await self._call(summaries.continued(seen, text), output, flusher)
+
+    async def _call(self, job: Job, output: Output, flusher: Flusher) -> None:
+        self.job = job
+        if self._made:
+            self.call = ModelCall()
+            if self._stopped:
+                self.call.stop()
+            if self._steered:
+                self.call.steer()
+        self._made.append((self.call, job, output))
+        await self.call.run(self._context.router, job, output, flusher)
+
+    async def _summary(self, job: Job, flusher: Flusher) -> str | None:
+        """Returns the summary of all items of a job, or None if there is none."""
+        asked = summaries.request(job)
+        most = min(summaries.MAX_SUMMARY_BYTES, self._limit)
+        written = Output(_Discarded(), self._name, index=0, most=most, toolbox=Toolbox.of(asked))
+        await self._call(asked, written, flusher)
+        flusher.check()
+        then = CAUSES[self.call.cause].then
+        if then not in (Then.COMPLETED, Then.INCOMPLETE):
+            return None
+        items = written.end(completed=then is Then.COMPLETED)
+        text = output_text(items).strip()
+        if then is Then.INCOMPLETE or not text:
+            self.call.cause = "compaction_failed"
+            return None
+        return text
+
+    def _shown(self, job: Job) -> Job:
+        """Returns the job with the items that a model gets."""
+        items = _items(job)
+        if not any(item.get("type") in (COMPACTION, TRIGGER) for item in items):
+            return job
+        asked = shown(items, job.owner, self._context.pipe.cipher)
+        return replace(job, context=[], params={**job.params, "input": asked})
+
+    def _kept(self, job: Job) -> list[Item]:
+        """Returns the user messages that a compacted conversation keeps word for word."""
+        items = _items(job)
+        start = replaced_before(items, job.owner, self._context.pipe.cipher)
+        most = min(summaries.MAX_KEPT_BYTES, self._limit)
+        return summaries.kept(items[start:], most, lambda item: ITEM_BYTES + json_bytes(item))
+
+    @property
+    def _limit(self) -> int:
+        return self._context.config.max_output_bytes // _SHARE
+
+    # The result of all calls
+
+    def usage(self, default_model: str) -> dict[str, Any] | None:
+        """Returns the token usage of all calls together, or None if it is unknown."""
+        used = [call.usage(job, output.size, default_model) for call, job, output in self._made]
+        return usage.total([one for one in used if one is not None])
+
+    def cost(self, default_model: str) -> float | None:
+        """Returns the cost of all calls together, as `ModelCall.cost` does."""
+        costs = [
+            call.cost(self._context.config, call.usage(job, output.size, default_model))
+            for call, job, output in self._made
+        ]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known else None
+
+
+class _Discarded:
+    """A sink for the output of a call whose text becomes a summary."""
+
+    def add(self, *events: Event) -> None:
+        pass
+
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+        pass
+
+
+def _items(job: Job) -> list[Item]:
+    asked = job.params.get("input")
+    return [*job.context, *(asked if isinstance(asked, list) else ())]
