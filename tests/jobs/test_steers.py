@@ -143,7 +143,9 @@ class History:
             case "give back" if self.grant is not None:
                 await self.queue.give_back(self.job.id, self.grant.claim, "draining")
                 self.grant = None
-            case "cancel":
+            case "give back":
+                pass  # no worker runs the response
+            case _:
                 length = await self.pipe.call("LLEN", NAMES.log(self.job.id))
                 await self.queue.cancel(self.job.id, length, [ending(self.job, Status.CANCELLED)])
 

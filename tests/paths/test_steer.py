@@ -31,7 +31,8 @@ async def running(
 
 
 async def test_the_sdk_steers_a_running_response(shared: Shared, client: AsyncOpenAI) -> None:
-    prompt, other = shared.prompt(SLOW), shared.prompt()
+    prompt, steered = shared.prompt(SLOW), shared.prompt()
+    waits = True
     async with client.responses.connect() as connection:
         await connection.response.create(input=prompt, model="m", instructions="Be brief.")
         kinds: list[str] = []
@@ -40,9 +41,9 @@ async def test_the_sdk_steers_a_running_response(shared: Shared, client: AsyncOp
             kinds.append(event.type)
             if event.type == "response.created":
                 responses.append(event.response)
-            if event.type == "response.output_text.delta" and len(kinds) > 5 and other:
-                await connection.response.steer(input=other, previous_response_id=responses[0].id)
-                steered, other = other, ""
+            if event.type == "response.output_text.delta" and len(kinds) > 5 and waits:
+                await connection.response.steer(input=steered, previous_response_id=responses[0].id)
+                waits = False
             if event.type in ("response.incomplete", "response.completed"):
                 responses.append(event.response)
             if event.type == "response.completed":
@@ -157,11 +158,14 @@ async def test_steers_wait_for_the_results_of_calls(shared: Shared, client: Asyn
 async def test_a_cancelled_response_gives_its_steer_back(shared: Shared) -> None:
     prompt = shared.prompt("mode=slow tokens=400 pace=0.05")
     async with socket(shared.server) as ws:
+        bad: dict[str, Any]
         for bad in ({"input": []}, {"input": [{"role": "system", "content": "x"}]}, {"input": "x"}):
             await ws.send_json({**steer("resp_x", ""), **bad})
             [refused] = await until(ws, "response.steer.failed")
             assert bad["input"] == refused["steer"]["input"]
-        assert "response_not_found" == refused["error"]["code"]
+            unknown = bad["input"] == "x"
+            code = "response_not_found" if unknown else "invalid_input"
+            assert code == refused["error"]["code"]
         id_, _ = await running(ws, prompt)
         await ws.send_json({"type": "response.cancel", "response_id": id_})
         await ws.send_json(steer(id_, "x"))

@@ -72,7 +72,7 @@ async def one_steer(
     last = await final(ask, successor)
     assert "completed" == last.status
     assert response.id == last.previous_response_id
-    items = await ask.responses.input_items.list(successor)
+    items: Any = await ask.responses.input_items.list(successor)
     assert [text] == [part.text for item in items.data for part in item.content]
     [again] = await resent(servers[0], steer)
     assert told["steer"] == again["steer"]
