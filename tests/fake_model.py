@@ -54,6 +54,8 @@ class FakeModel:
         self.calls: list[Call] = []
         self.key: tuple[str, str] | None = None
         self.refused = 0
+        # The name of an argument with which every call is refused.
+        self.refuses = ""
         # The output of `POST /v1/responses/compact`, or None if there is no such route.
         self.compacts: list[dict[str, Any]] | None = None
         self.url = ""
@@ -120,6 +122,10 @@ class FakeModel:
             await wire.plain(401, json.dumps({"error": {"code": "invalid_api_key"}}))
             return b""
         body = json.loads(content)
+        if self.refuses and self.refuses in body:
+            error = {"message": "Unknown parameter", "param": self.refuses}
+            await wire.plain(400, json.dumps({"error": error}))
+            return b""
         said = body["input"] if passes else body["messages"]
         prompt = next((fake_chat.text_of(m) for m in reversed(said) if m.get("role") == "user"), "")
         script = self._read(prompt)

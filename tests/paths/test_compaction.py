@@ -278,6 +278,31 @@ async def test_an_endpoint_that_can_compact_does_it(server: Server, model: FakeM
         assert sent(compacted.output)[-1]["encrypted_content"].startswith("hl1.")
 
 
+async def test_the_model_writes_the_summary_if_its_endpoint_refuses_the_parameter(
+    server: Server, model: FakeModel
+) -> None:
+    model.refuses = "context_management"
+    limits: Any = [{"type": "compaction", "compact_threshold": 1000}]
+    history = [said("word " * 1200), said("Yes.", "assistant")]
+    for number in range(2):  # the worker remembers the refusal
+        async with sdk(server) as client:
+            short = await client.responses.create(
+                model="responses", input="x", context_management=limits
+            )
+            assert ["message"] == [item.type for item in short.output]
+            answer = await client.responses.create(
+                model="responses", input=[*history, said("Now?")], context_management=limits
+            )
+        assert ["compaction", "message"] == [item.type for item in answer.output]
+        assert 3 * (number + 1) == len(model.calls)
+        summary, question = latest(model).body["input"]
+        assert summary["content"][0]["text"].startswith("The following summary")
+        assert "Now?" == question["content"][0]["text"]
+        assert short.usage
+        assert answer.usage
+        assert 2 * short.usage.output_tokens == answer.usage.output_tokens
+
+
 async def test_a_compaction_survives_the_death_of_its_worker(
     redis_url: str, tmp_path: Path, model: FakeModel
 ) -> None:

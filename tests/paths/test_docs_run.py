@@ -77,15 +77,23 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
 
 
 async def test_the_documented_conversation_prints_its_items(shared: Shared) -> None:
-    _, program, _ = blocks(PROTOCOL, "python")
+    _, program, *_ = blocks(PROTOCOL, "python")
     output = await run(
         sys.executable, "-c", program.replace("http://127.0.0.1:8080", shared.server.url)
     )
     assert ["user", "assistant"] * 2 == [line.split()[0] for line in output.splitlines()]
 
 
+async def test_the_documented_compaction_prints_an_answer(shared: Shared) -> None:
+    _, _, program, *_ = blocks(PROTOCOL, "python")
+    output = await run(
+        sys.executable, "-c", program.replace("http://127.0.0.1:8080", shared.server.url)
+    )
+    assert re.fullmatch(r"(c\d+t\d+ ){20}", output.rstrip("\n"))
+
+
 async def test_the_documented_checksum_example_verifies_a_response(shared: Shared) -> None:
-    _, _, program = blocks(PROTOCOL, "python")
+    *_, program = blocks(PROTOCOL, "python")
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{shared.server.url}/v1/responses", json={"input": "Grüße"}) as answer,
@@ -101,7 +109,7 @@ async def test_the_documented_checksum_example_verifies_a_response(shared: Share
 async def test_the_documented_socket_session_matches_the_server(
     shared: Shared, document: str
 ) -> None:
-    (session,) = (block for block in blocks(document, "") if block.startswith("> "))
+    session = next(block for block in blocks(document, "") if block.startswith("> "))
     ids = {"resp_...": "", "msg_...": ""}
     shift: int | None = 0  # the number of events that the documented session omits; None if unknown
     async with aiohttp.ClientSession() as http:
@@ -153,7 +161,7 @@ async def matching(ws: aiohttp.ClientWebSocketResponse, line: str) -> dict[str, 
 async def test_the_documented_socket_client_survives_a_cut_and_a_restart(
     shared: Shared, fault: str
 ) -> None:
-    program, _, _ = blocks(PROTOCOL, "python")
+    program, *_ = blocks(PROTOCOL, "python")
     prompt = shared.prompt(f"pace=0.05 {fault}")
     async with Proxy(shared.server.url) as proxy:
         address = proxy.url.replace("redis:", "ws:")
