@@ -243,12 +243,12 @@ class Socket:
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events at once, or gradually in fragments if one of them is large."""
-        message, lane, transport = self._encoding.message, follower.lane, self._transport
+        message, lane = self._encoding.message, follower.lane
         if follower.obfuscated:
             message = partial(padded_message, self._encoding)
         # A large entry is always the first or the last one of a read.
         if len(frames[0].entry) > FRAGMENT_BYTES or len(frames[-1].entry) > FRAGMENT_BYTES:
-            self._unsent = chain.from_iterable(
+            pieces = chain.from_iterable(
                 [
                     self._encoding.fragments(frame, lane)
                     if len(frame.entry) > FRAGMENT_BYTES
@@ -256,13 +256,18 @@ class Socket:
                     for frame in frames
                 ]
             )
-            self._write_unsent()
+            if self._unsent is None:
+                self._unsent = pieces
+                self._write_unsent()
+            else:
+                self._unsent = chain(self._unsent, pieces)
         else:
             data = message(frames[0], lane)
             if len(frames) > 1:
                 data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
-            if transport is not None and not transport.is_closing():
-                transport.write(data)
+            # A read for another follower may end while a large message is being written. Its events
+            # must not come between the fragments of that message.
+            self._write(data)
         self._metrics.delivered.count += len(frames)
         if frames[-1].last:
             response = frames[-1].event["response"]
