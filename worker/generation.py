@@ -145,17 +145,21 @@ class Generation:
 
     def usage(self, default_model: str) -> dict[str, Any] | None:
         """Returns the token usage of all calls together, or None if it is unknown."""
-        used = [call.usage(job, output.size, default_model) for call, job, output in self._made]
-        return usage.total([one for one in used if one is not None])
+        return usage.total([used for _, used in self._used(default_model) if used is not None])
 
     def cost(self, default_model: str) -> float | None:
         """Returns the cost of all calls together, as `ModelCall.cost` does."""
-        costs = [
-            call.cost(self._context.config, call.usage(job, output.size, default_model))
-            for call, job, output in self._made
-        ]
+        config = self._context.config
+        costs = [call.cost(config, used) for call, used in self._used(default_model)]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if known else None
+
+    def _used(self, default_model: str) -> list[tuple[ModelCall, dict[str, Any] | None]]:
+        return [
+            (call, call.usage(job, output.size, default_model))
+            for call, job, output in self._made
+            if call.cause != SUMMARY_NEEDED  # the model has read and written nothing
+        ]
 
 
 class _Discarded:

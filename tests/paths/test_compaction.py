@@ -300,8 +300,7 @@ async def test_the_model_writes_the_summary_if_its_endpoint_refuses_the_paramete
         assert "Now?" == question["content"][0]["text"]
         assert short.usage
         assert answer.usage
-        one = short.usage.output_tokens_details.reasoning_tokens
-        assert 2 * one == answer.usage.output_tokens_details.reasoning_tokens
+        assert 2 * short.usage.output_tokens == answer.usage.output_tokens
 
 
 async def test_a_compaction_survives_the_death_of_its_worker(
