@@ -235,7 +235,7 @@ async def test_a_context_above_the_threshold_is_compacted_before_the_answer(
             )
 
 
-async def test_an_item_passes_between_models_but_not_between_owners(
+async def test_an_item_passes_between_models_but_not_if_it_was_changed(
     server: Server, model: FakeModel
 ) -> None:
     async with sdk(server) as client:

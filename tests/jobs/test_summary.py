@@ -1,0 +1,58 @@
+"""Tests that a summary can be opened only unchanged, by its owner and with its key."""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+
+import pytest
+
+from jobs.cipher import Cipher
+from jobs.errors import EncryptionKeyMissing, Undecodable
+from jobs.summary import COMPACTION, Item, Summary, opened, sealed, shown
+
+KEYS = [b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
+SUMMARY = Summary("The sky is blue.", replaces=True)
+
+
+def cipher(*words: str) -> Cipher | None:
+    return Cipher(" ".join(words)) if words else None
+
+
+def item(summary: Summary = SUMMARY, *words: str) -> Item:
+    return {"type": COMPACTION, "encrypted_content": sealed(summary, "me", cipher(*words))}
+
+
+@pytest.mark.parametrize("words", [(), (KEYS[0],), ("plain", KEYS[0])])
+def test_a_summary_is_opened_only_unchanged_and_by_its_owner(words: tuple[str, ...]) -> None:
+    whole = item(SUMMARY, *words)
+    assert SUMMARY == opened(whole, "me", cipher(*words))
+    with pytest.raises(Undecodable):
+        opened(whole, "you", cipher(*words))
+    prefix, _, encoded = whole["encrypted_content"].partition(".")
+    data = urlsafe_b64decode(encoded)
+    for index in range(len(data)):
+        changed = data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :]
+        broken = {**whole, "encrypted_content": f"{prefix}.{urlsafe_b64encode(changed).decode()}"}
+        with pytest.raises((Undecodable, EncryptionKeyMissing)):
+            opened(broken, "me", cipher(*words))
+
+
+def test_a_summary_needs_the_key_with_which_it_is_encrypted() -> None:
+    whole = item(SUMMARY, KEYS[0])
+    assert SUMMARY == opened(whole, "me", cipher(KEYS[1], KEYS[0]))
+    for words in ((KEYS[1],), ()):
+        with pytest.raises(EncryptionKeyMissing):
+            opened(whole, "me", cipher(*words))
+    with pytest.raises(EncryptionKeyMissing):
+        opened(item(), "me", cipher(KEYS[0]))
+
+
+def test_a_model_gets_the_rules_and_the_items_after_the_last_replacing_summary() -> None:
+    rule, old, new = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
+    trigger = {"type": "compaction_trigger"}
+    kept = item(Summary("Kept.", replaces=False))
+    found = shown([rule, old, kept, item(), trigger, old, kept, new], "me", None)
+    assert [rule, "summary", old, "summary", new] == [
+        "summary" if "summary" in str(one["content"]) else one for one in found
+    ]
+    assert [old, trigger] == shown([old, trigger], "me", None)
