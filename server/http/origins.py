@@ -35,7 +35,8 @@ EXPOSED_HEADERS: Final = (
     "X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
     "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Limit-Money, "
     "X-RateLimit-Limit-Running, X-RateLimit-Limit-Waiting, X-RateLimit-Limit-Input-Tokens, "
-    "X-RateLimit-Limit-Waiting-Bytes, X-RateLimit-Limit-Sockets, X-RateLimit-Limit-Queue"
+    "X-RateLimit-Limit-Waiting-Bytes, X-RateLimit-Limit-Sockets, X-RateLimit-Limit-Queue, "
+    "X-RateLimit-Limit-Conversation-Bytes"
 )
 PREFLIGHT_SECONDS: Final = "600"
 

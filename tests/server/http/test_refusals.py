@@ -33,7 +33,7 @@ Serve = Callable[..., Awaitable[Client]]
         (b'{"input": 5}', "invalid_value", "input"),
         (b'{"input": []}', "invalid_value", "input"),
         (b'{"input": "x", "temperature": 9}', "invalid_value", "temperature"),
-        (b'{"input": "x", "tools": [{}]}', "missing_required_parameter", "tools[0].name"),
+        (b'{"input": "x", "tools": [{}]}', "missing_required_parameter", "tools[0].type"),
         (b'{"input": "x", "nonsense": 1}', "unknown_parameter", "nonsense"),
     ],
 )
