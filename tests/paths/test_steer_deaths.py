@@ -116,4 +116,6 @@ async def test_cut_connections_and_dead_workers_lose_and_repeat_no_steer(
 @pytest.mark.timeout(1800)
 async def test_a_hundred_steers_are_cut_at_every_byte(system: System, model: FakeModel) -> None:
     outcomes = await many_steers(system, model, [3 * number for number in range(100)])
-    assert 90 < outcomes.count("committed")
+    # A cut steer that was never stored may find its response ended after the worker's restart.
+    assert {"committed", "given back"} == set(outcomes)
+    assert 50 <= outcomes.count("committed")
