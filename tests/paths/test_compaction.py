@@ -32,7 +32,7 @@ api = "responses"
 """
 
 
-def said(text: str, role: str = "user") -> Any:
+def said(text: Any, role: str = "user") -> Any:
     return {"type": "message", "role": role, "content": text}
 
 
@@ -245,7 +245,7 @@ async def test_an_item_passes_between_models_but_not_if_it_was_changed(
         asked = latest(model).body["input"]
         assert ["user", "user"] == [one["role"] for one in asked]
         assert asked[0]["content"][0]["text"].startswith("The following summary")
-        changed = {**item, "encrypted_content": item["encrypted_content"][:-8] + "AAAAAAA="}
+        changed: Any = {**item, "encrypted_content": item["encrypted_content"][:-8] + "AAAAAAA="}
         with pytest.raises(openai.BadRequestError) as refused:
             await client.responses.create(model="responses", input=[changed, said("x")])
         assert CODE == refused.value.code

@@ -304,11 +304,14 @@ async def test_a_conversation_that_exceeds_a_prompt_needs_truncation(system: Sys
             made = await client.conversations.create(
                 items=[{"type": "message", "role": "developer", "content": "the rules"}]
             )
+            said: list[Any] = []
             for number in range(30):
-                said = await client.conversations.items.create(
-                    made.id, items=[{**MESSAGE, "content": f"{number} " + "x" * 1_000}]
+                said.append(
+                    await client.conversations.items.create(
+                        made.id, items=[message(f"{number} " + "x" * 1_000)]
+                    )
                 )
-            await client.conversations.items.delete(said.first_id, conversation_id=made.id)
+            await client.conversations.items.delete(said[-1].first_id, conversation_id=made.id)
             with pytest.raises(openai.BadRequestError) as refused:
                 await client.responses.create(input="a", model="m", conversation=made.id)
             assert ("context_length_exceeded", "conversation") == (
@@ -335,7 +338,7 @@ async def test_the_storage_of_a_user_and_the_life_of_a_conversation_are_bounded(
         HOLDLINE_MAX_CONVERSATION_BYTES="2000",
         HOLDLINE_CONVERSATION_RETENTION_SECONDS="2",
     )
-    items = [{**MESSAGE, "content": "x" * 800}]
+    items = [message("x" * 800)]
     async with sdk(server) as client:
         made = await client.conversations.create(items=items)
         with pytest.raises(openai.BadRequestError) as full:
