@@ -304,13 +304,12 @@ async def test_a_conversation_that_exceeds_a_prompt_needs_truncation(system: Sys
             made = await client.conversations.create(
                 items=[{"type": "message", "role": "developer", "content": "the rules"}]
             )
-            said: list[Any] = []
-            for number in range(30):
-                said.append(
-                    await client.conversations.items.create(
-                        made.id, items=[message(f"{number} " + "x" * 1_000)]
-                    )
+            said = [
+                await client.conversations.items.create(
+                    made.id, items=[message(f"{number} " + "x" * 1_000)]
                 )
+                for number in range(30)
+            ]
             await client.conversations.items.delete(said[-1].first_id, conversation_id=made.id)
             with pytest.raises(openai.BadRequestError) as refused:
                 await client.responses.create(input="a", model="m", conversation=made.id)
