@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
-from jobs.shared_config import hide, redis_url
 
 # A command takes the environment and the arguments, and yields the lines to print. It may raise
 # HoldlineError, ValueError or OSError.

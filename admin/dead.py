@@ -12,8 +12,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jobs import settings as env
-from jobs import shared_config
+from jobs.config import settings as env
+from jobs.config import shared_config
 from jobs.errors import UnknownResponse
 from jobs.log.codec import job_of
 from jobs.log.events import begins, submitted

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from jobs import settings as env
-from jobs import shared_config
+from jobs.config import settings as env
+from jobs.config import shared_config
+from jobs.config.settings import ConfigError
 from jobs.errors import HoldlineError
 from jobs.names import Partition
 from jobs.record_store import RecordStore
 from jobs.redis.url import redis_from_url
-from jobs.settings import ConfigError
 from runtime.watched_file import locked, replace
 from server.access import api_keys
 from server.access.owners import is_tenant

@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs import settings as env
+from jobs.config import settings as env
+from jobs.config.settings import ConfigError
 from jobs.errors import HoldlineError
-from jobs.settings import ConfigError
 from runtime.watched_file import locked, replace
 from server.access.jwt import MIN_SECRET, parse_keys
 

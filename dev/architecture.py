@@ -29,38 +29,39 @@ ROOMS = {
     "worker/upstream/chat": "Chat Completions endpoints",
     "worker/upstream/responses": "Responses endpoints",
     "worker/webhooks": "signs and sends webhooks",
-    "jobs": "queue, records, settings",
-    "jobs/log": "append, read, cursor, compaction",
-    "jobs/redis": "connections, pipe, subscriber",
+    "jobs": "queue, records, turns",
+    "jobs/config": "settings, the models file",
+    "jobs/log": "append, read, compact",
+    "jobs/redis": "connections, subscriber",
     "jobs/scripts": "a Lua script per transition",
 }
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
     ("admin", "jobs"): [(320, 76), (320, 496)],
     ("admin", "server"): [(470, 76), (470, 100)],
-    ("admin", "runtime"): [(50, 54), (16, 54), (16, 672), (50, 672)],
+    ("admin", "runtime"): [(50, 54), (16, 54), (16, 708), (50, 708)],
     ("worker", "jobs"): [(180, 472), (180, 496)],
-    ("worker", "runtime"): [(50, 290), (33, 290), (33, 656), (50, 656)],
+    ("worker", "runtime"): [(50, 290), (33, 290), (33, 692), (50, 692)],
     ("server", "jobs"): [(470, 472), (470, 496)],
-    ("server", "runtime"): [(620, 440), (637, 440), (637, 656), (620, 656)],
-    ("jobs", "runtime"): [(335, 622), (335, 646)],
+    ("server", "runtime"): [(620, 440), (637, 440), (637, 692), (620, 692)],
+    ("jobs", "runtime"): [(335, 658), (335, 682)],
     ("dev", "server"): [(660, 230), (620, 230)],
     ("bench", "dev"): [(725, 496), (725, 264)],
     ("bench", "jobs"): [(660, 550), (620, 550)],
-    ("bench", "runtime"): [(725, 592), (725, 672), (620, 672)],
+    ("bench", "runtime"): [(725, 592), (725, 708), (620, 708)],
 }
 BOXES = {
     "admin": (50, 32, 570, 44, AMBER),
     "worker": (50, 100, 260, 372, GREEN),
     "server": (330, 100, 290, 372, BLUE),
-    "jobs": (50, 496, 570, 126, VIOLET),
-    "runtime": (50, 646, 570, 46, AMBER),
+    "jobs": (50, 496, 570, 162, VIOLET),
+    "runtime": (50, 682, 570, 46, AMBER),
     "holdline_client": (660, 16, 130, 100, WHITE),
     "dev": (660, 180, 130, 84, WHITE),
     "bench": (660, 496, 130, 96, WHITE),
 }
 # The grid in which a package's folders are drawn: left, top, width of a column, number of columns.
-GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 528, 270, 2)}
+GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 528, 176, 3)}
 ABOUT = {
     "admin": "the operator's commands: keys, tenants, dead list, a subject's data",
     "worker": "calls the models",
@@ -176,9 +177,9 @@ def rooms(found: Mapping[str, set[str]]) -> str:
             heights[column] += height + 6
             drawn.append(room)
     legend = "An arrow points to the imported package or folder."
-    drawn.append(_text(50, 712, [legend], colour=GREY))
+    drawn.append(_text(50, 748, [legend], colour=GREY))
     drawn += [_arrow(ROUTES[pair]) for pair in sorted(arrows(found))]
-    return _picture(726, "The packages, their folders and the imports between them", drawn)
+    return _picture(762, "The packages, their folders and the imports between them", drawn)
 
 
 def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[int, str]:

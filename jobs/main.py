@@ -17,11 +17,11 @@ from runtime.logs import configure
 from runtime.open_files import raise_open_file_limit
 from runtime.supervisor import CANNOT_START, Children, run, supervise
 
+from .config.settings import ConfigError, help_text, ignored_links
+from .config.shared_config import hide
 from .errors import RedisTrouble
 from .redis.check import check
 from .redis.url import redis_from_url
-from .settings import ConfigError, help_text, ignored_links
-from .shared_config import hide
 
 if TYPE_CHECKING:
     from .cipher import Cipher

@@ -31,9 +31,9 @@ from .turn_store import TurnStore
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .config.models import Price
     from .log.codec import Event
     from .log.log import Successor
-    from .models import Price
     from .record import Job, SharedSettings
     from .redis.pipe import Pipe
     from .replies import Accepted, Grant

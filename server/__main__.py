@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from jobs.config.settings import ConfigError
 from jobs.main import Program
-from jobs.settings import ConfigError
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.supervisor import Children, handle_stop
 

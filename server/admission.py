@@ -10,7 +10,7 @@ from .api.request import params_of
 from .templates import allowed, expanded
 
 if TYPE_CHECKING:
-    from jobs.models import Catalog
+    from jobs.config.models import Catalog
 
     from .access.principal import Principal
     from .api.request import Create

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobs.models import CHAT, RESPONSES
+from jobs.config.models import CHAT, RESPONSES
 from jobs.support import INCLUDES, PARAMETERS, REFUSED, TOOL_CHOICES
 from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
 
@@ -15,7 +15,7 @@ from .api.tools import type_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobs.models import Catalog
+    from jobs.config.models import Catalog
 
     from .access.principal import Principal
     from .api.request import Create

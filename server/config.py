@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from jobs import settings as env
-from jobs import shared_config
-from jobs.settings import ConfigError
-from jobs.toml import InvalidTable
+from jobs.config import settings as env
+from jobs.config import shared_config
+from jobs.config.settings import ConfigError
+from jobs.config.toml import InvalidTable
 from runtime.watched_file import LiveFile
 
 from .access import api_keys, jwt
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from jobs.cipher import Cipher
-    from jobs.models import Catalog
+    from jobs.config.models import Catalog
     from jobs.record import SharedSettings
 
     from .access.api_keys import Record

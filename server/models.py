@@ -8,7 +8,7 @@ from .access.principal import EVERYBODY
 from .api.problem import Problem, name_list
 
 if TYPE_CHECKING:
-    from jobs.models import Catalog
+    from jobs.config.models import Catalog
 
     from .access.principal import Principal
 

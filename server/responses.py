@@ -40,7 +40,7 @@ from .summaries import allows_foreign
 from .summaries import check as check_summaries
 
 if TYPE_CHECKING:
-    from jobs.models import Catalog
+    from jobs.config.models import Catalog
     from jobs.posts import Posts
     from jobs.queue import Queue
     from jobs.redis.pipe import Pipe

@@ -21,7 +21,7 @@ from .api.refusals import from_error
 from .api.request import Create, ResponseSteer, SteerMessage, parse_message
 
 if TYPE_CHECKING:
-    from jobs.models import Catalog
+    from jobs.config.models import Catalog
     from jobs.queue import Queue
 
     from .access.principal import Principal

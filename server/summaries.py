@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobs.config.models import CHAT, RESPONSES
 from jobs.errors import EncryptionKeyMissing, Undecodable
-from jobs.models import CHAT, RESPONSES
 from jobs.summary import COMPACTION, TRIGGER, is_own, leading_rules, opened, replaced_before
 
 from .api.context import packed_bytes
@@ -13,7 +13,7 @@ from .api.problem import Problem, invalid
 
 if TYPE_CHECKING:
     from jobs.cipher import Cipher
-    from jobs.models import Catalog
+    from jobs.config.models import Catalog
 
     from .api.context import Context
 

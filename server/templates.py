@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
-from jobs.models import catalog
-from jobs.toml import InvalidTable, NonEmpty, Table, convert
-from jobs.toml import invalid as invalid_key
+from jobs.config.models import catalog
+from jobs.config.toml import InvalidTable, NonEmpty, Table, convert
+from jobs.config.toml import invalid as invalid_key
 
 from .api.context import packed_bytes, too_large
 from .api.items import InputFile, InputImage, InputText, Message, OutputText

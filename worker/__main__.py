@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
+from jobs.config.settings import ConfigError
+from jobs.config.shared_config import hide
 from jobs.errors import RedisAway, RedisTrouble
 from jobs.hooks import Hooks
 from jobs.main import Program
@@ -20,8 +22,6 @@ from jobs.queue import Queue
 from jobs.redis.check import check_until_available
 from jobs.redis.subscriber import Subscriber
 from jobs.redis.url import redis_from_url
-from jobs.settings import ConfigError
-from jobs.shared_config import hide
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.supervisor import Children, handle_stop
 

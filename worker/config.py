@@ -1,4 +1,4 @@
-"""Reads the worker's settings from environment variables, which `jobs.settings` lists."""
+"""Reads the worker's settings from environment variables, which `jobs.config.settings` lists."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from jobs import settings, shared_config
-from jobs.models import AUTHORIZATION, CHAT
-from jobs.settings import ConfigError, number, text, whole
+from jobs.config import settings, shared_config
+from jobs.config.models import AUTHORIZATION, CHAT
+from jobs.config.settings import ConfigError, number, text, whole
 
 from .webhooks.message import Receiver, read_secrets
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobs.cipher import Cipher
-    from jobs.models import Api, Model, Price, UnsupportedTools
+    from jobs.config.models import Api, Model, Price, UnsupportedTools
     from jobs.record import SharedSettings
 
 # Self-hosted endpoints often need no API key, but the SDK requires one.

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.models import Price
-from jobs.models import catalog as parsed
-from jobs.settings import ConfigError
-from jobs.shared_config import catalog
-from jobs.toml import InvalidTable
+from jobs.config.models import Price
+from jobs.config.models import catalog as parsed
+from jobs.config.settings import ConfigError
+from jobs.config.shared_config import catalog
+from jobs.config.toml import InvalidTable
 
 WHOLE = """
 default = "fast"

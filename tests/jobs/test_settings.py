@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from jobs import settings as env
-from jobs import shared_config
+from jobs.config import settings as env
+from jobs.config import shared_config
+from jobs.config.settings import RENAMED, ConfigError, help_text
+from jobs.config.settings_table import SETTINGS
 from jobs.names import MAX_PARTITIONS
 from jobs.record import SharedSettings
-from jobs.settings import RENAMED, ConfigError, help_text
-from jobs.settings_table import SETTINGS
 
 LINKS = {
     "HOLDLINE_PORT": "tcp://10.96.0.7:8080",

@@ -15,10 +15,10 @@ import pytest
 import runtime.logs
 import worker.config
 from dev.__main__ import ENVIRONMENT
+from jobs.config.settings import ConfigError, markdown
+from jobs.config.settings_table import SETTINGS
 from jobs.names import Partition
 from jobs.scripts import SCRIPTS
-from jobs.settings import ConfigError, markdown
-from jobs.settings_table import SETTINGS
 from server.api import request as requests
 from server.api.close_codes import CloseCode
 from server.api.failures import FAILURES
@@ -65,7 +65,9 @@ def test_the_documented_settings_match_the_code() -> None:
     dev = set(re.findall(r"HOLDLINE_[A-Z_]+", ENVIRONMENT))
     named = {n for d in DOCUMENTS for n in re.findall(r"\bHOLDLINE_[A-Z_]+", d.read_text())}
     assert set() == named - SETTINGS.keys() - dev
-    assert f"\n\n{markdown()}\n\n" in section(CONFIGURE, "Settings"), "run python -m jobs.settings"
+    assert f"\n\n{markdown()}\n\n" in section(CONFIGURE, "Settings"), (
+        "run python -m jobs.config.settings"
+    )
 
 
 GIVEN = {"OPENAI_API_KEY": "any"}

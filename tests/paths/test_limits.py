@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from jobs.settings_table import SETTINGS
+from jobs.config.settings_table import SETTINGS
 from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, table
 
 LIMITS = (ROOT / "docs/limits.md").read_text()

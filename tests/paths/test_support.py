@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.models import catalog
+from jobs.config.models import catalog
 from jobs.support import INCLUDES, ITEMS, PARAMETERS, REFUSED, TOOL_CHOICES, TOOLS
 from server.access.principal import EVERYBODY
 from server.api import request as requests

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.config.settings import ConfigError
 from jobs.record import SharedSettings
-from jobs.settings import ConfigError
 from server.config import Config
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from jobs.cipher import Cipher
+from jobs.config.settings import ConfigError
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from jobs.settings import ConfigError
 from server.app import SERVER
 from server.config import Config
 from tests.error_codes import own_code

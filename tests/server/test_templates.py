@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.models import catalog
-from jobs.settings import ConfigError
-from jobs.toml import InvalidTable
+from jobs.config.models import catalog
+from jobs.config.settings import ConfigError
+from jobs.config.toml import InvalidTable
 from server.api.problem import Problem
 from server.api.request import JsonObject, parse_create
 from server.config import Config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import ConfigError
+from jobs.config.settings import ConfigError
 from tests.fake_model import FakeModel
 from tests.system import ROOT
 from worker.config import load

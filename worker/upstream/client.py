@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx2  # the HTTP client of the openai package
 import openai
 
-from jobs.models import CHAT, RESPONSES
+from jobs.config.models import CHAT, RESPONSES
 from worker.config import NO_KEY
 
 from .credentials import credential_of

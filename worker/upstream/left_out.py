@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from jobs.models import CHAT
+from jobs.config.models import CHAT
 from jobs.summary import COMPACTION
 from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
-from jobs.models import DROP, RESPONSES
+from jobs.config.models import DROP, RESPONSES
 from jobs.summary import COMPACT
 
 from .chat import request as chat_request

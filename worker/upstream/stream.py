@@ -18,7 +18,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from jobs.models import RESPONSES
+from jobs.config.models import RESPONSES
 from runtime.open_files import is_exhausted
 
 from .chat.chunks import ChatChunkReader

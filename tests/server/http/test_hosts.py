@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from jobs.settings import ConfigError
+from jobs.config.settings import ConfigError
 from server.config import Config
 from server.http.hosts import PROBES, SETTING, Hosts
 from tests.system import System

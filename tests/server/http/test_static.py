@@ -10,7 +10,7 @@ import re
 import aiohttp
 import pytest
 
-from jobs.settings import ConfigError
+from jobs.config.settings import ConfigError
 from server.config import Config
 from server.http.bundle import PackError, pack, squeeze, strip
 from server.http.origins import Origins

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.config.settings import ConfigError
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
-from jobs.settings import ConfigError
 from tests.fake_model import FakeModel
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness

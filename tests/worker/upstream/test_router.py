@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.config.settings import ConfigError
 from jobs.log.log import read
 from jobs.names import queue_name_of
 from jobs.queue import Queue
 from jobs.record import SharedSettings, Status
 from jobs.redis.pipe import Pipe
-from jobs.settings import ConfigError
 from tests.fake_model import FakeModel
 from tests.jobs.factories import a_job, opening
 from tests.replay import ReplayedEndpoint, replies_of

@@ -8,7 +8,7 @@ import time
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 
-from jobs.settings import ConfigError
+from jobs.config.settings import ConfigError
 from worker.config import load
 from worker.webhooks.message import (
     SCHEDULE,

@@ -1,7 +1,7 @@
 """Reads from environment variables the settings that `settings_table.py` declares.
 
 Server and worker may run with the same environment variables, so each program accepts the settings
-of the other one. `python -m jobs.settings` prints the table of settings for `docs/configure.md`.
+of the other one. `python -m jobs.config.settings` prints the table for `docs/configure.md`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Final
 
-from .errors import HoldlineError
+from jobs.errors import HoldlineError
+
 from .setting import ALL
 from .settings_table import SETTINGS
 

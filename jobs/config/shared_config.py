@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from jobs.record import SharedSettings
+from jobs.redis.url import redis_from_url
 from runtime.watched_file import read_text
 
 from .models import Catalog
 from .models import catalog as _catalog
-from .record import SharedSettings
-from .redis.url import redis_from_url
 from .settings import ConfigError, milliseconds, number, text, whole
 from .toml import InvalidTable
 
 if TYPE_CHECKING:
-    from .cipher import Cipher
+    from jobs.cipher import Cipher
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
@@ -65,7 +65,7 @@ def cipher(environ: Mapping[str, str]) -> Cipher | None:
     if not path:
         return None
     # The import of the cryptography library is slow, so processes without encryption skip it.
-    from .cipher import Cipher, InvalidEncryptionKeys
+    from jobs.cipher import Cipher, InvalidEncryptionKeys
 
     try:
         return Cipher(_read("HOLDLINE_ENCRYPTION_KEYS", path))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import inspect
 
-from .errors import HoldlineError
+from jobs.errors import HoldlineError
 
 _T = TypeVar("_T")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from jobs.names import MAX_PARTITIONS
 from runtime.supervisor import MAX_PROCESSES
 
 from .models import DAY, MAX_CONCURRENCY
-from .names import MAX_PARTITIONS
 from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
 
 _TABLE: Final = (
