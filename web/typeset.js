@@ -96,7 +96,7 @@ class Builder {
     return children.filter((cell) => !added(cell));
   }
 
-  /** Adds the elements of the children to their parent.
+  /** Creates the elements of child trees, and appends them to the parent.
    * @param {Element} parent @param {Tree[]} children @param {number} depth @param {number} tables
    */
   #append(parent, children, depth, tables) {

@@ -189,7 +189,7 @@ class Output:
         self._finish(index, named)
 
     def end_calls(self) -> None:
-        """Ends the arguments of all calls, when the model has finished its answer.
+        """Completes the arguments of all open calls, once the model has finished its answer.
 
         Raises: TooLong; Malformed if the arguments of a call do not have its tool's parameters.
         """

@@ -127,7 +127,7 @@ def milliseconds(environ: Mapping[str, str], name: str) -> int:
 
 
 def help_text(program: str) -> str:
-    """Returns the text about settings in the `--help` of a program, "server" or "worker"."""
+    """Returns the settings section of the `--help` of a program: "server" or "worker"."""
     lines = ["settings (environment variables):"]
     for setting in SETTINGS.values():
         if setting.readers != ALL and program not in setting.readers:

@@ -20,8 +20,8 @@ local function used_of(prefix, account, day) return prefix .. 'used:' .. day .. 
 local function open_of(prefix, account) return prefix .. 'open:' .. account end
 local function rate_of(prefix, account) return prefix .. 'rate:' .. account end
 
--- Returns the key of the hash with the size of each unfinished prompt in bytes, and the prompt's tenant, by id. The
--- field "~" is the sum of all sizes, and a field "~acme" is the sum for the tenant `acme`.
+-- Returns the key of a hash that maps the id of each unfinished prompt to its size in bytes and its tenant. The field
+-- "~" is the sum of all sizes, and a field "~acme" is the sum for the tenant `acme`.
 local function sizes_of(prefix) return prefix .. 'sizes' end
 
 -- Returns two sums in bytes: the size of all unfinished prompts, and the size of the tenant's unfinished prompts.

@@ -224,7 +224,7 @@ async def test_the_sdk_reconnects_after_a_drain(system: System, model: FakeModel
 
 
 async def answer(connection: Any, prompt: str, **fields: Any) -> Any:
-    """Sends a prompt over a connection of the SDK, and returns its response."""
+    """Sends a prompt over one of the SDK's connections, and returns the response."""
     asking = asyncio.create_task(connection.response.create(input=prompt, model="m", **fields))
     async for event in connection:
         check(event.to_dict(mode="json"))

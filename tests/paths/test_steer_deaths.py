@@ -44,7 +44,7 @@ async def final(ask: AsyncOpenAI, id_: str) -> Any:
 async def one_steer(
     servers: list[Server], ask: AsyncOpenAI, model: FakeModel, number: int, cut: int, kill: Any
 ) -> str:
-    """Steers one response, and returns what became of the steer after checking that it is true."""
+    """Steers one response, checks that the reported outcome has really happened, and returns it."""
     before = len(model.calls)
     prompt = f"mode=slow tokens=60 pace=0.03 case={number}"
     response = await ask.responses.create(input=prompt, model="m", background=True)

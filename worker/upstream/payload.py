@@ -40,7 +40,7 @@ def is_done(payload: bytes) -> bool:
 
 
 def is_heartbeat(name: str) -> bool:
-    """Returns True if `name` marks a heartbeat. It is the name of an event or a bare payload."""
+    """Returns True if `name`, an event's name or a bare payload, marks a heartbeat."""
     return _HEARTBEAT.fullmatch(name) is not None
 
 

@@ -73,7 +73,7 @@ _NOT_RUN: Final[dict[str, Item]] = {
     },
     "apply_patch_call": {"status": "failed", "output": NOT_EXECUTED},
 }
-# The status of an item that its provider has finished, or of an item without a status.
+# The status of a finished item. An item without a status gets this status too.
 _FINISHED: Final = (None, "completed", "failed")
 
 
