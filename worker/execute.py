@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from .context import WorkerContext
     from .model_call import ModelCall
+    from .output import Name
 
 log = structlog.get_logger()
 
@@ -90,6 +91,7 @@ class Execution:
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._item_id = _naming(grant)
         self._generation = Generation(context, self._item_id)
         self._steered = False
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
@@ -388,10 +390,6 @@ class Execution:
             **self._timing(),
         )
 
-    def _item_id(self, prefix: str, index: int) -> str:
-        grant = self.grant
-        return item_id(prefix, grant.response_id, grant.attempt, index, grant.claim)
-
     def _timing(self) -> dict[str, int]:
         """Returns the `timing` object of the response's last event, with times in ms."""
         since_claim = round(1000 * (time.monotonic() - self._claimed))
@@ -400,3 +398,12 @@ class Execution:
             **self._call.timing(),
             "total_ms": self.grant.waited_ms + since_claim,
         }
+
+
+def _naming(grant: Grant) -> Name:
+    """Returns a function that returns the id of an attempt's item for a prefix and an index.
+
+    The function does not refer to the execution, which would be a reference cycle.
+    """
+    response_id, attempt, claim = grant.response_id, grant.attempt, grant.claim
+    return lambda prefix, index: item_id(prefix, response_id, attempt, index, claim)

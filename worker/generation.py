@@ -58,7 +58,9 @@ class Generation:
         self._stopped = self._steered = False
         self.call = ModelCall()
         self.job: Job | None = None
-        self._made: list[tuple[ModelCall, Job, Output]] = []
+        # Each call with its job and the size of its output. An `Output` would lead back to the
+        # execution, and such a cycle keeps the job in memory until the garbage collector runs.
+        self._made: list[tuple[ModelCall, Job, int]] = []
 
     def stop(self) -> None:
         """Stops the current call, and all that would follow."""
@@ -102,8 +104,8 @@ class Generation:
                 self.call.stop()
             if self._steered:
                 self.call.steer()
-        self._made.append((self.call, job, output))
         await self.call.run(self._context.router, job, output, flusher)
+        self._made.append((self.call, job, output.size))
 
     async def _summary(self, job: Job, flusher: Flusher) -> str | None:
         """Returns the summary of all items of a job, or None if there is none."""
@@ -156,8 +158,8 @@ class Generation:
 
     def _used(self, default_model: str) -> list[tuple[ModelCall, dict[str, Any] | None]]:
         return [
-            (call, call.usage(job, output.size, default_model))
-            for call, job, output in self._made
+            (call, call.usage(job, size, default_model))
+            for call, job, size in self._made
             if call.cause != SUMMARY_NEEDED  # the model has read and written nothing
         ]
 
