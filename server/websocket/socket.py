@@ -243,7 +243,7 @@ class Socket:
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events at once, or gradually in fragments if one of them is large."""
-        message, lane = self._encoding.message, follower.lane
+        message, lane, transport = self._encoding.message, follower.lane, self._transport
         if follower.obfuscated:
             message = partial(padded_message, self._encoding)
         # A large entry is always the first or the last one of a read.
@@ -265,9 +265,12 @@ class Socket:
             data = message(frames[0], lane)
             if len(frames) > 1:
                 data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
-            # A read for another follower may end while a large message is being written. Its events
-            # must not come between the fragments of that message.
-            self._write(data)
+            if self._unsent is not None:
+                # A read for another follower may end while a large message is being written. Its
+                # events must not come between the fragments of that message.
+                self._unsent = chain(self._unsent, [data])
+            elif transport is not None and not transport.is_closing():
+                transport.write(data)
         self._metrics.delivered.count += len(frames)
         if frames[-1].last:
             response = frames[-1].event["response"]
