@@ -107,6 +107,7 @@ async def test_a_worker_that_dies_between_the_end_and_the_append_loses_no_output
             ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("lost", "appends"), [("input", 1), ("output", 2)])
 async def test_a_failover_to_a_replica_without_the_append_loses_nothing(
     tmp_path: Path, lost: str, appends: int
@@ -144,6 +145,7 @@ async def test_a_failover_to_a_replica_without_the_append_loses_nothing(
                 await wait_until(appended, 30)
 
 
+@pytest.mark.heavy
 async def test_a_conversation_and_its_responses_may_be_on_different_masters(
     tmp_path: Path,
 ) -> None:

@@ -272,6 +272,7 @@ async def test_an_outage_of_redis(tmp_path: Path) -> None:
     assert "Retry-After" in error["error"]["headers"]
 
 
+@pytest.mark.heavy
 async def test_a_client_that_reads_slowly(system: System, model: FakeModel) -> None:
     server = await system.server()
     await system.worker(model.url)

@@ -103,6 +103,7 @@ async def test_codex_patches_runs_and_searches(tmp_path: Path) -> None:
         assert len(STEPS) + 1 == len(model.bodies)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(200)
 async def test_codex_survives_the_death_of_a_worker_during_a_patch(tmp_path: Path) -> None:
     async with CodexModel(STEPS, stalls=0) as model, codex(tmp_path, model) as (cli, system):
@@ -116,6 +117,7 @@ async def test_codex_survives_the_death_of_a_worker_during_a_patch(tmp_path: Pat
         assert len(STEPS) + 1 == len(model.bodies)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(200)
 async def test_codex_survives_the_death_of_a_server_during_a_patch(tmp_path: Path) -> None:
     async with CodexModel(STEPS, stalls=0) as model, codex(tmp_path, model) as (cli, system):
