@@ -186,7 +186,7 @@ async def test_a_socket_is_warned_before_its_token_expires_and_closed_after_a_gr
     serve: Serve, credentials: Credentials, worker: Worker
 ) -> None:
     client = await serve(auth_grace_seconds="0.2", **credentials.settings)
-    talk = await connect(client, headers=bearer(credentials.token(seconds=1)))
+    talk = await connect(client, headers=bearer(credentials.token(seconds=2)))
     told = await talk.until("holdline:expiring")
     assert await works(talk)
     assert 0 < told["expires_in_seconds"] <= 2
