@@ -28,6 +28,13 @@ _TERMINAL: Final = {
 }
 TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())
 RESTARTED: Final = "holdline:restarted"
+NO_USAGE: Final = {
+    "input_tokens": 0,
+    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "output_tokens": 0,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 0,
+}
 
 
 # Parameters that a response repeats only if the request has them.
@@ -108,13 +115,6 @@ def begins(job: Job) -> Event:
 
 def prepared(job: Job) -> list[Event]:
     """Returns all events of a request that asks for no generation and is completed at once."""
-    none = {
-        "input_tokens": 0,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": 0,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 0,
-    }
     return [
         lifecycle(job, "response.created", "in_progress"),
         begins(job),
@@ -125,7 +125,7 @@ def prepared(job: Job) -> list[Event]:
             attempts=0,
             timing={},
             completed_at=job.created_at,
-            usage=none,
+            usage=NO_USAGE,
         ),
     ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs.log.events import NO_USAGE
 from server.api.conversations import check_names
 from server.api.failures import problem_of
 from server.api.json_body import parse_json
@@ -48,13 +49,6 @@ PARAMETERS: Final = (
     "text",
     "tools",
 )
-_NO_USAGE: Final = {
-    "input_tokens": 0,
-    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-    "output_tokens": 0,
-    "output_tokens_details": {"reasoning_tokens": 0},
-    "total_tokens": 0,
-}
 
 
 class CompactRoutes:
@@ -112,6 +106,6 @@ def as_compaction(found: dict[str, Any]) -> tuple[Problem | None, dict[str, Any]
         "object": "response.compaction",
         "created_at": found["created_at"],
         "output": found["output"],
-        "usage": found["usage"] or _NO_USAGE,
+        "usage": found["usage"] or NO_USAGE,
         "holdline": found.get("holdline"),
     }

@@ -33,21 +33,32 @@ async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON)
     The program must succeed. Returns its JSON output.
     """
     command = "node" if program.endswith(".mjs") else str(python)
+    return json.loads(
+        await output_of(command, str(HERE / program), *arguments, BASE_URL=f"{url}/v1")
+    )
+
+
+async def output_of(
+    *command: str, seconds: float = SECONDS, cwd: Path | None = None, **environ: str
+) -> bytes:
+    """Runs a command, which must succeed within `seconds`, and returns what it prints to stdout."""
     process = await asyncio.create_subprocess_exec(
-        *(command, str(HERE / program), *arguments),
-        env={**clean_environ(), "BASE_URL": f"{url}/v1", "NO_PROXY": "127.0.0.1"},
+        *command,
+        cwd=cwd,
+        env={**clean_environ(), "NO_PROXY": "127.0.0.1", **environ},
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             output, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert 0 == process.returncode, errors.decode()
-    return json.loads(output)
+    assert 0 == process.returncode, errors.decode() + output.decode()
+    return output
 
 
 def has_tokens(tokens: int, text: str) -> bool:

@@ -13,8 +13,8 @@ import pytest
 
 from dev.redis import embedded_redis
 from tests.programs.codex_model import CodexModel, Step
-from tests.programs.running import HERE
-from tests.system import Process, Server, System, clean_environ
+from tests.programs.running import HERE, output_of
+from tests.system import Process, Server, System
 
 # Codex knows this model, and sends it a free-form patch tool and a search for tools.
 MODEL = "gpt-5.5"
@@ -47,24 +47,14 @@ class Codex:
 
     async def run(self, *arguments: str) -> list[dict[str, Any]]:
         """Runs `codex exec`, which must succeed, and returns the events that it prints."""
-        process = await asyncio.create_subprocess_exec(
-            *(HERE / "node_modules/.bin/codex", "exec", "--json", "--skip-git-repo-check"),
+        output = await output_of(
+            *(str(HERE / "node_modules/.bin/codex"), "exec", "--json", "--skip-git-repo-check"),
             "--dangerously-bypass-approvals-and-sandbox",
             *arguments,
+            seconds=SECONDS,
             cwd=self.work,
-            env={**clean_environ(), "CODEX_HOME": str(self._home), "NO_PROXY": "127.0.0.1"},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            CODEX_HOME=str(self._home),
         )
-        try:
-            async with asyncio.timeout(SECONDS):
-                output, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert 0 == process.returncode, errors.decode() + output.decode()
         return [json.loads(line) for line in output.splitlines()]
 
 
