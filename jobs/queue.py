@@ -225,19 +225,9 @@ class Queue:
 
     def _limits(self, job: Job, account: str) -> dict[str, Any]:
         """Returns the script arguments for the limits of a job's tenant and end user."""
-        settings = self._settings
         return {
             "input_tokens": input_tokens(job),
-            "tenant_waiting": settings.tenant_waiting,
-            "tenant_requests": settings.tenant_requests,
-            "tenant_tokens": settings.tenant_tokens,
-            "tenant_money": settings.tenant_money,
-            "tenant_input_tokens": settings.max_input_tokens,
-            "tenant_waiting_bytes": settings.tenant_waiting_bytes,
-            "subject_running": settings.subject_running,
-            "subject_requests": settings.subject_requests,
-            "subject_tokens": settings.subject_tokens,
-            "subject_money": settings.subject_money,
+            **self._settings.limit_arguments,
             "account": account,
         }
 

@@ -148,6 +148,22 @@ class SharedSettings:
         }
 
     @property
+    def limit_arguments(self) -> dict[str, float]:
+        """The arguments of the scripts that charge a tenant and its end user with a request."""
+        return {
+            "tenant_waiting": self.tenant_waiting,
+            "tenant_requests": self.tenant_requests,
+            "tenant_tokens": self.tenant_tokens,
+            "tenant_money": self.tenant_money,
+            "tenant_input_tokens": self.max_input_tokens,
+            "tenant_waiting_bytes": self.tenant_waiting_bytes,
+            "subject_running": self.subject_running,
+            "subject_requests": self.subject_requests,
+            "subject_tokens": self.subject_tokens,
+            "subject_money": self.subject_money,
+        }
+
+    @property
     def inspect_ms(self) -> int:
         """The interval in milliseconds at which each unfinished job is checked for loss."""
         return max(2 * self.lease_ms, 1_000)

@@ -111,16 +111,7 @@ class SteerLog:
                 ),
                 most=MAX_STEERS,
                 most_bytes=max_bytes,
-                tenant_waiting=settings.tenant_waiting,
-                tenant_requests=settings.tenant_requests,
-                tenant_tokens=settings.tenant_tokens,
-                tenant_money=settings.tenant_money,
-                tenant_input_tokens=settings.max_input_tokens,
-                tenant_waiting_bytes=settings.tenant_waiting_bytes,
-                subject_running=settings.subject_running,
-                subject_requests=settings.subject_requests,
-                subject_tokens=settings.subject_tokens,
-                subject_money=settings.subject_money,
+                **settings.limit_arguments,
             )
         )
         match reply:
