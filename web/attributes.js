@@ -45,10 +45,9 @@ export function addProperties(prototype) {
 export function suggestionsOf(written) {
   if (!written) return [];
   try {
-    const list = JSON.parse(written);
-    if (Array.isArray(list)) return list.map(String);
+    return JSON.parse(written).map(String);
   } catch {
-    // The text is not JSON, so it holds one suggestion per line.
+    // The text is not a JSON list, so it holds one suggestion per line.
   }
   return written.split("\n").map((line) => line.trim()).filter(Boolean);
 }

@@ -63,7 +63,7 @@ export class HoldlineChat extends HTMLElement {
     keepProperties(this);
     this.#leave = new AbortController();
     const { signal } = this.#leave;
-    addEventListener("storage", ({ key }) => key === this.#thread?.conversation.name && this.#thread.sync(), { signal });
+    addEventListener("storage", (event) => event.key === this.#thread?.conversation.name && this.#thread.sync(event), { signal });
     addEventListener("pageshow", (event) => event.persisted && this.#thread?.sync(), { signal });
     window.visualViewport?.addEventListener("resize", () => this.#fit(), { signal });
     this.addEventListener("keydown", (event) => {
@@ -165,8 +165,8 @@ export class HoldlineChat extends HTMLElement {
 
   /** The prefix of the storage key of a conversation. The owner is appended to it. */
   get #place() {
-    const [conversation, user] = ["conversation", "user"].map((name) => this.getAttribute(name) ?? "");
-    return JSON.stringify(["holdline", this.#server.href, conversation, user]);
+    const named = ["conversation", "user"].map((name) => this.getAttribute(name) ?? "");
+    return JSON.stringify(["holdline", this.#server.href, ...named]);
   }
 
   get #language() {
@@ -263,9 +263,9 @@ export class HoldlineChat extends HTMLElement {
       this.#panel?.draw();
       idle(() => this.#drawer ?? this.#loadDrawer());
     }
-    this.#badge.textContent = this.#unread > 0 ? String(this.#unread) : "";
-    this.#badge.hidden = this.#unread === 0;
-    name(this.#launcher, fill(this.#unread > 0 ? this.#words.unread : this.#words.openChat, { count: this.#unread }));
+    this.#badge.textContent = String(this.#unread || "");
+    this.#badge.hidden = !this.#unread;
+    name(this.#launcher, fill(this.#unread ? this.#words.unread : this.#words.openChat, { count: this.#unread }));
     this.#fit();
   }
 
@@ -295,12 +295,10 @@ export class HoldlineChat extends HTMLElement {
     this.#dispatch("state", { state: this.#state = state });
     // The code 1000 means that the widget itself has closed the connection.
     if (closed && closed.code !== 1000) this.#dispatch("error", { status: "closed", ...closed });
-    if (state !== "connecting" || this.#server.origin === location.origin) return;
-    setTimeout(async () => {
+    if (state === "connecting") setTimeout(async () => {
       if (thread !== this.#thread || thread.state !== "connecting") return;
       const reason = await (this.#drawer ?? await load("turns.js")).refusal(this.#server);
-      if (reason === null || thread !== this.#thread) return;
-      console.error(`Holdline: ${reason}`);
+      if (!reason || thread !== this.#thread) return;
       thread.end();
       this.#panel?.refuse();
       this.#dispatch("error", { status: "refused", reason });

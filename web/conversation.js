@@ -55,8 +55,8 @@ export class Conversation {
 
   /** Removes a turn, also from the storage. @param {Turn} turn */
   remove(turn) {
-    this.turns = this.turns.filter((other) => other !== turn);
-    this.#write(this.#stored().filter(({ key }) => key !== turn.key));
+    this.turns = without(this.turns, [turn]);
+    this.#write(without(this.#stored(), [turn]));
   }
 
   clear() {
@@ -71,13 +71,21 @@ export class Conversation {
     this.#write(place < 0 ? [...stored, turn] : stored.with(place, turn));
   }
 
-  /** Loads the turns that other tabs have stored. Turns that are already in memory keep their objects. */
-  sync() {
-    const here = new Map(this.turns.map((turn) => [turn.key, turn]));
-    this.turns = this.#stored().map((turn) => {
-      const known = here.get(turn.key);
-      if (known) known.responseId ??= turn.responseId;
-      return known ?? turn;
+  /**
+   * Loads the turns that other tabs have stored. Turns that are already in memory keep their objects.
+   *
+   * Browsers share a storage between processes with a delay, so a write of this tab may bring back turns that another
+   * tab has just removed. The `storage` event of the removal still arrives, so this tab removes them again.
+   * @param {{oldValue: string | null, newValue: string | null}} [change] the `storage` event of another tab
+   */
+  sync(change) {
+    const stored = this.#stored();
+    const kept = without(stored, without(parse(change?.oldValue), parse(change?.newValue)));
+    if (kept.length < stored.length) this.#write(kept);
+    this.turns = kept.map((turn) => {
+      const known = this.turns.find(({ key }) => key === turn.key) ?? turn;
+      known.responseId ??= turn.responseId;
+      return known;
     });
   }
 
@@ -94,15 +102,8 @@ export class Conversation {
     }
   }
 
-  /** Returns the stored turns, or none if the stored value is invalid, for example from another version. @returns {Turn[]} */
   #stored() {
-    try {
-      const turns = JSON.parse(this.storage.getItem(this.name) ?? "[]");
-      const whole = (/** @type {any} */ turn) => typeof turn.prompt === "string" && typeof turn.key === "string";
-      return Array.isArray(turns) && turns.every(whole) ? turns : [];
-    } catch {
-      return [];
-    }
+    return parse(this.storage.getItem(this.name));
   }
 
   /** Returns the request for a prompt. The request continues the last response, or contains all earlier turns if
@@ -122,6 +123,22 @@ export class Conversation {
       { type: "message", role: "assistant", content: turn.text },
     ]);
     return [...earlier, { type: "message", role: "user", content: prompt }];
+  }
+}
+
+/** Returns the turns whose keys are not among those of others. @param {Turn[]} turns @param {Turn[]} others */
+const without = (turns, others) => turns.filter(({ key }) => !others.some((other) => other.key === key));
+
+/** Returns the turns in a stored value, or none if it is invalid, for example from another version.
+ * @param {string | null | undefined} value @returns {Turn[]}
+ */
+function parse(value) {
+  try {
+    /** @type {Turn[]} */
+    const turns = JSON.parse(value ?? "[]");
+    return turns.every(({ prompt, key }) => typeof prompt === "string" && typeof key === "string") ? turns : [];
+  } catch {
+    return [];
   }
 }
 

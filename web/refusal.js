@@ -1,5 +1,5 @@
 // @ts-check
-/** Asks a server why it refuses the origin of this page. */
+/** Asks a server why it refuses the origin of this page, and reports the answer on the console. */
 
 /**
  * Returns why the server refuses this origin, or null if the origin is allowed or the request fails.
@@ -10,11 +10,14 @@
  * @returns {Promise<string | null>}
  */
 export async function refusal(server) {
+  if (server.origin === location.origin) return null;
   try {
     const answer = await fetch(new URL("origin", server), { signal: AbortSignal.timeout(5_000) });
     const { origin, allowed, setting } = await answer.json();
     if (allowed) return null;
-    return `${server.origin} does not allow ${origin}. To allow it, start the server with ${setting}=${origin}`;
+    const reason = `${server.origin} does not allow ${origin}. To allow it, start the server with ${setting}=${origin}`;
+    console.error(`Holdline: ${reason}`);
+    return reason;
   } catch {
     return null;
   }

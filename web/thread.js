@@ -232,9 +232,9 @@ export class Thread extends EventTarget {
     this.changed();
   }
 
-  /** Applies the changes that other tabs have stored. */
-  sync() {
-    this.conversation.sync();
+  /** Applies the changes that other tabs have stored. @param {StorageEvent} [change] */
+  sync(change) {
+    this.conversation.sync(change);
     const here = new Map(this.entries.map((entry) => [entry.turn, entry]));
     this.entries = this.conversation.turns.map((turn) => here.get(turn) ?? { turn, handle: null });
     if (this.#client) this.entries.forEach((entry) => this.#takeUp(entry));

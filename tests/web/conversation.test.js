@@ -113,6 +113,30 @@ test("two tabs merge their turns, and known turns keep their identity", () => {
   assert.deepEqual(there.turns, []);
 });
 
+test("a turn that another tab removed stays removed, although this tab wrote it again meanwhile", () => {
+  const place = storage();
+  const here = new Conversation(place);
+  const one = here.add("one", "k1");
+  const two = here.add("two", "k2");
+  const there = new Conversation(place);
+  const oldValue = place.getItem("holdline.conversation");
+  there.clear();
+  here.save(end(two, "resp_2")); // this process has not seen the removal yet
+  here.save(one);
+  const mine = here.add("three", "k3"); // the other tab did not know this turn
+  here.sync({ oldValue, newValue: null });
+  assert.deepEqual(here.turns, [mine]);
+  assert.deepEqual(new Conversation(place).turns, [mine]);
+
+  const both = place.getItem("holdline.conversation");
+  const four = here.add("four", "k4");
+  here.sync({ oldValue: place.getItem("holdline.conversation"), newValue: both });
+  assert.deepEqual(here.turns, [mine]);
+  here.save(four);
+  here.sync({ oldValue: both, newValue: both });
+  assert.deepEqual(here.turns.map(({ key }) => key), ["k3", "k4"]);
+});
+
 test("conversations with different names are separate", () => {
   const place = storage();
   new Conversation(place, "a").add("one", "k1");
