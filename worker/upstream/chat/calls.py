@@ -31,142 +31,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from worker.upstream.deltas import Call, Malformed, TooLong, integer
 from worker.upstream.provider_data import provider_data
-from worker.upstream.surrogates import SurrogateJoiner, encodable
+from worker.upstream.surrogates import encodable
 
-_STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
+from .partial_call import MAX_HELD_BYTES, PartialCall
+
 _PLACEHOLDER: Final = "{}"
 _ARGUMENTS: Final = ("arguments", "parameters", "input")
-# The maximum size of calls that cannot be passed on yet, for example because their name is missing.
-MAX_HELD_BYTES: Final = 4_000_000
 _ENTRY_BYTES: Final = 500
-
-
-@dataclass(slots=True)
-class _Scanner:
-    """Finds the end of the first JSON object in a text that arrives in pieces."""
-
-    depth: int = 0
-    begun: bool = False
-    plain: bool = False  # True if the text is not an object, so its end is unknown
-    in_string: bool = False
-    escaped: bool = False
-
-    @property
-    def complete(self) -> bool:
-        return self.begun and not self.depth
-
-    def end(self, text: str) -> int:
-        """Returns the number of characters in the next piece `text` that belong to the object."""
-        if self.complete:
-            return 0
-        if not self.begun and (stripped := text.lstrip()) and not stripped.startswith("{"):
-            self.plain = True
-        if self.plain:
-            return len(text)
-        skip = 1 if self.escaped else 0
-        self.escaped = False
-        for match in _STRUCTURE.finditer(text, skip):
-            if match.start() < skip:
-                continue
-            mark = match[0]
-            if mark == "\\":
-                skip = match.end() + 1
-                self.escaped = skip > len(text)
-            elif mark == '"':
-                self.in_string = not self.in_string
-            elif not self.in_string:
-                self.begun = True
-                self.depth += 1 if mark in "{[" else -1
-                if self.depth <= 0:
-                    self.depth = 0
-                    return match.end()
-        return len(text)
-
-
-@dataclass(slots=True)
-class _OpenCall:
-    """A call that is not complete yet.
-
-    `held` is the part of its arguments that has not been passed on yet.
-    """
-
-    key: int
-    call_id: str = ""
-    name: str = ""
-    extra_content: dict[str, Any] | None = None  # provider data that is not passed on yet
-    announced: bool = False
-    arguments: list[str] = field(default_factory=list)
-    # The last of two or more pieces that may each repeat all arguments so far, or empty.
-    grown: str = ""
-    # The lengths of the pieces that may each repeat all arguments so far.
-    lengths: list[int] = field(default_factory=list)
-    held: str = ""
-    rest: str = ""  # the text that follows the complete arguments
-    # The id of a piece that repeated the name after the arguments were complete.
-    pending_id: str | None = None
-    # The earlier call that this call may repeat, as long as the two do not differ.
-    repeats: _OpenCall | None = None
-    scanner: _Scanner = field(default_factory=_Scanner)
-    joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
-
-    def add(self, text: str) -> None:
-        """Adds the next piece of the arguments.
-
-        Raises: TooLong.
-        """
-        if text and len(self.arguments) == 1 and self.scanner.begun and not self.scanner.complete:
-            before = self.grown or self.arguments[0]
-            if text.startswith(before):
-                self.lengths.append(len(text))
-                self.grown = text
-                return
-            self.settle(last=False)
-        self._append(text)
-
-    def settle(self, *, last: bool) -> None:
-        """Decides how to add pieces that may each repeat all arguments so far.
-
-        If `last` is True and the last piece is an object, it replaces the other pieces. Otherwise
-        the pieces are joined.
-
-        Raises: TooLong.
-        """
-        grown, lengths = self.grown, self.lengths
-        self.grown, self.lengths = "", []
-        if last and _is_object(grown):
-            self._append(grown[len(self.arguments[0]) :])
-        elif sum(lengths) > MAX_HELD_BYTES:
-            raise TooLong
-        else:
-            for length in lengths:
-                self._append(grown[:length])
-
-    def _append(self, text: str) -> None:
-        end = self.scanner.end(text)
-        # Only another object after the arguments can be a repetition. Any other text is an error of
-        # the model and stays a part of the arguments.
-        if end < len(text) and not self.rest and not text[end:].lstrip().startswith("{"):
-            end = len(text)
-        head, self.rest = text[:end], self.rest + text[end:]
-        if head:
-            self.arguments.append(head)
-            self.held += head
-
-    def announce(self) -> Call:
-        """Marks the call as announced, and returns the first piece of the call."""
-        self.announced = True
-        extra, self.extra_content = self.extra_content, None
-        return Call(self.key, self.call_id, self.name, "", extra)
-
-    @property
-    def whole(self) -> str:
-        return "".join(self.arguments)
 
 
 class CallAssembler:
@@ -177,11 +52,11 @@ class CallAssembler:
 
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
         self._functions = functions
-        self._calls: list[_OpenCall] = []
+        self._calls: list[PartialCall] = []
         # The number of leading calls that were announced or that repeat another call.
         self._announced = 0
-        self._by_index: dict[int, _OpenCall] = {}
-        self._by_id: dict[str, _OpenCall] = {}
+        self._by_index: dict[int, PartialCall] = {}
+        self._by_id: dict[str, PartialCall] = {}
         self._held_bytes = 0
 
     @property
@@ -330,11 +205,11 @@ class CallAssembler:
             self._announced += 1
         return pieces
 
-    def _take_held(self, call: _OpenCall) -> list[Call]:
+    def _take_held(self, call: PartialCall) -> list[Call]:
         arguments, call.held = call.held, ""
         return [Call(call.key, "", "", arguments)] if arguments else []
 
-    def _call(self, index: int | None, call_id: str, name: str, arguments: str) -> _OpenCall:
+    def _call(self, index: int | None, call_id: str, name: str, arguments: str) -> PartialCall:
         """Returns the call that an entry belongs to, and adds a call if the entry begins one."""
         by_id = self._by_id.get(call_id) if call_id else None
         if index is not None:
@@ -361,7 +236,7 @@ class CallAssembler:
             return self._new(index, call_id, name, by_id, known)
         return self._registered(known, index, call_id)
 
-    def _begun(self) -> _OpenCall | None:
+    def _begun(self) -> PartialCall | None:
         """Returns the last call if none of its arguments have arrived yet.
 
         Some servers send the arguments of a call at a different index than its name.
@@ -375,9 +250,9 @@ class CallAssembler:
         index: int | None,
         call_id: str,
         name: str,
-        by_id: _OpenCall | None,
-        before: _OpenCall | None = None,
-    ) -> _OpenCall:
+        by_id: PartialCall | None,
+        before: PartialCall | None = None,
+    ) -> PartialCall:
         """Adds a call.
 
         `before` is the earlier call at the same index or with the same id, if there is one.
@@ -387,20 +262,20 @@ class CallAssembler:
         """
         first = by_id or (before if index is not None and not call_id else None)
         repeats = first is not None and first.scanner.complete and name in ("", first.name)
-        call = _OpenCall(
+        call = PartialCall(
             len(self._calls), encodable(call_id), name, repeats=first if repeats else None
         )
         self._calls.append(call)
         return self._registered(call, index, call_id)
 
-    def _registered(self, call: _OpenCall, index: int | None, call_id: str) -> _OpenCall:
+    def _registered(self, call: PartialCall, index: int | None, call_id: str) -> PartialCall:
         if index is not None:
             self._by_index[index] = call
         if call_id:
             self._by_id.setdefault(call_id, call)
         return call
 
-    def _is_head(self, known: _OpenCall, call_id: str, name: str, arguments: str) -> bool:
+    def _is_head(self, known: PartialCall, call_id: str, name: str, arguments: str) -> bool:
         """Returns True if an entry without arguments may begin another call of the same function.
 
         The entry may also be an empty repetition of the known call. Only later entries show which
@@ -411,7 +286,7 @@ class CallAssembler:
         again = bool(name) and not (call_id and call_id == known.call_id)
         return again or known.pending_id is not None
 
-    def _is_another(self, known: _OpenCall, name: str, arguments: str) -> bool:
+    def _is_another(self, known: PartialCall, name: str, arguments: str) -> bool:
         """Returns True if an entry with the index or id of a known call begins another call."""
         if not name or not known.name:
             return False
@@ -430,7 +305,7 @@ class CallAssembler:
     def _begins_function(self, name: str) -> bool:
         return any(function.startswith(name) for function in self._functions)
 
-    def _ready(self, call: _OpenCall) -> bool:
+    def _ready(self, call: PartialCall) -> bool:
         """Returns True if the name of the call is complete."""
         if not call.name or call.announced:
             return call.announced
@@ -449,13 +324,6 @@ def string(holder: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise Malformed(f"{name} is not a string")
     return value
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _is_repetition(text: str, whole: str) -> bool:
