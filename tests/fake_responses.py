@@ -58,24 +58,33 @@ async def begin(wire: Wire) -> EventWriter:
 
 
 async def message(
-    writer: EventWriter, script: Script, call: Call, *, index: int = 0, cut: bool = False
+    writer: EventWriter,
+    script: Script,
+    call: Call,
+    *,
+    index: int = 0,
+    cut: bool = False,
+    phase: str = "final_answer",
 ) -> None:
     """Sends a message. With `cut`, sends only the tokens before `at`, without the message's end."""
-    item = {"id": "msg_up", "type": "message", "role": "assistant", "phase": "final_answer"}
-    place = {"item_id": "msg_up", "output_index": index, "content_index": 0}
+    id_ = f"msg_up_{index}"
+    text = ""
+    item = {"id": id_, "type": "message", "role": "assistant", "phase": phase}
+    place = {"item_id": id_, "output_index": index, "content_index": 0}
     part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     await writer.item(index, {**item, "status": "in_progress", "content": []})
     await writer.event("content_part.added", **place, part=part)
     for token in tokens(script, call)[: script.turn if cut else None]:
         call.sent += token
+        text += token
         more = {"logprobs": [], "obfuscation": "xyz"}
         await writer.event("output_text.delta", **place, delta=token, **more)
         if script.pace:
             await asyncio.sleep(script.pace)
     if cut:
         return
-    part = {**part, "text": call.sent}
-    await writer.event("output_text.done", **place, text=call.sent, logprobs=[])
+    part = {**part, "text": text}
+    await writer.event("output_text.done", **place, text=text, logprobs=[])
     await writer.event("content_part.done", **place, part=part)
     await writer.item(index, {**item, "status": "completed", "content": [part]}, done=True)
 
@@ -134,6 +143,15 @@ async def rich(wire: Wire, script: Script, call: Call) -> None:
     await writer.item(2, called, done=True)
     await writer.event("keepalive")
     await message(writer, script, call, index=3)
+    await end(wire, writer)
+
+
+@mode
+async def phases(wire: Wire, script: Script, call: Call) -> None:
+    """Sends a commentary and then the answer."""
+    writer = await begin(wire)
+    await message(writer, script, call, phase="commentary")
+    await message(writer, script, call, index=1)
     await end(wire, writer)
 
 

@@ -12,7 +12,7 @@ from jobs.log.events import NO_USAGE
 from server.api.conversations import check_names
 from server.api.failures import problem_of
 from server.api.json_body import parse_json
-from server.api.problem import Problem
+from server.api.problem import Problem, invalid
 from server.api.request import parse_create
 
 from .auth_middleware import principal_of
@@ -81,6 +81,9 @@ class CompactRoutes:
         async with self._routes.large_requests.turn(len(raw)):
             body = with_key(request, parse_json(raw))
             check_names(body, *PARAMETERS)
+            if body.get("model") is None:
+                # The standard requires it here, although `POST /v1/responses` has a default.
+                raise invalid("model", "'model' is required.", "missing_required_parameter")
             create = parse_create(body if body.get("input") is not None else {**body, "input": []})
             post = None if create.idempotency_key is not None else post_of(request, raw)
             self._routes.check_open(request)

@@ -1,19 +1,34 @@
-"""Tests each required case of the standard's compliance suite over each transport."""
+"""Tests each case of the standard's compliance suite, and more, over each transport."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fake_model import FakeModel
 from tests.paths.compliance import schema
-from tests.paths.compliance.calls import TRANSPORTS, Turn
-from tests.paths.compliance.cases import ARGUMENTS, CASES, WEATHER, Case
+from tests.paths.compliance.calls import TRANSPORTS, Turn, compact
+from tests.paths.compliance.cases import ARGUMENTS, CASES, SUITE, WEATHER, Case, assistant, user
 from tests.paths.conftest import Shared
+from tests.system import System
+
+MODELS = """
+[models.m]
+base_url = "{url}"
+api = "responses"
+"""
 
 
 def test_the_schema_has_the_promised_version() -> None:
     assert "2026-04-24" == schema.VERSION
+
+
+def test_each_case_of_the_suite_has_a_test() -> None:
+    own = {f"test_{id_.replace('-', '_')}": id_ for id_ in SUITE}
+    tested = {case.id for case in CASES} | {own[name] for name in globals() if name in own}
+    assert set() == set(SUITE) - tested
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -66,6 +81,63 @@ async def test_function_call_roundtrip(shared: Shared, transport: str) -> None:
     assert output["output"] == message["content"][0]["text"]
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_response_output_phase_schema(system: System, tmp_path: Path, transport: str) -> None:
+    models = tmp_path / "models.toml"
+    async with FakeModel(mode="phases") as model:
+        models.write_text(MODELS.format(url=model.url))
+        served = {"HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": "m"}
+        server = await system.server(**served)
+        await system.worker(model.url, **served)
+        async with TRANSPORTS[transport](server) as ask:
+            turn = await ask({"model": "m", "input": "x"})
+    assert ["commentary", "final_answer"] == [item["phase"] for item in turn.response["output"]]
+
+
+async def test_websocket_response(shared: Shared) -> None:
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        turn = await ask({"model": "m", "input": [user(shared.prompt("tokens=3"))]})
+    turn.check_complete()
+    assert "completed" == turn.response["status"]
+    assert "response.output_text.delta" in turn.kinds
+
+
+async def test_compact_response(shared: Shared) -> None:
+    said = [user(shared.prompt("say=Tuesday.")), assistant("Then support is told first.")]
+    status, body = await compact(
+        shared.server, {"model": "m", "prompt_cache_key": "compliance", "input": said}
+    )
+    assert (200, "response.compaction") == (status, body["object"])
+    schema.check_compaction(body)
+    assert "compaction" in [item["type"] for item in body["output"]]
+
+
+async def test_compact_missing_model(shared: Shared) -> None:
+    status, body = await compact(shared.server, {"input": [user("Compact this.")]})
+    assert 400 == status
+    assert ("missing_required_parameter", "model") == (
+        body["error"]["code"],
+        body["error"]["param"],
+    )
+
+
+async def test_websocket_compact_new_chain(shared: Shared) -> None:
+    said = [
+        user([{"type": "input_text", "text": "Remember the code word: slate."}]),
+        assistant([{"type": "output_text", "text": "OK."}]),
+        user([{"type": "input_text", "text": shared.prompt("say=slate")}]),
+    ]
+    status, compacted = await compact(shared.server, {"model": "m", "input": said})
+    assert 200 == status
+    follow = shared.prompt("say=compacted")
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        turn = await ask(unstored("", input=[*compacted["output"], user(follow)], tools=[]))
+    turn.check_complete()
+    assert "completed" == turn.response["status"]
+    [call] = shared.calls(follow)
+    assert "slate" in str(call.body["messages"][:-1])
+
+
 async def test_websocket_sequential_responses(shared: Shared) -> None:
     async with TRANSPORTS["socket"](shared.server) as ask:
         turns = [
@@ -79,9 +151,7 @@ async def test_websocket_sequential_responses(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_an_unknown_previous_response_returns_previous_response_not_found(
-    shared: Shared, transport: str
-) -> None:
+async def test_websocket_previous_response_not_found(shared: Shared, transport: str) -> None:
     async with TRANSPORTS[transport](shared.server) as ask:
         turn = await ask(
             {
@@ -133,9 +203,11 @@ async def test_websocket_failed_continuation_evicts_cache(shared: Shared) -> Non
     assert "previous_response_not_found" == again.error["code"]
 
 
-async def test_an_unstored_response_cannot_be_continued_on_another_socket(shared: Shared) -> None:
+async def test_websocket_reconnect_store_false_recovery(shared: Shared) -> None:
     async with TRANSPORTS["socket"](shared.server) as ask:
         first = await ask(unstored(shared.prompt()))
     async with TRANSPORTS["socket"](shared.server) as ask:
-        second = await ask(unstored(shared.prompt(), first))
-    assert "previous_response_not_found" == second.error["code"]
+        lost = await ask(unstored(shared.prompt(), first))
+        recovered = await ask(unstored("", input=[user(shared.prompt())]))
+    assert "previous_response_not_found" == lost.error["code"]
+    assert "completed" == recovered.response["status"]

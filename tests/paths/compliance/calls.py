@@ -127,4 +127,13 @@ async def socket(server: Server) -> AsyncIterator[Ask]:
         yield ask
 
 
+async def compact(server: Server, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Sends a `POST /v1/responses/compact`. Returns the status and the body of its response."""
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http,
+        http.post(f"{server.url}/v1/responses/compact", json=body) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
 TRANSPORTS = {"plain": plain, "streamed": streamed, "socket": socket}

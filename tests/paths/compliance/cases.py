@@ -1,6 +1,7 @@
 """The single-request cases of the standard's compliance suite, rewritten for these tests.
 
-Each prompt begins with words that control the fake model.
+Each prompt begins with words that control the fake model. `test_compliance.py` has a test for each
+of the other cases.
 """
 
 from __future__ import annotations
@@ -8,6 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# The ids of all cases of the suite, as of July 2026.
+SUITE = (
+    "basic-response",
+    "assistant-phase",
+    "response-output-phase-schema",
+    "streaming-response",
+    "websocket-response",
+    "websocket-sequential-responses",
+    "websocket-continuation",
+    "websocket-reconnect-store-false-recovery",
+    "websocket-previous-response-not-found",
+    "websocket-failed-continuation-evicts-cache",
+    "websocket-compact-new-chain",
+    "system-prompt",
+    "tool-calling",
+    "image-input",
+    "multi-turn",
+    "compact-response",
+    "compact-missing-model",
+)
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA"
     "AABJRU5ErkJggg=="
@@ -27,6 +48,11 @@ WEATHER = {
 
 def user(content: Any) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": content}
+
+
+def assistant(content: Any, phase: str | None = None) -> dict[str, Any]:
+    labelled = {} if phase is None else {"phase": phase}
+    return {"type": "message", "role": "assistant", "content": content, **labelled}
 
 
 def text(prompt: str) -> dict[str, Any]:
@@ -89,7 +115,18 @@ CASES = [
         lambda prompt: {
             "input": [
                 user("My name is Alice."),
-                {"type": "message", "role": "assistant", "content": "Hello Alice."},
+                assistant("Hello Alice."),
+                user(prompt),
+            ]
+        },
+    ),
+    Case(
+        "assistant-phase",
+        "",
+        lambda prompt: {
+            "input": [
+                assistant("The saved number is the answer.", "commentary"),
+                assistant("The number is four.", "final_answer"),
                 user(prompt),
             ]
         },
@@ -115,6 +152,7 @@ CASES = [
             ]
         },
     ),
+    # The standard's schema describes these features, but the suite has no case for them.
     Case(
         "file-input",
         "",
@@ -133,7 +171,6 @@ CASES = [
             ]
         },
     ),
-    # The standard's schema describes these features, but the compliance suite has no case for them.
     Case(
         "parallel calls of allowed tools",
         f"mode=calls args={ARGUMENTS}",

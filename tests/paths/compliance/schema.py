@@ -40,6 +40,13 @@ def check_response(response: Any) -> dict[str, Any]:
     return response
 
 
+def check_compaction(compaction: Any) -> dict[str, Any]:
+    """Validates the result of `POST /responses/compact` against the schema and returns it."""
+    assert isinstance(compaction, dict)
+    standard.CompactResource.model_validate(compaction)
+    return compaction
+
+
 def check_event(event: dict[str, Any]) -> None:
     """Validates an event against the standard's schema or the official SDK's type."""
     kind = event["type"]
