@@ -9,7 +9,7 @@ from jobs.support import INCLUDES, PARAMETERS, REFUSED, TOOL_CHOICES
 from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
 
 from .api.items import FunctionCallOutput, InputFile, InputImage, Message, Passed
-from .api.problem import invalid, name_list
+from .api.problem import Problem, invalid, name_list
 from .api.tools import type_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobs.config.models import Catalog
 
     from .access.principal import Principal
+    from .api.context import Context
     from .api.request import Create
 
 
@@ -35,15 +36,41 @@ def check(catalog: Catalog, create: Create, params: dict[str, Any], who: Princip
                 raise invalid(own, message, "unsupported_parameter")
     if RESPONSES in apis:
         return
+    for place, what in _refused(create, drops=catalog.drops(name)):
+        raise _unsupported(catalog, name, who, place, what)
+
+
+def check_items(
+    catalog: Catalog, name: str, who: Principal, context: Context, items: list[dict[str, Any]]
+) -> None:
+    """Checks the items that a request does not contain itself, but continues from or refers to.
+
+    Such items may belong to a turn of another model. Types of items that the model does not support
+    are left out of the call, but a message without its files would mean something else.
+
+    Raises: Problem, which names the parameter that leads to the items.
+    """
+    if RESPONSES in (catalog.apis(name) or {CHAT}):
+        return
+    for place, found in ((context.source, context.items), ("input", items)):
+        for item in found:
+            if chat_refuses_item(item["type"]):
+                continue
+            for member in ("content", "output"):
+                parts = item.get(member)
+                for _, what in _files(parts if isinstance(parts, list) else [], ""):
+                    raise _unsupported(catalog, name, who, place, f"{what}, which an item contains")
+
+
+def _unsupported(catalog: Catalog, name: str, who: Principal, place: str, what: str) -> Problem:
     others = [
         other
         for other in sorted(catalog.models)
         if who.may_use_model(other) and RESPONSES in catalog.apis(other)
     ]
     instead = f"Use a model that can: {name_list(others)}." if others else "Leave it out."
-    for place, what in _refused(create, drops=catalog.drops(name)):
-        message = f"Model '{name}' does not support {what}. {instead}"
-        raise invalid(place, message, "unsupported_parameter")
+    message = f"Model '{name}' does not support {what}. {instead}"
+    return invalid(place, message, "unsupported_parameter")
 
 
 def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:

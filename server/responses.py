@@ -33,6 +33,7 @@ from .api.frames import fingerprint
 from .api.items import check_results, stored
 from .api.problem import Problem, invalid
 from .api.request import params_of, prewarms
+from .capabilities import check_items
 from .conversation import Conversations
 from .conversations import ConversationService
 from .steers import SteerService
@@ -169,6 +170,7 @@ class Responses:
                 return Accepted(made, 0, fresh=False)
         context, items = await self._conversations.whole(owner, params, context, items)
         check_results(context.items, items)
+        check_items(self._catalog, params["model"], who, context, items)
         foreign = allows_foreign(self._catalog, params["model"])
         check_summaries(context, items, owner, self._pipe.cipher, foreign=foreign)
         if compact and not (context.items or items):

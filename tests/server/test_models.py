@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.log.log import read
 from jobs.redis.pipe import Pipe
 from tests.server.conftest import Client, Serve
+from tests.server.factories import Worker
 from tests.system import EXTENSIONS
 
 
@@ -115,3 +117,41 @@ async def test_a_queue_position_counts_the_jobs_ahead(serve: Serve) -> None:
             event = await ws.receive_json(timeout=20)
             if event["type"] == "holdline:queued":
                 places[event["stream_id"]] = event["position"]
+
+
+@pytest.mark.parametrize("how", ["previous_response_id", "conversation", "item_reference"])
+@pytest.mark.parametrize("part", ["input_file", "input_image"])
+async def test_a_file_by_id_in_an_earlier_turn_is_refused_for_a_chat_model(
+    serve: Serve, worker: Worker, tmp_path: Path, how: str, part: str
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        '[models.r]\nbase_url = "http://h"\napi = "responses"\n'
+        '[models.c]\nbase_url = "http://h"\n'
+        '[models.d]\nbase_url = "http://h"\nfallbacks = ["r"]\n'
+    )
+    client = await serve(models=str(path), model="")
+    said = [{"role": "user", "content": [{"type": part, "file_id": "file_1"}]}]
+    turn: dict[str, Any] = {"input": "And now?", "background": True}
+    if how == "conversation":
+        made = await client.post("/v1/conversations", json={"items": said})
+        turn["conversation"] = (await made.json())["id"]
+    else:
+        first = {"model": "r", "input": said, "background": True}
+        id_ = (await (await client.post("/v1/responses", json=first)).json())["id"]
+        await worker.answer("A file.")
+        if how == "item_reference":
+            listed = await (await client.get(f"/v1/responses/{id_}/input_items")).json()
+            turn["input"] = [{"type": how, "id": listed["data"][0]["id"]}]
+        else:
+            turn[how] = id_
+    refused = await client.post("/v1/responses", json={"model": "c", **turn})
+    error = (await refused.json())["error"]
+    place = "input" if how == "item_reference" else how
+    assert (400, "unsupported_parameter", place) == (refused.status, error["code"], error["param"])
+    assert "does not support files by id" in error["message"]
+    assert "Use a model that can: d, r." in error["message"]
+    for other in ("r", "d"):
+        answer = await client.post("/v1/responses", json={"model": other, **turn})
+        assert 200 == answer.status
+        await worker.answer("A file.")

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
+from openai.types.responses.responses_server_event import ResponseWsError
 
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from server.app import SERVER, Server
+from server.websocket import session
 from tests.jobs.factories import NAMES
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
@@ -187,6 +189,42 @@ async def test_a_failed_turn_evicts_its_predecessor(
     assert MISSING == await talk.error()
 
 
+async def test_a_failed_fork_keeps_its_predecessor(talk: Talk, worker: Worker) -> None:
+    await talk.say("response.create", input="One?", store=False, stream_id="a")
+    first = (await worker.answer("One.")).job.id
+    await ended(talk)
+    on = {"input": "Two?", "store": False, "previous_response_id": first}
+    await talk.say("response.create", **on, stream_id="fork")
+    await (await worker.take()).complete(Status.FAILED)
+    await talk.until("response.failed")
+    await talk.say("response.create", **on, stream_id="a")
+    assert ["One?", "One."] == said((await worker.answer("Two.")).job.context)
+
+
+async def test_a_cancelled_turn_keeps_its_predecessor(talk: Talk, worker: Worker) -> None:
+    await talk.say("response.create", input="One?", store=False)
+    first = (await worker.answer("One.")).job.id
+    await ended(talk)
+    on = {"input": "Two?", "previous_response_id": first}
+    await talk.say("response.create", **on)
+    second = (await talk.until("response.created"))["response"]["id"]
+    await talk.say("response.cancel", response_id=second)
+    assert "cancelled" == (await talk.until("response.incomplete"))["response"]["status"]
+    await talk.say("response.create", **on)
+    assert ["One?", "One."] == said((await worker.answer("Two.")).job.context)
+
+
+async def test_a_turn_refused_for_a_limit_evicts_its_predecessor(serve: Serve) -> None:
+    client = await serve(subject_requests_per_minute="1")
+    async with connected(client) as talk:
+        await talk.say("response.create", input="Warm.", generate=False, store=False)
+        on = {"input": "Two?", "previous_response_id": (await ended(talk))["id"]}
+        await talk.say("response.create", **on)
+        assert (429, "subject_rate_limit_exceeded", None) == await talk.error()
+        await talk.say("response.create", **on)
+        assert MISSING == await talk.error()
+
+
 @pytest.mark.parametrize("id_", ["resp_missing", "resp_" + "0" * 35, "", "é"])
 async def test_a_nonexistent_previous_response_is_reported_as_missing(talk: Talk, id_: str) -> None:
     await talk.say("response.create", input="x", previous_response_id=id_, stream_id="a")
@@ -195,7 +233,42 @@ async def test_a_nonexistent_previous_response_is_reported_as_missing(talk: Talk
     assert await still_open(talk)
 
 
-# Limits of WebSocket mode
+# Errors and limits of WebSocket mode
+
+
+async def test_the_errors_have_the_documented_form(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MAX_FOLLOWED", 1)
+    create = {"type": "response.create", "input": "x", "model": "m"}
+    messages: list[dict[str, Any]] = [
+        {"stream_id": "main", "previous_response_id": "resp_abc"},
+        {"stream_id": ""},
+        {"stream_id": "x" * 257},
+        {"stream_id": "other"},
+    ]
+    found = []
+    async with client.ws_connect(ALL) as ws:
+        for message in messages:
+            if message["stream_id"] == "other":
+                await ws.send_json({**create, "stream_id": "main"})
+                while "response.created" != (await ws.receive_json(timeout=8))["type"]:
+                    pass
+            await ws.send_json(create | message)
+            while "error" != (event := await ws.receive_json(timeout=8))["type"]:
+                pass
+            known = ResponseWsError.model_validate(event, strict=True)
+            assert not known.model_extra
+            error = known.error
+            found.append((known.status, known.stream_id, error.type, error.code, error.param))
+            assert error.message
+    kind = "invalid_request_error"
+    assert [
+        (400, "main", kind, "previous_response_not_found", "previous_response_id"),
+        (400, None, kind, "invalid_stream_id", "stream_id"),
+        (400, None, kind, "invalid_stream_id", "stream_id"),
+        (400, "other", kind, "websocket_stream_limit_reached", "stream_id"),
+    ] == found
 
 
 async def test_the_sockets_of_a_server_are_bounded_by_its_setting(serve: Serve) -> None:
