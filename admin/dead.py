@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from jobs.config import settings as env
 from jobs.config import shared_config
 from jobs.errors import UnknownResponse
+from jobs.ids import new_response_id
 from jobs.log.codec import job_of
 from jobs.log.events import begins, submitted
-from jobs.names import Partition, new_response_id, partition_of
+from jobs.names import Partition, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url

@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
+from jobs.ids import item_id, new_response_id
 from jobs.log.codec import encode_text_delta
 from jobs.log.events import begins, submitted, terminal
 from jobs.log.log import LogWriter
-from jobs.names import item_id, new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
 from jobs.replies import Grant

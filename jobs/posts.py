@@ -43,7 +43,7 @@ class Posts:
 
         The state is `open` while the POST waits, `cut` when its connection was cut off, and "" when
         it was answered. `request` is the result of `request_of`. `response_id` must be in the
-        partition that `names.pick_partition` returns for `request`.
+        partition that `ids.pick_partition` returns for `request`.
         """
         call = calls.reply(
             replies_key=names_of(response_id).replies(owner, request),

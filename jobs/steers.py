@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import Limited, RedisRefused, UnknownResponse
+from .ids import item_id
 from .log.codec import kept_fingerprints, kept_steer, steer_of
-from .names import item_id, names_of
+from .names import names_of
 from .record import Status
 from .scripts import calls
 

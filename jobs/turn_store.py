@@ -19,8 +19,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .errors import TurnMissing
+from .ids import is_conversation
 from .log.codec import kept_turn, turn_of
-from .names import Partition, is_conversation, names_of
+from .names import Partition, names_of
 from .scripts import calls
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import TurnMissing, UnknownResponse
+from jobs.ids import response_of as response_of_item
 from jobs.log.codec import job_of
 from jobs.log.log import read, read_all
 from jobs.names import Partition, partition_of
-from jobs.names import response_of as response_of_item
 from jobs.record import TurnSlice
 from jobs.summary import COMPACT
 

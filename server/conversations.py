@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jobs.conversations import Pending
-from jobs.names import item_id, new_conversation_id, new_response_id
+from jobs.ids import item_id, new_conversation_id, new_response_id
 from jobs.settlement import settle
 
 from .api.context import Context

@@ -9,18 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import Diverged, Undecodable, UnknownConversation
+from jobs.ids import item_id, new_response_id, pick_partition
 from jobs.log.codec import decode_event, kept_fingerprints
 from jobs.log.events import begins, prepared, submitted, terminal
 from jobs.log.log import read
 from jobs.log.response_state import ResponseState
 from jobs.log.view import View
-from jobs.names import (
-    item_id,
-    new_response_id,
-    partition_of,
-    pick_partition,
-    queue_name_of,
-)
+from jobs.names import partition_of, queue_name_of
 from jobs.record import Job, Status
 from jobs.replies import Accepted
 from jobs.steers import PENDING, input_of

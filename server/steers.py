@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jobs.errors import Limited, RedisTrouble, UnknownResponse
-from jobs.names import steer_id
+from jobs.ids import steer_id
 from jobs.owed import owed
 from jobs.record import Status
 from jobs.steers import PENDING, Steer, SteeringEnded, SteerKeyReused, Steers, TooManySteers

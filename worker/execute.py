@@ -34,10 +34,10 @@ from jobs.errors import (
     Undecodable,
     UnknownResponse,
 )
+from jobs.ids import item_id
 from jobs.log.codec import job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter
-from jobs.names import item_id
 from jobs.record import Job, Status
 
 from .ending import close, error_of, settle

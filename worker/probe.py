@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from jobs.names import new_response_id
+from jobs.ids import new_response_id
 from jobs.record import Job
 
 from .outcome import CAUSES

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from jobs.ids import new_response_id
 from jobs.log.log import ANY_STEERS
-from jobs.names import new_response_id, partition_of
+from jobs.names import partition_of
 from jobs.owed import owed
 from jobs.record import Job, Status
 from jobs.steers import PENDING, input_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobs.names import MAX_PARTITIONS
+from jobs.ids import MAX_PARTITIONS
 from runtime.supervisor import MAX_PROCESSES
 
 from .models import DAY, MAX_CONCURRENCY

@@ -14,7 +14,7 @@ local HOOKS_BOUND = 100000 -- maximum number of waiting webhooks in a partition
 local HOOK_TTL = 4 * 24 * 3600 * 1000 -- TTL in ms of a webhook, whose last attempt is due after three days
 local DELAY_BOUND = 150 * 1000 -- maximum delay of a retry and maximum pause of a model, in ms
 local SUBMITTED = 2 -- number of entries that a submission writes to the log
-local ID_LENGTH = 40 -- length of every response id that jobs/names.py creates
+local ID_LENGTH = 40 -- length of every response id that jobs/ids.py creates
 
 -- Returns the time of Redis's clock in ms. The scripts use no other clock.
 local function now()

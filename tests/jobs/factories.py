@@ -7,10 +7,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 
+from jobs.ids import item_id, new_response_id
 from jobs.log.codec import Event, encode_event
 from jobs.log.events import lifecycle, terminal
 from jobs.log.items import Place, added, delta, done, message, part_added, text_part
-from jobs.names import Partition, item_id, new_response_id
+from jobs.names import Partition
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe

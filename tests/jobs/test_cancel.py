@@ -13,8 +13,8 @@ from jobs.errors import (
     NotWritable,
     UnknownResponse,
 )
+from jobs.ids import new_response_id
 from jobs.log.log import LogWriter, read
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from jobs.cipher import PLAIN, Cipher, InvalidEncryptionKeys
 from jobs.ciphertext import BLOCK, ENTRY, JOB, MAGIC
 from jobs.errors import EncryptionKeyMissing, Undecodable
+from jobs.ids import new_response_id
 from jobs.log.codec import encode_event, encode_job
 from jobs.log.compaction import compact
-from jobs.names import new_response_id
 from tests.jobs.factories import a_job, opening
 
 A, B = new_response_id(0), new_response_id(0)

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from jobs.ids import new_response_id
 from jobs.log.codec import decode_job
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe

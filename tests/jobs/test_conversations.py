@@ -19,8 +19,9 @@ from jobs.errors import (
     TurnMissing,
     UnknownConversation,
 )
+from jobs.ids import new_conversation_id, new_response_id
 from jobs.log.codec import encode_event
-from jobs.names import new_conversation_id, new_response_id, partition_of
+from jobs.names import partition_of
 from jobs.queue import Queue
 from jobs.record import Job
 from jobs.redis.pipe import Pipe

@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import UnknownResponse
-from jobs.names import (
-    MAX_PARTITIONS,
-    Partition,
-    item_id,
-    new_response_id,
-    partition_of,
-    pick_partition,
-    response_of,
-)
+from jobs.ids import MAX_PARTITIONS, item_id, new_response_id, pick_partition, response_of
+from jobs.names import Partition, partition_of
 
 GOOD = "resp_" + "0" * 3 + "a" * 32
 

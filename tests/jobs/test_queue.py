@@ -12,9 +12,9 @@ from jobs.errors import (
     IdempotencyKeyReused,
     QueueFull,
 )
+from jobs.ids import new_response_id
 from jobs.log.codec import decode_event
 from jobs.log.log import read
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import SharedSettings, Status
 from jobs.redis.connection import Redis

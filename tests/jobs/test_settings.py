@@ -8,7 +8,7 @@ from jobs.config import settings as env
 from jobs.config import shared_config
 from jobs.config.settings import RENAMED, ConfigError, help_text
 from jobs.config.settings_table import SETTINGS
-from jobs.names import MAX_PARTITIONS
+from jobs.ids import MAX_PARTITIONS
 from jobs.record import SharedSettings
 
 LINKS = {

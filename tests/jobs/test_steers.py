@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import Fenced, Limited, SteersTaken, UnknownResponse
+from jobs.ids import new_response_id
 from jobs.log.codec import job_of
 from jobs.log.events import begins
 from jobs.log.log import ANY_STEERS, LogWriter, Steered
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe

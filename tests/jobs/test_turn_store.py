@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.cipher import Cipher
 from jobs.errors import QueueFull, TurnMissing, Undecodable
-from jobs.names import new_response_id
+from jobs.ids import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, TurnSlice
 from jobs.redis.pipe import Pipe

@@ -16,9 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from jobs.ids import new_response_id
 from jobs.log.events import lifecycle
 from jobs.log.log import LogWriter
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe

@@ -18,7 +18,7 @@ import holdline_client
 from admin import subject
 from jobs.cipher import Cipher
 from jobs.errors import HoldlineError
-from jobs.names import new_response_id
+from jobs.ids import new_response_id
 from jobs.queue import Queue
 from jobs.record import SharedSettings
 from jobs.redis.connection import Redis

@@ -15,9 +15,10 @@ import msgpack  # type: ignore[import-untyped]
 import pytest
 from openai import AsyncOpenAI
 
+from jobs.ids import new_response_id
 from jobs.log.codec import decode_event
 from jobs.log.log import read_all
-from jobs.names import Partition, new_response_id
+from jobs.names import Partition
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk

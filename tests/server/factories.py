@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from jobs.errors import RedisTrouble
+from jobs.ids import item_id
 from jobs.log.codec import Event, encode_event, job_of
 from jobs.log.log import LogWriter
 from jobs.log.view import View
-from jobs.names import item_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe

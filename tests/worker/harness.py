@@ -6,11 +6,11 @@ import asyncio
 import itertools
 from typing import Any
 
+from jobs.ids import new_response_id
 from jobs.log.codec import Event, decode_event
 from jobs.log.events import RESTARTED, begins, output_text, submitted
 from jobs.log.log import read_all
 from jobs.log.view import View
-from jobs.names import new_response_id
 from jobs.record import Job
 from jobs.replies import Grant
 from tests.fake_model import FakeModel

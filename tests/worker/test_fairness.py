@@ -10,10 +10,10 @@ from statistics import median
 
 import pytest
 
+from jobs.ids import new_response_id
 from jobs.log.codec import decode_event
 from jobs.log.log import read_all
 from jobs.log.view import View
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job
 from jobs.redis.pipe import Pipe

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.names import new_response_id
+from jobs.ids import new_response_id
 from jobs.record import Job
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel

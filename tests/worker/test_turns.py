@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jobs.ids import new_response_id
 from jobs.log.events import begins, submitted
 from jobs.log.log import read_all
-from jobs.names import Partition, new_response_id, partition_of
+from jobs.names import Partition, partition_of
 from jobs.record import Job, Status, TurnSlice
 from server.api.frames import response_of
 from tests.jobs.factories import ending

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from jobs.errors import Diverged, Fenced, Gone, UnknownResponse
+from jobs.ids import new_response_id
 from jobs.log.codec import Grown, Waits, decode_notification, encode_event
 from jobs.log.events import begins
 from jobs.log.log import MAX_NOTIFICATION_BYTES, LogWriter, read, read_all
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
+from jobs.ids import new_response_id
 from jobs.log.compaction import compact, expand
-from jobs.names import new_response_id
 from jobs.redis.pipe import Pipe
 from jobs.scripts import calls
 from tests.jobs.factories import (

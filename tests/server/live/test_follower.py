@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import UnknownResponse
+from jobs.ids import item_id
 from jobs.log.codec import encode_event
-from jobs.names import item_id
 from jobs.record import Status
 from server.api.frames import Shown
 from server.live import follower as follower_module

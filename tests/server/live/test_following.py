@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from jobs.errors import UnknownResponse
+from jobs.ids import new_response_id
 from jobs.log.codec import encode_event
 from jobs.log.log import LogWriter
 from jobs.log.view import View
-from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from jobs.ids import item_id
 from jobs.log.codec import encode_event
 from jobs.log.log import LogWriter
 from jobs.log.view import View
-from jobs.names import item_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis
