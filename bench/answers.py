@@ -49,7 +49,9 @@ async def running(pipe: Pipe, count: int) -> list[LogWriter]:
     await in_turns(submit(queue, job) for job in jobs)
     grants: list[Grant] = []
     while len(grants) < count:
-        granted = await queue.claim(0, secrets.token_hex(8), min(AT_ONCE, count - len(grants)))
+        granted = await queue.leases.claim(
+            0, secrets.token_hex(8), min(AT_ONCE, count - len(grants))
+        )
         grants += granted
     return [LogWriter(pipe, it.response_id, it.claim, it.length) for it in grants]
 

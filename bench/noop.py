@@ -47,7 +47,7 @@ class Drain:
         left = count
         while left:
             while free := min(PLACES - len(self._running), left):
-                grants = await self._queue.claim(0, secrets.token_hex(8), free)
+                grants = await self._queue.leases.claim(0, secrets.token_hex(8), free)
                 for grant in grants:
                     self._running[grant.response_id] = asyncio.create_task(self._one(grant))
                 left -= len(grants)

@@ -363,6 +363,17 @@ def names_of(response_id: str) -> Partition:
     return _names(response_id[5:8])
 
 
+def script_keys(response_id: str) -> dict[str, str]:
+    """Returns the arguments that most scripts for a single response need."""
+    names = names_of(response_id)
+    return {
+        "job_key": names.job(response_id),
+        "channel": names.notifications(response_id),
+        "prefix": names.prefix,
+        "id": response_id,
+    }
+
+
 def conversation_names_of(conversation_id: str) -> Partition:
     """Returns the names of the keys in the partition of a conversation.
 

@@ -17,35 +17,32 @@ from .errors import (
     SteersTaken,
     UnknownResponse,
 )
+from .lease_store import LeaseStore
 from .log.codec import encode_event, kept_fingerprints, kept_job
 from .log.events import begins as begins_event
 from .log.events import submitted
 from .log.log import MAX_NOTIFICATION_BYTES
-from .names import Partition, names_of
-from .replies import accepted, check_held, granted
+from .names import Partition, names_of, script_keys
+from .replies import accepted
 from .scripts import calls
 from .steers import SteerLog
 from .tokens import input_tokens, output_tokens
 from .turn_store import TurnStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .config.models import Price
     from .log.codec import Event
     from .log.log import Successor
     from .record import Job, SharedSettings
     from .redis.pipe import Pipe
-    from .replies import Accepted, Grant
+    from .replies import Accepted
     from .scripts import Call
 
-RESCUE_LIMIT = 100
-MAX_JOB_BYTES = 1 << 26  # default maximum size of all jobs in the reply to one claim
 WAIT_MS = 1_000
 
 
 class Queue:
-    """The operations on the jobs of all partitions."""
+    """The operations on the jobs of all partitions. Those of a job's worker are in `leases`."""
 
     def __init__(self, pipe: Pipe, settings: SharedSettings, *, wait_replicas: int = 0) -> None:
         self._pipe = pipe
@@ -54,6 +51,7 @@ class Queue:
         self.conversations = ConversationStore(pipe, settings)
         self.turns = TurnStore(pipe, settings.job_ttl_ms, self.conversations)
         self.steers = SteerLog(pipe, settings)
+        self.leases = LeaseStore(pipe, settings)
 
     async def submit(
         self,
@@ -284,85 +282,6 @@ class Queue:
             if have < self._wait_replicas:
                 raise NotReplicated(response_id, have)
 
-    async def claim(
-        self,
-        partition: int,
-        claim: str,
-        count: int,
-        room: Mapping[str, int] | None = None,
-        rates: Mapping[str, tuple[int, int]] | None = None,
-        max_job_bytes: int = MAX_JOB_BYTES,
-    ) -> list[Grant]:
-        """Assigns up to `count` waiting jobs to the caller. `claim` is a random id for the claim.
-
-        A repeated call with the same `claim` returns the same jobs. The script adds no further job
-        once the jobs together have `max_job_bytes`.
-        `room` limits the number of jobs that may begin, by model. Other models are not limited.
-        `rates` contains the requests and tokens per minute that a model's provider allows, by
-        model. 0 means no limit.
-        """
-        names = Partition(partition)
-        room, rates = room or {}, rates or {}
-        rooms: list[str | int] = []
-        for model in dict.fromkeys((*room, *rates)):
-            rooms += [model, room.get(model, -1), *rates.get(model, (0, 0))]
-        reply = await self._pipe.run(
-            calls.claim(
-                queues_key=names.queues,
-                claimed_key=names.claimed(claim),
-                prefix=names.prefix,
-                claim=claim,
-                count=count,
-                lease_ms=self._settings.lease_ms,
-                tenant_running=self._settings.tenant_running,
-                max_bytes=MAX_NOTIFICATION_BYTES,
-                max_job_bytes=max_job_bytes,
-                model_limits=rooms,
-            )
-        )
-        return [granted(claim, row) for row in reply]
-
-    async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
-        """Renews the leases of `(response id, claim)` pairs and returns a state for each pair.
-
-        "held" means that the claim still holds the job, "cancel" that the claim holds the job but
-        the worker must cancel it, "steered" that the claim holds the job and the job has steers,
-        and "lost" that the claim no longer holds the job.
-        """
-        names = Partition(partition)
-        flat = [part for pair in held for part in pair]
-        reply = await self._pipe.run(
-            calls.extend(
-                leases_key=names.leases,
-                prefix=names.prefix,
-                lease_ms=self._settings.lease_ms,
-                held=flat,
-            )
-        )
-        return [answer.decode() for answer in reply]
-
-    async def retry(self, response_id: str, claim: str, delay_ms: int, reason: str) -> None:
-        """Queues a running job for another attempt after `delay_ms`. Raises: Fenced, Gone."""
-        reply = await self._pipe.run(
-            calls.retry(
-                **_named(response_id),
-                claim=claim,
-                delay_ms=delay_ms,
-                reason=reason,
-            )
-        )
-        check_held(response_id, reply)
-
-    async def give_back(self, response_id: str, claim: str, reason: str) -> None:
-        """Returns a running job to the front of its tenant's queue, without counting a failure.
-
-        Raises: Fenced, Gone.
-        """
-        reply = await self._pipe.run(
-            calls.give_back(**_named(response_id), claim=claim, reason=reason)
-        )
-        check_held(response_id, reply)
-
     async def cancel(self, response_id: str, length: int, events: list[Event]) -> bool:
         """Cancels a queued response at once, or asks the worker of a running response to end it.
 
@@ -375,7 +294,7 @@ class Queue:
         names = names_of(response_id)
         reply = await self._pipe.run(
             calls.cancel(
-                **_named(response_id),
+                **script_keys(response_id),
                 log_key=names.log(response_id),
                 cancels_channel=names.cancels,
                 expected=length,
@@ -396,27 +315,6 @@ class Queue:
             case _:
                 raise RedisRefused("the `cancel` script returned an unexpected reply")
 
-    async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
-        """Recovers the lost jobs of a partition, such as those of dead workers.
-
-        Returns the number of jobs that were queued again, and the jobs that the caller must end.
-        """
-        names, settings = Partition(partition), self._settings
-        requeued, rows = await self._pipe.run(
-            calls.rescue(
-                leases_key=names.leases,
-                delayed_key=names.delayed,
-                open_key=names.open,
-                prefix=names.prefix,
-                claim=claim,
-                lease_ms=settings.lease_ms,
-                max_attempts=settings.max_attempts,
-                inspect_ms=settings.inspect_ms,
-                limit=RESCUE_LIMIT,
-            )
-        )
-        return requeued, [granted(claim, row) for row in rows]
-
     async def delete(self, response_id: str) -> bool:
         """Deletes a response. Returns False if it did not exist.
 
@@ -424,7 +322,7 @@ class Queue:
         """
         names = names_of(response_id)
         call = calls.delete(
-            **_named(response_id),
+            **script_keys(response_id),
             log_key=names.log(response_id),
             turn_key=names.turn(response_id),
             cancels_channel=names.cancels,
@@ -493,14 +391,3 @@ class Queue:
         reasons = (reason.decode() for reason in found[2::3])
         heads = zip(found[::3], found[1::3], reasons, strict=True)
         return seconds, dict(zip(waiting, heads, strict=True))
-
-
-def _named(response_id: str) -> dict[str, str]:
-    """Returns the arguments that most scripts for a single response need."""
-    names = names_of(response_id)
-    return {
-        "job_key": names.job(response_id),
-        "channel": names.notifications(response_id),
-        "prefix": names.prefix,
-        "id": response_id,
-    }

@@ -337,12 +337,14 @@ class Execution:
     async def _give_back(self, reason: str) -> None:
         self._log.info("job returned to the queue", cause=reason)
         grant = self.grant
-        await self._context.queue.give_back(grant.response_id, grant.claim, reason)
+        await self._context.queue.leases.give_back(grant.response_id, grant.claim, reason)
 
     async def _retry(self, decision: RetryAfter) -> None:
         grant, queue = self.grant, self._context.queue
         await self._context.retry(
-            lambda: queue.retry(grant.response_id, grant.claim, decision.delay_ms, decision.reason)
+            lambda: queue.leases.retry(
+                grant.response_id, grant.claim, decision.delay_ms, decision.reason
+            )
         )
 
     async def _retry_or_close(self, cause: str, after: float | None = None) -> None:

@@ -193,7 +193,7 @@ class Leases:
             held[execution.partition].append(execution)
         for number, executions in held.items():
             pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
-            answers = await self._context.queue.extend(number, pairs)
+            answers = await self._context.queue.leases.extend(number, pairs)
             for execution, answer in zip(executions, answers, strict=True):
                 if execution not in self._held:
                     continue  # the job has ended in the meantime and has no lease

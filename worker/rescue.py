@@ -58,7 +58,7 @@ class Rescue:
         """
         if len(self._closing) >= MAX_CLOSING:
             return
-        requeued, grants = await self._context.queue.rescue(partition, secrets.token_hex(8))
+        requeued, grants = await self._context.queue.leases.rescue(partition, secrets.token_hex(8))
         if requeued or grants:
             log.warning(
                 "rescued jobs: their workers were lost, or their retries were due",

@@ -161,7 +161,7 @@ class Worker:
                 return True
             # The claim id changes only after Redis has replied. If only the reply was lost, a
             # repeated request with the same id returns the same jobs.
-            grants = await self._context.queue.claim(
+            grants = await self._context.queue.leases.claim(
                 number,
                 self._claims[number],
                 most,

@@ -128,7 +128,7 @@ async def submitted(queue: Queue, owner: str = "public") -> Job:
 async def claimed(queue: Queue, owner: str = "public") -> tuple[Job, Grant]:
     """Submits a job to an empty queue and claims it."""
     job = await submitted(queue, owner)
-    [grant] = await queue.claim(0, new_claim(), 1)
+    [grant] = await queue.leases.claim(0, new_claim(), 1)
     assert job.id == grant.response_id
     return job, grant
 

@@ -22,7 +22,7 @@ async def submit(queue: Queue, job: Job, key: str | None = None, body: str = "bo
 
 
 async def claim_ids(queue: Queue, count: int = 1, claim: str | None = None) -> list[str]:
-    return [grant.response_id for grant in await queue.claim(0, claim or new_claim(), count)]
+    return [grant.response_id for grant in await queue.leases.claim(0, claim or new_claim(), count)]
 
 
 async def finish(pipe: Pipe, job: Job, claim: str, status: Status = Status.COMPLETED) -> None:

@@ -46,12 +46,12 @@ async def test_a_waiting_job_is_cancelled_at_once(pipe: Pipe, queue: Queue) -> N
 
 async def test_a_job_waiting_for_a_retry_is_cancelled_at_once(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
-    await queue.retry(job.id, grant.claim, 1, "busy")
+    await queue.leases.retry(job.id, grant.claim, 1, "busy")
 
     assert await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
 
     await fall_due(pipe, job.id)
-    assert (0, []) == await queue.rescue(0, new_claim())
+    assert (0, []) == await queue.leases.rescue(0, new_claim())
     assert [] == await claim_ids(queue)
 
 
@@ -63,9 +63,9 @@ async def test_a_cancel_reaches_the_worker_of_a_running_job_on_every_channel(
     assert not await queue.cancel(job.id, 2, [])
 
     assert await LogWriter(pipe, job.id, grant.claim, 2).append([b"\x92\xa1x\x80"])
-    assert ["cancel"] == await queue.extend(0, [(job.id, grant.claim)])
-    await queue.give_back(job.id, grant.claim, "stopping")
-    [again] = await queue.claim(0, new_claim(), 1)
+    assert ["cancel"] == await queue.leases.extend(0, [(job.id, grant.claim)])
+    await queue.leases.give_back(job.id, grant.claim, "stopping")
+    [again] = await queue.leases.claim(0, new_claim(), 1)
     assert again.cancelled
 
 
@@ -100,11 +100,11 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
     async with Pipe(redis) as other:
         for number in range(100):
             job = await submitted(queue)
-            [grant] = await queue.claim(0, new_claim(), 1)
+            [grant] = await queue.leases.claim(0, new_claim(), 1)
             if state == "delayed":
-                await queue.retry(job.id, grant.claim, 60_000, "busy")
+                await queue.leases.retry(job.id, grant.claim, 60_000, "busy")
             elif state in ("queued", "given back"):
-                await queue.give_back(job.id, grant.claim, "stopping")
+                await queue.leases.give_back(job.id, grant.claim, "stopping")
             elif state == "lease over":
                 await run_out(pipe, job.id)
 
@@ -116,13 +116,13 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
                 await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
 
             async def rescue(queue: Queue, job: Job = job) -> None:
-                for grant in (await queue.rescue(0, new_claim()))[1]:
+                for grant in (await queue.leases.rescue(0, new_claim()))[1]:
                     with suppress(NotWritable):
                         await finish(pipe, job, grant.claim, Status.CANCELLED)
 
             racers = [end(pipe), cancel(Queue(other, SETTINGS)), rescue(queue), cancel(queue)]
             await asyncio.gather(*racers[number % 4 :], *racers[: number % 4])
-            for grant in await queue.claim(0, new_claim(), 5):
+            for grant in await queue.leases.claim(0, new_claim(), 5):
                 with suppress(NotWritable):
                     await finish(pipe, job, grant.claim, Status.CANCELLED)
             # The script only asks a running job's worker to stop. The worker must write the
@@ -154,7 +154,7 @@ async def test_a_deleted_response_is_gone_in_every_state(pipe: Pipe, queue: Queu
         await inspect_now(pipe, job.id)
     with pytest.raises(Gone):
         await LogWriter(pipe, running.id, grant.claim, 2).append([b"x"])
-    assert (0, []) == await queue.rescue(0, new_claim())
+    assert (0, []) == await queue.leases.rescue(0, new_claim())
     assert [] == await claim_ids(queue)
     assert 0 == await pipe.call("ZCARD", NAMES.open)
     assert 0 == await pipe.call("ZCARD", NAMES.leases)

@@ -41,7 +41,7 @@ async def test_one_claim_takes_jobs_of_owners_in_turn(queue: Queue) -> None:
         for owner in "abc":
             await submitted(queue, owner)
 
-    grants = await queue.claim(0, new_claim(), 9)
+    grants = await queue.leases.claim(0, new_claim(), 9)
 
     assert list("abcabcabc") == [decode_job(grant.job).owner for grant in grants]
 
@@ -49,7 +49,7 @@ async def test_one_claim_takes_jobs_of_owners_in_turn(queue: Queue) -> None:
 async def test_a_grant_holds_everything_that_a_worker_needs(queue: Queue) -> None:
     job = await submitted(queue)
 
-    [grant] = await queue.claim(0, "mine", 1)
+    [grant] = await queue.leases.claim(0, "mine", 1)
 
     assert job == decode_job(grant.job)
     assert ("mine", 1, 0, False, "", 2) == (
@@ -67,8 +67,8 @@ async def test_a_repeated_claim_with_the_same_token_returns_the_same_jobs(queue:
     for _ in range(5):
         await submitted(queue)
 
-    first = await queue.claim(0, "mine", 2)
-    again = await queue.claim(0, "mine", 2)
+    first = await queue.leases.claim(0, "mine", 2)
+    again = await queue.leases.claim(0, "mine", 2)
 
     assert [each.response_id for each in first] == [each.response_id for each in again]
     assert [1, 1] == [each.attempt for each in again]
@@ -78,23 +78,23 @@ async def test_a_repeated_claim_with_the_same_token_returns_the_same_jobs(queue:
 async def test_a_claim_stops_at_its_limit_of_bytes(queue: Queue) -> None:
     for _ in range(5):
         await submitted(queue)
-    [first] = await queue.claim(0, new_claim(), 5, max_job_bytes=1)
+    [first] = await queue.leases.claim(0, new_claim(), 5, max_job_bytes=1)
 
-    rest = await queue.claim(0, "mine", 5, max_job_bytes=len(first.job) + 1)
+    rest = await queue.leases.claim(0, "mine", 5, max_job_bytes=len(first.job) + 1)
 
     assert 2 == len(rest)
-    assert 2 == len(await queue.claim(0, new_claim(), 5))
+    assert 2 == len(await queue.leases.claim(0, new_claim(), 5))
 
 
 async def test_a_repeated_claim_omits_jobs_that_ended_or_were_deleted(
     pipe: Pipe, queue: Queue
 ) -> None:
     jobs = [await submitted(queue) for _ in range(5)]
-    await queue.claim(0, "mine", 5)
+    await queue.leases.claim(0, "mine", 5)
     await finish(pipe, jobs[0], "mine")
     await queue.delete(jobs[1].id)
-    await queue.retry(jobs[2].id, "mine", 1000, "busy")
-    await queue.give_back(jobs[3].id, "mine", "stopping")
+    await queue.leases.retry(jobs[2].id, "mine", 1000, "busy")
+    await queue.leases.give_back(jobs[3].id, "mine", "stopping")
 
     assert [jobs[4].id] == await claim_ids(queue, 5, "mine")
 

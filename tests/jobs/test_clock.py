@@ -35,7 +35,7 @@ async def due_in(pipe: Pipe, key: str, member: str) -> int:
 
 
 async def rescue(queue: Queue) -> None:
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
 
 
 async def test_the_lease_of_a_dead_worker_still_expires(pipe: Pipe) -> None:
@@ -50,15 +50,15 @@ async def test_the_lease_of_a_live_worker_is_still_extended(pipe: Pipe) -> None:
     queue = Queue(pipe, QUICK)
     job, grant = await claimed(queue)
     await step_back(pipe, NAMES.leases, job.id)
-    assert ["held"] == await queue.extend(0, [(job.id, grant.claim)])
+    assert ["held"] == await queue.leases.extend(0, [(job.id, grant.claim)])
     await rescue(queue)
-    assert ["held"] == await queue.extend(0, [(job.id, grant.claim)])
+    assert ["held"] == await queue.leases.extend(0, [(job.id, grant.claim)])
 
 
 async def test_retries_and_inspections_are_not_postponed(pipe: Pipe) -> None:
     queue = Queue(pipe, QUICK)
     job, grant = await claimed(queue)
-    await queue.retry(job.id, grant.claim, 60_000, "busy")
+    await queue.leases.retry(job.id, grant.claim, 60_000, "busy")
     await step_back(pipe, NAMES.delayed, job.id)
     await step_back(pipe, NAMES.open, job.id)
     await rescue(queue)
@@ -82,7 +82,7 @@ async def test_the_request_budget_and_the_pause_of_a_provider_recover(pipe: Pipe
     queue = Queue(pipe, SETTINGS)
 
     async def claim() -> int:
-        return len(await queue.claim(0, new_claim(), 1, {}, {"m": (12, 0)}))
+        return len(await queue.leases.claim(0, new_claim(), 1, {}, {"m": (12, 0)}))
 
     for _ in range(3):
         job = a_job("a")
@@ -102,5 +102,5 @@ async def test_a_wait_is_never_negative(pipe: Pipe) -> None:
     queue = Queue(pipe, SETTINGS)
     job = await submitted(queue)
     await pipe.call("HINCRBY", NAMES.job(job.id), "submitted", STEP)
-    [grant] = await queue.claim(0, new_claim(), 1)
+    [grant] = await queue.leases.claim(0, new_claim(), 1)
     assert 0 == grant.waited_ms

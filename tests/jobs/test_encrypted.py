@@ -75,7 +75,7 @@ async def answered(
     """Returns a finished answer whose log is not yet compacted."""
     job = a_job(text=f"{CANARY}-prompt", instructions=f"{CANARY}-instructions")
     await queue.submit(job, opening(job), idempotency_key=key, fingerprint="fingerprint")
-    [grant] = await queue.claim(0, new_claim(), 1)
+    [grant] = await queue.leases.claim(0, new_claim(), 1)
     assert job == job_of(job.id, grant.job, pipe.cipher)
     writer, entries = LogWriter(pipe, job.id, grant.claim, grant.length), of(job, pieces)
     await writer.append(entries[:-1])

@@ -35,7 +35,7 @@ def queue(pipe: Pipe) -> Queue:
 
 
 async def claim(queue: Queue, count: int = 1) -> list[Grant]:
-    return await queue.claim(0, new_claim(), count)
+    return await queue.leases.claim(0, new_claim(), count)
 
 
 def owner(grant: Grant) -> str:
@@ -168,14 +168,14 @@ async def test_each_way_to_end_a_run_frees_its_slot(pipe: Pipe, narrow: Queue, h
         case "finish":
             await end(pipe, first)
         case "retry":
-            await narrow.retry(first.response_id, first.claim, 60_000, "x")
+            await narrow.leases.retry(first.response_id, first.claim, 60_000, "x")
         case "give_back":
-            await narrow.give_back(first.response_id, first.claim, "x")
+            await narrow.leases.give_back(first.response_id, first.claim, "x")
         case "delete":
             await narrow.delete(first.response_id)
         case _:
             await run_out(pipe, first.response_id)
-            await narrow.rescue(0, new_claim())
+            await narrow.leases.rescue(0, new_claim())
     [third] = await claim(narrow, 9)
     assert second.response_id != third.response_id
 
@@ -210,7 +210,7 @@ async def test_a_slot_whose_release_was_lost_is_freed_eventually(pipe: Pipe, nar
     assert [] == await claim(narrow, 9)
     await pipe.call("DEL", NAMES.running("a"))
     await inspect_now(pipe, jobs[2].id)
-    await narrow.rescue(0, new_claim())
+    await narrow.leases.rescue(0, new_claim())
     assert 1 == len(await claim(narrow, 9))
 
 
@@ -219,7 +219,7 @@ async def test_a_renewed_lease_keeps_its_slot(pipe: Pipe, narrow: Queue) -> None
         await submitted(narrow, "a")
     held = [(grant.response_id, grant.claim) for grant in await claim(narrow, 9)]
     await pipe.call("DEL", NAMES.running("a"))
-    await narrow.extend(0, held)
+    await narrow.leases.extend(0, held)
     await submitted(narrow, "b")
     assert "b" == await owners(narrow, 9)
 

@@ -39,7 +39,7 @@ async def test_ten_thousand_jobs_of_one_tenant_delay_another_only_by_running_job
     queue, rng = Queue(pipe, SETTINGS), random.Random(4)
     for _ in range(FLOOD // 500):
         await asyncio.gather(*(submitted(queue, "flood") for _ in range(500)))
-    running = deque(await queue.claim(0, new_claim(), SLOTS))
+    running = deque(await queue.leases.claim(0, new_claim(), SLOTS))
     assert SLOTS == len(running)
     waits: list[int] = []
     for _ in range(ROUNDS):
@@ -50,7 +50,7 @@ async def test_ten_thousand_jobs_of_one_tenant_delay_another_only_by_running_job
             ended = running.popleft()
             flood = decode_job(ended.job).owner == "flood"
             await end(pipe, ended, rng.choice([20, 500, 8000]) if flood else 20)
-            running += await queue.claim(0, new_claim(), SLOTS - len(running))
+            running += await queue.leases.claim(0, new_claim(), SLOTS - len(running))
             waited += 1
             assert waited <= SLOTS, f"{waited} answers ended, and it still waits"
         waits.append(waited)

@@ -26,7 +26,7 @@ async def waits(queue: Queue, count: int, owner: str = "a", model: str = "m") ->
 
 
 async def claim(queue: Queue, count: int = 99, requests: int = 0, tokens: int = 0) -> int:
-    return len(await queue.claim(0, new_claim(), count, {}, {"m": (requests, tokens)}))
+    return len(await queue.leases.claim(0, new_claim(), count, {}, {"m": (requests, tokens)}))
 
 
 async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:

@@ -119,7 +119,7 @@ async def test_running_jobs_do_not_count_as_waiting(pipe: Pipe) -> None:
 async def test_jobs_waiting_for_a_retry_count_as_waiting(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_waiting=1))
     job, grant = await claimed(queue)
-    await queue.retry(job.id, grant.claim, 60_000, "busy")
+    await queue.leases.retry(job.id, grant.claim, 60_000, "busy")
 
     with pytest.raises(QueueFull):
         await submitted(queue)
@@ -153,9 +153,9 @@ async def test_extend_reports_each_lease_as_held_lost_or_to_be_cancelled(
 
     held = [(job.id, claims[job.id]) for job in (kept, asked, ended, gone)]
 
-    assert ["held", "cancel", "lost", "lost"] == await queue.extend(0, held)
-    assert ["lost"] == await queue.extend(0, [(kept.id, "another claim")])
-    assert [] == await queue.extend(0, [])
+    assert ["held", "cancel", "lost", "lost"] == await queue.leases.extend(0, held)
+    assert ["lost"] == await queue.leases.extend(0, [(kept.id, "another claim")])
+    assert [] == await queue.leases.extend(0, [])
 
 
 async def test_an_extended_lease_lasts_longer_and_is_never_shortened(
@@ -163,13 +163,13 @@ async def test_an_extended_lease_lasts_longer_and_is_never_shortened(
 ) -> None:
     job, grant = await claimed(queue)
     await pipe.call("ZADD", NAMES.leases, 9_000_000_000_000, job.id)
-    await queue.extend(0, [(job.id, grant.claim)])
+    await queue.leases.extend(0, [(job.id, grant.claim)])
 
     assert b"9000000000000" == await pipe.call("ZSCORE", NAMES.leases, job.id)
 
     await run_out(pipe, job.id)
-    assert ["held"] == await queue.extend(0, [(job.id, grant.claim)])
-    assert (0, []) == await queue.rescue(0, new_claim())
+    assert ["held"] == await queue.leases.extend(0, [(job.id, grant.claim)])
+    assert (0, []) == await queue.leases.rescue(0, new_claim())
 
 
 # Retrying jobs and returning them to the queue
@@ -177,14 +177,14 @@ async def test_an_extended_lease_lasts_longer_and_is_never_shortened(
 
 async def test_a_retry_waits_for_its_delay_and_is_counted(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
-    await queue.retry(job.id, grant.claim, 60_000, "provider_busy")
+    await queue.leases.retry(job.id, grant.claim, 60_000, "provider_busy")
 
     assert [] == await claim_ids(queue)
-    assert (0, []) == await queue.rescue(0, new_claim())
+    assert (0, []) == await queue.leases.rescue(0, new_claim())
 
     await fall_due(pipe, job.id)
-    assert (1, []) == await queue.rescue(0, new_claim())
-    [again] = await queue.claim(0, new_claim(), 1)
+    assert (1, []) == await queue.leases.rescue(0, new_claim())
+    [again] = await queue.leases.claim(0, new_claim(), 1)
 
     assert (job.id, 2, 1, "provider_busy") == (
         again.response_id,
@@ -197,9 +197,9 @@ async def test_a_retry_waits_for_its_delay_and_is_counted(pipe: Pipe, queue: Que
 async def test_a_job_given_back_is_next_and_counts_no_failure(queue: Queue) -> None:
     first, grant = await claimed(queue)
     second = await submitted(queue)
-    await queue.give_back(first.id, grant.claim, "worker_stopping")
+    await queue.leases.give_back(first.id, grant.claim, "worker_stopping")
 
-    grants = await queue.claim(0, new_claim(), 2)
+    grants = await queue.leases.claim(0, new_claim(), 2)
 
     assert [first.id, second.id] == [each.response_id for each in grants]
     assert (2, 0, "worker_stopping") == (grants[0].attempt, grants[0].failures, grants[0].reason)
@@ -209,9 +209,9 @@ async def test_jobs_given_back_are_claimed_before_all_waiting_jobs(
     pipe: Pipe, queue: Queue
 ) -> None:
     jobs = [await submitted(queue) for _ in range(6)]
-    await queue.claim(0, "mine", 3)
+    await queue.leases.claim(0, "mine", 3)
     for job in reversed(jobs[:3]):
-        await queue.give_back(job.id, "mine", "stopping")
+        await queue.leases.give_back(job.id, "mine", "stopping")
     numbers = [(await read(pipe, job.id, 0, max_entries=0)).number for job in jobs]
 
     assert [1, 2, 3, 4, 5, 6] == numbers
@@ -224,9 +224,9 @@ async def test_only_the_holder_can_put_a_job_back_and_a_repeat_changes_nothing(
 ) -> None:
     async def put_back(id_: str, claim: str) -> None:
         if way == "retry":
-            await queue.retry(id_, claim, 60_000, "x")
+            await queue.leases.retry(id_, claim, 60_000, "x")
         else:
-            await queue.give_back(id_, claim, "x")
+            await queue.leases.give_back(id_, claim, "x")
 
     job, grant = await claimed(queue)
     with pytest.raises(Fenced):
@@ -236,7 +236,7 @@ async def test_only_the_holder_can_put_a_job_back_and_a_repeat_changes_nothing(
     with pytest.raises(Gone):
         await put_back(new_response_id(0), grant.claim)
     await fall_due(pipe, job.id)
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
 
     assert [job.id] == await claim_ids(queue, 5)
     with pytest.raises(Fenced):

@@ -55,7 +55,7 @@ async def brought_to(pipe: Pipe, queue: Queue, status: Status | None) -> tuple[J
         return a_job(), claim
     job = await submitted(queue)
     if status is not Status.QUEUED:
-        await queue.claim(0, claim, 1)
+        await queue.leases.claim(0, claim, 1)
     if status.ended:
         writer = LogWriter(pipe, job.id, claim, 2)
         await writer.finish(status, [end_entry(job, status)], retention_ms=60_000)
@@ -76,20 +76,20 @@ async def seen(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
 
 
 async def claim_(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
-    await queue.claim(0, new_claim(), 1)
+    await queue.leases.claim(0, new_claim(), 1)
 
 
 async def retry(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
-    await queue.retry(job.id, claim, 1000, "busy")
+    await queue.leases.retry(job.id, claim, 1000, "busy")
 
 
 async def give_back(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
-    await queue.give_back(job.id, claim, "stopping")
+    await queue.leases.give_back(job.id, claim, "stopping")
 
 
 async def rescue(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
     await run_out(pipe, job.id)
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
 
 
 async def cancel(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
@@ -97,7 +97,7 @@ async def cancel(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
 
 
 async def extend(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
-    await queue.extend(0, [(job.id, claim)])
+    await queue.leases.extend(0, [(job.id, claim)])
 
 
 async def append(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:

@@ -37,8 +37,8 @@ async def test_the_job_of_a_dead_worker_is_requeued_and_counts_a_failure(
     job, grant = await claimed(queue)
     await run_out(pipe, job.id)
 
-    assert (1, []) == await queue.rescue(0, new_claim())
-    [again] = await queue.claim(0, new_claim(), 1)
+    assert (1, []) == await queue.leases.rescue(0, new_claim())
+    [again] = await queue.leases.claim(0, new_claim(), 1)
     assert (2, 1, "worker_lost") == (again.attempt, again.failures, again.reason)
     with pytest.raises(Fenced):
         await LogWriter(pipe, job.id, grant.claim, 2).append([b"x"])
@@ -52,7 +52,11 @@ async def test_two_concurrent_rescuers_requeue_a_job_once(
         await run_out(pipe, job.id)
     async with Pipe(redis) as other:
         found = await asyncio.gather(
-            *(q.rescue(0, new_claim()) for q in (queue, Queue(other, SETTINGS)) for _ in range(2))
+            *(
+                q.leases.rescue(0, new_claim())
+                for q in (queue, Queue(other, SETTINGS))
+                for _ in range(2)
+            )
         )
 
     assert 20 == sum(requeued for requeued, _ in found)
@@ -65,11 +69,11 @@ async def test_the_rescuer_is_told_to_end_a_job_that_kills_every_worker(pipe: Pi
     for _ in range(2):
         await claim_ids(queue)
         await run_out(pipe, job.id)
-        assert (1, []) == await queue.rescue(0, new_claim())
+        assert (1, []) == await queue.leases.rescue(0, new_claim())
     await claim_ids(queue)
     await run_out(pipe, job.id)
 
-    requeued, [grant] = await queue.rescue(0, "rescuer")
+    requeued, [grant] = await queue.leases.rescue(0, "rescuer")
 
     assert 0 == requeued
     assert (job.id, "rescuer", 3, "worker_lost") == (
@@ -89,10 +93,10 @@ async def test_the_job_of_a_dead_rescuer_passes_to_the_next_one(pipe: Pipe) -> N
     queue = Queue(pipe, SharedSettings(max_attempts=1))
     job, _ = await claimed(queue)
     await run_out(pipe, job.id)
-    await queue.rescue(0, "first")
+    await queue.leases.rescue(0, "first")
     await run_out(pipe, job.id)
 
-    _, [grant] = await queue.rescue(0, "second")
+    _, [grant] = await queue.leases.rescue(0, "second")
 
     assert "second" == grant.claim
     with pytest.raises(Fenced):
@@ -107,7 +111,7 @@ async def test_the_rescuer_is_told_to_end_a_job_without_retries_at_the_first_dea
     await claim_ids(queue)
     await run_out(pipe, job.id)
 
-    requeued, [grant] = await queue.rescue(0, new_claim())
+    requeued, [grant] = await queue.leases.rescue(0, new_claim())
 
     assert (0, "worker_lost", 1) == (requeued, grant.reason, grant.failures)
 
@@ -121,7 +125,7 @@ async def test_a_request_can_opt_into_another_attempt_after_a_death(
     await claim_ids(queue)
     await run_out(pipe, job.id)
 
-    assert (1, []) == await queue.rescue(0, new_claim())
+    assert (1, []) == await queue.leases.rescue(0, new_claim())
 
 
 async def test_the_rescuer_is_told_to_end_a_cancelled_job_of_a_dead_worker(
@@ -131,7 +135,7 @@ async def test_the_rescuer_is_told_to_end_a_cancelled_job_of_a_dead_worker(
     assert not await queue.cancel(job.id, 2, [])
     await run_out(pipe, job.id)
 
-    _, [grant] = await queue.rescue(0, new_claim())
+    _, [grant] = await queue.leases.rescue(0, new_claim())
 
     assert ("cancelled", True) == (grant.reason, grant.cancelled)
 
@@ -141,7 +145,7 @@ async def test_the_rescuer_is_told_to_end_a_job_that_waited_too_long(pipe: Pipe)
     job = await submitted(queue)
     await inspect_now(pipe, job.id)
 
-    _, [grant] = await queue.rescue(0, "rescuer")
+    _, [grant] = await queue.leases.rescue(0, "rescuer")
 
     assert (job.id, "expired") == (grant.response_id, grant.reason)
     assert [] == await claim_ids(queue)
@@ -154,7 +158,7 @@ async def test_a_job_lost_from_its_queue_is_requeued(pipe: Pipe, queue: Queue, o
     assert 1 == await pipe.call("LREM", NAMES.waiting_prefix + "public", 0, lost.id)
     await inspect_now(pipe, lost.id)
 
-    assert (1, []) == await queue.rescue(0, new_claim())
+    assert (1, []) == await queue.leases.rescue(0, new_claim())
     assert [lost.id, *(job.id for job in kept)] == await claim_ids(queue, 10)
 
 
@@ -166,7 +170,7 @@ async def test_a_job_lost_from_the_middle_is_requeued_once_earlier_jobs_are_gone
     await claim_ids(queue)
     await inspect_now(pipe, jobs[1].id)
 
-    assert (1, []) == await queue.rescue(0, new_claim())
+    assert (1, []) == await queue.leases.rescue(0, new_claim())
     assert [jobs[1].id, jobs[2].id] == await claim_ids(queue, 10)
 
 
@@ -175,7 +179,7 @@ async def test_inspecting_a_waiting_job_does_not_queue_it_twice(pipe: Pipe, queu
     for _ in range(3):
         for job in jobs:
             await inspect_now(pipe, job.id)
-        assert (0, []) == await queue.rescue(0, new_claim())
+        assert (0, []) == await queue.leases.rescue(0, new_claim())
 
     assert 3 == await pipe.call("LLEN", NAMES.waiting_prefix + "public")
 
@@ -191,10 +195,10 @@ async def test_a_lost_queue_key_loses_no_job_and_is_recreated_with_a_ttl(
     await pipe.call("DEL", key)
     for job in (running, *waiting):
         await inspect_now(pipe, job.id)
-    await queue.rescue(0, new_claim())
-    await queue.extend(0, [(running.id, grant.claim)])
+    await queue.leases.rescue(0, new_claim())
+    await queue.leases.extend(0, [(running.id, grant.claim)])
     await run_out(pipe, running.id)
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
 
     ids = [*await claim_ids(queue, 2), *await claim_ids(queue, 9)]
 
@@ -206,14 +210,14 @@ async def test_every_key_has_a_ttl_after_each_step(pipe: Pipe, queue: Queue) -> 
     for _ in range(3):
         await submitted(queue)
     assert [] == await keys_without_ttl(pipe)
-    [grant] = await queue.claim(0, new_claim(), 1)
+    [grant] = await queue.leases.claim(0, new_claim(), 1)
     assert [] == await keys_without_ttl(pipe)
-    await queue.retry(grant.response_id, grant.claim, 1000, "x")
+    await queue.leases.retry(grant.response_id, grant.claim, 1000, "x")
     assert [] == await keys_without_ttl(pipe)
-    [grant] = await queue.claim(0, new_claim(), 1)
-    await queue.give_back(grant.response_id, grant.claim, "x")
+    [grant] = await queue.leases.claim(0, new_claim(), 1)
+    await queue.leases.give_back(grant.response_id, grant.claim, "x")
     assert [] == await keys_without_ttl(pipe)
-    [grant] = await queue.claim(0, new_claim(), 1)
+    [grant] = await queue.leases.claim(0, new_claim(), 1)
     await run_out(pipe, grant.response_id)
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
     assert [] == await keys_without_ttl(pipe)

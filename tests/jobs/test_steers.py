@@ -88,10 +88,10 @@ class History:
         assert self.accepted[number] == text
 
     async def claim(self) -> None:
-        for grant in await self.queue.claim(0, new_response_id(0), 1):
+        for grant in await self.queue.leases.claim(0, new_response_id(0), 1):
             if grant.response_id != self.job.id:
                 # The successor stays in the queue.
-                await self.queue.give_back(grant.response_id, grant.claim, "draining")
+                await self.queue.leases.give_back(grant.response_id, grant.claim, "draining")
                 return
             assert grant.steers == len(self.accepted)
             self.grant, self.read = grant, grant.steers
@@ -138,10 +138,10 @@ class History:
                 await self.end(name)
             case "die":
                 await run_out(self.pipe, self.job.id)
-                await self.queue.rescue(0, new_response_id(0))
+                await self.queue.leases.rescue(0, new_response_id(0))
                 self.grant = None
             case "give back" if self.grant is not None:
-                await self.queue.give_back(self.job.id, self.grant.claim, "draining")
+                await self.queue.leases.give_back(self.job.id, self.grant.claim, "draining")
                 self.grant = None
             case "give back":
                 pass  # no worker runs the response

@@ -34,7 +34,7 @@ async def waits(queue: Queue, tier: str = "default", model: str = "", owner: str
 
 
 async def next_ids(queue: Queue, count: int = 1, **room: int) -> list[str]:
-    return [grant.response_id for grant in await queue.claim(0, new_claim(), count, room)]
+    return [grant.response_id for grant in await queue.leases.claim(0, new_claim(), count, room)]
 
 
 async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
@@ -135,18 +135,18 @@ async def test_a_position_is_reported_without_a_models_file(queue: Queue) -> Non
 async def test_a_requeued_job_returns_to_its_own_queue(pipe: Pipe, queue: Queue) -> None:
     """Covers a retry, a stopped worker, a dead worker, and an id that the queue has lost."""
     ids = [await waits(queue, "flex", "m") for _ in range(4)]
-    claims = {g.response_id: g for g in await queue.claim(0, new_claim(), 9)}
+    claims = {g.response_id: g for g in await queue.leases.claim(0, new_claim(), 9)}
     assert {"m"} == {grant.model for grant in claims.values()}
-    await queue.retry(ids[0], claims[ids[0]].claim, 0, "why")
-    await queue.give_back(ids[1], claims[ids[1]].claim, "draining")
+    await queue.leases.retry(ids[0], claims[ids[0]].claim, 0, "why")
+    await queue.leases.give_back(ids[1], claims[ids[1]].claim, "draining")
     await run_out(pipe, ids[2])
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
     assert [] == await next_ids(queue, 9, m=0)
     assert set(ids[:3]) == set(await next_ids(queue, 9))
     lost = await waits(queue, "flex", "m")
     await pipe.call("DEL", "holdline:{0}:waiting|f:m|a", "holdline:{0}:ready|f:m", NAMES.queues)
     await inspect_now(pipe, lost)
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
     assert [lost] == await next_ids(queue, 9)
     assert [] == await pipe.call("KEYS", "holdline:*waiting*")
 
@@ -156,7 +156,7 @@ async def test_a_lost_list_of_queues_is_restored(pipe: Pipe, queue: Queue) -> No
     await pipe.call("DEL", NAMES.queues)
     assert [] == await next_ids(queue)
     await inspect_now(pipe, waiting)
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
     assert [waiting] == await next_ids(queue)
 
 

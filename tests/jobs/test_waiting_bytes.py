@@ -76,5 +76,5 @@ async def test_each_way_to_end_a_prompt_frees_its_bytes(pipe: Pipe) -> None:
     await pipe.call("DEL", NAMES.job(lost.id))
     assert 3 == await pipe.call("HLEN", NAMES.sizes)
     await inspect_now(pipe, lost.id)
-    await queue.rescue(0, "rescuer")
+    await queue.leases.rescue(0, "rescuer")
     assert 0 == await pipe.call("EXISTS", NAMES.sizes)

@@ -156,7 +156,7 @@ async def finished_response(pipe: Pipe, tokens: int, token_bytes: int = 0) -> st
     queue = Queue(pipe, SharedSettings())
     job = Job(new_response_id(0), "public", 0, {"model": "m", "input": []})
     await queue.submit(job, [lifecycle(job, "response.created", "queued")])
-    (grant,) = await queue.claim(0, job.id, 1)
+    (grant,) = await queue.leases.claim(0, job.id, 1)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     words = [f"w{index} ".ljust(token_bytes) for index in range(tokens)]
     done = message_done("msg_1", 0, "".join(words), "completed")

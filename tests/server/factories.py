@@ -152,7 +152,7 @@ class Worker:
     async def take(self) -> Answer:
         """Claims the next waiting job as soon as there is one."""
         while True:
-            for grant in await self._queue.claim(0, secrets.token_hex(8), 1):
+            for grant in await self._queue.leases.claim(0, secrets.token_hex(8), 1):
                 job = job_of(grant.response_id, grant.job, self._pipe.cipher)
                 context = await self._queue.turns.load(job.id, job.turns) or job.context
                 return Answer(self._pipe, self._queue, grant, replace(job, context=context))

@@ -62,8 +62,8 @@ class Harness:
         """Claims the next job as soon as it becomes available."""
 
         async def claimed() -> list[Grant]:
-            if not (grants := await self.context.queue.claim(0, f"token{next(TOKENS)}", 1)):
-                await self.context.queue.rescue(0, f"rescue{next(TOKENS)}")
+            if not (grants := await self.context.queue.leases.claim(0, f"token{next(TOKENS)}", 1)):
+                await self.context.queue.leases.rescue(0, f"rescue{next(TOKENS)}")
             return grants
 
         grants: list[Grant] = await wait_until(claimed)

@@ -86,7 +86,7 @@ async def test_a_cancel_needs_no_key(harness: Harness, locked: Pipe, pipe: Pipe)
     grant = await harness.claim()
     await harness.context.queue.cancel(response_id, grant.length, [])
     await pipe.call("ZADD", NAMES.leases, "XX", 0, response_id)
-    _, [rescued] = await harness.context.queue.rescue(0, "another")
+    _, [rescued] = await harness.context.queue.leases.rescue(0, "another")
     await harness.execution(rescued).run()
     assert "cancelled" == await status_of(pipe, response_id)
 

@@ -35,12 +35,12 @@ async def test_after_a_refused_renewal_others_can_renew_before_the_first_rescue(
     assert rescued[0] - renewed[0] >= PUT_OFF_SECONDS
     # The worker kept its lease, so a rescue finds no job to take.
     assert not held[0]._stopped
-    assert (0, []) == await harness.context.queue.rescue(0, "token")
+    assert (0, []) == await harness.context.queue.leases.rescue(0, "token")
 
 
 def refused_once(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Makes Redis refuse the first renewal; returns the times of the later renewals."""
-    extend = harness.context.queue.extend
+    extend = harness.context.queue.leases.extend
     refusals = [RedisNotReady("MISCONF", "MISCONF Errors writing to the AOF file")]
     renewed: list[float] = []
 
@@ -50,7 +50,7 @@ def refused_once(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[floa
         renewed.append(time.monotonic())
         return await extend(number, list(pairs))
 
-    monkeypatch.setattr(harness.context.queue, "extend", refuse)
+    monkeypatch.setattr(harness.context.queue.leases, "extend", refuse)
     return renewed
 
 

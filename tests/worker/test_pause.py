@@ -28,7 +28,7 @@ async def test_a_429_pauses_the_model_unless_a_fallback_can_answer(
         for claim in ("first", "second"):
             job = Job(new_response_id(0), "me", 1, {"model": "m", "input": "mode=busy after=30"})
             await queue.submit(job, opening(job), queue_name="d:m")
-            for grant in await queue.claim(0, claim, 1):
+            for grant in await queue.leases.claim(0, claim, 1):
                 await harness.execution(grant).run()
         assert (0 if fallback else 1) == await pipe.call("EXISTS", NAMES.pause("m"))
         if not fallback:

@@ -64,7 +64,7 @@ async def test_a_job_cancelled_before_its_claim_calls_no_model(harness: Harness)
     response_id = await harness.submit("mode=rst times=1")
     grant = await harness.claim()
     await harness.context.queue.cancel(response_id, 0, [])
-    await harness.context.queue.give_back(response_id, grant.claim, "draining")
+    await harness.context.queue.leases.give_back(response_id, grant.claim, "draining")
     await harness.execution(await harness.claim()).run()
     assert Status.CANCELLED is (await harness.view(response_id)).status
     assert [] == harness.model.calls
@@ -77,7 +77,7 @@ async def test_a_job_given_back_by_its_worker_is_claimed_again_at_once(harness: 
     await harness.until_text(response_id)
     execution.stop(Stop.GIVE_BACK)
     await running
-    grants = await harness.context.queue.claim(0, "next", 1)
+    grants = await harness.context.queue.leases.claim(0, "next", 1)
     assert [(2, 0, "draining")] == [(one.attempt, one.failures, one.reason) for one in grants]
     await harness.execution(grants[0]).run()
     events = await harness.events(response_id)

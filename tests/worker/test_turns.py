@@ -89,9 +89,9 @@ async def test_previous_turns_count_towards_the_memory_budget_of_a_worker(harnes
     first, second = [await accepted(harness, [turn]) for _ in range(2)]
     queue = harness.context.queue
     record = len(await harness.context.pipe.call("HGET", Partition(0).job(first.id), "job"))
-    [grant] = await queue.claim(0, "one", 2, max_job_bytes=record + 100)
+    [grant] = await queue.leases.claim(0, "one", 2, max_job_bytes=record + 100)
     assert first.id == grant.response_id
-    [grant] = await queue.claim(0, "two", 2, max_job_bytes=record + 101)
+    [grant] = await queue.leases.claim(0, "two", 2, max_job_bytes=record + 101)
     assert second.id == grant.response_id
 
 

@@ -153,7 +153,7 @@ async def test_a_repeated_submit_returns_the_compacted_response(pipe: Pipe, queu
     await answer.compact()
     await queue.submit(answer.job, opening_of(answer.job))
     assert await answer.is_compacted()
-    assert [] == await queue.claim(0, new_claim(), 1)
+    assert [] == await queue.leases.claim(0, new_claim(), 1)
 
 
 async def test_a_damaged_block_raises_an_error_when_read(pipe: Pipe, queue: Queue) -> None:

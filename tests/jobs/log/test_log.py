@@ -167,7 +167,7 @@ async def test_a_writer_that_lost_its_lease_writes_nothing(
     job, grant = await claimed(queue)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await run_out(pipe, job.id)
-    await queue.rescue(0, new_claim())
+    await queue.leases.rescue(0, new_claim())
     # In the first round the job waits, and in the second round another worker holds it.
     for _ in range(2):
         with pytest.raises(Fenced):
@@ -175,7 +175,7 @@ async def test_a_writer_that_lost_its_lease_writes_nothing(
                 await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
             else:
                 await writer.append([b"late"])
-        await queue.claim(0, new_claim(), 1)
+        await queue.leases.claim(0, new_claim(), 1)
 
     assert [] == await entries_of(pipe, job)
 
@@ -319,10 +319,10 @@ async def test_the_first_claim_notifies_followers_of_the_attempt(
         await notifications.subscribed.wait()
         await queue.submit(job, opening(job), begins=begins(job))
         for _ in range(2):
-            [grant] = await queue.claim(0, "one", 1)
+            [grant] = await queue.leases.claim(0, "one", 1)
             assert (1, 3) == (grant.attempt, grant.length)
-        await queue.give_back(job.id, "one", "draining")
-        [again] = await queue.claim(0, "two", 1)
+        await queue.leases.give_back(job.id, "one", "draining")
+        [again] = await queue.leases.claim(0, "two", 1)
         assert (2, 3) == (again.attempt, again.length)
         await wait_until(lambda: len(notifications.received) >= 3)
 
@@ -338,7 +338,7 @@ async def test_the_first_claim_sends_no_notification_if_the_log_has_changed_sinc
     for job in (lost, large):
         await queue.submit(job, opening(job), begins=begins(job))
     await pipe.call("RPOP", NAMES.log(lost.id))
-    grants = {grant.response_id: grant.length for grant in await queue.claim(0, "one", 2)}
+    grants = {grant.response_id: grant.length for grant in await queue.leases.claim(0, "one", 2)}
     assert {lost.id: 1, large.id: 2} == grants
 
 
@@ -366,9 +366,9 @@ async def test_a_notification_carries_the_reason_for_a_wait(
     notifications = Notifications()
     async with await subscribed_to(redis, pipe, job, notifications):
         await notifications.subscribed.wait()
-        await queue.give_back(job.id, grant.claim, "worker_stopping")
-        [grant] = await queue.claim(0, new_claim(), 1)
-        await queue.retry(job.id, grant.claim, 1500, "provider_busy")
+        await queue.leases.give_back(job.id, grant.claim, "worker_stopping")
+        [grant] = await queue.leases.claim(0, new_claim(), 1)
+        await queue.leases.retry(job.id, grant.claim, 1500, "provider_busy")
         await wait_until(lambda: len(notifications.received) >= 2)
 
     assert [

@@ -68,7 +68,7 @@ def situations() -> list[Situation]:
     async def waiting(pipe: Pipe) -> None:
         queue = Queue(pipe, HOOKED)
         await queue.submit(running, opening(running))
-        await queue.claim(0, "mine", 1)
+        await queue.leases.claim(0, "mine", 1)
         await queue.submit(job, opening(job), begins=begins(job))
 
     async def hooked(pipe: Pipe) -> None:
@@ -130,7 +130,7 @@ def situations() -> list[Situation]:
         queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
         for one, claim in zip(several, ("mine", "next"), strict=True):
             await queue.submit(one, opening(one))
-            await queue.claim(0, claim, 1)
+            await queue.leases.claim(0, claim, 1)
 
     def writer(pipe: Pipe) -> LogWriter:
         return LogWriter(pipe, running.id, "mine", 2)
@@ -166,9 +166,11 @@ def situations() -> list[Situation]:
             lambda pipe: Posts(pipe, SETTINGS.job_ttl_ms).attach("public", "body", new.id),
         ),
         Situation("seen", seen, lambda pipe: Queue(pipe, SETTINGS).seen(new.id, 9000)),
-        Situation("claim", waiting, lambda pipe: Queue(pipe, SETTINGS).claim(0, "next", 5)),
+        Situation("claim", waiting, lambda pipe: Queue(pipe, SETTINGS).leases.claim(0, "next", 5)),
         Situation(
-            "extend", waiting, lambda pipe: Queue(pipe, SETTINGS).extend(0, [(running.id, "mine")])
+            "extend",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).leases.extend(0, [(running.id, "mine")]),
         ),
         Situation("append", waiting, lambda pipe: writer(pipe).append([b"a", b"b"])),
         Situation(
@@ -193,19 +195,21 @@ def situations() -> list[Situation]:
         Situation(
             "retry",
             waiting,
-            lambda pipe: Queue(pipe, SETTINGS).retry(running.id, "mine", 9000, "x"),
+            lambda pipe: Queue(pipe, SETTINGS).leases.retry(running.id, "mine", 9000, "x"),
         ),
         Situation(
             "give_back",
             waiting,
-            lambda pipe: Queue(pipe, SETTINGS).give_back(running.id, "mine", "x"),
+            lambda pipe: Queue(pipe, SETTINGS).leases.give_back(running.id, "mine", "x"),
         ),
         Situation(
             "cancel",
             waiting,
             lambda pipe: Queue(pipe, SETTINGS).cancel(job.id, 2, [ending(job, Status.CANCELLED)]),
         ),
-        Situation("rescue", with_time, lambda pipe: Queue(pipe, SETTINGS).rescue(0, "rescuer")),
+        Situation(
+            "rescue", with_time, lambda pipe: Queue(pipe, SETTINGS).leases.rescue(0, "rescuer")
+        ),
         Situation("delete", waiting, lambda pipe: Queue(pipe, SETTINGS).delete(job.id)),
         Situation("keep_turn", hooked, lambda pipe: turns(pipe).keep(running.id, "other", [{}])),
         Situation("hold_turns", ended, lambda pipe: turns(pipe).hold(job.id, turn)),

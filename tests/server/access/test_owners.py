@@ -75,6 +75,6 @@ async def test_all_users_of_a_tenant_share_one_account_and_one_limit(pipe: Pipe)
     queue = Queue(pipe, SETTINGS)
     for owner in ("acme/anna", "acme/bert", "acme/", "acme/anna", "other/anna", "acmes/anna"):
         await submitted(queue, owner)
-    claimed = [decode_job(grant.job).owner for grant in await queue.claim(0, "token", 3)]
+    claimed = [decode_job(grant.job).owner for grant in await queue.leases.claim(0, "token", 3)]
     assert {"acme", "other", "acmes"} == {owner.split("/")[0] for owner in claimed}
     assert 3 == await pipe.call("LLEN", NAMES.waiting_prefix + "acme")

@@ -161,7 +161,7 @@ async def test_a_resend_with_the_same_key_creates_no_second_response(
         end = await talk.until("response.completed")
 
     assert {first} == {answer.job.id, end["response"]["id"]}
-    assert [] == await worker._queue.claim(0, "nothing more", 5)
+    assert [] == await worker._queue.leases.claim(0, "nothing more", 5)
 
 
 @pytest.mark.parametrize("id_", [RESPONSE, "resp_x", "{}", "é", "x\n", "a" * 128])

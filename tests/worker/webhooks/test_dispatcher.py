@@ -105,7 +105,7 @@ async def ended(
     if status is Status.CANCELLED:
         await queue.cancel(job.id, 2, [ending(job, status)])
         return job
-    (grant,) = await queue.claim(0, secrets.token_hex(4), 1)
+    (grant,) = await queue.leases.claim(0, secrets.token_hex(4), 1)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await writer.finish(status, [end_entry(job)], retention_ms=60_000)
     return job
@@ -146,7 +146,7 @@ async def test_a_repeated_finish_sends_one_webhook(
 ) -> None:
     job, queue = a_job(), Queue(pipe, SETTINGS)
     await queue.submit(job, opening(job))
-    (grant,) = await queue.claim(0, "t", 1)
+    (grant,) = await queue.leases.claim(0, "t", 1)
     for _ in range(2):
         writer = LogWriter(pipe, job.id, grant.claim, grant.length)
         await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)

@@ -1,0 +1,128 @@
+"""Assigns jobs to workers under leases. Each operation runs one Lua script in Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .log.log import MAX_NOTIFICATION_BYTES
+from .names import Partition, script_keys
+from .replies import check_held, granted
+from .scripts import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .record import SharedSettings
+    from .redis.pipe import Pipe
+    from .replies import Grant
+
+RESCUE_LIMIT = 100
+MAX_JOB_BYTES = 1 << 26  # default maximum size of all jobs in the reply to one claim
+
+
+class LeaseStore:
+    """The operations of workers on the jobs that they claim, run and return, in all partitions."""
+
+    def __init__(self, pipe: Pipe, settings: SharedSettings) -> None:
+        self._pipe = pipe
+        self._settings = settings
+
+    async def claim(
+        self,
+        partition: int,
+        claim: str,
+        count: int,
+        room: Mapping[str, int] | None = None,
+        rates: Mapping[str, tuple[int, int]] | None = None,
+        max_job_bytes: int = MAX_JOB_BYTES,
+    ) -> list[Grant]:
+        """Assigns up to `count` waiting jobs to the caller. `claim` is a random id for the claim.
+
+        A repeated call with the same `claim` returns the same jobs. The script adds no further job
+        once the jobs together have `max_job_bytes`.
+        `room` limits the number of jobs that may begin, by model. Other models are not limited.
+        `rates` contains the requests and tokens per minute that a model's provider allows, by
+        model. 0 means no limit.
+        """
+        names = Partition(partition)
+        room, rates = room or {}, rates or {}
+        rooms: list[str | int] = []
+        for model in dict.fromkeys((*room, *rates)):
+            rooms += [model, room.get(model, -1), *rates.get(model, (0, 0))]
+        reply = await self._pipe.run(
+            calls.claim(
+                queues_key=names.queues,
+                claimed_key=names.claimed(claim),
+                prefix=names.prefix,
+                claim=claim,
+                count=count,
+                lease_ms=self._settings.lease_ms,
+                tenant_running=self._settings.tenant_running,
+                max_bytes=MAX_NOTIFICATION_BYTES,
+                max_job_bytes=max_job_bytes,
+                model_limits=rooms,
+            )
+        )
+        return [granted(claim, row) for row in reply]
+
+    async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
+        """Renews the leases of `(response id, claim)` pairs and returns a state for each pair.
+
+        "held" means that the claim still holds the job, "cancel" that the claim holds the job but
+        the worker must cancel it, "steered" that the claim holds the job and the job has steers,
+        and "lost" that the claim no longer holds the job.
+        """
+        names = Partition(partition)
+        flat = [part for pair in held for part in pair]
+        reply = await self._pipe.run(
+            calls.extend(
+                leases_key=names.leases,
+                prefix=names.prefix,
+                lease_ms=self._settings.lease_ms,
+                held=flat,
+            )
+        )
+        return [answer.decode() for answer in reply]
+
+    async def retry(self, response_id: str, claim: str, delay_ms: int, reason: str) -> None:
+        """Queues a running job for another attempt after `delay_ms`. Raises: Fenced, Gone."""
+        reply = await self._pipe.run(
+            calls.retry(
+                **script_keys(response_id),
+                claim=claim,
+                delay_ms=delay_ms,
+                reason=reason,
+            )
+        )
+        check_held(response_id, reply)
+
+    async def give_back(self, response_id: str, claim: str, reason: str) -> None:
+        """Returns a running job to the front of its tenant's queue, without counting a failure.
+
+        Raises: Fenced, Gone.
+        """
+        reply = await self._pipe.run(
+            calls.give_back(**script_keys(response_id), claim=claim, reason=reason)
+        )
+        check_held(response_id, reply)
+
+    async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
+        """Recovers the lost jobs of a partition, such as those of dead workers.
+
+        Returns the number of jobs that were queued again, and the jobs that the caller must end.
+        """
+        names, settings = Partition(partition), self._settings
+        requeued, rows = await self._pipe.run(
+            calls.rescue(
+                leases_key=names.leases,
+                delayed_key=names.delayed,
+                open_key=names.open,
+                prefix=names.prefix,
+                claim=claim,
+                lease_ms=settings.lease_ms,
+                max_attempts=settings.max_attempts,
+                inspect_ms=settings.inspect_ms,
+                limit=RESCUE_LIMIT,
+            )
+        )
+        return requeued, [granted(claim, row) for row in rows]
