@@ -24,6 +24,7 @@ import msgspec
 
 from .ciphertext import MAGIC, MIN_BYTES, SUMMARY, key_id
 from .errors import EncryptionKeyMissing, Undecodable
+from .ids import response_of
 
 if TYPE_CHECKING:
     from .cipher import Cipher
@@ -49,10 +50,16 @@ class Summary(msgspec.Struct, frozen=True):
     If `replaces` is True, a model gets the summary instead of all items before it, except for
     leading system and developer messages. Otherwise the items before it are shown too: they are the
     user messages that `POST /v1/responses/compact` has kept.
+
+    If the response belongs to a conversation, `conversation` is its id, and the response knew the
+    first `entries` entries of the conversation's log. Other devices may have appended entries
+    between these and the compaction item, which the summary does not contain.
     """
 
     text: str
     replaces: bool
+    conversation: str = ""
+    entries: int = 0
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -115,6 +122,32 @@ def replaced_before(items: list[Item], owner: str, cipher: Cipher | None) -> int
         if is_own(items[index]) and opened(items[index], owner, cipher).replaces:
             return index
     return 0
+
+
+def known_first(
+    entries: list[tuple[int, Item]], conversation: str, owner: str, cipher: Cipher | None
+) -> list[tuple[int, Item]]:
+    """Returns the entries of a conversation's log in the order in which a model gets them.
+
+    An entry has an index and an item. The items before the last summary that the summary does not
+    contain follow it, so that the summary does not replace them. Another summary among them stays
+    before it, because the items that this one replaced are shown instead.
+
+    Raises: EncryptionKeyMissing, Undecodable.
+    """
+    last = replaced_before([item for _, item in entries], owner, cipher)
+    if not last:
+        return entries
+    item = entries[last][1]
+    summary, response = opened(item, owner, cipher), response_of(item["id"])
+    if summary.conversation != conversation:
+        return entries  # a client has added the item, so it stands for all items before it
+    known, unknown = list[tuple[int, Item]](), list[tuple[int, Item]]()
+    for index, one in entries[:last]:
+        is_known = index < summary.entries or response_of(one["id"]) == response
+        found = known if is_known or one["type"] == COMPACTION else unknown
+        found.append((index, one))
+    return [*known, entries[last], *unknown, *entries[last + 1 :]]
 
 
 def shown(items: list[Item], owner: str, cipher: Cipher | None) -> list[Item]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from jobs.conversations import Pending
+from jobs.errors import EncryptionKeyMissing, Undecodable
 from jobs.ids import item_id, new_conversation_id, new_response_id
 from jobs.settlement import settle
+from jobs.summary import known_first
 
 from .api.context import Context
 from .api.conversations import of_items
@@ -129,6 +133,10 @@ class ConversationService:
         """Returns the items of a conversation, as the context of a new response in it."""
         async with self._large_requests.turn(await self._settled(owner, id_)):
             found = await self._store.read(id_, viewer=owner, stop=-1)
+        # If a summary cannot be opened, the request is refused later.
+        with contextlib.suppress(EncryptionKeyMissing, Undecodable):
+            ordered = known_first(found.items, id_, owner, self._pipe.cipher)
+            found = replace(found, items=ordered)
         return Context([item for _, item in found.items], found.slices, source="conversation")
 
     async def settle(self, job: Job, *, deleted: bool = False) -> None:

@@ -54,8 +54,8 @@ class FakeModel:
         self.calls: list[Call] = []
         self.key: tuple[str, str] | None = None
         self.refused = 0
-        # The name of an argument with which every call is refused.
-        self.refuses = ""
+        # Returns the error with which a call with this body is refused, or None.
+        self.refuse: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
         # The output of `POST /v1/responses/compact`, or None if there is no such route.
         self.compacts: list[dict[str, Any]] | None = None
         self.url = ""
@@ -122,8 +122,7 @@ class FakeModel:
             await wire.plain(401, json.dumps({"error": {"code": "invalid_api_key"}}))
             return b""
         body = json.loads(content)
-        if self.refuses and self.refuses in body:
-            error = {"message": "Unknown parameter", "param": self.refuses}
+        if (error := self.refuse(body)) is not None:
             await wire.plain(400, json.dumps({"error": error}))
             return b""
         said = body["input"] if passes else body["messages"]
@@ -156,6 +155,9 @@ class FakeModel:
     async def _compact(self, wire: Wire, body: Any, headers: dict[str, str]) -> None:
         if self.compacts is None:
             await wire.plain(404, json.dumps({"error": {"message": "Not Found"}}))
+            return
+        if (error := self.refuse(body)) is not None:
+            await wire.plain(400, json.dumps({"error": error}))
             return
         self.calls.append(Call(len(self.calls) + 1, "", "compact", body, headers))
         counts = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}

@@ -85,7 +85,11 @@ class Generation:
             return
         # `POST /v1/responses/compact` returns the user messages too, so its summary replaces none.
         is_route = bool(job.params.get(COMPACT))
-        content = sealed(Summary(text, not is_route), job.owner, self._context.pipe.cipher)
+        known = max(
+            (one.stop for one in job.turns if one.response_id == job.conversation), default=0
+        )
+        summary = Summary(text, not is_route, job.conversation, known)
+        content = sealed(summary, job.owner, self._context.pipe.cipher)
         try:
             for message in self._kept(job) if is_route else ():
                 output.put("msg", message)

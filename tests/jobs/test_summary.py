@@ -8,7 +8,8 @@ import pytest
 
 from jobs.cipher import Cipher
 from jobs.errors import EncryptionKeyMissing, Undecodable
-from jobs.summary import COMPACTION, Item, Summary, opened, sealed, shown
+from jobs.ids import item_id, new_response_id
+from jobs.summary import COMPACTION, Item, Summary, known_first, opened, sealed, shown
 
 KEYS = [b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
 SUMMARY = Summary("The sky is blue.", replaces=True)
@@ -56,3 +57,27 @@ def test_a_model_gets_the_rules_and_the_items_after_the_last_replacing_summary()
         "summary" if "summary" in str(one["content"]) else one for one in found
     ]
     assert [old, trigger] == shown([old, trigger], "me", None)
+
+
+def test_the_items_that_a_summary_does_not_contain_follow_it_in_a_conversation() -> None:
+    first, summed, other = (new_response_id(0) for _ in range(3))
+    summary = Summary("S.", True, "conv_1", 3)
+
+    def entry(index: int, of: str, **fields: object) -> tuple[int, Item]:
+        return index, {"type": "message", "id": item_id("msg", of, 0, index), **fields}
+
+    def compacted(index: int, of: str, summary: Summary) -> tuple[int, Item]:
+        return index, {**item(summary), "id": item_id("cmp", of, 0, index)}
+
+    known = [entry(0, first), entry(2, first)]  # the item 1 was deleted
+    late = [entry(3, other), entry(5, other)]  # 3 came just before the input of the response
+    own, end, rest = entry(4, summed), compacted(7, summed, summary), [entry(8, summed)]
+    too = compacted(6, other, Summary("T.", True, "conv_1", 3))
+    log = [*known, late[0], own, late[1], too, end, *rest]
+    assert [*known, own, too, end, *late, *rest] == known_first(log, "conv_1", "me", None)
+    assert log == known_first(log, "conv_2", "me", None)
+    assert log[:5] == known_first(log[:5], "conv_1", "me", None)
+    complete = [*known, own, end, *rest]
+    assert complete == known_first(complete, "conv_1", "me", None)
+    with pytest.raises(Undecodable):
+        known_first(log, "conv_1", "you", None)

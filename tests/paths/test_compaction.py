@@ -1,11 +1,9 @@
-"""Tests that conversations are compacted, with the official SDK and both kinds of endpoint."""
+"""Tests that conversations are compacted, with the official SDK and over a WebSocket."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from base64 import b64encode
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +14,15 @@ from openai import AsyncOpenAI
 from openai.types.responses import ResponseCompactionItem
 
 from tests.fake_model import FakeModel
-from tests.fake_wire import Call
+from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.conftest import Shared, sdk
-from tests.system import Server, System, wait_until
+from tests.paths.messages import said, sent, shown
+from tests.paths.sockets import TERMINAL, socket, until
+from tests.system import System, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 CODE = "invalid_encrypted_content"
-MODELS = """
-default = "chat"
-[models.chat]
-base_url = "{url}"
-[models.responses]
-base_url = "{url}"
-api = "responses"
-"""
-
-
-def said(text: Any, role: str = "user") -> Any:
-    return {"type": "message", "role": role, "content": text}
-
-
-def shown(call: Call) -> list[str]:
-    """Returns the texts that a call of a chat model contains."""
-    return [
-        content if isinstance(content := message["content"], str) else content[0]["text"]
-        for message in call.body["messages"]
-    ]
-
-
-def sent(output: list[Any]) -> list[Any]:
-    """Returns output items as a client sends them back."""
-    return [item.to_dict(warnings=False) for item in output]
-
-
-def latest(model: FakeModel) -> Call:
-    return model.calls[-1]
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[FakeModel]:
-    async with FakeModel(tokens=3) as model:
-        yield model
-
-
-@pytest.fixture
-async def server(model: FakeModel, redis_url: str, tmp_path: Path) -> AsyncIterator[Server]:
-    models = tmp_path / "models.toml"
-    models.write_text(MODELS.format(url=model.url))
-    keys = tmp_path / "keys"
-    keys.write_text(b64encode(b"k" * 32).decode())
-    both = {
-        "HOLDLINE_MODELS": str(models),
-        "HOLDLINE_MODEL": "chat",
-        "HOLDLINE_ENCRYPTION_KEYS": str(keys),
-    }
-    async with System(redis_url, tmp_path) as system:
-        server, _ = await asyncio.gather(system.server(**both), system.worker(model.url, **both))
-        yield server
+LIMITS: Any = [{"type": "compaction", "compact_threshold": 1000}]
 
 
 async def test_compact_returns_the_user_messages_and_one_compaction_item(
@@ -203,15 +153,14 @@ async def test_a_trigger_compacts_and_the_next_turn_continues(
 async def test_a_context_above_the_threshold_is_compacted_before_the_answer(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
-    limits: Any = [{"type": "compaction", "compact_threshold": 1000}]
     short = shared.prompt()
-    first = await client.responses.create(model="demo", input=short, context_management=limits)
+    first = await client.responses.create(model="demo", input=short, context_management=LIMITS)
     assert ["message"] == [item.type for item in first.output]
     assert 1 == len(shared.calls(short))
 
     long = shared.prompt("word " * 1200)
     second = await client.responses.create(
-        model="demo", input=long, previous_response_id=first.id, context_management=limits
+        model="demo", input=long, previous_response_id=first.id, context_management=LIMITS
     )
     assert ["compaction", "message"] == [item.type for item in second.output]
     [call] = [call for call in shared.model.calls if call.prompt.strip() == long.strip()]
@@ -220,7 +169,7 @@ async def test_a_context_above_the_threshold_is_compacted_before_the_answer(
 
     follow = shared.prompt()
     third = await client.responses.create(
-        model="demo", input=follow, previous_response_id=second.id, context_management=limits
+        model="demo", input=follow, previous_response_id=second.id, context_management=LIMITS
     )
     assert ["message"] == [item.type for item in third.output]
     [call] = shared.calls(follow)
@@ -235,79 +184,81 @@ async def test_a_context_above_the_threshold_is_compacted_before_the_answer(
             )
 
 
-async def test_an_item_passes_between_models_but_not_if_it_was_changed(
-    server: Server, model: FakeModel
-) -> None:
-    async with sdk(server) as client:
-        compacted = await client.responses.compact(model="chat", input=[said("say=Blue.")])
-        item = sent(compacted.output)[-1]
-        await client.responses.create(model="responses", input=[item, said("And now?")])
-        asked = latest(model).body["input"]
-        assert ["user", "user"] == [one["role"] for one in asked]
-        assert asked[0]["content"][0]["text"].startswith("The following summary")
-        changed: Any = {**item, "encrypted_content": item["encrypted_content"][:-8] + "AAAAAAA="}
-        with pytest.raises(openai.BadRequestError) as refused:
-            await client.responses.create(model="responses", input=[changed, said("x")])
-        assert CODE == refused.value.code
-        # A provider gets its own items back.
-        own: Any = {"type": "compaction", "encrypted_content": "of-the-provider"}
-        await client.responses.create(model="responses", input=[own, said("x")])
-        assert own == latest(model).body["input"][0]
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_conversation_is_compacted_over_a_socket(shared: Shared, store: bool) -> None:
+    prompts = [shared.prompt(words) for words in ("word " * 1200, "say=now", "", "")]
+    trigger = [{"type": "compaction_trigger"}]
+    more = {"model": "m", "store": store, "context_management": LIMITS}
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        turn = await ask({**more, "input": prompts[0]})
+        kinds = []
+        for asked in (prompts[1], prompts[2], trigger, prompts[3]):
+            previous = turn.response["id"]
+            turn = await ask({**more, "input": asked, "previous_response_id": previous})
+            turn.check_complete()
+            assert "completed" == turn.response["status"]
+            kinds.append([item["type"] for item in turn.response["output"]])
+    assert [["compaction", "message"], ["message"], ["compaction"], ["message"]] == kinds
+    for prompt, count in (*zip(prompts[2:], (3, 2), strict=True),):
+        [call] = shared.calls(prompt)
+        assert shown(call)[0].startswith("The following summary")
+        assert (prompt, count) == (shown(call)[-1], len(shown(call)))
+    assert "now" == shown(shared.calls(prompts[2])[0])[1]
 
 
-async def test_an_endpoint_that_can_compact_does_it(server: Server, model: FakeModel) -> None:
-    user = {**said([{"type": "input_text", "text": "Hi"}]), "id": "msg_up"}
-    model.compacts = [user, {"type": "compaction", "id": "cmp_up", "encrypted_content": "up"}]
-    limits: Any = [{"type": "compaction", "compact_threshold": 1000}]
-    async with sdk(server) as client:
-        compacted = await client.responses.compact(model="responses", input=[said("Hi")])
-        assert {"model": "responses", "input": [said("Hi")]} | latest(model).body == latest(
-            model
-        ).body
-        assert "stream" not in latest(model).body
-        message, item = sent(compacted.output)
-        assert ("user", "Hi") == (message["role"], message["content"][0]["text"])
-        assert ("up", True) == (item["encrypted_content"], item["id"].startswith("cmp_"))
-        assert "cmp_up" != item["id"]
-        assert 5 == compacted.usage.input_tokens
-        await client.responses.create(model="responses", input="x", context_management=limits)
-        assert limits == latest(model).body["context_management"]
-        # Without such a route, the model writes the summary.
-        model.compacts = None
-        compacted = await client.responses.compact(model="responses", input=[said("Hi")])
-        assert sent(compacted.output)[-1]["encrypted_content"].startswith("hl1.")
-
-
-async def test_the_model_writes_the_summary_if_its_endpoint_refuses_the_parameter(
-    server: Server, model: FakeModel
-) -> None:
-    model.refuses = "context_management"
-    limits: Any = [{"type": "compaction", "compact_threshold": 1000}]
+async def test_a_socket_that_is_cut_after_a_summary_resumes_with_the_answer(shared: Shared) -> None:
     history = [said("word " * 1200), said("Yes.", "assistant")]
-    for number in range(2):  # the worker remembers the refusal
-        async with sdk(server) as client:
-            short = await client.responses.create(
-                model="responses", input="x", context_management=limits
-            )
-            assert ["message"] == [item.type for item in short.output]
-            answer = await client.responses.create(
-                model="responses", input=[*history, said("Now?")], context_management=limits
-            )
-        assert ["compaction", "message"] == [item.type for item in answer.output]
-        assert 3 * (number + 1) == len(model.calls)
-        summary, question = latest(model).body["input"]
-        assert summary["content"][0]["text"].startswith("The following summary")
-        assert "Now?" == question["content"][0]["text"]
-        assert short.usage
-        assert answer.usage
-        assert 2 * short.usage.output_tokens == answer.usage.output_tokens
+    prompt = shared.prompt("mode=slow tokens=30")
+    async with socket(shared.server) as ws:
+        create = {"input": [*history, said(prompt)], "model": "m", "context_management": LIMITS}
+        await ws.send_json({"type": "response.create", **create})
+        events = await until(ws, "response.output_item.done")
+    done = events[-1]
+    assert "compaction" == done["item"]["type"]
+    resume = {"response_id": next(one["response"]["id"] for one in events if "response" in one)}
+    async with socket(shared.other) as ws:
+        cursor = {"starting_after": done["sequence_number"], "item_id": done["item"]["id"]}
+        shown_last = {**cursor, "event_type": done["type"]}
+        await ws.send_json({"type": "holdline:resume", **resume, **shown_last})
+        after = [one for one in await until(ws, *TERMINAL) if "sequence_number" in one]
+    assert done["sequence_number"] + 1 == after[0]["sequence_number"]
+    output = after[-1]["response"]["output"]
+    assert (done["item"], "message") == (output[0], output[1]["type"])
+    assert shared.answer_to(prompt) == output[1]["content"][0]["text"].strip()
+
+
+async def test_a_summary_replaces_no_items_that_another_device_added_meanwhile(
+    shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
+) -> None:
+    history = [said("word " * 1200), said("An answer.", "assistant")]
+    conversation: Any = await client.conversations.create(items=history)
+    slow, question = shared.prompt("mode=slow tokens=60"), shared.prompt("say=meanwhile")
+    asked: Any = {"model": "demo", "conversation": conversation.id}
+    first = asyncio.create_task(
+        client.responses.create(input=slow, context_management=LIMITS, **asked)
+    )
+    await wait_until(lambda: shared.calls(slow) and shared.calls(slow)[0].sent)
+    await elsewhere.responses.create(input=question, **asked)
+    compacted = await first
+    assert ["compaction", "message"] == [item.type for item in compacted.output]
+
+    follow = shared.prompt()
+    await client.responses.create(input=follow, context_management=LIMITS, **asked)
+    [call] = shared.calls(follow)
+    summary, *after = shown(call)
+    assert summary.startswith("The following summary")
+    assert [question, "meanwhile", compacted.output_text, follow] == after
+    # The log of the conversation keeps its order.
+    items = [one async for one in client.conversations.items.list(conversation.id, order="asc")]
+    kinds = [item.type for item in items]
+    assert 5 == kinds.index("compaction")
 
 
 async def test_a_compaction_survives_the_death_of_its_worker(
-    redis_url: str, tmp_path: Path, model: FakeModel
+    redis_url: str, tmp_path: Path
 ) -> None:
-    model.script = {"mode": "slow", "pace": "0.2", "tokens": "20"}
-    async with System(redis_url, tmp_path) as system:
+    async with FakeModel() as model, System(redis_url, tmp_path) as system:
+        model.script = {"mode": "slow", "pace": "0.2", "tokens": "20"}
         server, worker = await asyncio.gather(system.server(), system.worker(model.url))
         async with sdk(server) as client:
             asked = asyncio.create_task(client.responses.compact(model="m", input=[said("Hi")]))
