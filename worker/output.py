@@ -298,10 +298,10 @@ class Output:
                 item = step["item"]
                 if item["type"] == "function_call" and not self._toolbox.allows(item):
                     raise NotAllowed
-                if step["type"].endswith("done"):
-                    self._done[step["output_index"]] = item
-            self._sink.add(step)
             self._count_step(step)
+            self._sink.add(step)
+            if step["type"] == "response.output_item.done":
+                self._done[step["output_index"]] = step["item"]
         if silent:  # the translator has buffered the event
             self._count(EVENT_BYTES + json_bytes(event))
 

@@ -90,16 +90,26 @@ def test_a_damaged_stream_is_malformed_or_leads_to_a_state_that_the_log_confirms
             for piece in reader.read(json.dumps(event).encode()):
                 if not isinstance(piece, Usage | Reported | Stopped):
                     output.take(piece)
-    except NotAllowed:
-        return  # the attempt is repeated, and its items are closed from the log
-    except (Malformed, ErrorInStream, TooLong):
+    except (Malformed, ErrorInStream, TooLong, NotAllowed):
         completed = False
     items = output.end(completed=completed)
     events = [decode_event(encode_event(event)) for event in log.events]
-    assert items == ResponseState(events).output
+    state = ResponseState(events)
+    assert items == state.output
+    assert not state.close()  # each item that was added has ended
     cut = ResponseState(events[: random.randrange(len(events) + 1)])
     for event in cut.close():
         encode_event(event)
+
+
+@pytest.mark.parametrize("kind", [5, [], {}, True])
+@pytest.mark.parametrize("verb", ["added", "done"])
+def test_the_type_of_an_item_is_text(kind: Any, verb: str) -> None:
+    output = Output(RecordingSink(), "{}_{}".format, index=0, most=1000, toolbox=toolbox_of("f"))
+    event = {"type": f"response.output_item.{verb}", "output_index": 0, "item": {"type": kind}}
+    with pytest.raises(Malformed):
+        output.take(UpstreamEvent(event))
+    assert [] == output.end(completed=False)
 
 
 @pytest.mark.parametrize("kind", ["web_search_call", "function_call", "message"])

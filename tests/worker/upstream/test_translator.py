@@ -286,7 +286,7 @@ ITEM = st.fixed_dictionaries(
         "id": JSON,
         "content": JSON,
         "summary": JSON,
-        "name": st.just("f"),
+        "name": st.sampled_from(["f", "forbidden"]),
         "arguments": JSON,
     },
 )
@@ -317,6 +317,16 @@ EVENT = st.fixed_dictionaries(
         {"type": "response.odd", "output_index": 0},
     ]
 )
+@example(
+    [
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {"type": "function_call", "name": "forbidden"},
+        },
+        {"type": "response.odd", "output_index": 0},
+    ]
+)
 def test_any_upstream_events_are_translated_or_malformed(events: list[Any]) -> None:
     """If the events are accepted, the output events can also be accumulated and completed."""
     sink, reader = Kept(), ResponsesEventReader()
@@ -329,4 +339,6 @@ def test_any_upstream_events_are_translated_or_malformed(events: list[Any]) -> N
     except (Malformed, ErrorInStream, TooLong, NotAllowed):
         pass
     ended = output.end(completed=False)
-    assert ended == ResponseState(sink.events).output
+    state = ResponseState(sink.events)
+    assert ended == state.output
+    assert not state.close()  # each item that was added has ended

@@ -66,7 +66,12 @@ class ItemIndex:
         )
 
     def new(self, item: Item, event: Event) -> UpstreamItem:
-        """Adds an item with the id and the index in its first event."""
+        """Adds an item with the id and the index in its first event.
+
+        Raises: TypeError, KeyError for an item without a type.
+        """
+        if not isinstance(item["type"], str):
+            raise TypeError("the type of an item is not text")
         held = UpstreamItem(item["type"], deepcopy(item))
         self.items.append(held)
         if isinstance(index := event.get("output_index"), int):

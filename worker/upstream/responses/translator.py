@@ -88,7 +88,8 @@ class ItemTranslator:
     def translate(self, event: Event) -> Iterator[Step]:
         """Yields the events and pieces of text to send for an event of the upstream.
 
-        The caller must handle each event or piece before it requests the next one.
+        The caller must handle each event or piece before it requests the next one. An item counts
+        as announced or ended only then, so a caller that refuses an event stops the iteration.
 
         Raises: Malformed if the event is invalid or contradicts earlier events.
         """
@@ -152,13 +153,13 @@ class ItemTranslator:
         held.index = self._take_index()
         held.begin(self._name)
         yield items.added(held.index, deepcopy(held.item))
+        held.announced = True
         if text := "".join(held.arguments):
             held.arguments.clear()
             place = held.arguments_place
             yield PlacedText(place, held.joined(place, text), None, held.item)
 
     def _finish(self, held: UpstreamItem) -> Iterator[Step]:
-        held.done = True
         for place, joiner in held.joiners.items():
             if half := joiner.joined("", last=True):
                 yield PlacedText(place, half, None, held.item)
@@ -176,6 +177,7 @@ class ItemTranslator:
                 "output_index": held.index,
                 "item": held.item,
             }
+        held.done = True
 
     def _complete(self, held: UpstreamItem, whole: Item, *, final: bool) -> Iterator[Step]:
         """Merges the complete item from an event into the known item, and ends the item.

@@ -29,8 +29,8 @@ class UpstreamItem:
 
     type: str
     item: Item
-    # The output index that Holdline assigns, or -1 until the item is announced.
-    index: int = -1
+    index: int = -1  # the output index that Holdline assigns when it announces the item
+    announced: bool = False
     ids: set[str] = field(default_factory=set)
     confirmed: bool = False  # True if one of the ids was repeated; then the ids are reliable
     done: bool = False
@@ -39,10 +39,6 @@ class UpstreamItem:
     arguments: list[str] = field(default_factory=list)
     parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
     joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
-
-    @property
-    def announced(self) -> bool:
-        return self.index >= 0
 
     def joined(self, place: Place, text: str) -> str:
         """Returns the next piece of a text, with split surrogate pairs joined."""
