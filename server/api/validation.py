@@ -49,5 +49,9 @@ def _problem(text: str, place: str) -> Problem:
     if missing := re.search(r"missing required field `(\w+)`", what):
         param = f"{param}.{missing[1]}" if param else missing[1]
         return invalid(param, f"'{param}' is required.", "missing_required_parameter")
+    if unknown := re.search(r"contains unknown field `(.*)`", what, re.DOTALL):
+        name = unknown[1][:64]
+        param = f"{param}.{name}" if param else name
+        return invalid(param, f"Unknown parameter: '{param}'.", "unknown_parameter")
     what = re.sub("^Invalid (?:enum )?value ('.*')$", r"\1 is not supported", what)
     return invalid(param, f"Invalid value for '{param}': {what[:1].lower()}{what[1:]}.")

@@ -30,7 +30,8 @@ CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 TOOLS = [{"type": "function", "name": "f"}]
 HUGE = {"maximum": 2**64}
 OTHER = {"type": "function", "name": "g"}
-AFTER, WRONG = "starting_after", "invalid_value"
+AFTER, WRONG, UNKNOWN = "starting_after", "invalid_value", "unknown_parameter"
+STEER = {"previous_response_id": "resp_1", "input": "x"}
 HOSTILE_NUMBERS: list[Any] = [-2, "5", 1.5, 2**53 + 1, 2**64, None, [], True]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -292,7 +293,7 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"reasoning": {"budget": 2**70}}, "reasoning", "invalid_value"),
         ({"reasoning": "high"}, "reasoning", "invalid_value"),
         ({"image": []}, "image", "invalid_value"),
-        ({"stream_options": {"more": 1}}, "stream_options", "invalid_value"),
+        ({"stream_options": {"more": 1}}, "stream_options.more", "unknown_parameter"),
         (
             {"background_options": {"completion_window": "2h"}},
             "background_options.completion_window",
@@ -359,6 +360,9 @@ def test_an_invalid_body_is_refused_by_field_and_code(
         ({"type": "response.create", "stream_id": "x" * 257}, "stream_id", "invalid_stream_id"),
         ({"type": "response.create", "background": True}, "background", "unsupported_parameter"),
         ({"type": "response.create", "response_id": "x"}, "response_id", "unknown_parameter"),
+        ({"type": "response.steer", **STEER, "model": "m"}, "model", UNKNOWN),
+        ({"type": "response.steer", **STEER, "holdline": {"a": 1}}, "holdline.a", UNKNOWN),
+        ({"type": "response.create", "text": {"a": 1}}, "text.a", UNKNOWN),
         ({"type": "response.cancel"}, "response_id", "missing_required_parameter"),
         ({"type": "response.cancel", "response_id": 5}, "response_id", "invalid_value"),
         ({"type": "holdline:resume"}, "response_id", "missing_required_parameter"),
