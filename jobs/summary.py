@@ -76,9 +76,15 @@ def is_own(item: Item) -> bool:
 
 def only_compacts(params: dict[str, Any]) -> bool:
     """Returns True if a job asks only for a compacted conversation, and for no answer."""
+    return bool(params.get(COMPACT) or trigger_of(params))
+
+
+def trigger_of(params: dict[str, Any]) -> list[Item]:
+    """Returns the trigger with which the input of a job ends, or an empty list."""
     asked = params.get("input")
-    ends = asked[-1] if isinstance(asked, list) and asked else {}
-    return bool(params.get(COMPACT)) or ends.get("type") == TRIGGER
+    return (
+        [one for one in asked[-1:] if one.get("type") == TRIGGER] if isinstance(asked, list) else []
+    )
 
 
 def sealed(summary: Summary, owner: str, cipher: Cipher | None) -> str:
@@ -87,7 +93,7 @@ def sealed(summary: Summary, owner: str, cipher: Cipher | None) -> str:
     data = _VERSION + _checksum(owner, packed) + packed
     if cipher is not None:
         [data] = cipher.encrypted(owner, 0, [data], SUMMARY)
-    return _PREFIX + urlsafe_b64encode(data).decode()
+    return _encoded(data)
 
 
 def opened(item: Item, owner: str, cipher: Cipher | None) -> Summary:
@@ -95,10 +101,14 @@ def opened(item: Item, owner: str, cipher: Cipher | None) -> Summary:
 
     Raises: EncryptionKeyMissing; Undecodable for an item that was altered or has another owner.
     """
+    content: str = item["encrypted_content"]
     try:
-        data = urlsafe_b64decode(item["encrypted_content"].removeprefix(_PREFIX).encode())
+        data = urlsafe_b64decode(content.removeprefix(_PREFIX).encode())
     except ValueError:
         raise Undecodable("the summary is not base64url") from None
+    # The decoder ignores unknown characters, and all text after the padding.
+    if _encoded(data) != content:
+        raise Undecodable("the summary was altered")
     if cipher is not None:
         [data] = cipher.decrypted(owner, 0, [data], SUMMARY)
     elif data.startswith(MAGIC) and len(data) >= MIN_BYTES:
@@ -153,17 +163,17 @@ def known_first(
 def shown(items: list[Item], owner: str, cipher: Cipher | None) -> list[Item]:
     """Returns the items that a model gets: each of Holdline's summaries becomes a user message.
 
-    Compaction items of a provider stay unchanged. A trigger stays only as the last item, because
-    earlier triggers have been acted on.
+    Compaction items of a provider stay unchanged. Triggers are left out, because they are requests
+    and not a part of the conversation.
 
     Raises: EncryptionKeyMissing, Undecodable.
     """
     start = replaced_before(items, owner, cipher)
     found: list[Item] = leading_rules(items[:start])
-    for index, item in enumerate(items[start:], start):
+    for item in items[start:]:
         if is_own(item):
             found.append(message(opened(item, owner, cipher).text))
-        elif item.get("type") != TRIGGER or index == len(items) - 1:
+        elif item.get("type") != TRIGGER:
             found.append(item)
     return found
 
@@ -181,6 +191,10 @@ def message(text: str) -> Item:
     """Returns the user message with which a model gets a summary."""
     part = {"type": "input_text", "text": _INTRODUCTION + text}
     return {"type": "message", "role": "user", "content": [part]}
+
+
+def _encoded(data: bytes) -> str:
+    return _PREFIX + urlsafe_b64encode(data).decode()
 
 
 def _checksum(owner: str, packed: bytes) -> bytes:

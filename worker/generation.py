@@ -20,6 +20,7 @@ from jobs.summary import (
     replaced_before,
     sealed,
     shown,
+    trigger_of,
 )
 
 from .model_call import SUMMARY_NEEDED, ModelCall
@@ -133,7 +134,7 @@ class Generation:
         items = _items(job)
         if not any(item.get("type") in (COMPACTION, TRIGGER) for item in items):
             return job
-        asked = shown(items, job.owner, self._context.pipe.cipher)
+        asked = shown(items, job.owner, self._context.pipe.cipher) + trigger_of(job.params)
         return replace(job, context=[], params={**job.params, "input": asked})
 
     def _kept(self, job: Job) -> list[Item]:

@@ -150,6 +150,16 @@ async def test_a_trigger_compacts_and_the_next_turn_continues(
     assert "input" == refused.value.param
 
 
+async def test_a_trigger_concerns_only_its_own_request(shared: Shared, client: AsyncOpenAI) -> None:
+    prompt = shared.prompt()
+    stored: Any = [said(prompt), {"type": "compaction_trigger"}]
+    conversation = await client.conversations.create(items=stored)
+    answer = await client.responses.create(model="demo", input=[], conversation=conversation.id)
+    assert ["message"] == [item.type for item in answer.output]
+    [call] = shared.calls(prompt)
+    assert [prompt] == shown(call)
+
+
 async def test_a_context_above_the_threshold_is_compacted_before_the_answer(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
