@@ -97,11 +97,16 @@ class Steering:
         if (numbers := self._numbers.pop(response_id, None)) is not None:
             self._socket.spawn(self._report(response_id, owner, numbers, place))
 
-    def watch_ended(self, response_id: str, owner: str) -> None:
-        """Reports the steers of a response that the socket does not follow."""
+    def watch_ended(self, response_id: str, owner: str, problem: Problem | None) -> None:
+        """Reports the steers of a response that the socket does not follow.
+
+        A problem means that the response was deleted or lost, and its steers with it.
+        """
         self._watches.pop(response_id, None)
         # If the socket has begun to follow the response, its own follower reports the end later.
         if self._socket.place_of(response_id) is None:
+            if problem is not None:
+                self._socket.say(problem.event(response_id=response_id))
             self.ended(response_id, owner, NOWHERE)
 
     def leave(self) -> None:
@@ -119,7 +124,7 @@ class Steering:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except HoldlineError:
-                pass  # the response was deleted
+                pass  # the response was deleted, as a problem has said or a resend will say
             return
 
     def _say(
@@ -148,6 +153,6 @@ class _Watch:
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Drops the queue position."""
 
-    def ended(self, follower: Follower, problem: Problem | None) -> None:  # noqa: ARG002 - of `Sink`
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
         """Reports the steers, also if the response was deleted."""
-        self._steering.watch_ended(follower.response_id, self._owner)
+        self._steering.watch_ended(follower.response_id, self._owner, problem)

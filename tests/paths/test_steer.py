@@ -155,6 +155,28 @@ async def test_steers_wait_for_the_results_of_calls(shared: Shared, client: Asyn
     assert repeated["response"]["id"] in late["error"]["message"]
 
 
+async def test_a_socket_learns_that_a_steered_response_was_deleted(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
+    prompt = shared.prompt(f"mode=call args={'9' * 3000}")
+    tool = {"type": "function", "name": "f", "parameters": {}, "strict": False}
+    async with socket(shared.server) as ws, socket(shared.other) as second:
+        await ws.send_json(
+            {"type": "response.create", "model": "m", "input": prompt, "tools": [tool]}
+        )
+        events = await until(ws, "response.function_call_arguments.delta")
+        id_ = next(e for e in events if e["type"] == "response.created")["response"]["id"]
+        await second.send_json(steer(id_, "x", "k"))
+        await until(second, "response.steer.accepted")
+        await client.responses.delete(id_)
+        for either in (ws, second):
+            [*_, gone] = await until(either, "error")
+            assert ("response_gone", id_) == (gone["error"]["code"], gone["response_id"])
+        await second.send_json(steer(id_, "x", "k"))
+        [unknown] = await until(second, "response.steer.failed")
+    assert "response_not_found" == unknown["error"]["code"]
+
+
 async def test_a_cancelled_response_gives_its_steer_back(shared: Shared) -> None:
     prompt = shared.prompt("mode=slow tokens=400 pace=0.05")
     async with socket(shared.server) as ws:
