@@ -128,7 +128,7 @@ class Output:
         self._name = name
         self._most = most
         self._toolbox = toolbox
-        self._used = used
+        self._used = {*used}
         self._open: _Open | None = None
         self._calls: dict[int, OpenCall] = {}
         # The translator gets this counter instead of a method of this object. A method would create
@@ -267,9 +267,11 @@ class Output:
             self._close("completed")
             index = self._take_index()
             if call.call_id in self._used:
-                # Some endpoints number their calls, so each attempt would use the same ids.
+                # Some endpoints number their calls, so each attempt would use the same ids. Others
+                # give all calls the same id, but a client names the id in its result.
                 call.call_id = f"{call.call_id}_{index}"
             call.begin(tool, self._name(PREFIXES[tool.kind], index), index)
+            self._used.add(call.call_id)
             if call.streams:
                 self._sink.add(items.added(index, call.item("in_progress")))
         text = held + piece.arguments

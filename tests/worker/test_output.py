@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -67,6 +67,7 @@ def kinds(log: RecordingSink) -> list[str]:
 
 
 @given(pieces, st.booleans(), st.integers(0, 3))
+@example([Call(0, "call_1", "f", "{}"), Call(1, "call_1", "g", "{}")], True, 0)
 def test_events_add_up_to_the_items_that_the_response_holds(
     said: list[Any], completed: bool, index: int
 ) -> None:
@@ -80,6 +81,8 @@ def test_events_add_up_to_the_items_that_the_response_holds(
     assert items == state.output
     assert [] == state.close()
     assert not items or index + len(items) == state.next_index
+    ids = [item["call_id"] for item in items if "call_id" in item]
+    assert len({*ids}) == len(ids)
 
 
 @given(pieces, st.data())
