@@ -13,6 +13,27 @@ Item = dict[str, Any]
 NOT_EXECUTED: Final = "This call was not executed."
 
 
+def with_call_ids(items: list[Item]) -> list[Item]:
+    """Returns the items with the `call_id` of its call in each `local_shell_call_output`.
+
+    In the standard, such a result names its call by the id of the call's item. The call may belong
+    to an earlier turn.
+    """
+    call_ids = {
+        item["id"]: item["call_id"]
+        for item in items
+        if item.get("type") == "local_shell_call" and item.get("id") and item.get("call_id")
+    }
+    found: list[Item] = []
+    for item in items:
+        if item.get("type") == "local_shell_call_output":
+            named = item.get("call_id") or item.get("id")
+            found.append({**item, "call_id": call_ids.get(named, named)})
+        else:
+            found.append(item)
+    return found
+
+
 def matched(items: list[Item]) -> tuple[dict[int, int], set[int]]:
     """Returns a map from each result's position to its call's position, and the repeated calls.
 

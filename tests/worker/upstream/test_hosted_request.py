@@ -54,6 +54,19 @@ def test_a_call_without_a_result_gets_one(kind: str) -> None:
     assert [kind, f"{kind}_output", "message"] == [item["type"] for item in sent]
 
 
+def test_a_local_shell_result_names_the_item_of_a_call_in_an_earlier_turn() -> None:
+    action = {"type": "exec", "command": ["ls"], "env": {}}
+    call = {"type": "local_shell_call", "id": "lsh_1", "call_id": "c", "action": action}
+    # The form in which the server stores a result that a client sent with the item's id.
+    result = {"type": "local_shell_call_output", "id": "lsho_1", "call_id": "lsh_1", "output": "b"}
+    turn = job(call, input=[result])
+    sent = items(turn)
+    assert [("lsh_1", "c"), ("c", "c")] == [(item["id"], item["call_id"]) for item in sent]
+    called, answer = chat_request.completion(turn, default_model="m")["messages"]
+    assert ["c"] == [made["id"] for made in called["tool_calls"]]
+    assert ("tool", "c", "b") == (answer["role"], answer["tool_call_id"], answer["content"])
+
+
 @pytest.mark.parametrize("status", ["in_progress", "incomplete", "searching"])
 def test_a_hosted_call_that_was_cut_off_is_left_out(status: str) -> None:
     cut = {"type": "web_search_call", "id": "ws_1", "status": status}

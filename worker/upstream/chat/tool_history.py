@@ -24,6 +24,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.log.items import CALL_TYPES, RESULT_TYPES
+from worker.upstream.tool_calls import with_call_ids
 
 from .custom_input import PARAMETER
 from .messages import UnsupportedInput
@@ -43,12 +44,7 @@ def as_functions(items: list[Item], toolbox: Toolbox) -> list[Item]:
 
     Raises: UnsupportedInput.
     """
-    call_ids = {
-        item["id"]: item["call_id"]
-        for item in items
-        if item.get("type") == "local_shell_call" and item.get("id") and item.get("call_id")
-    }
-    return [_converted(item, toolbox, call_ids) for item in items if not _is_search(item)]
+    return [_converted(item, toolbox) for item in with_call_ids(items) if not _is_search(item)]
 
 
 def _is_search(item: Item) -> bool:
@@ -56,17 +52,15 @@ def _is_search(item: Item) -> bool:
     return str(item.get("type")).startswith("tool_search") and not item.get("call_id")
 
 
-def _converted(item: Item, toolbox: Toolbox, call_ids: dict[str, str]) -> Item:
+def _converted(item: Item, toolbox: Toolbox) -> Item:
     kind = item.get("type")
     try:
         if kind in CALL_TYPES:
             return _call(item, toolbox)
         if kind in RESULT_TYPES and kind != "function_call_output":
-            # The result of a `local_shell_call` has no `call_id`, but the id of its call.
-            call_id = item.get("call_id") or call_ids.get(item["id"], item["id"])
             return {
                 "type": "function_call_output",
-                "call_id": call_id,
+                "call_id": item["call_id"],
                 "output": _output(item, toolbox),
             }
     except (KeyError, TypeError, AttributeError):

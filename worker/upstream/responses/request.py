@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.support import ITEMS, REFUSED
 from worker.upstream.chat.messages import UnsupportedInput
-from worker.upstream.tool_calls import NOT_EXECUTED, matched, object_of
+from worker.upstream.tool_calls import NOT_EXECUTED, matched, object_of, with_call_ids
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -129,7 +129,7 @@ def items(job: Job) -> list[Item]:
     asked = job.params.get("input", "")
     if isinstance(asked, str):
         asked = [{"type": "message", "role": "user", "content": asked}]
-    shown = [*job.context, *asked]
+    shown = with_call_ids([*job.context, *asked])
     results, repeated = matched(shown)
     answered = set(results.values())
     outputs = {
@@ -142,9 +142,7 @@ def items(job: Job) -> list[Item]:
         kind = item.get("type", "message")
         if kind == "function_call" and position not in answered:
             found += _unanswered(item)
-        elif kind in _NOT_RUN and not outputs & {
-            (f"{kind}_output", item.get(name)) for name in ("call_id", "id")
-        }:
+        elif kind in _NOT_RUN and (f"{kind}_output", item.get("call_id")) not in outputs:
             output = {"type": f"{kind}_output", "call_id": item.get("call_id"), **_NOT_RUN[kind]}
             found += [_item(item), _item(output)]
         elif _says(item):
@@ -189,7 +187,7 @@ def _item(item: Item) -> Item:
     if kind in _OWN_STATUS:
         kept.pop("status", None)
     if kind == "local_shell_call_output":
-        # The standard names the call by the item's id; OpenAI's guide uses `call_id`.
+        # The standard names the call by `id`, whose value is the `call_id` in OpenAI's guide.
         kept["id"] = kept["call_id"]
     elif not row.needs_id:
         kept.pop("id", None)
