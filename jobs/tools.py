@@ -17,6 +17,8 @@ Tool = dict[str, Any]
 
 # The types of the tools that the model calls by a name.
 NAMED: Final = frozenset({"function", "custom"})
+# The members of a provider's tools that contain credentials for other services.
+_CREDENTIALS: Final = frozenset({"authorization", "domain_secrets", "headers"})
 # The types of the items that make more tools available to the model.
 SOURCES: Final = frozenset({"additional_tools", "tool_search_output"})
 
@@ -31,6 +33,29 @@ def named_tools(tools: Iterable[Any]) -> Iterator[Tool]:
             yield from named_tools(inner if isinstance(inner, list) else ())
         elif tool.get("type") in NAMED and isinstance(tool.get("name"), str):
             yield tool
+
+
+def shown_tools(tools: list[Tool]) -> list[Tool]:
+    """Returns the tools as a response repeats them: without the credentials for other services.
+
+    Only the provider needs the credentials, but all followers of the response receive its tools.
+    """
+    own = NAMED | {"namespace"}
+    return [tool if tool.get("type") in own else _without_credentials(tool) for tool in tools]
+
+
+def _without_credentials(value: Any) -> Any:
+    match value:
+        case dict():
+            return {
+                name: _without_credentials(inner)
+                for name, inner in value.items()
+                if name not in _CREDENTIALS or inner is None
+            }
+        case list():
+            return [_without_credentials(inner) for inner in value]
+        case _:
+            return value
 
 
 def additional_tools(item: dict[str, Any]) -> list[Tool]:

@@ -11,6 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.record import Status
+from jobs.tools import shown_tools
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -72,7 +73,7 @@ def snapshot(
         "previous_response_id": params.get("previous_response_id"),
         "instructions": params.get("instructions"),
         "output": [] if output is None else output,
-        "tools": params.get("tools") or [],
+        "tools": shown_tools(params.get("tools") or []),
         "tool_choice": params.get("tool_choice") or "auto",
         "parallel_tool_calls": _or(params.get("parallel_tool_calls"), True),
         "text": params.get("text") or {"format": {"type": "text"}},

@@ -14,7 +14,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from jobs.log.codec import Event, decode_event, encode_event
-from jobs.log.events import RESTARTED, TERMINAL_TYPES, output_text, restarted, terminal
+from jobs.log.events import RESTARTED, TERMINAL_TYPES, output_text, restarted, submitted, terminal
 from jobs.log.items import text_part
 from jobs.log.response_state import ResponseState
 from jobs.record import Job, Status
@@ -292,3 +292,27 @@ def test_the_text_of_a_response_consists_of_its_messages_only() -> None:
     ]
 
     assert "ab" == output_text(output)
+
+
+def test_a_response_repeats_its_tools_without_their_credentials() -> None:
+    policy = {"type": "allowlist", "allowed_domains": ["a.example"]}
+    secrets = {"domain_secrets": [{"domain": "a.example", "name": "A", "value": "secret"}]}
+    schema = {"type": "object", "properties": {"headers": {}, "authorization": {}}}
+    function = {"type": "function", "name": "f", "parameters": schema}
+    mcp = {"type": "mcp", "server_label": "m", "server_url": "https://m.example"}
+    tools: list[Any] = [
+        function,
+        {"type": "namespace", "name": "n", "tools": [function]},
+        {**mcp, "authorization": "secret", "headers": {"X-Key": "secret"}},
+        {**mcp, "headers": None},
+        {
+            "type": "code_interpreter",
+            "container": {"type": "auto", "network_policy": {**policy, **secrets}},
+        },
+    ]
+    job = a_job(tools=tools)
+    for event in [*submitted(job), end(job, ResponseState(), Status.COMPLETED)]:
+        shown = event["response"]["tools"]
+        assert [*tools[:2], mcp, tools[3]] == shown[:4]
+        assert [{"type": "auto", "network_policy": policy}] == [shown[4]["container"]]
+    assert tools == job.params["tools"]
