@@ -2,112 +2,36 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI
 
-from tests.attacks.raw import Raw, frame
+from jobs.names import partition_of
 from tests.fake_model import FakeModel
-from tests.paths.conftest import sdk
-from tests.paths.sockets import socket, until
-from tests.system import Process, Server, System, wait_until
+from tests.paths.sockets import TERMINAL, socket, until
+from tests.paths.steers import many_steers
+from tests.paths.topologies.several import cluster
+from tests.system import System
 
 pytestmark = pytest.mark.timeout(120)
 
-
-async def cut_steer(server: Server, message: dict[str, Any], cut: int) -> None:
-    """Sends the first `cut` bytes of a steer's frame, and then drops the connection."""
-    async with Raw(server.url) as raw:
-        status, _ = await raw.upgrade()
-        assert 101 == status
-        await raw.send(frame(json.dumps(message).encode())[:cut])
-        raw.writer.transport.abort()
-
-
-async def resent(server: Server, message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Sends a steer on a new socket, and returns the replies up to its acceptance or refusal."""
-    async with socket(server) as ws:
-        await ws.send_json(message)
-        return await until(ws, "response.steer.accepted", "response.steer.failed")
-
-
-async def final(ask: AsyncOpenAI, id_: str) -> Any:
-    async def ended() -> Any:
-        found = await ask.responses.retrieve(id_)
-        return found if found.status not in ("queued", "in_progress") else None
-
-    return await wait_until(ended, 60)
-
-
-async def one_steer(
-    servers: list[Server], ask: AsyncOpenAI, model: FakeModel, number: int, cut: int, kill: Any
-) -> str:
-    """Steers one response, checks that the reported outcome has really happened, and returns it."""
-    before = len(model.calls)
-    prompt = f"mode=slow tokens=60 pace=0.03 case={number}"
-    response = await ask.responses.create(input=prompt, model="m", background=True)
-    await wait_until(lambda: len(model.calls) > before and model.calls[-1].sent.count(" ") > 3)
-    text = f"mode=slow tokens=5 steer={number}"
-    steer = {
-        "type": "response.steer",
-        "previous_response_id": response.id,
-        "input": text,
-        "holdline": {"idempotency_key": f"key {number}"},
-    }
-    await cut_steer(servers[0], steer, cut)
-    if kill is not None:
-        await kill()
-    [told] = await resent(servers[1], steer)
-    ended = await final(ask, response.id)
-    successor = (ended.model_extra or {})["holdline"].get("successor_id")
-    calls = [call for call in model.calls if call.prompt == text]
-    if told["type"].endswith("failed"):
-        # The steer was never stored, and the response had ended before the resend.
-        assert text == told["steer"]["input"]
-        assert None is successor
-        assert [] == calls
-        return "given back"
-    last = await final(ask, successor)
-    assert "completed" == last.status
-    assert response.id == last.previous_response_id
-    items: Any = await ask.responses.input_items.list(successor)
-    assert [text] == [part.text for item in items.data for part in item.content]
-    [again] = await resent(servers[0], steer)
-    assert told["steer"] == again["steer"]
-    assert successor == again["holdline"]["successor_id"]
-    attempts = (last.model_extra or {})["holdline"]["attempts"]
-    calls = [call for call in model.calls if call.prompt == text]
-    assert attempts == len(calls)
-    return "committed"
-
-
-async def many_steers(system: System, model: FakeModel, cuts: list[int]) -> list[str]:
-    servers = [await system.server(), await system.server()]
-    worker: list[Process] = [await system.worker(model.url), await system.worker(model.url)]
-
-    async def kill() -> None:
-        await worker.pop(0).kill()
-        worker.append(await system.worker(model.url))
-
-    outcomes = []
-    async with sdk(servers[0]) as ask:
-        for number, cut in enumerate(cuts):
-            killing = kill if number % 2 else None
-            outcomes.append(await one_steer(servers, ask, model, number, cut, killing))
-    return outcomes
+PARTITIONS = 9
+TOOL = {"type": "function", "name": "f", "parameters": {}, "strict": False}
 
 
 @pytest.fixture
-async def model() -> Any:
+async def model() -> AsyncIterator[FakeModel]:
     async with FakeModel() as model:
         yield model
 
 
+@pytest.mark.parametrize("partitions", [1, PARTITIONS])
 async def test_cut_connections_and_dead_workers_lose_and_repeat_no_steer(
-    system: System, model: FakeModel
+    system: System, model: FakeModel, partitions: int
 ) -> None:
+    system.environ["HOLDLINE_PARTITIONS"] = str(partitions)
     outcomes = await many_steers(system, model, [0, 9, 200, 1000, 1000, 1000])
     assert "committed" in outcomes
 
@@ -119,3 +43,46 @@ async def test_a_hundred_steers_are_cut_at_every_byte(system: System, model: Fak
     # A cut steer that was never stored may find its response ended after the worker's restart.
     assert {"committed", "given back"} == set(outcomes)
     assert 50 <= outcomes.count("committed")
+
+
+@pytest.mark.heavy
+async def test_steers_survive_dead_workers_in_a_cluster(tmp_path: Path, model: FakeModel) -> None:
+    async with cluster() as nodes, System(nodes.url, tmp_path) as system:
+        system.environ["HOLDLINE_PARTITIONS"] = str(PARTITIONS)
+        outcomes = await many_steers(system, model, [0, 200, 1000, 1000])
+    assert "committed" in outcomes
+
+
+async def test_pending_steers_are_committed_in_the_partition_of_their_response(
+    tmp_path: Path, model: FakeModel
+) -> None:
+    used = set()
+    async with cluster() as nodes, System(nodes.url, tmp_path) as system:
+        system.environ["HOLDLINE_PARTITIONS"] = str(PARTITIONS)
+        servers = [await system.server(), await system.server()]
+        await system.worker(model.url)
+        async with socket(servers[0]) as ws, socket(servers[1]) as other:
+            for number in range(5):
+                steered = f"steer={number}"
+                create: dict[str, Any] = {"type": "response.create", "model": "m", "tools": [TOOL]}
+                args = f"mode=call args={'9' * 3000} case={number}"
+                await ws.send_json({**create, "input": args})
+                begun = await until(ws, "response.function_call_arguments.delta")
+                id_ = next(e for e in begun if e["type"] == "response.created")["response"]["id"]
+                steer = {"type": "response.steer", "previous_response_id": id_, "input": steered}
+                await other.send_json(steer)
+                await until(other, "response.steer.accepted")
+                [*_, pending] = await until(other, "response.steer.pending")
+                [stub] = pending["required_input"]
+                ended = await until(ws, *TERMINAL)
+                assert 1 == ended[-1]["response"]["holdline"]["pending_steers"]
+                result = {**create, "input": [{**stub, "output": "done"}]}
+                await other.send_json({**result, "previous_response_id": id_})
+                [*_, last] = await until(other, *TERMINAL)
+                assert "response.completed" == last["type"]
+                assert partition_of(id_) == partition_of(last["response"]["id"])
+                used.add(partition_of(id_))
+                [call] = [call for call in model.calls if call.prompt == steered]
+                roles = [message["role"] for message in call.body["messages"]]
+                assert ["tool", "user"] == roles[-2:]
+    assert 1 < len(used)
