@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from jobs.turn_store import TurnStore
 
 AT_ONCE: Final = 500
-# The two kinds of Redis keys with an owner's data. A key consists of a partition's prefix, the kind
+# The kinds of Redis keys with an owner's data. A key consists of a partition's prefix, the kind
 # and an id.
 JOBS: Final = "job"
 TURNS: Final = "turn"

@@ -1,6 +1,6 @@
 """Stores conversations, which are logs of items. Each change of a conversation is one Lua script.
 
-The order in which Redis runs the scripts is the order of the items, also if several devices write
+The order in which Redis runs the scripts is the order of the items, even if several devices write
 at once. The index of an entry in the log never changes, so an index is a cursor: a reader that has
 the first n entries reads the others from index n on.
 
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 
 MAX_PENDING: Final = 64  # maximum number of unfinished responses of one conversation
-SETTLE_MS: Final = 3_000  # a server and a worker append the items of a response sooner than this
-LOOK_AGAIN_MS: Final = 15_000
+# The time after which a worker checks a new pending response. Usually its server has appended the
+# input items by then.
+SETTLE_MS: Final = 3_000
+LOOK_AGAIN_MS: Final = 15_000  # the time between two such checks
 MAX_UNSETTLED: Final = 100
 
 
@@ -50,7 +52,8 @@ MAX_UNSETTLED: Final = 100
 class Pending:
     """A response whose items have not all been appended to its conversation.
 
-    `age_ms` is the time since it was added. `asked` is True if its input items are in the log.
+    `age_ms` is the time since the response became pending. `asked` is True if its input items are
+    in the log.
     """
 
     response_id: str
@@ -60,9 +63,10 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A snapshot of a conversation. Its log has `length` entries; `bytes` is their total size.
+    """A snapshot of a conversation.
 
-    `items` contains a part of the log: the index and the item of each entry that is an item.
+    Its log has `length` entries. `bytes` is the size that counts towards the limits. `items` is a
+    part of the log: pairs of an index and an item, without deleted items and deletions.
     """
 
     id: str
@@ -89,9 +93,9 @@ class Conversation:
 class ConversationStore:
     """The conversations of all partitions. All methods raise RedisTrouble.
 
-    A `viewer` is an owner, a value that sees all owners of a tenant, or "" for every owner. For a
-    conversation that does not exist or that the viewer or owner may not see or change, all methods
-    raise UnknownConversation, unless they say otherwise.
+    A `viewer` is an owner, `TENANT/*` for all owners of a tenant, or an empty string for all
+    owners. Unless stated otherwise, a method raises UnknownConversation if the conversation does
+    not exist, or if the viewer or owner has no access to it.
     """
 
     def __init__(self, pipe: Pipe, settings: SharedSettings) -> None:
@@ -107,7 +111,10 @@ class ConversationStore:
         metadata: dict[str, str],
         items: list[Item],
     ) -> None:
-        """Creates a conversation, unless it exists. Raises: ConversationFull."""
+        """Creates a conversation, unless it exists. `created_at` is in Unix seconds.
+
+        Raises: ConversationFull.
+        """
         settings = self._settings
         self._check(
             id_,
@@ -136,10 +143,11 @@ class ConversationStore:
         first: int = 0,
         stop: int = 0,
     ) -> Conversation:
-        """Returns a snapshot with the log entries from `first` up to `stop`, or only with `item`.
+        """Returns a snapshot with the items in the range `[first, stop)` of the log.
 
-        A `stop` of -1 means the end of the log. `holder` is a pending response, which can also read
-        a deleted conversation and deleted items. Raises: Undecodable.
+        A `stop` of -1 means the end of the log. If `item` is the id of an item, the snapshot has
+        only that item. `holder` is the id of a pending response, which can also read a deleted
+        conversation and deleted items. Raises: Undecodable.
         """
         reply = await self._pipe.run(
             calls.read_conversation(
@@ -168,7 +176,10 @@ class ConversationStore:
     async def page(
         self, id_: str, viewer: str, *, after: str, order: str, limit: int
     ) -> tuple[list[Item], bool]:
-        """Returns a page of items, and True if more items follow. An `after` of "" begins.
+        """Returns a page of items, and True if more items follow.
+
+        `after` is the id of the item before the page, or an empty string for the first page.
+        `order` is "asc" or "desc".
 
         Raises: LookupError if the conversation never had the item `after`; Undecodable.
         """
@@ -200,7 +211,7 @@ class ConversationStore:
         )
 
     async def delete(self, id_: str, viewer: str) -> bool:
-        """Deletes a conversation. Returns False if it did not exist.
+        """Deletes a conversation. Returns False if the viewer has no access to it.
 
         The pending responses of the conversation can still read its items.
         """
@@ -221,7 +232,7 @@ class ConversationStore:
         self._check(id_, reply)
 
     async def hold(self, id_: str, owner: str, response_id: str, items: list[Item]) -> None:
-        """Makes a response pending that is about to be submitted with these input items.
+        """Makes a response pending, before it is submitted with the input `items`.
 
         Raises: ConversationBusy, ConversationFull.
         """
@@ -249,19 +260,19 @@ class ConversationStore:
         self._check(id_, await self._append(id_, "", items, ended=False))
 
     async def append(self, id_: str, response_id: str, items: list[Item], *, ended: bool) -> None:
-        """Appends those items of a response that the conversation never had.
+        """Appends items of a response, except those that the conversation has or had.
 
-        If the response has `ended`, these are all of its items, and it is no longer pending. Does
-        nothing if the conversation was deleted.
+        If `ended` is True, `items` must be all items of the response, which is then no longer
+        pending. If the conversation was deleted, nothing is appended.
         """
         await self._append(id_, response_id, items, ended=ended)
 
     async def release(self, id_: str, response_id: str) -> None:
-        """Removes a response from the pending ones without appending its items."""
+        """Makes a response no longer pending, without appending its items."""
         await self._pipe.run(calls.release_conversation(**_named(id_), response=response_id))
 
     async def load(self, job_id: str, slices: list[TurnSlice]) -> list[Item]:
-        """Returns the items of ranges of logs. A pending job can also read deleted items.
+        """Returns the items in ranges of conversations. A pending job also gets deleted items.
 
         Raises: TurnMissing, Undecodable.
         """
@@ -270,9 +281,10 @@ class ConversationStore:
         )
 
     async def claim_unsettled(self, partition: int) -> list[tuple[str, list[Pending]]]:
-        """Returns conversations whose pending responses are due for a check, which are then ours.
+        """Claims conversations whose pending responses are due for a check.
 
-        They are due again after `LOOK_AGAIN_MS`.
+        Returns the id and the pending responses of each conversation. Another caller gets these
+        conversations only after `LOOK_AGAIN_MS`.
         """
         names = Partition(partition)
         reply = await self._pipe.run(
@@ -349,5 +361,5 @@ def _pending(flat: list[Any]) -> list[Pending]:
 
 
 def _is_item(entry: bytes) -> bool:
-    """Returns False for the place of a deleted item, and for the entry of a deletion."""
+    """Returns False for the empty entry of a deleted item, and for the entry of a deletion."""
     return not entry.startswith(b"-") and entry != b""

@@ -6,6 +6,7 @@ HoldlineError
 ├── UnknownConversation      the conversation does not exist, or the caller may not see it
 ├── ConversationBusy         too many responses of the conversation are unfinished
 ├── ConversationFull         a limit of items or bytes of conversations is reached
+├── SteersTaken              another request has taken the steers of the previous response
 ├── QueueFull                too many responses are queued; the client may try again later
 ├── Limited                  a limit of the tenant is reached; `what` names the limit
 ├── NotReplicated            the response is queued, but too few replicas have acknowledged it

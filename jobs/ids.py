@@ -56,7 +56,7 @@ def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str 
 
 
 def steer_id(response_id: str, number: int) -> str:
-    """Returns the id of a steer, which is the steer with this number of a response."""
+    """Returns the id of the steer that has this number in its response."""
     return f"steer_{response_id.removeprefix('resp_')}{number:04x}"
 
 

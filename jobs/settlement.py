@@ -1,4 +1,4 @@
-"""Appends the items of responses to their conversations, wherever another process has not done so.
+"""Appends the items of responses to their conversations, if another process has not done so.
 
 A server appends the input items of a response, and a worker the output items. If one of them dies
 first, the response stays pending in its conversation, and this module appends the missing items.
@@ -31,9 +31,9 @@ ABANDONED_MS: Final = 60_000
 async def settle(
     pipe: Pipe, store: ConversationStore, conversation_id: str, pending: Iterable[Pending]
 ) -> bool:
-    """Appends all items that pending responses of a conversation still owe to it.
+    """Appends the missing items of a conversation's pending responses.
 
-    Returns True if something was appended or released. Raises: RedisTrouble.
+    Returns True if it has appended items or released a response. Raises: RedisTrouble.
     """
     done = await asyncio.gather(*(_settle(pipe, store, conversation_id, one) for one in pending))
     return any(done)
@@ -55,7 +55,7 @@ async def _settle(
     try:
         items = await _items(pipe, id_, ended=ended)
     except (UnknownResponse, Undecodable):
-        # Without the encryption key, another process may be able to do this later.
+        # If the encryption key is missing, a process that has it appends the items later.
         return False
     await store.append(conversation_id, id_, items, ended=ended)
     return True

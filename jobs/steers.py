@@ -1,15 +1,15 @@
-"""Stores the steers of a response: input that a client adds while the response runs.
+"""Stores the steers of a response: input that a client adds before the response has ended.
 
 Redis keeps the steers of a response in a hash beside its log. A steer is stored before it is
-acknowledged, and only a response that has not ended takes steers. The script that ends the response
-also decides what becomes of all of its steers:
+acknowledged, and a response that has ended accepts no steers. The script that ends the response
+also decides the outcome of its steers:
 
     committed   another response, the successor, was queued with their input
-    pending     the response ended with calls whose results the client owes; the request with these
-                results takes the input along
+    pending     the response ended with calls whose results the client owes; the request that sends
+                these results also gets the input of the steers
     given back  the response ended in any other way
 
-So each steer has exactly one outcome, and a read at any later time finds it.
+So each steer has exactly one outcome, which can be read at any later time.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# The successor of a job whose steers are pending.
-PENDING: Final = "pending"
-
-MAX_STEERS: Final = 32
+PENDING: Final = "pending"  # the field `successor` of a job whose steers are pending
+MAX_STEERS: Final = 32  # maximum number of steers of one response
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,10 @@ class Steer:
 
 @dataclass(frozen=True, slots=True)
 class Steers:
-    """The steers of one response, and what became of them.
+    """The steers of one response, and their outcome.
 
-    `successor` is the id of the response that contains the steers, `PENDING` or "".
+    `successor` is the id of the response that contains the steers, or `PENDING`. It is empty if the
+    response has not ended, or if its steers were given back.
     """
 
     status: Status
@@ -63,7 +62,7 @@ class Steers:
 
 
 class SteeringEnded(Exception):
-    """The response takes no more steers, because it has ended or is being cancelled."""
+    """The response accepts no more steers, because it has ended or is being cancelled."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status)
@@ -71,7 +70,7 @@ class SteeringEnded(Exception):
 
 
 class TooManySteers(Exception):
-    """The response has too many steers, or too many bytes of them."""
+    """The response has reached its maximum number or bytes of steers."""
 
 
 class SteerKeyReused(Exception):
@@ -90,7 +89,8 @@ class SteerLog:
     ) -> tuple[int, bool]:
         """Stores a steer, unless a steer with the same key was stored before.
 
-        Returns the number of the steer, and True if it was stored now. Then call `notify`.
+        Returns the number of the steer, and True if this call has stored it. The caller should then
+        call `notify`.
 
         `max_bytes` is the limit for all steers of the response together. The first steer counts as
         one request of the tenant.

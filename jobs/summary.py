@@ -1,16 +1,16 @@
 """Seals and opens the summaries in compaction items, and applies them to a list of items.
 
-A compaction item stands for earlier items of a conversation. Its `encrypted_content` is opaque to
-clients, which send it back in later requests, even after the stored responses have expired:
+A compaction item contains a summary of earlier items. Its `encrypted_content` is opaque to clients,
+which can send it back in later requests even after the stored responses have expired:
 
     "hl1." | base64url of the sealed bytes
     sealed bytes:  0x01 | checksum, 16 bytes | MessagePack of `Summary`
                    with encryption: the `ciphertext` of these bytes
 
-The checksum also covers the owner, and with encryption so does the key. Therefore an item that was
-altered, or that belongs to another owner, is rejected. Without encryption, clients can read the
-summary, and could forge one. A forged summary gives a client nothing, because models receive a
-summary as a user message, which every client may write itself.
+The checksum also covers the owner, and the encryption key is derived from the owner too. Therefore
+an item that was altered, or that belongs to another owner, is rejected. Without encryption, clients
+can read the summary, and could forge one. A forged summary has no advantage for a client, because
+models receive a summary as a user message, and every client can send user messages.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Summary(msgspec.Struct, frozen=True):
     """The summary of earlier items.
 
     If `replaces` is True, a model gets the summary instead of all items before it, except for
-    leading system and developer messages. Otherwise the items before it are shown too: they are the
-    user messages that `POST /v1/responses/compact` has kept.
+    leading system and developer messages. If it is False, a model gets the items before it too:
+    they are the user messages that `POST /v1/responses/compact` has returned.
 
-    If the response belongs to a conversation, `conversation` is its id, and the response knew the
-    first `entries` entries of the conversation's log. Other devices may have appended entries
-    between these and the compaction item, which the summary does not contain.
+    If the summary was written in a conversation, `conversation` is its id, and the summary covers
+    the first `entries` entries of the conversation's log. It does not cover entries that other
+    devices have appended between these and the compaction item.
     """
 
     text: str
@@ -67,7 +67,7 @@ _unpack: Final = msgspec.msgpack.Decoder(Summary).decode
 
 
 def is_own(item: Item) -> bool:
-    """Returns True for a compaction item that a Holdline has created, and not a provider."""
+    """Returns True for a compaction item that Holdline created, False for one of a provider."""
     content = item.get("encrypted_content")
     return (
         item.get("type") == COMPACTION and isinstance(content, str) and content.startswith(_PREFIX)
@@ -139,9 +139,9 @@ def known_first(
 ) -> list[tuple[int, Item]]:
     """Returns the entries of a conversation's log in the order in which a model gets them.
 
-    An entry has an index and an item. The items before the last summary that the summary does not
-    contain follow it, so that the summary does not replace them. Another summary among them stays
-    before it, because the items that this one replaced are shown instead.
+    An entry is a pair of an index and an item. Items that precede the last summary, but are not
+    covered by it, are moved behind it, so that the summary does not replace them. Another summary
+    among these items is not moved: the model gets the items that it covers instead.
 
     Raises: EncryptionKeyMissing, Undecodable.
     """
@@ -151,7 +151,7 @@ def known_first(
     item = entries[last][1]
     summary, response = opened(item, owner, cipher), response_of(item["id"])
     if summary.conversation != conversation:
-        return entries  # a client has added the item, so it stands for all items before it
+        return entries  # a client has added the item, so the summary replaces all items before it
     known, unknown = list[tuple[int, Item]](), list[tuple[int, Item]]()
     for index, one in entries[:last]:
         is_known = index < summary.entries or response_of(one["id"]) == response
@@ -188,7 +188,7 @@ def leading_rules(items: list[Item]) -> list[Item]:
 
 
 def message(text: str) -> Item:
-    """Returns the user message with which a model gets a summary."""
+    """Returns the user message that contains a summary for a model."""
     part = {"type": "input_text", "text": _INTRODUCTION + text}
     return {"type": "message", "role": "user", "content": [part]}
 

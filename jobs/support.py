@@ -1,8 +1,8 @@
 """The table of the standard's parameters, tools, tool choices, items and `include` values.
 
-Each row says what happens to a name with a model whose endpoint has the chat-completions API, and
-with a model whose endpoint has the Responses API. A test compares the table with the types of the
-official Python SDK, and makes the tables of docs/protocol-reference.md from it.
+Each row states the support for a name by models whose endpoint has the chat-completions API, and by
+models whose endpoint has the Responses API. Tests compare the table with the types of the official
+Python SDK, and the tables of docs/protocol-reference.md with this table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class Support(StrEnum):
-    """What happens to a parameter, a tool, a tool choice, an item or an `include` value."""
+    """The support for a parameter, a tool, a tool choice, an item or an `include` value."""
 
     SUPPORTED = "supported"  # Holdline implements it
     PASSED = "passed on"  # the model's endpoint gets it unchanged
@@ -57,7 +57,8 @@ PARAMETERS: Final[dict[str, Row]] = {
     "context_management": Row(
         SUPPORTED,
         PASSED,
-        "the model itself writes the summary, also if an endpoint refuses the parameter",
+        "with a chat-completions endpoint, or if an endpoint refuses the parameter, the model "
+        "writes the summary in a call of its own",
     ),
     "conversation": _both(SUPPORTED),
     "frequency_penalty": _both(PASSED, standard=False),
@@ -185,7 +186,7 @@ TOOL_CHOICES: Final[dict[str, Row]] = {
 class ItemRow(Row):
     """A row for an input item.
 
-    `prefix` begins the ids of such items. `needs_id` is True if an endpoint requires the item's id.
+    `prefix` is the first part of the item's id. `needs_id` is True if an endpoint requires the id.
     """
 
     prefix: str = ""

@@ -4,8 +4,8 @@ A turn consists of the input and output items of an ended response. The server s
 the first job continues from its response. Redis keeps the turn as long as any job may continue from
 it.
 
-A job in a conversation names ranges of the conversation's log instead of turns. For these, reading
-is left to `ConversationStore`. The job holds the conversation as a whole.
+A job in a conversation names ranges of the conversation's log instead of turns. `ConversationStore`
+reads these ranges, and the job holds the conversation as a whole.
 
 A job holds its turns, so that they stay readable until the job ends. The turns of a conversation
 are in different partitions, so one script cannot hold all turns and submit the job. The server

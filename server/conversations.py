@@ -38,10 +38,11 @@ Item = dict[str, Any]
 
 
 class ConversationService:
-    """Operations on conversations; each call can only reach those that its viewer may see.
+    """Operations on conversations; each call can only reach conversations that its viewer may see.
 
-    Only its owner may change a conversation. Others who may see it may delete it or its items.
-    All methods may raise Problem, HoldlineError and RedisTrouble.
+    Only the owner of a conversation can change it. A caller that sees the conversations of other
+    owners can also delete them, and their items. All methods may raise Problem, HoldlineError and
+    RedisTrouble.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class ConversationService:
         digest: Callable[[str], str],
         expand: Callable[[str, list[Item]], Awaitable[list[Item]]],
     ) -> None:
-        """`digest` hides a client's address; `expand` replaces item references by their items."""
+        """`digest` hides a client's address; `expand` replaces item references with the items."""
         self._pipe = pipe
         self._store = store
         self._partitions = partitions
@@ -64,7 +65,10 @@ class ConversationService:
     async def create(
         self, who: Principal, items: list[InputItem], metadata: dict[str, str], key: str | None
     ) -> Conversation:
-        """Creates a conversation, or finds the one that the idempotency key created."""
+        """Creates a conversation, or returns the one that `key` has created earlier.
+
+        `key` is the idempotency key of the request.
+        """
         account = who.account(self._digest)
         seed = None if key is None else f"{key} {_digest_of(items, metadata)}"
         id_ = new_conversation_id(self._partitions, account, who.owner, seed)
@@ -89,9 +93,10 @@ class ConversationService:
     async def add(
         self, owner: str, id_: str, items: list[InputItem], key: str | None
     ) -> list[Item]:
-        """Appends items, and returns them.
+        """Appends items, and returns them with their new ids.
 
-        If a request with an idempotency key is repeated with the same items, nothing is appended.
+        If a request with the idempotency key `key` is repeated with the same items, nothing is
+        appended again.
         """
         await self._settled(owner, id_)
         seed = None
@@ -104,7 +109,7 @@ class ConversationService:
     async def page(
         self, viewer: str, id_: str, *, after: str, order: str, limit: int
     ) -> tuple[list[Item], bool]:
-        """Returns a page of items, and True if more items follow."""
+        """Returns a page of items as `ConversationStore.page`, and True if more items follow."""
         await self._settled(viewer, id_)
         try:
             return await self._store.page(id_, viewer, after=after, order=order, limit=limit)
@@ -170,5 +175,8 @@ class ConversationService:
 
 
 def _digest_of(*parts: Any) -> str:
-    """Returns a digest of a request's content. Another request gets other ids by it."""
+    """Returns a digest of a request's content, from which the ids of its items are derived.
+
+    Requests with the same idempotency key and other content therefore get other ids.
+    """
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

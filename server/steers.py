@@ -1,4 +1,4 @@
-"""Accepts steers, and reports what became of them."""
+"""Accepts steers, and reports their outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from jobs.errors import Limited, RedisTrouble, UnknownResponse
 from jobs.ids import steer_id
 from jobs.owed import owed
 from jobs.record import Status
-from jobs.steers import PENDING, Steer, SteeringEnded, SteerKeyReused, Steers, TooManySteers
+from jobs.steers import (
+    MAX_STEERS,
+    PENDING,
+    Steer,
+    SteeringEnded,
+    SteerKeyReused,
+    Steers,
+    TooManySteers,
+)
 from jobs.summary import only_compacts
 
 from . import capabilities
@@ -29,12 +37,15 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
-# The ids of stored messages depend on the successor, so the worker sets them.
+# The ids of the messages depend on the successor, so they are set later, by `jobs.steers.input_of`.
 _NO_ID: Final = ""
 
 
 class SteerRefused(Exception):
-    """A steer was not accepted. `code` is a steering error code of the standard, or our own."""
+    """A steer was not accepted.
+
+    `code` is an error code of the standard's `response.steer.failed`, or one of Holdline's codes.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -43,10 +54,10 @@ class SteerRefused(Exception):
 
 
 class Added(NamedTuple):
-    """An accepted steer: the response, the number of the steer, and the length of the log before.
+    """An accepted steer: its response, its number, and the length of the response's log before it.
 
     `successor` is the id of the response that contains the steer, `PENDING`, or "" if the steer is
-    new or has no successor. `fresh` is False if the steer had been stored before.
+    new or has no successor. `fresh` is False if an earlier request has stored the steer.
     """
 
     response_id: str
@@ -57,7 +68,7 @@ class Added(NamedTuple):
 
 
 class SteerService:
-    """The operations on steers. Its methods raise HoldlineError if the result is unknown."""
+    """Operations on steers. After a HoldlineError, a steer may or may not have been stored."""
 
     def __init__(
         self,
@@ -93,7 +104,7 @@ class SteerService:
                 raise SteerRefused(
                     "steering_not_supported",
                     "A response that belongs to a conversation, or that compacts its context, "
-                    "cannot be steered. Wait for its end, and send the input then.",
+                    "cannot be steered. Wait for its end, and send the input with response.create.",
                 )
             items = _messages(message)
             capabilities.check(self._catalog, Create(input=[*items]), job.params, who)
@@ -117,8 +128,9 @@ class SteerService:
         except TooManySteers:
             raise SteerRefused(
                 "too_many_pending_steers",
-                "This response has as many steers, or bytes of them, as it may have. Wait until "
-                "its successor begins, and steer that response.",
+                f"One response may have at most {MAX_STEERS} steers, with at most "
+                f"{self._max_bytes} bytes together. Wait until the successor of this response "
+                "begins, and steer that response.",
             ) from None
         except SteerKeyReused:
             raise SteerRefused(
@@ -151,19 +163,21 @@ class SteerService:
             return SteerRefused(
                 "response_already_completed", f"The response has already completed. {advice}"
             )
-        return SteerRefused("response_not_active", f"The response takes no more steers. {advice}")
+        return SteerRefused("response_not_active", f"The response accepts no more steers. {advice}")
 
     async def notify(self, response_id: str) -> None:
         """Notifies the response's worker after a new steer was acknowledged."""
-        # Without the notification, the worker learns of the steer a few seconds later.
+        # If the notification fails, the worker finds the steer when it renews its lease.
         with contextlib.suppress(RedisTrouble):
             await self._queue.steers.notify(response_id)
 
     async def outcome(self, owner: str, response_id: str, numbers: list[int]) -> list[Event]:
-        """Returns the events that report the steers with these numbers, if they have an outcome.
+        """Returns the events that report the outcome of the steers with these numbers.
 
-        A committed steer has no such event, because the `response.created` of the successor reports
-        it. Raises: UnknownResponse, Undecodable, RedisTrouble.
+        The list is empty if the response has not ended. It is also empty for committed steers,
+        which the `response.created` of the successor reports.
+
+        Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
         found = await self._queue.steers.read(response_id, owner)
         if not found.status.ended or found.successor not in ("", PENDING):
@@ -195,7 +209,7 @@ def _messages(message: ResponseSteer) -> list[Message]:
 
 
 def accepted(added: Added) -> Event:
-    """Returns the event that acknowledges a steer; it names the successor if there is one."""
+    """Returns the event that acknowledges a steer, with the id of the successor if it is known."""
     event = {"type": "response.steer.accepted", "steer": _named(added.response_id, added.number)}
     if added.successor not in ("", PENDING):
         event["holdline"] = {"successor_id": added.successor}
@@ -214,7 +228,10 @@ def _pending(response_id: str, number: int, stubs: list[Event]) -> Event:
 def failed(
     code: str, message: str, given: Any, response_id: str, number: int | None = None
 ) -> Event:
-    """Returns the event that gives the input of a steer back; `number` is None if it had none."""
+    """Returns the event that gives the input of a steer back.
+
+    `number` is the number of the steer in its response, or None if it was not stored.
+    """
     steer: Event = {"previous_response_id": response_id, "input": given}
     if number is not None:
         steer["id"] = steer_id(response_id, number)

@@ -23,9 +23,10 @@ Item = dict[str, Any]
 def check(
     context: Context, items: list[Item], owner: str, cipher: Cipher | None, *, foreign: bool
 ) -> None:
-    """Raises Problem for a compaction item that no model can read.
+    """Raises Problem for a compaction item that the request's model cannot read.
 
-    `foreign` is True if the items of providers are allowed too.
+    `foreign` is True if compaction items of providers are allowed. In earlier turns they are always
+    allowed, because the worker leaves them out if the model cannot read them.
     """
     for before, place in ((context.items, context.source), (items, "input")):
         for index, item in enumerate(before):
@@ -42,9 +43,10 @@ def check(
                 except Undecodable:
                     raise _refused(named, "was altered, or belongs to another user") from None
             elif before is items and not foreign:
-                raise _refused(named, "was created elsewhere, so this model cannot read it")
+                raise _refused(named, "was created by a provider, so this model cannot read it")
     if [one for one in items if one.get("type") == TRIGGER] and not (context.items or items[1:]):
-        raise invalid("input", "'input' must contain an item to compact before the trigger.")
+        message = f"'input' must contain at least one item before the '{TRIGGER}'."
+        raise invalid("input", message)
 
 
 def allows_foreign(catalog: Catalog, model: str) -> bool:
@@ -53,9 +55,10 @@ def allows_foreign(catalog: Catalog, model: str) -> bool:
 
 
 def without_replaced(context: Context, owner: str, cipher: Cipher | None) -> Context:
-    """Returns the context without the items that a summary in it replaces for all models.
+    """Returns the context without the items that its last summary replaces.
 
-    Therefore a conversation with `context_management` never reaches the limits of a context.
+    Without these items, a conversation that is compacted again and again stays within the limits of
+    a context.
     """
     try:
         start = replaced_before(context.items, owner, cipher)

@@ -1,7 +1,8 @@
-"""Appends the items of responses to their conversations if the processes that should do so died.
+"""Appends the items of responses to their conversations if a process died before it appended them.
 
 A server appends the input of a response, and a worker its output. If a process dies first, the
-response stays pending in its conversation. Every worker looks for such responses now and then.
+response stays pending in its conversation. Every worker looks for such responses every one to two
+seconds.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# The share of `max_output_bytes` that a summary may take, and also the kept user messages.
+# A summary has at most `max_output_bytes` divided by this number. So have the kept user messages.
 _SHARE: Final = 4
 
 
@@ -49,7 +49,7 @@ class Generation:
     """The model calls of one attempt.
 
     Call `run` once. Another task may call `stop` at any time. `call` is the latest call, whose
-    result decides on the attempt. `job` is the request of that call.
+    result is the result of the attempt. `job` is the request of that call.
     """
 
     def __init__(self, context: WorkerContext, name: Name) -> None:
@@ -59,12 +59,13 @@ class Generation:
         self._stopped = self._steered = False
         self.call = ModelCall()
         self.job: Job | None = None
-        # Each call with its job and the size of its output. An `Output` would lead back to the
-        # execution, and such a cycle keeps the job in memory until the garbage collector runs.
+        # Each call with its job and the size of its output in bytes. The outputs are not kept,
+        # because they refer to the execution, and such a reference cycle would keep the job in
+        # memory until the garbage collector runs.
         self._made: list[tuple[ModelCall, Job, int]] = []
 
     def stop(self) -> None:
-        """Stops the current call, and all that would follow."""
+        """Stops the current call, and prevents further calls."""
         self._stopped = True
         self.call.stop()
 
@@ -74,7 +75,7 @@ class Generation:
         self.call.steer()
 
     async def run(self, job: Job, output: Output, flusher: Flusher) -> None:
-        """Makes the calls. Returns when one has succeeded for the job, failed or been stopped.
+        """Makes the calls. Returns when all have succeeded, or when one has failed or was stopped.
 
         Raises: EncryptionKeyMissing, Undecodable.
         """
@@ -84,7 +85,8 @@ class Generation:
             return
         if (text := await self._summary(seen, flusher)) is None:
             return
-        # `POST /v1/responses/compact` returns the user messages too, so its summary replaces none.
+        # `POST /v1/responses/compact` returns the user messages before the summary, so the summary
+        # does not replace them.
         is_route = bool(job.params.get(COMPACT))
         known = max(
             (one.stop for one in job.turns if one.response_id == job.conversation), default=0
@@ -113,7 +115,10 @@ class Generation:
         self._made.append((self.call, job, output.size))
 
     async def _summary(self, job: Job, flusher: Flusher) -> str | None:
-        """Returns the summary of all items of a job, or None if there is none."""
+        """Returns the summary of all items of a job.
+
+        Returns None if the call failed or was stopped, or if the model wrote no complete summary.
+        """
         asked = summaries.request(job)
         most = min(summaries.MAX_SUMMARY_BYTES, self._limit)
         written = Output(_Discarded(), self._name, index=0, most=most, toolbox=Toolbox.of(asked))
@@ -138,7 +143,7 @@ class Generation:
         return replace(job, context=[], params={**job.params, "input": asked})
 
     def _kept(self, job: Job) -> list[Item]:
-        """Returns the user messages that a compacted conversation keeps word for word."""
+        """Returns the user messages that a compacted conversation keeps unchanged."""
         items = _items(job)
         start = replaced_before(items, job.owner, self._context.pipe.cipher)
         most = min(summaries.MAX_KEPT_BYTES, self._limit)
@@ -155,7 +160,10 @@ class Generation:
         return usage.total([used for _, used in self._used(default_model) if used is not None])
 
     def cost(self, default_model: str) -> float | None:
-        """Returns the cost of all calls together, as `ModelCall.cost` does."""
+        """Returns the cost of all calls together, in the unit of `ModelCall.cost`.
+
+        Returns None if no cost is known.
+        """
         config = self._context.config
         costs = [call.cost(config, used) for call, used in self._used(default_model)]
         known = [cost for cost in costs if cost is not None]

@@ -63,7 +63,7 @@ CAUSES: Final[dict[str, Cause]] = {
     "length": Cause(Then.INCOMPLETE),
     "content_filter": Cause(Then.INCOMPLETE),
     "cancelled": Cause(Then.CANCELLED),
-    # The worker has ended the call, because the response has a steer.
+    # The worker ended the call, because the client has steered the response.
     "steered": Cause(Then.INCOMPLETE),
     # The following failures are permanent: another attempt would fail in the same way.
     "upstream_rejected": Cause(

@@ -1,4 +1,4 @@
-"""Decides what becomes of a response's steers when the response ends."""
+"""Decides the outcome of a response's steers when the response ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# The limit for the items of a successor, as for those of any other request.
+# The maximum number of items in the prompt of a successor, as in any other prompt.
 MAX_ITEMS: Final = 10_000
 
 log = structlog.get_logger()
@@ -31,10 +31,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SteerOutcome:
-    """What becomes of a response's steers.
+    """The outcome of a response's steers.
 
-    `steers` and `successor` are the arguments of `Flusher.finish`. `shown` is added to the object
-    `holdline` in the response's last event.
+    `steers` and `successor` are arguments of `Flusher.finish`. The members of `shown` are added to
+    the object `holdline` in the response's last event.
     """
 
     steers: int = ANY_STEERS
@@ -45,9 +45,9 @@ class SteerOutcome:
 async def steer_outcome(
     context: WorkerContext, job: Job, status: Status, output: list[Item], *, steered: bool
 ) -> SteerOutcome:
-    """Returns the outcome of a response's steers, if the response ends with this output.
+    """Returns the outcome of the steers of a response that is about to end with this output.
 
-    If `steered` is False, the response is assumed to have no steers, and none are read.
+    If `steered` is False, the response is assumed to have no steers, and Redis is not asked.
     """
     if status not in (Status.COMPLETED, Status.INCOMPLETE):
         return SteerOutcome()

@@ -157,7 +157,7 @@ def terminal(
     `timing` contains durations in milliseconds. `completed_at` is used only if the response is
     completed. `model` is the name of the model that answered, or None. `left_out` contains the
     types of the tools and items that this model did not get. `reported` contains members of the
-    response object that the model's provider has determined. `steered` tells what became of the
+    response object that the model's provider has determined. `steered` contains the outcome of the
     response's steers.
     """
     response = snapshot(

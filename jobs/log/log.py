@@ -113,7 +113,7 @@ async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
     )
 
 
-# The value of `steers` for an end that gives all steers back, however many there are.
+# The value of `steers` for a caller that gives all steers back, without having read them.
 ANY_STEERS: Final = -1
 # The arguments of `finish_steered` that describe the successor.
 Successor = dict[str, Any]

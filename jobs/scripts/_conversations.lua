@@ -8,7 +8,7 @@
 --   positions:<id>     hash: the index of each item by its id; -1 minus the index if the item was deleted
 --   pending:<id>       hash: the responses whose items have not all been appended, by id. A value has the time at which
 --                      the response was added, and 1 if its input items have been appended, else 0.
---   removed:<id>       hash: deleted items by index, while unfinished responses may still need them
+--   removed:<id>       hash: deleted items by index, while pending responses may still need them
 -- An account has two keys for all of its conversations: conversations:<account> is a sorted set with the times at which
 -- the conversations expire, and conversation_bytes:<account> is a hash with their sizes; its field `~` is the sum.
 
@@ -62,8 +62,8 @@ local function book_size(prefix, account, id, bytes, expires, ttl)
   end
 end
 
--- Appends those of the items that the conversation never had, and returns their size. `flat` has two values for each
--- item: its id, and the item.
+-- Appends items, except those that the conversation has or had, and returns the size of the appended items. `flat` has
+-- two values for each item: its id, and the item.
 local function add_items(prefix, id, flat)
   local items, positions, bytes = prefix .. 'items:' .. id, prefix .. 'positions:' .. id, 0
   local length = redis.call('LLEN', items)
@@ -82,7 +82,8 @@ local function drop_conversation(prefix, id)
   redis.call('ZREM', prefix .. 'unsettled', id)
 end
 
--- Ends what a conversation keeps for its pending responses, if none is left.
+-- If a conversation has no pending responses, removes what it keeps only for them: its entry in `unsettled`, its deleted
+-- items, and the conversation itself if it was deleted.
 local function end_pending(prefix, id)
   if redis.call('HLEN', prefix .. 'pending:' .. id) > 0 then return end
   redis.call('ZREM', prefix .. 'unsettled', id)

@@ -1,5 +1,5 @@
 #!lua
--- Returns conversations that have had pending responses for a while, so that the caller appends the items that a dead
+-- Returns conversations whose pending responses are due for a check, so that the caller appends the items that a dead
 -- process did not append. Another worker gets these conversations only after `again_ms`.
 -- KEYS  unsettled_key
 -- ARGV  prefix, again_ms, hold_ms (after which a pending response cannot exist any more), limit

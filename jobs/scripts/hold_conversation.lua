@@ -1,7 +1,7 @@
 #!lua
--- Adds a response that is about to be submitted to the pending responses of its conversation. The items that the
--- response refers to then stay readable for its worker, and the items of the response are appended later, even if the
--- processes that should append them die.
+-- Makes a response pending in its conversation, before it is submitted. The items that the response refers to then stay
+-- readable for its worker, and the items of the response are appended later, even if the processes that should append
+-- them die.
 -- KEYS  conversation_key
 -- ARGV  prefix, id, owner, response (id), hold_ms (maximum lifetime of a job), ttl_ms, settle_ms (after which workers
 --       look whether items are still missing), max_pending, bytes (of the input items), count (of the input items),

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Reads the steers of a response, and what became of them.
+-- Reads the steers of a response, and their outcome.
 -- KEYS  job_key, steers_key
 -- ARGV  viewer (the requesting owner, or "" for every owner)
 -- Returns {} if the response does not exist or the viewer may not see it · {status, successor, {steer...}}

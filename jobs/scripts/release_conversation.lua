@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Removes a response from the pending responses of its conversation, without appending its items: the response was not
--- accepted, or no longer exists. If the conversation was deleted and no pending response is left, its items are removed.
+-- Makes a response no longer pending in its conversation, without appending its items, because the response was not
+-- accepted or no longer exists. If the conversation was deleted and has no other pending response, it is removed.
 -- KEYS  conversation_key
 -- ARGV  prefix, id, response
 -- Returns 1

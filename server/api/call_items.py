@@ -68,7 +68,7 @@ class LocalShellOutput(msgspec.Struct, tag_field="type", tag="local_shell_call_o
     id: CallId | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the item names no call."""
+        """Raises ValueError if the item names no call."""
         if self.call_id is None and self.id is None:
             raise ValueError("Object missing required field `call_id`")
 

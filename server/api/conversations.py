@@ -41,7 +41,7 @@ class ItemsCreate(msgspec.Struct):
 
 
 def metadata_in(body: dict[str, Any], *, required: bool = False) -> dict[str, str]:
-    """Returns the metadata in a body; null counts as empty. Raises: Problem."""
+    """Returns the metadata in a body; null means no metadata. Raises: Problem."""
     if "metadata" not in body and required:
         raise invalid("metadata", "'metadata' is required.", "missing_required_parameter")
     found = body.get("metadata")
@@ -68,7 +68,7 @@ def items_in(body: dict[str, Any], *, required: bool = False) -> list[Item]:
 
 
 def of_items(problem: Problem) -> Problem:
-    """Returns an error about `input` as an error about `items`."""
+    """Changes the name `input` in an error to `items`, and returns the error."""
     param = problem.param
     if param is not None and param.startswith("input"):
         problem.param = f"items{param.removeprefix('input')}"
@@ -77,7 +77,7 @@ def of_items(problem: Problem) -> Problem:
 
 
 def check_names(body: dict[str, Any], *names: str) -> None:
-    """Raises Problem if a body has another member than these."""
+    """Raises Problem if a body has a member that is not in `names`."""
     for name in body:
         if name not in names:
             raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")

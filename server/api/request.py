@@ -115,7 +115,7 @@ class InConversation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ContextManagement(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """When the conversation is compacted: above a number of input tokens, or if it is too long."""
+    """Compacts the conversation above a number of input tokens, or if it is too long."""
 
     type: Literal["compaction"]
     compact_threshold: Annotated[int, Meta(ge=1000, le=100_000_000)] | None = None

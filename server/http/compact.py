@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .responses import ResponseRoutes
 
 ROUTE: Final = "/v1/responses/compact"
-# The parameters of the standard for this route, and those that Codex sends too. They have the same
+# The standard's parameters for this route, and further ones that Codex sends. They have the same
 # meaning as for `POST /v1/responses`.
 PARAMETERS: Final = (
     "idempotency_key",
@@ -52,7 +52,7 @@ PARAMETERS: Final = (
 
 
 class CompactRoutes:
-    """The route, which shares waiting and retry tracking with `ResponseRoutes`."""
+    """The route handler, which shares waiting and retry tracking with `ResponseRoutes`."""
 
     def __init__(
         self, config: Config, relay: Relay, responses: Responses, routes: ResponseRoutes
@@ -67,7 +67,7 @@ class CompactRoutes:
         app.router.add_post(ROUTE, self.create)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """Accepts the items, and returns the compacted conversation once the model has ended."""
+        """Accepts the items, and returns the compacted conversation when the response has ended."""
         who = principal_of(request)
         with self._relay.listen() as listener:
             id_, post = await self._accept(request, who, listener)

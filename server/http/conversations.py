@@ -1,4 +1,4 @@
-"""The HTTP routes of the Conversations API, and the count of a request's input tokens."""
+"""The HTTP routes of the Conversations API."""
 
 from __future__ import annotations
 
@@ -153,9 +153,9 @@ def _key(body: dict[str, Any]) -> str | None:
 
 
 def _check_include(request: web.Request) -> None:
-    """Raises Problem if the query has an `include` that the standard does not know.
+    """Raises Problem if the query has an `include` value that the standard does not define.
 
-    Known values have no effect, because an item is always shown with all that is stored of it.
+    The standard's values have no effect, because the server always returns whole items.
     """
     for name in ("include", "include[]"):
         for value in request.query.getall(name, []):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from .responses import ResponseRoutes
 
-# The parameters of the standard for this route. Those of `POST /v1/responses` have its meaning.
+# The standard's parameters for this route. Except `personality`, they have the same meaning as for
+# `POST /v1/responses`.
 COUNTED: Final = (
     "conversation",
     "input",
@@ -40,7 +41,7 @@ MAX_PERSONALITY: Final = 64
 
 
 class InputTokenRoutes:
-    """The route, which counts as the budgets of tenants do."""
+    """The route handler, whose estimate is the same as for the budgets of tenants."""
 
     def __init__(self, config: Config, responses: Responses, routes: ResponseRoutes) -> None:
         self._config = config
@@ -69,7 +70,7 @@ class InputTokenRoutes:
 
 
 def _without_personality(body: dict[str, Any]) -> dict[str, Any]:
-    """Returns the body as one of `POST /v1/responses`, in which the input may not be missing.
+    """Returns the body without `personality`, and with an empty input if it has none.
 
     Raises: Problem for an invalid `personality`, which has no effect on the estimate.
     """

@@ -79,7 +79,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """Action: handle this steer, whose fields were not checked yet."""
+    """Action: validate and submit this steer."""
 
     body: dict[str, Any]
 

@@ -444,7 +444,7 @@ class Socket:
         self._do(self._session.ended(lane, response["id"], successor))
 
     async def _lead_on(self, lane: str | None, response_id: str) -> None:
-        """Follows the successor, if any, of a response whose last event the client had before."""
+        """Follows the successor of a response that the client resumed after its last event."""
         successor = None
         with contextlib.suppress(Problem, HoldlineError):
             successor = await self._responses.successor(self._auth.who.viewer, response_id)

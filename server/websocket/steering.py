@@ -1,4 +1,4 @@
-"""The steers that one socket has sent, and the events that report them.
+"""Submits the steers of one socket, and reports their outcomes.
 
 The events of steers are not entries of a response's log. Their `sequence_number` is the number of
 the last event of the response that the socket has sent, so a client that stores the latest number
@@ -70,7 +70,8 @@ class Steering:
                 self._say(failed(error.code, error.message, back, response_id[:128]), response_id)
                 return
             except HoldlineError as error:
-                # The steer may have been stored. A resend with its key tells.
+                # The steer may have been stored. If the client sends it again with its idempotency
+                # key, the reply shows whether it was.
                 self._socket.say(from_error(error).event(response_id=response_id))
                 return
             self._say(accepted(added), response_id)
@@ -80,7 +81,7 @@ class Steering:
         if added.number not in numbers:
             numbers.append(added.number)
         if self._socket.place_of(response_id) is None and response_id not in self._watches:
-            # This socket does not follow the response, but has to report its end.
+            # This socket does not follow the response, but has to report the outcome at its end.
             watch = _Watch(self, who.owner)
             follower = self._relay.follow(response_id, who.owner, added.length - 1, watch)
             self._watches[response_id] = follower
@@ -89,18 +90,19 @@ class Steering:
         if len(self._numbers) >= MAX_FOLLOWED and response_id not in self._numbers:
             raise SteerRefused(
                 "too_many_pending_steers",
-                f"One socket may steer at most {MAX_FOLLOWED} responses at a time.",
+                f"One socket may steer at most {MAX_FOLLOWED} responses at a time. Wait until one "
+                "of them ends.",
             )
 
     def ended(self, response_id: str, owner: str, place: Place) -> None:
-        """Reports the steers of a response that has ended, after its last event."""
+        """Reports the outcomes of a response's steers, after the response's last event."""
         if (numbers := self._numbers.pop(response_id, None)) is not None:
             self._socket.spawn(self._report(response_id, owner, numbers, place))
 
     def watch_ended(self, response_id: str, owner: str, problem: Problem | None) -> None:
-        """Reports the steers of a response that the socket does not follow.
+        """Reports the outcomes of the steers of a response that the socket does not follow.
 
-        A problem means that the response was deleted or lost, and its steers with it.
+        `problem` is set if the response was deleted or lost together with its steers.
         """
         self._watches.pop(response_id, None)
         # If the socket has begun to follow the response, its own follower reports the end later.
@@ -124,7 +126,9 @@ class Steering:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except HoldlineError:
-                pass  # the response was deleted, as a problem has said or a resend will say
+                # The response was deleted. The client has received an `error` event, or receives
+                # one when it sends the steer again.
+                pass
             return
 
     def _say(
@@ -148,11 +152,11 @@ class _Watch:
         self._owner = owner
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Drops the events, because the client has not asked for them."""
+        """Drops the events, because the client does not follow the response."""
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Drops the queue position."""
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Reports the steers, also if the response was deleted."""
+        """Reports the outcomes of the steers."""
         self._steering.watch_ended(follower.response_id, self._owner, problem)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def left_out(job: Job, endpoint: Endpoint | None) -> dict[str, list[str]]:
-    """Returns the types of the tools and items that the call of an endpoint did not contain.
+    """Returns the types of the tools and items that were left out of the call to an endpoint.
 
-    They become members of the `holdline` object of the response.
+    The keys of the result are members of the response's `holdline` object.
     """
     if endpoint is None or endpoint.api != CHAT:
         return {}
@@ -33,7 +33,7 @@ def left_out(job: Job, endpoint: Endpoint | None) -> dict[str, list[str]]:
         "dropped_items": [
             item["type"]
             for item in items
-            # The worker has replaced Holdline's own compaction items before.
+            # Holdline's own compaction items have already been replaced by messages.
             if item.get("type") == COMPACTION or chat_refuses_item(item.get("type", "message"))
         ],
     }

@@ -171,7 +171,7 @@ class UpstreamModel:
                 yield stream
 
     async def compact(self, arguments: dict[str, Any], until: float) -> Compacted:
-        """Lets the endpoint compact a conversation. It must have the Responses API.
+        """Calls `POST /responses/compact` of an endpoint, which must have the Responses API.
 
         Raises: NoSuchRoute if the endpoint has no `POST /responses/compact`; ModelError.
         """

@@ -27,13 +27,13 @@ Item = dict[str, Any]
 PARAMETER: Final = "context_management"
 # The maximum size of a summary in bytes.
 MAX_SUMMARY_BYTES: Final = 262_144
-# The maximum size in bytes of the user messages that a compacted conversation keeps word for word.
+# The maximum size in bytes of the user messages that a compacted conversation keeps unchanged.
 MAX_KEPT_BYTES: Final = 262_144
 # The codes of refusals after which the worker compacts instead of the endpoint.
 _TOO_LONG: Final = "upstream_input_too_long"
 _REJECTED: Final = "upstream_rejected"
-# The parameters of the job that the request for a summary has too. Endpoints require the tools of
-# the calls in a conversation.
+# The parameters that the request for a summary copies from the job. It needs the tools, because
+# endpoints reject a conversation with calls of unknown tools.
 _SAME: Final = (
     "model",
     "instructions",
@@ -112,10 +112,13 @@ def kept(items: list[Item], most: int, size: Callable[[Item], int]) -> list[Item
 
 
 def _parts(job: Job) -> tuple[list[Item], list[Item], list[Item], list[Item]]:
-    """Returns the rules, the items before the summary, the older items, and those after it.
+    """Divides the items of a job into four lists.
 
-    The current turn is shown after the summary if it is short enough. Otherwise only its user
-    messages are shown, before the summary, which then also covers the calls of the turn.
+    The lists contain the leading system and developer messages, the items before the summary, the
+    items that the summary replaces, and the items after it.
+
+    The current turn follows the summary if it is short enough. Otherwise only the user messages at
+    its beginning are kept, before the summary, which then replaces the rest of the turn.
     """
     items = [*job.context, *_asked(job)]
     rules = leading_rules(items)

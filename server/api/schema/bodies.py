@@ -84,7 +84,7 @@ class Compacted(Struct):
 
 
 class Estimate(Struct):
-    """Says that a number is an estimate."""
+    """Marks a number as an estimate."""
 
     estimated: Literal[True]
 

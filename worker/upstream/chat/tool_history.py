@@ -40,7 +40,7 @@ _PROVIDER_FIELDS: Final = ("extra_content", "reasoning_details")
 
 
 def as_functions(items: list[Item], toolbox: Toolbox) -> list[Item]:
-    """Returns the items, with calls of functions in the place of all other calls.
+    """Returns the items, with all other calls and results converted to those of functions.
 
     Raises: UnsupportedInput.
     """

@@ -71,7 +71,7 @@ class Tool:
 
 
 class Toolbox:
-    """The tools of a request, including those that its items bring.
+    """The tools of a request, including those in its items.
 
     `tools` are all tools that a function can express, and `allowed` are those that `tool_choice`
     allows. `unsupported` are the types of all other tools.
@@ -125,9 +125,9 @@ class Toolbox:
         return call["name"] in self._functions or self._finds
 
     def function(self, kind: str, name: str = "", namespace: str = "") -> str:
-        """Returns the name of a tool's function, also of a tool that the request does not have.
+        """Returns the name of a tool's function, even if the request does not have the tool.
 
-        The calls in a history can be calls of such tools.
+        A history may contain calls of such tools.
         """
         key = (kind, namespace, name)
         if key not in self._names:
@@ -144,7 +144,7 @@ class Toolbox:
         return [tool.described(introductions.pop(tool.namespace, "")) for tool in tools]
 
     def found_in(self, item: dict[str, Any]) -> list[str]:
-        """Returns the names of the functions of the tools that an item brings."""
+        """Returns the function names of the tools in an item."""
         return [
             self.function(kind, _name(fields), namespace)
             for kind, namespace, fields in self._found(_in(item), [])
@@ -232,9 +232,9 @@ def _in(holder: dict[str, Any]) -> list[Any]:
 
 
 def _is_readable(tool: dict[str, Any]) -> bool:
-    """Returns True if the members that are read have valid types.
+    """Returns True if the members that this module reads have valid types.
 
-    The server has not checked the tools that items bring.
+    The server has not checked the tools in items.
     """
     texts = all(isinstance(tool.get(name) or "", str) for name in ("name", "description"))
     return texts and all(
