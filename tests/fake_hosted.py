@@ -43,7 +43,15 @@ ITEMS: tuple[Item, ...] = (
         "type": "file_search_call",
         "status": "completed",
         "queries": ["sky"],
-        "results": [{"file_id": "file_1", "filename": "a.txt", "score": 0.5, "text": "blue"}],
+        "results": [
+            {
+                "file_id": "file_1",
+                "filename": "a.txt",
+                "score": 0.5,
+                "text": "blue",
+                "attributes": {},
+            }
+        ],
     },
     {
         "id": "ci_up",
@@ -198,11 +206,13 @@ EVENTS: dict[str, list[tuple[str, Item]]] = {
 
 @mode
 async def hosted(wire: Wire, script: Script, call: Call) -> None:
-    """Sends one item of each type, and then a message."""
+    """Sends one item of each type, or of the types in `name`, and then a message."""
     writer = await begin(wire)
-    for index, item in enumerate(ITEMS):
+    kinds = script.name.split(",")
+    items = [item for item in ITEMS if not script.name or item["type"] in kinds]
+    for index, item in enumerate(items):
         await _item(writer, index, item, script.pace)
-    await message(writer, script, call, index=len(ITEMS))
+    await message(writer, script, call, index=len(items))
     await end(wire, writer, **REPORTED, instructions="of the provider")
 
 

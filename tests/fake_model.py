@@ -16,8 +16,8 @@ control the answer, so a prompt is a script:
     times     how often the mode applies before the answer is `ok` (always); counted per prompt
     after     the Retry-After of an error, in seconds
     say       text to send instead of numbered tokens, `_` for a space, `|` for a new line
-    name      the function to call
-    args      its arguments; see `tests/fake_standard.py`
+    name      the tool to call; see `tests/fake_standard.py` and `tests/fake_tools.py`
+    args      its arguments
 
 With `model.key = (header, value)`, calls without that header are rejected and counted in `refused`.
 `model.script = {...}` sets defaults for these words. Every call is recorded in `model.calls`. Each
@@ -40,6 +40,7 @@ from tests import (
     fake_hosted,  # noqa: F401 - adds its mode to those of fake_responses
     fake_responses,
     fake_standard,  # noqa: F401 - adds its modes to those of fake_chat
+    fake_tools,  # noqa: F401 - adds its mode to those of fake_responses
 )
 from tests.fake_wire import Call, Mode, Script, Wire
 

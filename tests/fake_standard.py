@@ -1,7 +1,7 @@
 """More modes of the fake model: the other kinds of output that chat completions allow.
 
-call      calls the first tool, or the tool `name`, with `args` as JSON; if the input contains a
-          call's result, the answer repeats that result
+call      calls the first tool, or the tool `name`, with `args` as JSON; if the input ends with
+          a call's result, also before a user message, the answer repeats that result
 calls     two parallel calls with interleaved deltas
 think     reasoning, then the answer
 refuse    a refusal instead of an answer
@@ -13,6 +13,7 @@ narrow    400, context length exceeded, for an input of more than `at` character
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 from typing import Any
 
 from tests.fake_chat import chunk, mode, say, stop, text_of, tokens
@@ -29,9 +30,10 @@ def call_delta(index: int, **fields: Any) -> dict[str, Any]:
 async def call(wire: Wire, script: Script, call: Call) -> None:
     """Sends a tool call, or an answer that repeats the result of a tool call."""
     await wire.begin()
-    last = call.body["messages"][-1]
-    if last["role"] == "tool":
-        script.say = last["content"].replace(" ", "_")
+    turn = list(takewhile(lambda m: m["role"] != "assistant", reversed(call.body["messages"])))
+    results = [message for message in turn if message["role"] == "tool"]
+    if results:
+        script.say = results[0]["content"].replace(" ", "_")
         await say(wire, script, call)
         await stop(wire, script, call)
         return

@@ -19,6 +19,7 @@ from .items import (
     InputFile,
     InputImage,
     InputText,
+    ItemId,
     Passed,
     without_nulls,
 )
@@ -145,7 +146,7 @@ class AnyItem(msgspec.Struct):
     """An item of another type, which is passed on unread."""
 
     type: TypeName
-    id: CallId | None = None
+    id: ItemId | None = None
     call_id: CallId | None = None
 
 

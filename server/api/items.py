@@ -267,8 +267,9 @@ def _call_of(item: dict[str, Any]) -> tuple[str, str] | None:
 def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
     """Returns the input as the standard's items, each with an id from `make_id(prefix, index)`.
 
-    References are kept unchanged, because the referenced items already have ids. An item that names
-    another item of the input by its id gets that item's new id.
+    References are kept unchanged, because the referenced items already have ids. An item that
+    another item of the input names keeps the client's id: the model's output may name the item too,
+    and the client must recognize it there.
     """
     if isinstance(items, str):
         items = [Message(role="user", content=items)]
@@ -283,7 +284,7 @@ def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[
     for item in found if sent else ():
         for name in _REFERENCES:
             if (other := sent.get(item.get(name, ""))) is not None:
-                item[name] = other["id"]
+                other["id"] = item[name]
         if item["type"] == "local_shell_call_output":
             item["call_id"] = sent.get(item["call_id"], item).get("call_id", item["call_id"])
     return found

@@ -10,7 +10,9 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from openai import AsyncOpenAI
@@ -37,6 +39,17 @@ LIMITS = ResponsesWebSocketLimits(
     max_bytes=50_000_000,
 )
 _COUNT = itertools.count()
+# A model with a chat-completions endpoint, and one whose endpoint has tools of its own. Sessions of
+# the Agents SDK are compacted only by models whose names begin like those of OpenAI.
+CHAT, HOSTED = "gpt-chat", "gpt-hosted"
+MODELS = """
+default = "gpt-chat"
+[models.gpt-chat]
+base_url = "{url}"
+[models.gpt-hosted]
+base_url = "{url}"
+api = "responses"
+"""
 
 
 @dataclass
@@ -68,29 +81,38 @@ class Shared:
 
 async def _run(
     url: str,
-    folder: pytest.TempPathFactory,
+    folder: Path,
+    models: str,
     ready: list[Shared],
     started: threading.Event,
     stop: asyncio.Event,
 ) -> None:
-    async with FakeModel() as model, System(url, folder.mktemp("shared")) as system:
+    async with FakeModel() as model, System(url, folder) as system:
+        environ = {}
+        if models:
+            file = folder / "models.toml"
+            file.write_text(models.format(url=model.url))
+            environ = {"HOLDLINE_MODELS": str(file), "HOLDLINE_MODEL": ""}
         server, other, _ = await asyncio.gather(
-            system.server(), system.server(), system.worker(model.url)
+            system.server(**environ),
+            system.server(**environ),
+            system.worker(model.url, **environ),
         )
         ready.append(Shared(server, other, model, url))
         started.set()
         await stop.wait()
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+@contextmanager
+def running_system(folder: Path, models: str = "") -> Iterator[Shared]:
+    """Runs a system in a thread. In `models`, a models file, `{url}` is the fake model's URL."""
     started, ready = threading.Event(), list[Shared]()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     def run(url: str) -> None:
         try:
-            loop.run_until_complete(_run(url, tmp_path_factory, ready, started, stop))
+            loop.run_until_complete(_run(url, folder, models, ready, started, stop))
         finally:
             started.set()
             loop.close()
@@ -104,6 +126,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
         finally:
             loop.call_soon_threadsafe(stop.set)
             thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    with running_system(tmp_path_factory.mktemp("shared")) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def upstreams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """A running system like `shared`, with the models CHAT and HOSTED."""
+    with running_system(tmp_path_factory.mktemp("upstreams"), MODELS) as running:
+        yield running
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from typing import Any
 import aiohttp
 import pytest
 from openai import AsyncOpenAI
+from openai.lib.responses_websocket import AsyncResponsesWebSocketSession
 from openai.types.responses.response_steer_failed_event import ResponseSteerFailedEvent
 
-from tests.paths.conftest import Shared
+from tests.paths.conftest import LIMITS, Shared
 from tests.paths.sockets import TERMINAL, socket, until
 
 SLOW = "mode=slow tokens=400 pace=0.05"
@@ -61,6 +62,33 @@ async def test_the_sdk_steers_a_running_response(shared: Shared, client: AsyncOp
         message["content"] for message in call.body["messages"] if message["role"] != "system"
     ]
     assert shared.calls(prompt)[0].ended is not None
+
+
+async def test_a_lane_of_the_sdk_follows_a_steered_response(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
+    prompt, steered = shared.prompt(SLOW), shared.prompt("tokens=3")
+    async with (
+        client.responses.connect() as connection,
+        AsyncResponsesWebSocketSession(connection, limits=LIMITS) as session,
+    ):
+        lane = session.lane("steered")
+        await lane.send({"type": "response.create", "input": prompt, "model": "m"})
+        event: Any = await lane.recv()
+        id_ = event.response.id
+        while event.type != "response.output_text.delta":
+            event = await lane.recv()
+        await lane.send({"type": "response.steer", "previous_response_id": id_, "input": steered})
+        first = await lane.get_final_response()
+        while event.type != "response.created":
+            event = await lane.recv()
+        second = await lane.get_final_response()
+    assert ("incomplete", "completed") == (first.status, second.status)
+    assert first.incomplete_details is not None
+    assert "steered" == first.incomplete_details.reason
+    assert first.id == second.previous_response_id
+    assert 3 == len(second.output_text.split())
+    assert [1, 1] == [len(shared.calls(text)) for text in (prompt, steered)]
 
 
 async def test_a_resent_steer_is_stored_once_and_tells_the_successor(shared: Shared) -> None:

@@ -432,7 +432,7 @@ def test_hints_without_effect_are_not_stored() -> None:
     assert {"model": "m"} == params_of(parse_create({"input": "x", **hints}), "m")
 
 
-def test_items_of_other_types_are_stored_as_sent_with_ids_of_this_server() -> None:
+def test_items_of_other_types_get_new_ids_unless_another_item_names_them() -> None:
     asked = {"type": "mcp_approval_request", "id": "mcpr_up", "server_label": "s", "name": "n"}
     answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_up", "approve": True}
     drawn = {"type": "image_generation_call", "id": "ig_up", "status": "completed", "result": None}
@@ -444,8 +444,8 @@ def test_items_of_other_types_are_stored_as_sent_with_ids_of_this_server() -> No
     items = stored(create.input, "{}_{}".format)
 
     assert [
-        {**asked, "id": "mcpr_0"},
-        {**answer, "id": "mcpa_1", "approval_request_id": "mcpr_0"},
+        asked,
+        {**answer, "id": "mcpa_1"},
         {**drawn, "id": "ig_2"},
         {**shell, "id": "lsh_3"},
         {**said, "id": "lsho_4", "call_id": "c"},
