@@ -97,8 +97,7 @@ WITHOUT_FUNDING = import json, sys; path = sys.argv[1]; lock = json.load(open(pa
 	[package.pop("funding", None) for package in lock["packages"].values()]; \
 	open(path, "w").write(json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
 
-lock: $(BIN)/python ## pin the newest versions in all lock files
-	@[ -x $(BIN)/uv ] || $(PIP) install uv
+lock: $(BIN)/uv ## pin the newest versions in all lock files
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
 	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
@@ -125,19 +124,22 @@ $(VENV)/.installed: requirements.txt | $(BIN)/python
 	@$(PIP) install --require-hashes -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+$(BIN)/uv: | $(BIN)/python
+	@$(PIP) install uv
+
+# These requirements contain those of the program. uv installs them in seconds, pip in half a minute.
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(BIN)/uv
 	@echo "installing requirements-dev.txt"
-	@$(PIP) install --require-hashes -r requirements-dev.txt
-	@touch $@
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@touch $(VENV)/.installed $@
 
 $(TSC): tests/web/package-lock.json
 	@cd tests/web && npm ci --no-audit --no-fund --silent
 	@touch $@
 
-# Half a gigabyte, which uv installs in seconds and pip in minutes.
-$(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/python
+# Half a gigabyte, which pip would install in minutes.
+$(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/uv
 	@echo "installing tests/programs/requirements.txt"
-	@[ -x $(BIN)/uv ] || $(PIP) install uv
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(PROGRAMS)
 	@$(UV) pip install --quiet --python $(PROGRAMS)/bin/python --require-hashes -r $<
 	@touch $@
@@ -153,9 +155,8 @@ tests/programs/node_modules/.installed: tests/programs/package-lock.json
 	@cd tests/programs && npm ci --no-audit --no-fund --silent
 	@touch $@
 
-$(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/python
+$(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/uv
 	@echo "installing bench/peers/requirements.txt"
-	@[ -x $(BIN)/uv ] || $(PIP) install uv
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)
 	@$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes -r $<
 	@touch $@
