@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
 
 from dev.redis import embedded_redis_sync
@@ -64,6 +65,19 @@ async def system(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> As
     """Starts real server and worker processes on the test's Redis and ends them after the test."""
     async with System(redis_url, tmp_path_factory.mktemp("system")) as system:
         yield system
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """Starts processes that all tests of a file share, on a Redis of their own.
+
+    Tests that use it run in the file's event loop: see `in_module_loop`.
+    """
+    with embedded_redis_sync() as url:
+        async with System(url, tmp_path_factory.mktemp("system")) as system:
+            yield system
+            async with Pipe(Redis(url)) as pipe:
+                assert [] == await keys_without_ttl(pipe)
 
 
 @pytest.fixture(autouse=True)

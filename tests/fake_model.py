@@ -51,6 +51,13 @@ class FakeModel:
     """The fake endpoint. It is an async context manager, and `url` is its base URL."""
 
     def __init__(self, **script: Any) -> None:
+        self.url = ""
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.reset(**script)
+
+    def reset(self, **script: Any) -> None:
+        """Forgets all calls and settings, so that the next test finds a new model."""
         self.script = script
         self.calls: list[Call] = []
         self.key: tuple[str, str] | None = None
@@ -59,10 +66,7 @@ class FakeModel:
         self.refuse: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
         # The output of `POST /v1/responses/compact`, or None if there is no such route.
         self.compacts: list[dict[str, Any]] | None = None
-        self.url = ""
         self._asked_count: Counter[str] = Counter()
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiohttp
+import pytest
 
 from dev.pdeathsig import with_pdeathsig
 
 ROOT = Path(__file__).parent.parent
+in_module_loop = pytest.mark.asyncio(loop_scope="module")
 EXTENSIONS = ("holdline.v1",)  # the subprotocol that switches on Holdline's own messages
 START_SECONDS = 60.0  # a start takes seconds of processor time on cores shared with other tests
 

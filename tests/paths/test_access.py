@@ -10,17 +10,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 import openai
 import pytest
+import pytest_asyncio
 from openai import AsyncOpenAI
 
 import holdline_client
 from holdline_client.errors import Closed
 from tests.fake_model import FakeModel
-from tests.system import ROOT, Server, System, free_port
+from tests.system import ROOT, Server, System, free_port, in_module_loop
+
+pytestmark = in_module_loop
 
 NO_PROXY = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
 
@@ -40,9 +42,12 @@ class Site:
         )
 
 
-@pytest.fixture
-async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
-    system.environ |= {"HOLDLINE_API_KEYS": "redis", "HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(
+    module_system: System, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    system, signers = module_system, tmp_path_factory.mktemp("keys") / "signers"
+    system.environ |= {"HOLDLINE_API_KEYS": "redis", "HOLDLINE_JWT_KEYS": str(signers)}
     key = (await system.run("admin.keys", "create", "acme")).splitlines()[0]
     signer = (await system.run("admin.signers", "add", "canary-kid")).splitlines()[0]
     async with FakeModel() as model:

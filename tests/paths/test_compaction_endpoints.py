@@ -6,25 +6,28 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+import pytest_asyncio
 
 from tests.fake_model import FakeModel
 from tests.fake_wire import Call
 from tests.paths.conftest import sdk
 from tests.paths.messages import said, sent
-from tests.system import Server, System
+from tests.system import Server, System, in_module_loop
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), in_module_loop]
 CODE = "invalid_encrypted_content"
 MODELS = """
 default = "chat"
 [models.chat]
 base_url = "{url}"
 [models.responses]
+base_url = "{url}"
+api = "responses"
+[models.refusing]
 base_url = "{url}"
 api = "responses"
 """
@@ -34,26 +37,33 @@ def latest(model: FakeModel) -> Call:
     return model.calls[-1]
 
 
-@pytest.fixture
-async def model() -> AsyncIterator[FakeModel]:
-    async with FakeModel(tokens=3) as model:
-        yield model
-
-
-@pytest.fixture
-async def server(model: FakeModel, redis_url: str, tmp_path: Path) -> AsyncIterator[Server]:
-    models = tmp_path / "models.toml"
-    models.write_text(MODELS.format(url=model.url))
-    keys = tmp_path / "keys"
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(
+    module_system: System, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Server, FakeModel]]:
+    system, folder = module_system, tmp_path_factory.mktemp("files")
+    models, keys = folder / "models.toml", folder / "keys"
     keys.write_text(b64encode(b"k" * 32).decode())
-    both = {
+    system.environ |= {
         "HOLDLINE_MODELS": str(models),
         "HOLDLINE_MODEL": "chat",
         "HOLDLINE_ENCRYPTION_KEYS": str(keys),
     }
-    async with System(redis_url, tmp_path) as system:
-        server, _ = await asyncio.gather(system.server(**both), system.worker(model.url, **both))
-        yield server
+    async with FakeModel() as model:
+        models.write_text(MODELS.format(url=model.url))
+        server, _ = await asyncio.gather(system.server(), system.worker(model.url))
+        yield server, model
+
+
+@pytest.fixture
+def server(running: tuple[Server, FakeModel]) -> Server:
+    return running[0]
+
+
+@pytest.fixture
+def model(running: tuple[Server, FakeModel]) -> FakeModel:
+    running[1].reset(tokens=3)
+    return running[1]
 
 
 async def test_an_item_passes_between_models_but_not_if_it_was_changed(
@@ -109,11 +119,11 @@ async def test_the_model_writes_the_summary_if_its_endpoint_refuses_the_paramete
     for number in range(2):  # the worker remembers the refusal
         async with sdk(server) as client:
             short = await client.responses.create(
-                model="responses", input="x", context_management=limits
+                model="refusing", input="x", context_management=limits
             )
             assert ["message"] == [item.type for item in short.output]
             answer = await client.responses.create(
-                model="responses", input=[*history, said("Now?")], context_management=limits
+                model="refusing", input=[*history, said("Now?")], context_management=limits
             )
         assert ["compaction", "message"] == [item.type for item in answer.output]
         assert 3 * (number + 1) == len(model.calls)

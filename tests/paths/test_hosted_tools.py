@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import pytest
+import pytest_asyncio
 from openai import AsyncOpenAI, BadRequestError
 from openai.types.responses import ResponseStreamEvent
 
 from tests import fake_hosted
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
-from tests.system import Server, System
+from tests.system import Process, Server, System, in_module_loop
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), in_module_loop]
 KNOWN = {
     kind
     for one in get_args(get_args(ResponseStreamEvent)[0])
@@ -62,32 +64,46 @@ RESULTS: list[Any] = [
 ]
 
 
-@pytest.fixture
-async def provider() -> AsyncIterator[FakeModel]:
-    async with FakeModel() as model:
-        yield model
+@dataclass
+class Running:
+    """A system whose only model endpoint is the provider, and its worker."""
+
+    system: System
+    provider: FakeModel
+    server: Server
+    worker: Process
+
+    async def replace_worker(self) -> None:
+        await self.worker.kill()
+        self.worker = await self.system.worker("")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(
+    module_system: System, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    models = tmp_path_factory.mktemp("models") / "models.toml"
+    module_system.environ |= {"HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": ""}
+    async with FakeModel() as provider:
+        models.write_text(
+            'default = "r"\n'
+            f'[models.r]\nbase_url = "{provider.url}"\napi = "responses"\n'
+            f'[models.c]\nbase_url = "{provider.url}"\n'
+            f'[models.d]\nbase_url = "{provider.url}"\nunsupported_tools = "drop"\n'
+        )
+        server, worker = await asyncio.gather(module_system.server(), module_system.worker(""))
+        yield Running(module_system, provider, server, worker)
 
 
 @pytest.fixture
-def environ(tmp_path: Path, provider: FakeModel) -> dict[str, str]:
-    models = tmp_path / "models.toml"
-    models.write_text(
-        'default = "r"\n'
-        f'[models.r]\nbase_url = "{provider.url}"\napi = "responses"\n'
-        f'[models.c]\nbase_url = "{provider.url}"\n'
-        f'[models.d]\nbase_url = "{provider.url}"\nunsupported_tools = "drop"\n'
-    )
-    return {"HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": ""}
+def provider(running: Running) -> FakeModel:
+    running.provider.reset()
+    return running.provider
 
 
-@pytest.fixture
-async def server(system: System, environ: dict[str, str]) -> Server:
-    return await system.server(**environ)
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[AsyncOpenAI]:
-    async with sdk(server) as client:
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(running: Running) -> AsyncIterator[AsyncOpenAI]:
+    async with sdk(running.server) as client:
         yield client
 
 
@@ -113,9 +129,8 @@ def check_output(output: list[Any]) -> None:
 
 
 async def test_each_hosted_tool_streams_under_our_ids_and_can_be_continued(
-    system: System, provider: FakeModel, environ: dict[str, str], client: AsyncOpenAI
+    provider: FakeModel, client: AsyncOpenAI
 ) -> None:
-    await system.worker("", **environ)
     stream = await client.responses.create(
         input="mode=hosted times=1", tools=TOOLS, stream=True, **PARAMETERS
     )
@@ -181,9 +196,8 @@ def check_history(items: list[dict[str, Any]]) -> None:
 
 
 async def test_hosted_tools_restart_once_after_a_workers_death(
-    system: System, provider: FakeModel, environ: dict[str, str], client: AsyncOpenAI
+    running: Running, provider: FakeModel, client: AsyncOpenAI
 ) -> None:
-    first = await system.worker("", **environ)
     started = await client.responses.create(
         input="mode=hosted pace=0.05", tools=TOOLS, background=True
     )
@@ -192,9 +206,8 @@ async def test_hosted_tools_restart_once_after_a_workers_death(
     async for event in await client.responses.retrieve(started.id, stream=True):
         seen.append(event)
         if event.type == wanted and sum(e.type == wanted for e in seen) == 5:
-            await first.kill()
             provider.script = {"pace": 0.0}
-            await system.worker("", **environ)
+            await running.replace_worker()
 
     assert 1 == sum(event.type == "holdline:restarted" for event in seen)
     assert ("response.completed", 2) == (seen[-1].type, len(provider.calls))
@@ -211,10 +224,9 @@ async def test_hosted_tools_restart_once_after_a_workers_death(
 
 
 async def test_the_first_request_of_a_coding_agent_is_accepted(
-    system: System, provider: FakeModel, environ: dict[str, str], client: AsyncOpenAI
+    provider: FakeModel, client: AsyncOpenAI
 ) -> None:
     """Codex CLI sends these parameters and kinds of tools with its default switches."""
-    await system.worker("", **environ)
     asked: Any = {
         "input": [
             {"type": "message", "id": "msg_0f", "role": "developer", "content": "Be precise."},
@@ -256,9 +268,8 @@ async def test_a_request_to_prepare_the_cache_ends_without_output(
 
 
 async def test_a_chat_model_refuses_hosted_tools_by_name_or_leaves_them_out(
-    system: System, provider: FakeModel, environ: dict[str, str], client: AsyncOpenAI
+    provider: FakeModel, client: AsyncOpenAI
 ) -> None:
-    await system.worker("", **environ)
     with pytest.raises(
         BadRequestError, match=r"'web_search'.*Use a model that can: r\."
     ) as refused:
