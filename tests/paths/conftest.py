@@ -142,6 +142,13 @@ def upstreams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 
 
 @pytest.fixture
+async def beside(shared: Shared, tmp_path: Path) -> AsyncIterator[System]:
+    """Starts further servers on the shared Redis, for which the shared worker calls the model."""
+    async with System(shared.redis_url, tmp_path) as system:
+        yield system
+
+
+@pytest.fixture
 async def client(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
     async with sdk(shared.server) as client:
         yield client

@@ -56,12 +56,11 @@ onmessage = async ({ data }) => {
 @in_session_loop
 @needs_chromium
 async def test_the_web_client_resumes_in_a_web_worker(
-    shared: Shared, system: System, open_page: NewPage, serve_app: ServeApp
+    shared: Shared, beside: System, open_page: NewPage, serve_app: ServeApp
 ) -> None:
     """The web worker runs on another site, on a page that does not use Holdline itself."""
     port = free_port()
-    system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
+    server = await beside.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
 
     async def script(request: web.Request) -> web.Response:
         return web.Response(text=WORKER % server.url, content_type="text/javascript")

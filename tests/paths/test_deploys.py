@@ -11,7 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.fake_model import FakeModel
-from tests.paths.conftest import sdk
+from tests.paths.conftest import Shared, sdk
 from tests.system import System, wait_until
 
 SLOW = "mode=slow tokens=40 pace=0.05"
@@ -38,44 +38,43 @@ async def chatted(client: AsyncOpenAI, prompt: str) -> tuple[str, openai.APIErro
 
 
 async def test_after_a_sigterm_each_kind_of_request_has_called_the_model_once(
-    system: System,
+    shared: Shared, beside: System
 ) -> None:
     ways = ("plain", "streamed", "background", "chat")
-    prompts = {way: f"way={way} {SLOW}" for way in ways}
-    async with FakeModel() as model:
-        old, new, _ = await asyncio.gather(
-            system.server(), system.server(), system.worker(model.url)
+    prompts = {way: shared.prompt(f"way={way} {SLOW}") for way in ways}
+    old = await beside.server()
+    async with sdk(old) as retrying, sdk(shared.other) as elsewhere:
+        client = retrying.with_options(max_retries=5)
+        plain = asyncio.create_task(client.responses.create(input=prompts["plain"], model="m"))
+        stream = asyncio.create_task(streamed(client, prompts["streamed"]))
+        chat = asyncio.create_task(chatted(client, prompts["chat"]))
+        later = await client.responses.create(
+            input=prompts["background"], model="m", background=True
         )
-        async with sdk(old) as retrying, sdk(new) as elsewhere:
-            client = retrying.with_options(max_retries=5)
-            plain = asyncio.create_task(client.responses.create(input=prompts["plain"], model="m"))
-            stream = asyncio.create_task(streamed(client, prompts["streamed"]))
-            chat = asyncio.create_task(chatted(client, prompts["chat"]))
-            later = await client.responses.create(
-                input=prompts["background"], model="m", background=True
-            )
-            await wait_until(lambda: len(model.calls) == 4 and all(c.sent for c in model.calls))
-            await asyncio.sleep(0.2)  # wait until the first deltas reach the clients
-            old.signal(signal.SIGTERM)
-            events, error = await stream
-            assert events
-            assert isinstance(error.body, dict)
-            id_ = error.body["response_id"]
-            assert ("server_restarting", events[0].response.id) == (error.code, id_)
-            rest = await elsewhere.responses.retrieve(
-                id_, stream=True, starting_after=events[-1].sequence_number
-            )
-            events += [event async for event in rest]
-            assert list(range(len(events))) == [event.sequence_number for event in events]
-            assert "response.completed" == events[-1].type
-            chat_id, error = await chat
-            assert isinstance(error.body, dict)
-            assert "server_restarting" == error.code
-            assert chat_id.removeprefix("chatcmpl-") in error.body["response_id"]
-            assert "completed" == (await plain).status
-            assert later.id == (await elsewhere.responses.retrieve(later.id)).id
-        assert 0 == await old.wait()
-        assert sorted(prompts.values()) == sorted(call.prompt for call in model.calls)
+        await wait_until(
+            lambda: all(calls and calls[0].sent for calls in map(shared.calls, prompts.values()))
+        )
+        await asyncio.sleep(0.2)  # wait until the first deltas reach the clients
+        old.signal(signal.SIGTERM)
+        events, error = await stream
+        assert events
+        assert isinstance(error.body, dict)
+        id_ = error.body["response_id"]
+        assert ("server_restarting", events[0].response.id) == (error.code, id_)
+        rest = await elsewhere.responses.retrieve(
+            id_, stream=True, starting_after=events[-1].sequence_number
+        )
+        events += [event async for event in rest]
+        assert list(range(len(events))) == [event.sequence_number for event in events]
+        assert "response.completed" == events[-1].type
+        chat_id, error = await chat
+        assert isinstance(error.body, dict)
+        assert "server_restarting" == error.code
+        assert chat_id.removeprefix("chatcmpl-") in error.body["response_id"]
+        assert "completed" == (await plain).status
+        assert later.id == (await elsewhere.responses.retrieve(later.id)).id
+    assert 0 == await old.wait()
+    assert [1, 1, 1, 1] == [len(shared.calls(prompt)) for prompt in prompts.values()]
 
 
 # In `make test`, test_responses.py tests this behaviour without separate processes.
@@ -103,15 +102,16 @@ async def test_a_request_cut_off_by_a_restart_returns_its_id_and_is_not_repeated
         assert 1 == len(model.calls)
 
 
-async def test_after_a_sigkill_a_retried_prompt_has_called_the_model_once(system: System) -> None:
+async def test_after_a_sigkill_a_retried_prompt_has_called_the_model_once(
+    shared: Shared, beside: System
+) -> None:
     """The SDK retries after a lost connection, and the retry attaches to the same response."""
-    async with FakeModel() as model:
-        old, _ = await asyncio.gather(system.server(), system.worker(model.url))
-        async with sdk(old) as retrying:
-            client = retrying.with_options(max_retries=10)
-            asking = asyncio.create_task(client.responses.create(input=SLOW, model="m"))
-            await wait_until(lambda: model.calls)
-            await old.kill()
-            await system.server(HOLDLINE_PORT=old.url.rpartition(":")[2])
-            assert "completed" == (await asking).status
-        assert 1 == len(model.calls)
+    old, prompt = await beside.server(), shared.prompt(SLOW)
+    async with sdk(old) as retrying:
+        client = retrying.with_options(max_retries=10)
+        asking = asyncio.create_task(client.responses.create(input=prompt, model="m"))
+        await wait_until(lambda: shared.calls(prompt))
+        await old.kill()
+        await beside.server(HOLDLINE_PORT=old.url.rpartition(":")[2])
+        assert "completed" == (await asking).status
+    assert 1 == len(shared.calls(prompt))

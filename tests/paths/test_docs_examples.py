@@ -96,12 +96,11 @@ def test_every_header_is_documented() -> None:
     assert known | one_word == sides
 
 
-async def test_every_documented_response_header_is_sent(system: System, shared: Shared) -> None:
-    system.environ["REDIS_URL"] = shared.redis_url
+async def test_every_documented_response_header_is_sent(beside: System, shared: Shared) -> None:
     limits = {"HOLDLINE_TENANT_REQUESTS_PER_MINUTE": "100", "HOLDLINE_TENANT_TOKENS_PER_DAY": "1e6"}
     server, guarded = await asyncio.gather(
-        system.server(HOLDLINE_ALLOWED_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1", **limits),
-        system.server(HOLDLINE_API_KEYS="redis"),
+        beside.server(HOLDLINE_ALLOWED_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1", **limits),
+        beside.server(HOLDLINE_API_KEYS="redis"),
     )
     seen: set[str] = set()
 

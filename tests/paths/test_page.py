@@ -98,14 +98,13 @@ async def test_html_in_an_answer_is_shown_as_text(shared: Shared, page: Page) ->
 
 
 @pytest.fixture
-async def own_server(system: System, shared: Shared) -> Server:
+async def own_server(beside: System) -> Server:
     """Starts a server that the test may kill, on the shared Redis."""
-    system.environ["REDIS_URL"] = shared.redis_url
-    return await system.server()
+    return await beside.server()
 
 
 async def test_the_page_shows_that_it_reconnects_and_then_completes_the_answer(
-    shared: Shared, system: System, own_server: Server, page: Page
+    shared: Shared, beside: System, own_server: Server, page: Page
 ) -> None:
     await page.goto(own_server.url)
     prompt = shared.prompt("mode=slow tokens=60 pace=0.1")
@@ -118,7 +117,7 @@ async def test_the_page_shows_that_it_reconnects_and_then_completes_the_answer(
         "data-state", "reconnecting", timeout=10_000
     )
     await expect(page.locator("#banner")).to_be_visible(timeout=10_000)
-    await system.server(HOLDLINE_PORT=own_server.url.rpartition(":")[2])
+    await beside.server(HOLDLINE_PORT=own_server.url.rpartition(":")[2])
     text = await wait_for_end(page)
     assert shared.calls(prompt)[0].sent.strip() == text.strip()
     assert 1 == len(shared.calls(prompt))

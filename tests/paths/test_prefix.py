@@ -45,10 +45,9 @@ async def test_every_page_works_under_a_path_prefix(
         )
         await page.goto(f"{url}/docs")
         await page.wait_for_url(re.compile("/chat/docs/protocol$"))
-        links = await page.get_by_role("navigation").get_by_role("link").all()
-        for address in [await link.get_attribute("href") for link in links]:
-            await page.goto(f"{url}/docs/{address}")
-            await expect(page.locator("#document h1")).to_be_visible()
+        # The heavy test follows the other links.
+        await page.get_by_role("navigation").get_by_role("link").last.click()
+        await expect(page.locator("#document h1")).to_be_visible()
         await page.get_by_role("link", name="Holdline").first.click()
         await page.wait_for_url(re.compile("/chat/$"))
         assert [] == failed + watch.wrong

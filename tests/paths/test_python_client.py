@@ -104,43 +104,39 @@ async def test_a_cancelled_answer_keeps_its_text_so_far(shared: Shared) -> None:
 
 
 async def test_a_server_killed_in_mid_answer_loses_no_text_and_causes_no_second_call(
-    system: System, model: FakeModel
+    shared: Shared, beside: System
 ) -> None:
-    port = str(free_port())
-    server = await system.server(HOLDLINE_PORT=port)
-    await system.worker(model.url)
+    port, prompt = str(free_port()), shared.prompt("mode=slow tokens=60 pace=0.05")
+    server = await beside.server(HOLDLINE_PORT=port)
     async with holdline_client.connect(server.url) as client:
-        answer = client.ask("mode=slow tokens=60 pace=0.05")
+        answer = client.ask(prompt)
         pieces = []
         async for piece in answer:
             pieces.append(piece)
             if len(pieces) == 5:
                 await server.kill()
-                await system.server(HOLDLINE_PORT=port)
+                await beside.server(HOLDLINE_PORT=port)
     assert is_complete("".join(pieces), 60)
-    assert 1 == len(model.calls)
+    assert 1 == len(shared.calls(prompt))
     assert answer.verified
 
 
-async def test_the_client_reconnects_to_a_restarted_server(
-    system: System, model: FakeModel
-) -> None:
-    port = str(free_port())
-    server = await system.server(HOLDLINE_PORT=port)
-    await system.worker(model.url)
+async def test_the_client_reconnects_to_a_restarted_server(shared: Shared, beside: System) -> None:
+    port, prompt = str(free_port()), shared.prompt("mode=slow tokens=40 pace=0.05")
+    server = await beside.server(HOLDLINE_PORT=port)
     async with holdline_client.connect(server.url) as client:
-        answer = client.ask("mode=slow tokens=40 pace=0.05")
+        answer = client.ask(prompt)
         received: list[events.Event] = []
         async for event in answer.events():
             received.append(event)
             if isinstance(event, events.TextDelta) and server.popen.poll() is None:
                 server.signal(signal.SIGTERM)
                 await server.wait()
-                server = await system.server(HOLDLINE_PORT=port)
+                server = await beside.server(HOLDLINE_PORT=port)
                 break
         text = await answer
     assert is_complete(text, 40)
-    assert 1 == len(model.calls)
+    assert 1 == len(shared.calls(prompt))
 
 
 async def test_a_repeatedly_lost_connection_delivers_every_piece_once(shared: Shared) -> None:

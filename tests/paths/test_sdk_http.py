@@ -206,9 +206,8 @@ async def test_the_stream_accumulator_of_the_sdk_accepts_a_restart(
     assert 2 == len(shared.calls(prompt))
 
 
-async def test_heartbeats_do_not_disturb_the_sdk(system: System, shared: Shared) -> None:
-    system.environ["REDIS_URL"] = shared.redis_url
-    async with sdk(await system.server(HOLDLINE_PING_SECONDS="0.05")) as client:
+async def test_heartbeats_do_not_disturb_the_sdk(beside: System, shared: Shared) -> None:
+    async with sdk(await beside.server(HOLDLINE_PING_SECONDS="0.05")) as client:
         prompt = shared.prompt("mode=slow tokens=10 pace=0.2")
         stream = await events(await client.responses.create(input=prompt, model="m", stream=True))
     assert "response.completed" == stream[-1].type

@@ -170,14 +170,13 @@ async def test_prompts_that_wait_in_a_full_queue(system: System, model: FakeMode
     assert {"rate_limit_exceeded"} == codes
 
 
-async def test_an_expired_token(system: System, model: FakeModel, tmp_path: Path) -> None:
-    system.environ |= {"HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
-    signer = (await system.run("admin.signers", "add", "one")).splitlines()[0]
-    server = await system.server(HOLDLINE_AUTH_GRACE_SECONDS="0.5")
-    await system.worker(model.url)
+async def test_an_expired_token(shared: Shared, beside: System, tmp_path: Path) -> None:
+    beside.environ |= {"HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
+    signer = (await beside.run("admin.signers", "add", "one")).splitlines()[0]
+    server = await beside.server(HOLDLINE_AUTH_GRACE_SECONDS="0.5")
     token = mint_token(signer, tenant="acme", subject="anna", seconds=4)
     async with recorded(server, protocols=[f"bearer.{token}"]) as socket:
-        await socket.ask("mode=slow tokens=400 pace=0.05")
+        await socket.ask(shared.prompt("mode=slow tokens=400 pace=0.05"))
         await socket.has("response.output_text.delta")
         await wait_until(lambda: socket.close)
     assert (CloseCode.UNAUTHENTICATED, "invalid_token") == socket.close
@@ -189,21 +188,19 @@ async def test_an_expired_token(system: System, model: FakeModel, tmp_path: Path
     )
 
 
-async def test_a_drain_in_mid_answer(system: System, model: FakeModel) -> None:
-    server = await system.server()
-    await system.worker(model.url)
+async def test_a_drain_in_mid_answer(shared: Shared, beside: System) -> None:
+    server = await beside.server()
     async with recorded(server) as socket:
-        await socket.ask(SLOW)
+        await socket.ask(shared.prompt(SLOW))
         await socket.has("response.output_text.delta")
         server.signal(signal.SIGTERM)
         await wait_until(lambda: socket.close)
     assert (CloseCode.RESTARTING, "the server is restarting; retry_after_ms=500") == socket.close
 
 
-async def test_the_sdk_reconnects_after_a_drain(system: System, model: FakeModel) -> None:
-    server = await system.server(HOLDLINE_PORT="")
+async def test_the_sdk_reconnects_after_a_drain(beside: System) -> None:
+    server = await beside.server(HOLDLINE_PORT="")
     port = server.url.rpartition(":")[2]
-    await system.worker(model.url)
     codes: list[int] = []
 
     def reconnecting(event: ReconnectingEvent) -> ReconnectingOverrides | None:
@@ -217,7 +214,7 @@ async def test_the_sdk_reconnects_after_a_drain(system: System, model: FakeModel
         first = await answer(connection, "say=one")
         server.signal(signal.SIGTERM)
         assert 0 == await server.wait()
-        await system.server(HOLDLINE_PORT=port)
+        await beside.server(HOLDLINE_PORT=port)
         second = await answer(connection, "say=two", previous_response_id=first.id)
     assert ("one", "two") == (first.output_text, second.output_text)
     assert {CloseCode.RESTARTING} == set(codes[:1])

@@ -32,7 +32,7 @@ async def test_cut_connections_and_dead_workers_lose_and_repeat_no_steer(
     system: System, model: FakeModel, partitions: int
 ) -> None:
     system.environ["HOLDLINE_PARTITIONS"] = str(partitions)
-    outcomes = await many_steers(system, model, [0, 9, 200, 1000, 1000, 1000])
+    outcomes = await many_steers(system, model, [9, 200, 1000, 1000])
     assert "committed" in outcomes
 
 

@@ -30,25 +30,22 @@ async def printed_snippet() -> str:
     return found[0]
 
 
-async def embed(
-    system: System, shared: Shared, serve_site: ServeSite, lines: str
-) -> tuple[str, Server]:
+async def embed(beside: System, serve_site: ServeSite, lines: str) -> tuple[str, Server]:
     """Serves a page with the given snippet on another site.
 
     Also starts a server that allows the site.
     """
     port = free_port()
-    system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
+    server = await beside.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
     lines = lines.replace("https://HOST", server.url)
     html = f'<!doctype html><html lang="en"><title>A shop</title><main>{lines}</main></html>'
     return await serve_site(html, port), server
 
 
 async def test_the_printed_snippet_embeds_the_widget_on_another_site(
-    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+    shared: Shared, beside: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
-    origin, server = await embed(system, shared, serve_site, await printed_snippet())
+    origin, server = await embed(beside, serve_site, await printed_snippet())
     page = await open_page(origin, None, server.url.split("/")[2])
     prompt = shared.prompt("tokens=20")
     await ask(page, prompt)
@@ -61,12 +58,12 @@ async def test_the_printed_snippet_embeds_the_widget_on_another_site(
 
 
 async def test_a_wrong_integrity_value_loads_nothing(
-    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+    beside: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
     right = pages().integrity
     wrong = f"sha384-{'A' * 64}"
     lines = (await printed_snippet()).replace(right, wrong)
-    origin, server = await embed(system, shared, serve_site, lines)
+    origin, server = await embed(beside, serve_site, lines)
     page = await open_page(origin, None, server.url.split("/")[2])
     assert await page.evaluate("customElements.get('holdline-chat') === undefined")
     watch: Watch = page.watch  # type: ignore[attr-defined]

@@ -207,10 +207,9 @@ async def test_the_pull_the_plug_demo_loses_no_text(shared: Shared, open_page: N
 
 
 async def test_a_short_connection_loss_shows_no_banner(
-    shared: Shared, system: System, open_page: NewPage
+    shared: Shared, beside: System, open_page: NewPage
 ) -> None:
-    system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server()
+    server = await beside.server()
     page = await open_page(server.url)
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await page.evaluate(

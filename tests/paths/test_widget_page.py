@@ -38,11 +38,10 @@ def embedding(server: Server, attributes: str = "", script: str = "") -> str:
 
 
 async def test_the_widget_works_on_an_allowed_site(
-    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+    shared: Shared, beside: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
     port = free_port()
-    system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
+    server = await beside.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
     origin = await serve_site(embedding(server, 'mode="floating"'), port)
     page = await open_page(origin, None, server.url.split("/")[2])
     await page.click(".launcher")
@@ -72,7 +71,7 @@ async def test_on_a_disallowed_site_the_console_names_the_setting(
 
 
 async def test_the_widget_works_under_a_strict_content_security_policy(
-    shared: Shared, system: System, open_page: NewPage
+    shared: Shared, beside: System, open_page: NewPage
 ) -> None:
     """The server's own policy is at least as strict, and a policy violation fails any test."""
     page = await open_page(shared.server.url)

@@ -52,17 +52,16 @@ show(handle.answer.text + " END");
 </script>"""
 
 
-async def start_allowing_server(shared: Shared, system: System) -> tuple[Server, int]:
+async def start_allowing_server(beside: System) -> tuple[Server, int]:
     """Starts a server that allows a site; returns the server and the site's port."""
     port = free_port()
-    system.environ["REDIS_URL"] = shared.redis_url
-    return await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}"), port
+    return await beside.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}"), port
 
 
 async def test_the_snippets_work_in_chromium(
-    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+    shared: Shared, beside: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
-    server, port = await start_allowing_server(shared, system)
+    server, port = await start_allowing_server(beside)
     host = server.url.removeprefix("http://")
     origin = await serve_site(with_address(server, README_PAGE), port)
     page = await open_page(origin, None, host)
@@ -77,14 +76,14 @@ async def test_the_snippets_work_in_chromium(
 
 
 async def test_the_snippets_with_tokens_work_in_chromium(
-    shared: Shared, system: System, open_page: NewPage, tmp_path: Path
+    shared: Shared, beside: System, open_page: NewPage, tmp_path: Path
 ) -> None:
-    system.environ |= {"REDIS_URL": shared.redis_url, "HOLDLINE_JWT_KEYS": str(tmp_path / "keys")}
+    beside.environ |= {"HOLDLINE_JWT_KEYS": str(tmp_path / "keys")}
     [command] = re.findall(r"-m (admin\.signers add .+?) \|", WIDGET)
-    key = (await system.run(*command.split())).splitlines()[0]
+    key = (await beside.run(*command.split())).splitlines()[0]
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
-    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=origin)
+    server = await beside.server(HOLDLINE_ALLOWED_ORIGINS=origin)
     (tmp_path / "signing-key.json").write_text(key)
     (tmp_path / "index.html").write_text(with_address(server, TOKEN_PAGE))
     program = TOKEN_SITE.replace("8000", str(port))
@@ -124,9 +123,9 @@ async def answers(url: str) -> bool:
 @needs_firefox
 @pytest.mark.heavy
 async def test_the_snippets_work_in_firefox(
-    shared: Shared, system: System, serve_site: ServeSite
+    shared: Shared, beside: System, serve_site: ServeSite
 ) -> None:
-    server, port = await start_allowing_server(shared, system)
+    server, port = await start_allowing_server(beside)
     origin = await serve_site(with_address(server, README_PAGE + CLIENT_PAGE), port)
     prompt = shared.prompt("tokens=30")
     async with Firefox() as firefox:

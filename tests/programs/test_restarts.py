@@ -11,7 +11,8 @@ from tests.fake_model import FakeModel
 from tests.programs.running import run_at
 from tests.system import System, wait_until
 
-pytestmark = pytest.mark.timeout(60)
+# In `make test`, test_deploys.py tests the same with the Python SDK.
+pytestmark = [pytest.mark.timeout(60), pytest.mark.heavy]
 SLOW = "mode=slow tokens=40 pace=0.05"
 
 
