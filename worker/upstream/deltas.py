@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import jiter
+
+# The maximum depth of a payload. A client must be able to send an item back, and requests have the
+# same limit.
+MAX_DEPTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +128,32 @@ class ErrorInStream(Exception):
 def parse(payload: bytes) -> Any:
     """Parses a payload as JSON.
 
-    Raises: Malformed.
+    Raises: Malformed if the payload is not JSON or is nested too deeply.
     """
     try:
-        return jiter.from_json(payload)
+        value = jiter.from_json(payload)
     except ValueError:
-        pass
-    # The parser jiter refuses escaped lone surrogates, but the parser of the standard library
-    # accepts them.
-    try:
-        return json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(type(error).__name__) from None
+        # The parser jiter refuses escaped lone surrogates, but the parser of the standard library
+        # accepts them.
+        try:
+            value = json.loads(payload)
+        except (ValueError, RecursionError) as error:
+            raise Malformed(type(error).__name__) from None
+    # Most payloads are too short to be nested too deeply.
+    if payload.count(b"{") + payload.count(b"[") > MAX_DEPTH and _is_deep(value):
+        raise Malformed("nested too deeply")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Returns True if a value is nested deeper than `MAX_DEPTH`."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        values = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for many in values for one in many if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def integer(value: Any) -> int | None:

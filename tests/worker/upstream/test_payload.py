@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.upstream.deltas import ErrorInStream, Malformed
+from worker.upstream.deltas import MAX_DEPTH, ErrorInStream, Malformed
 from worker.upstream.failures import classify
 from worker.upstream.payload import is_done, object_of
 
@@ -76,3 +76,18 @@ def test_no_other_payload_is_the_end_of_a_stream(payload: bytes) -> None:
 def test_other_payloads_are_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
         object_of(payload)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100, 300, 500, 2000, 100_000])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+@pytest.mark.parametrize("value", ["1", r'"\ud800"'])
+def test_a_payload_that_is_nested_too_deeply_is_malformed(
+    depth: int, begin: str, end: str, value: str
+) -> None:
+    def nested(levels: int) -> bytes:
+        times = (levels - 1) // len(end)
+        return f'{{"a":{begin * times}{value}{end * times}}}'.encode()
+
+    with pytest.raises(Malformed):
+        object_of(nested(depth + 1))
+    assert object_of(nested(MAX_DEPTH)) is not None
