@@ -20,6 +20,7 @@ ROOMS = {
     "server": "app, responses, metrics",
     "server/websocket": "sockets, sessions, acks",
     "server/http": "HTTP API, event streams, pages",
+    "server/http/documents": "OpenAPI, AsyncAPI",
     "server/live": "relay, feeds, followers",
     "server/access": "API keys, tokens, owners",
     "server/api": "requests, events, errors",
@@ -37,31 +38,31 @@ ROOMS = {
 }
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
-    ("admin", "jobs"): [(320, 76), (320, 496)],
+    ("admin", "jobs"): [(320, 76), (320, 526)],
     ("admin", "server"): [(470, 76), (470, 100)],
-    ("admin", "runtime"): [(50, 54), (16, 54), (16, 708), (50, 708)],
-    ("worker", "jobs"): [(180, 472), (180, 496)],
-    ("worker", "runtime"): [(50, 290), (33, 290), (33, 692), (50, 692)],
-    ("server", "jobs"): [(470, 472), (470, 496)],
-    ("server", "runtime"): [(620, 440), (637, 440), (637, 692), (620, 692)],
-    ("jobs", "runtime"): [(335, 658), (335, 682)],
+    ("admin", "runtime"): [(50, 54), (16, 54), (16, 738), (50, 738)],
+    ("worker", "jobs"): [(180, 502), (180, 526)],
+    ("worker", "runtime"): [(50, 290), (33, 290), (33, 722), (50, 722)],
+    ("server", "jobs"): [(470, 502), (470, 526)],
+    ("server", "runtime"): [(620, 440), (637, 440), (637, 722), (620, 722)],
+    ("jobs", "runtime"): [(335, 688), (335, 712)],
     ("dev", "server"): [(660, 230), (620, 230)],
-    ("bench", "dev"): [(725, 496), (725, 264)],
-    ("bench", "jobs"): [(660, 550), (620, 550)],
-    ("bench", "runtime"): [(725, 592), (725, 708), (620, 708)],
+    ("bench", "dev"): [(725, 526), (725, 264)],
+    ("bench", "jobs"): [(660, 580), (620, 580)],
+    ("bench", "runtime"): [(725, 622), (725, 738), (620, 738)],
 }
 BOXES = {
     "admin": (50, 32, 570, 44, AMBER),
-    "worker": (50, 100, 260, 372, GREEN),
-    "server": (330, 100, 290, 372, BLUE),
-    "jobs": (50, 496, 570, 162, VIOLET),
-    "runtime": (50, 682, 570, 46, AMBER),
+    "worker": (50, 100, 260, 402, GREEN),
+    "server": (330, 100, 290, 402, BLUE),
+    "jobs": (50, 526, 570, 162, VIOLET),
+    "runtime": (50, 712, 570, 46, AMBER),
     "holdline_client": (660, 16, 130, 100, WHITE),
     "dev": (660, 180, 130, 84, WHITE),
-    "bench": (660, 496, 130, 96, WHITE),
+    "bench": (660, 526, 130, 96, WHITE),
 }
 # The grid in which a package's folders are drawn: left, top, width of a column, number of columns.
-GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 528, 176, 3)}
+GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 558, 176, 3)}
 ABOUT = {
     "admin": "the operator's commands: keys, tenants, dead list, a subject's data",
     "worker": "calls the models",
@@ -177,9 +178,9 @@ def rooms(found: Mapping[str, set[str]]) -> str:
             heights[column] += height + 6
             drawn.append(room)
     legend = "An arrow points to the imported package or folder."
-    drawn.append(_text(50, 748, [legend], colour=GREY))
+    drawn.append(_text(50, 778, [legend], colour=GREY))
     drawn += [_arrow(ROUTES[pair]) for pair in sorted(arrows(found))]
-    return _picture(762, "The packages, their folders and the imports between them", drawn)
+    return _picture(792, "The packages, their folders and the imports between them", drawn)
 
 
 def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[int, str]:

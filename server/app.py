@@ -22,12 +22,12 @@ from .access.principal import from_offers
 from .api.frames import encode
 from .api.problem import Problem
 from .api.refusals import FULL_RETRY_SECONDS, from_error
-from .http import openapi
 from .http.answers import pace
 from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
 from .http.chat_completions import ChatCompletionRoutes
 from .http.compact import CompactRoutes
 from .http.conversations import ConversationRoutes
+from .http.documents import handlers as documents
 from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
 from .http.origins import Origins
@@ -358,6 +358,6 @@ def create_app(config: Config) -> web.Application:
         Hosts(config.hosts).add_to(app)
     Origins(config.origins).add_to(app)
     server.authenticator.add_to(app)
-    openapi.add_to(app)
+    documents.add_to(app)
     pages().add_to(app)
     return app

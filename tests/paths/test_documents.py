@@ -23,7 +23,8 @@ from server.api.schema.messages import MESSAGES
 from server.api.schema.objects import Response
 from server.app import create_app
 from server.config import Config
-from server.http import openapi
+from server.http.documents.asyncapi import asyncapi
+from server.http.documents.openapi import openapi
 from server.http.static import pages
 from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.compliance.cases import CASES, Case, text
@@ -34,7 +35,7 @@ from worker.upstream.responses.events import REPORTED
 from worker.webhooks.message import body, headers
 
 ASYNCAPI = ROOT / "tests/web/node_modules/@asyncapi/specs/schemas/3.1.0.json"
-OPEN, ASYNC = openapi.openapi(), openapi.asyncapi()
+OPEN, ASYNC = openapi(), asyncapi()
 
 
 def check_schema(value: Any, name: str) -> None:
