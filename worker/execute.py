@@ -1,15 +1,7 @@
 """Executes one claimed job.
 
-    decode the job -> announce the attempt -> call the model -> decide on the result -> apply it
-
-The worker can stop a job for one of three reasons:
-
-    CANCEL      the client cancelled the response: the worker closes the model call, keeps the
-                output and ends the response as cancelled
-    GIVE_BACK   the worker is stopping: it closes the model call and returns the job to the front
-                of the queue
-    LOST        another worker may hold the job: the worker drops the job at once and writes
-                nothing more to its log
+An execution decodes the job, announces the attempt, calls the model, decides on the result, and
+applies the decision.
 """
 
 from __future__ import annotations
@@ -20,7 +12,6 @@ import logging
 import random
 import time
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -48,6 +39,7 @@ from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
 from .steering import steer_outcome
+from .stop import Stop
 from .upstream.chat.toolbox import Toolbox
 from .upstream.left_out import left_out
 
@@ -65,14 +57,6 @@ log = structlog.get_logger()
 # The delay before the next attempt if this worker lacks the job's encryption key. In the meantime,
 # a worker that has the key may claim the job, or an operator may add the key.
 KEY_SECONDS: Final = 15.0
-
-
-class Stop(Enum):
-    """The reasons for which a worker stops a job."""
-
-    CANCEL = "cancel"
-    GIVE_BACK = "give back"
-    LOST = "lost"
 
 
 class Execution:

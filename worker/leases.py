@@ -18,7 +18,8 @@ from jobs.errors import RedisTrouble
 from jobs.redis.connection import RECONNECT_SECONDS
 from runtime.loop import Loop
 
-from .execute import Execution, Stop
+from .execute import Execution
+from .stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -26,8 +26,9 @@ from jobs.names import Partition
 from runtime.logs import described
 from runtime.loop import cancel_all
 
-from .execute import Execution, Stop
+from .execute import Execution
 from .leases import FAILURE_PAUSE_SECONDS, Leases, RedisHealth
+from .stop import Stop
 
 if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.names import Partition
 from tests.garbage import collected
-from worker.execute import Stop
+from worker.stop import Stop
 
 if TYPE_CHECKING:
     from tests.worker.conftest import MakeHarness

@@ -17,7 +17,8 @@ from tests.fake_model import FakeModel
 from tests.jobs.factories import run_out
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, begun, response
-from worker.execute import Execution, Stop
+from worker.execute import Execution
+from worker.stop import Stop
 
 HANG = "mode=hang at=5"
 

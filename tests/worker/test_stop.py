@@ -13,7 +13,7 @@ from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from tests.system import wait_until
 from tests.worker.harness import Harness, begun, numbered, response, said
-from worker.execute import Stop
+from worker.stop import Stop
 
 
 @pytest.mark.parametrize("mode", ["silent", "headers", "hang", "slow tokens=1000"])
