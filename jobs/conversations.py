@@ -115,7 +115,6 @@ class ConversationStore:
 
         Raises: ConversationFull.
         """
-        settings = self._settings
         self._check(
             id_,
             await self._pipe.run(
@@ -125,9 +124,8 @@ class ConversationStore:
                     account=account,
                     created_at=created_at,
                     metadata=kept_metadata(id_, metadata, self._pipe.cipher),
-                    ttl_ms=settings.conversation_ms,
-                    max_bytes=settings.max_conversation_bytes,
-                    max_account_bytes=settings.subject_conversation_bytes,
+                    ttl_ms=self._settings.conversation_ms,
+                    **self._limits,
                     items=self._pairs(id_, items),
                 )
             ),

@@ -2,8 +2,9 @@
 -- Creates a conversation with its first items.
 -- KEYS  conversation_key
 -- ARGV  prefix, id, owner, account (whose bytes are counted; "" if they are not limited), created_at, metadata, ttl_ms,
---       max_bytes, max_account_bytes (0 means no limit), items... (two for each: its id, and the item)
--- Returns {"created"} · {"full", "bytes" or "account_bytes"} · {"gone"}: a conversation with this id was deleted
+--       max_bytes, max_items, max_account_bytes (0 means no limit), items... (two for each: its id, and the item)
+-- Returns {"created"} · {"full", "bytes" or "items" or "account_bytes"} · {"gone"}: a conversation with this id was
+--         deleted
 -- May be repeated: a conversation that exists is not changed.
 -- @include CONVERSATION_BYTES ENTRY_BYTES now account_bytes book_size add_items keep_conversation
 local found = redis.call('HMGET', conversation_key, 'owner', 'deleted')
@@ -12,6 +13,7 @@ if found[1] then return { found[2] and 'gone' or 'created' } end
 local time, bytes = now(), CONVERSATION_BYTES + #metadata + #items / 2 * ENTRY_BYTES
 for index = 2, #items, 2 do bytes = bytes + #items[index] end
 if bytes > tonumber(max_bytes) then return { 'full', 'bytes' } end
+if #items / 2 > tonumber(max_items) then return { 'full', 'items' } end
 if account ~= '' and tonumber(max_account_bytes) > 0
   and account_bytes(prefix, account, time) + bytes > tonumber(max_account_bytes) then
   return { 'full', 'account_bytes' }

@@ -190,6 +190,8 @@ async def test_a_conversation_has_bounds_that_its_responses_cannot_exceed_at_the
         await store.add(id_, [item("d"), item("e")])
     with pytest.raises(ConversationFull, match="items is reached: 4"):
         await store.hold(id_, "public", new_response_id(0), [item("d"), item("e")])
+    with pytest.raises(ConversationFull, match="items is reached: 4"):
+        await a_conversation(store, *(item(c) for c in "abcde"))
     with pytest.raises(ConversationFull, match=" bytes is reached: 2500"):
         await a_conversation(store, item("a", "x" * 2_000))
     with pytest.raises(ConversationFull, match=" bytes is reached: 2500"):
