@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.inspect import StructType, type_info
 
 import runtime.logs
 import worker.config
@@ -19,6 +20,7 @@ from jobs.config.settings import ConfigError, markdown
 from jobs.config.settings_table import SETTINGS
 from jobs.names import Partition
 from jobs.scripts import SCRIPTS
+from server.access.principal import CREATE, OF_MESSAGES, OF_ROUTES
 from server.api import request as requests
 from server.api.close_codes import CloseCode
 from server.api.failures import FAILURES
@@ -43,7 +45,7 @@ from tests.paths.documents import (
     table,
     words,
 )
-from worker.outcome import CAUSES, Then
+from worker.outcome import CAUSES, Finished, Policy, Then, decide
 
 
 def calls(folder: str) -> Iterator[ast.Call]:
@@ -164,6 +166,35 @@ def test_every_error_code_of_a_failed_response_is_documented() -> None:
         cause: (failure.code, str(failure.status), "yes" if failure.retry else "no")
         for cause, failure in FAILURES.items()
     } == {words(row[0])[0]: (words(row[1])[0], row[2], row[3]) for row in rows}
+
+
+def test_every_reason_of_an_incomplete_response_is_documented() -> None:
+    rows = table(PROTOCOL, "The response log")
+    [told] = [
+        row[2] for row in rows if ["response.incomplete"] == words(row[0]) and "reason" in row[2]
+    ]
+    decided = (
+        decide(cause, failures=0, policy=Policy(), jitter=0)
+        for cause, row in CAUSES.items()
+        if row.then is Then.INCOMPLETE
+    )
+    reasons = {one.reason for one in decided if isinstance(one, Finished)}
+    assert reasons == set(words(told)) - {"incomplete_details.reason"}
+
+
+def test_the_scope_of_every_route_and_message_is_documented() -> None:
+    told = {
+        words(row[0])[0]: words(row[1])
+        for row in table(PROTOCOL, "Authentication")
+        if len(row) == 2
+    }
+    for (method, path), scope in OF_ROUTES.items():
+        if scope == CREATE:
+            assert f"{method} {path}" in told[CREATE]
+    for message, scope in OF_MESSAGES.items():
+        kind = type_info(message)
+        assert isinstance(kind, StructType)
+        assert kind.tag in told[scope]
 
 
 def test_every_close_code_is_documented_with_its_reconnect_advice() -> None:

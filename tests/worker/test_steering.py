@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobs.log.codec import Event, job_of
+from jobs.ids import item_id
+from jobs.log import items
+from jobs.log.codec import Event, encode_event, job_of
+from jobs.log.log import LogWriter
 from jobs.names import Partition
 from jobs.owed import owed
 from jobs.record import Job, Status
@@ -101,6 +104,24 @@ async def test_after_the_death_of_its_worker_a_steered_response_keeps_the_text_i
     assert response(events)["output"][0]["content"][0]["text"]
     assert await successor_of(harness, id_) is not None
     assert 1 == len(harness.model.calls)
+
+
+async def test_after_the_death_of_its_worker_a_steered_response_drops_a_call_without_its_result(
+    harness: Harness,
+) -> None:
+    id_ = await submit(harness, "mode=ok")
+    grant = await harness.claim()
+    writer = LogWriter(harness.context.pipe, id_, grant.claim, grant.length)
+    call = items.function_call(item_id("fc", id_, 1, 0), "completed", "c", "f", "{}")
+    events = [items.added(0, {**call, "status": "in_progress"}), *items.done(0, call)]
+    await writer.append([encode_event(event) for event in events])
+    await steer(harness, id_)
+    await run_out(harness.context.pipe, id_)
+    await harness.execution(await harness.claim()).run()
+    ended = response(await harness.events(id_))
+    assert ({"reason": "steered"}, []) == (ended["incomplete_details"], ended["output"])
+    assert await successor_of(harness, id_) is not None
+    assert [] == harness.model.calls
 
 
 async def test_a_cancellation_gives_the_steers_back(harness: Harness) -> None:
