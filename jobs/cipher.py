@@ -80,7 +80,8 @@ class Cipher:
     ) -> list[bytes]:
         """Returns the ciphertexts of consecutive pieces, such as the entries of an append.
 
-        `first` is the index of the first piece.
+        `response_id` is the id of the response or conversation that the pieces belong to, or the
+        owner of a summary. `first` is the index of the first piece.
         """
         id_ = self.ids[0]
         if id_ == PLAIN:

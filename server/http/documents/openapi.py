@@ -31,7 +31,7 @@ def openapi() -> Document:
     events = [schemas[kind] for kind in streamed]
     components["Create"]["additionalProperties"] = False
     allow_what_is_taken(components, "Create")
-    # `check_input` requires `input` or `prompt`, a rule that the types do not express.
+    # `parse_create` requires `input` or `prompt`, a rule that the types do not express.
     given = {"not": {"type": "null"}}
     components["Create"]["anyOf"] = [
         {"required": [name], "properties": {name: given}} for name in ("input", "prompt")
