@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from .ciphertext import MAGIC, MIN_BYTES, SUMMARY, key_id
-from .errors import EncryptionKeyMissing, Undecodable
+from .errors import EncryptionKeyMissing, Undecodable, UnknownResponse
 from .ids import response_of
 
 if TYPE_CHECKING:
@@ -149,15 +149,23 @@ def known_first(
     if not last:
         return entries
     item = entries[last][1]
-    summary, response = opened(item, owner, cipher), response_of(item["id"])
-    if summary.conversation != conversation:
+    summary, response = opened(item, owner, cipher), _response_of(item)
+    if summary.conversation != conversation or not response:
         return entries  # a client has added the item, so the summary replaces all items before it
     known, unknown = list[tuple[int, Item]](), list[tuple[int, Item]]()
     for index, one in entries[:last]:
-        is_known = index < summary.entries or response_of(one["id"]) == response
+        is_known = index < summary.entries or _response_of(one) == response
         found = known if is_known or one["type"] == COMPACTION else unknown
         found.append((index, one))
     return [*known, entries[last], *unknown, *entries[last + 1 :]]
+
+
+def _response_of(item: Item) -> str:
+    """Returns the id of an item's response, or "" if a client has chosen the item's id."""
+    try:
+        return response_of(item["id"])
+    except UnknownResponse:
+        return ""
 
 
 def shown(items: list[Item], owner: str, cipher: Cipher | None) -> list[Item]:

@@ -81,6 +81,13 @@ def test_the_items_that_a_summary_does_not_contain_follow_it_in_a_conversation()
     assert complete == known_first(complete, "conv_1", "me", None)
     with pytest.raises(Undecodable):
         known_first(log, "conv_1", "you", None)
+    # A client may have chosen the id of an item.
+    chosen = (5, {**late[1][1], "id": "mcpr_1"})
+    assert [*known, own, end, chosen] == known_first(
+        [*known, own, chosen, end], "conv_1", "me", None
+    )
+    added = [*known, own, (7, {**end[1], "id": "cmp_1"})]
+    assert added == known_first(added, "conv_1", "me", None)
 
 
 @pytest.mark.parametrize("words", [(), (KEYS[0],)])
