@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config.models import CHAT, RESPONSES
 from jobs.support import INCLUDES, PARAMETERS, REFUSED, TOOL_CHOICES
-from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
+from jobs.tools import SOURCES, additional_tools, chat_refuses_item, chat_refuses_tool
 
 from .api.items import FunctionCallOutput, InputFile, InputImage, Message, Passed
 from .api.problem import Problem, invalid, name_list
@@ -95,6 +95,8 @@ def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
         kind = type_of(choice)
         if kind not in TOOL_CHOICES or TOOL_CHOICES[kind].chat is REFUSED:
             yield "tool_choice.type", f"the tool choice '{choice['type']}'"
+    if (allowed := _required_tools(create)) and all(map(chat_refuses_tool, allowed)):
+        yield "tool_choice", "any of the tools of which 'tool_choice' requires one"
     for index, item in enumerate(create.input):
         if isinstance(item, Passed) and not drops and chat_refuses_item(item.fields["type"]):
             yield f"input[{index}].type", f"items of the type '{item.fields['type']}'"
@@ -110,6 +112,19 @@ def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
                 yield from _files(parts, f"input[{index}].output")
             case _:
                 pass
+
+
+def _required_tools(create: Create) -> list[dict[str, Any]]:
+    """Returns the tools of which `tool_choice` requires one, or [] if it requires none of them."""
+    match create.tool_choice:
+        case "required":
+            items = (item.fields for item in create.input if isinstance(item, Passed))
+            added = (item.get("tools") or () for item in items if item["type"] in SOURCES)
+            return [*(create.tools or ()), *(tool for tools in added for tool in tools)]
+        case {"type": "allowed_tools", "mode": "required", "tools": list(allowed)}:
+            return allowed
+        case _:
+            return []
 
 
 def _files(parts: list[Any], place: str) -> Iterator[tuple[str, str]]:

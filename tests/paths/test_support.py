@@ -35,6 +35,7 @@ fallbacks = ["responses"]
 F = {"type": "function", "name": "f"}
 SHELL = {"type": "exit", "exit_code": 0}
 # The members of a tool or item that are required for its type.
+SEARCH = {"type": "web_search"}
 MEMBERS: dict[str, dict[str, Any]] = {
     "function": {"name": "f"},
     "custom": {"name": "c"},
@@ -171,6 +172,23 @@ def test_a_tool_choice_is_accepted_as_the_table_says(name: str) -> None:
         with pytest.raises(Problem, match=name) as refused:
             admit(model, tools=tools, tool_choice=choice)
         assert "tool_choice.type" == refused.value.param
+
+
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "allowed_tools", "mode": "required", "tools": [SEARCH]}]
+)
+def test_a_choice_that_requires_a_tool_needs_one_that_is_not_left_out(choice: Any) -> None:
+    assert admit("responses", tools=[SEARCH], tool_choice=choice)
+    with pytest.raises(Problem, match="tool_choice") as refused:
+        admit("dropping", tools=[SEARCH], tool_choice=choice)
+    assert ("tool_choice", "unsupported_parameter") == (refused.value.param, refused.value.code)
+    if choice == "required":
+        found = {"type": "tool_search_output", "call_id": "c", "tools": [F]}
+        assert admit("dropping", tools=[SEARCH, F], tool_choice=choice)
+        assert admit("dropping", tools=[SEARCH], input=[found], tool_choice=choice)
+    else:
+        usable = {**choice, "tools": [SEARCH, F]}
+        assert admit("dropping", tools=[SEARCH, F], tool_choice=usable)
 
 
 @pytest.mark.parametrize("name", sorted(ITEMS))
