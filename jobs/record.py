@@ -40,11 +40,12 @@ class Status(StrEnum):
 
 
 class TurnSlice(NamedTuple):
-    """A range of the items of an ended response, from index `first` up to index `stop` - 1.
+    """A range of items, from index `first` up to index `stop` - 1.
 
-    `response_id` may also be the id of a conversation, whose log contains the items. `last_item` is
-    then the id of the last item of the range, or "" if the range was shortened. If Redis loses the
-    end of a log, other items may get the same indexes, but not the same id.
+    `response_id` is the id of an ended response, or of a conversation whose log contains the items.
+    For a conversation, `last_item` is the id of the last item of the range, or "" if the range was
+    shortened. If Redis loses the end of a log, other items may get the same indexes, but not the
+    same ids.
     """
 
     response_id: str

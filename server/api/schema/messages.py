@@ -154,7 +154,7 @@ class SteerPending(Struct, kw_only=True):
 
 
 class SteerError(Struct):
-    """The reason why a steer has no effect."""
+    """The reason for which a steer has no effect."""
 
     type: Literal["invalid_request_error"]
     code: str
