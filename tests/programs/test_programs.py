@@ -43,6 +43,16 @@ async def test_the_vercel_ai_sdk(shared: Shared) -> None:
     assert "json_schema" == shared.calls(shaped)[0].body["response_format"]["type"]
 
 
+async def test_what_the_clients_for_node_show_of_a_restarted_answer(shared: Shared) -> None:
+    prompts = [shared.prompt("mode=eof times=1 tokens=6") for _ in range(4)]
+    agents, ai, events, helper = await run(shared, "restarted.mjs", *prompts)
+    cut, whole = zip(*([call.sent for call in shared.calls(p)] for p in prompts), strict=True)
+    assert {"streamed": cut[0] + whole[0], "final": whole[0]} == agents
+    assert {"streamed": cut[1] + whole[1], "final": cut[1] + whole[1]} == ai
+    assert {"streamed": whole[2], "final": whole[2]} == events
+    assert {"raised": "Unhandled response stream event: unknown", "final": whole[3]} == helper
+
+
 async def test_the_agents_sdk_over_http_and_websocket(shared: Shared) -> None:
     prompts = shared.prompt(CALL), shared.prompt(CALL)
     saw = await run(shared, "agents_sdk.py", *prompts)
