@@ -112,6 +112,23 @@ def test_the_type_of_an_item_is_text(kind: Any, verb: str) -> None:
     assert [] == output.end(completed=False)
 
 
+@pytest.mark.parametrize(
+    ("kind", "member"),
+    [("function_call", "call_id"), ("function_call", "name"), ("shell_call", "call_id")],
+)
+def test_the_names_of_an_item_are_text(kind: str, member: str) -> None:
+    output = Output(RecordingSink(), "{}_{}".format, index=0, most=1000, toolbox=toolbox_of("f"))
+    item = {"id": "up", "type": kind, "name": "f", "call_id": "c"}
+    event: Event = {"output_index": 0, "item": item}
+    output.take(UpstreamEvent({**event, "type": "response.output_item.added"}))
+    changed = {**event, "type": "response.output_item.done", "item": {**item, member: [1]}}
+    with pytest.raises(Malformed):
+        output.take(UpstreamEvent(changed))
+    assert not output.interruptible
+    (ended,) = output.end(completed=False)
+    assert ("f", "c") == (ended["name"], ended["call_id"])
+
+
 @pytest.mark.parametrize("kind", ["web_search_call", "function_call", "message"])
 def test_an_item_keeps_its_type(kind: str) -> None:
     log = RecordingSink()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from .upstream_item import UpstreamItem, text_of
+from .upstream_item import UpstreamItem, check_names, text_of
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -70,6 +70,7 @@ class ItemIndex:
 
         Raises: TypeError, KeyError for an item without a type.
         """
+        check_names(item)
         if not isinstance(item["type"], str):
             raise TypeError("the type of an item is not text")
         held = UpstreamItem(item["type"], deepcopy(item))

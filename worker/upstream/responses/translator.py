@@ -25,7 +25,7 @@ from worker.upstream.deltas import Malformed
 from worker.upstream.surrogates import encodable
 
 from .item_index import ItemIndex
-from .upstream_item import KNOWN, UpstreamItem, has_text, merged_parts, name_of
+from .upstream_item import KNOWN, UpstreamItem, check_names, has_text, merged_parts, name_of
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -186,6 +186,7 @@ class ItemTranslator:
         """
         if held.done:
             return
+        check_names(whole)
         if held.type not in KNOWN:
             held.item = held.item if held.announced else deepcopy(whole)
             yield from self._announce(held)

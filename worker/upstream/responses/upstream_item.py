@@ -110,6 +110,16 @@ def merged_parts(whole: Item, own: list[Part], group: str) -> list[Part]:
     return found
 
 
+def check_names(item: Item) -> None:
+    """Checks that a `call_id`, and the name of a function, are text: they are used as keys.
+
+    Raises: TypeError.
+    """
+    for member in ("call_id", "name") if item["type"] == "function_call" else ("call_id",):
+        if not isinstance(item.get(member), str | None):
+            raise TypeError(f"the {member} of an item is not text")
+
+
 def has_text(item: Item) -> bool:
     """Returns True if an item has any text other than its name."""
     return bool(text_of({**item, "name": ""}))
