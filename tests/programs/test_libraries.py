@@ -90,7 +90,7 @@ async def test_pydantic_ai(shared: Shared) -> None:
         assert ("Rain in Bern.", "Bern", "Bern") == (seen["loop"], seen["tool"], seen["json"])
 
 
-# `make test` checks the same with Pydantic AI, whose import takes a third of the time.
+# `make test` checks the same with Pydantic AI.
 @pytest.mark.heavy
 async def test_haystack(shared: Shared) -> None:
     for seen in (await answers(shared, "haystack_generators.py")).values():
