@@ -11,7 +11,8 @@ import { COPIED_MS, copy } from "./signs.js";
 import { SnippetView } from "./snippet-view.js";
 
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
-/** @typedef {{request: import("./protocol.js").Request, key: string | null}} Asked */
+/** @typedef {{request: import("./protocol.js").Request, key: string | null, repeated: number}} Asked */
+/** @typedef {{from: string, again?: [string, string, number], id?: string} & Partial<Asked>} Pending `from` is the address's hash */
 
 const PENDING = "holdline.review";
 const LARGEST_FILE = 200_000;
@@ -67,17 +68,32 @@ const model = fetch("v1/models", { headers, signal: AbortSignal.timeout(5_000) }
 async function ask(text, named, repeated = 0) {
   const request = requestFor(text, named);
   // If the page is reloaded before the key is known, it requests the review again.
-  sessionStorage.setItem(PENDING, JSON.stringify({ again: [text, named, repeated] }));
-  const key = await keyFor(request, await model, repeated);
-  start({ request, key }, repeated);
+  keep({ again: [text, named, repeated] });
+  start({ request, key: await keyFor(request, await model, repeated), repeated });
 }
 
-/** Sends the request of a review. @param {Asked} asked @param {number} [repeated] */
-function start(asked, repeated = 0) {
-  sessionStorage.setItem(PENDING, JSON.stringify(asked));
-  const { code: text, language: named } = unfenced(String(asked.request.prompt.variables.code));
-  const handle = client.ask({ ...asked.request, ...(asked.key ? { idempotency_key: asked.key } : {}) });
-  show(handle, text, named, repeated);
+/** Sends the request of a review. @param {Asked} asked */
+function start(asked) {
+  keep(asked);
+  const { request, key, repeated } = asked;
+  const { code: text, language: named } = unfenced(String(request.prompt.variables.code));
+  show(client.ask({ ...request, ...(key ? { idempotency_key: key } : {}) }), text, named, repeated);
+}
+
+/** Stores the last step of a review, which a reload at the current address continues. @param {Omit<Pending, "from">} step */
+function keep(step) {
+  sessionStorage.setItem(PENDING, JSON.stringify({ from: location.hash, ...step }));
+}
+
+/**
+ * Puts the id of a review into the address. A reload that began before this change still loads the old address, so the
+ * id is also stored.
+ * @param {string} id
+ */
+function setAddress(id) {
+  if (location.hash === `#${id}`) return;
+  keep({ id });
+  history.replaceState(null, "", `#${id}`);
 }
 
 /** Shows a review and its snippet. @param {AnswerHandle} handle @param {string} text @param {string} named @param {number} repeated */
@@ -90,11 +106,8 @@ function show(handle, text, named, repeated) {
   listing.replaceChildren(...(snippet ? [snippet.element] : []));
   review.replaceChildren(view.element);
   handle.onchange = () => {
-    const id = handle.answer.responseId;
-    if (id && location.hash !== `#${id}`) {
-      sessionStorage.removeItem(PENDING);
-      history.replaceState(null, "", `#${id}`);
-    }
+    if (shown?.handle !== handle) return; // the user has opened another review or the form
+    if (handle.answer.responseId) setAddress(handle.answer.responseId);
     draw();
   };
   void handle.done.then(draw);
@@ -117,6 +130,7 @@ function draw() {
 
 /** Shows a shared review. Its snippet also comes from the server. @param {string} id */
 async function follow(id) {
+  setAddress(id);
   const handle = client.follow(id);
   show(handle, "", "", 0);
   try {
@@ -197,20 +211,27 @@ other.addEventListener("click", () => {
   begin();
   code.focus();
 });
-window.addEventListener("popstate", begin);
-window.addEventListener("hashchange", begin);
+window.addEventListener("popstate", () => begin());
+window.addEventListener("hashchange", () => begin());
 
-function begin() {
+/** Continues the last step of a review, or shows the review in the address, or else the form.
+ * @param {boolean} [reloaded] whether the page was reloaded; a link to the form does not continue an accepted review
+ */
+function begin(reloaded = false) {
   const id = location.hash.slice(1);
   if (shown && id !== "" && shown.handle.answer.responseId === id) return;
   shown = null;
+  /** @type {Partial<Pending>} */
+  const pending = JSON.parse(sessionStorage.getItem(PENDING) ?? "{}");
+  const current = pending.from === location.hash;
+  if (pending.id) sessionStorage.removeItem(PENDING);
+  if (current && pending.id && reloaded) return void follow(pending.id);
+  if (current && pending.again) return void ask(...pending.again);
+  if (current && pending.request) return start(/** @type {Asked} */ (pending));
   if (/^resp_\w+$/.test(id)) return void follow(id);
-  /** @type {Asked & {again?: [string, string, number]} | null} */
-  const pending = JSON.parse(sessionStorage.getItem(PENDING) ?? "null");
-  if (pending?.again) return void ask(...pending.again);
-  if (pending) return start(pending);
   form.hidden = false;
   result.hidden = true;
 }
 
-begin();
+const [entry] = performance.getEntriesByType("navigation");
+begin(/** @type {PerformanceNavigationTiming | undefined} */ (entry)?.type === "reload");

@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser import AXE, AXE_RUN, IN_PAGE, Watch, in_chromium
 from tests.paths.conftest import Shared
@@ -91,6 +91,72 @@ async def test_a_reload_in_mid_review_continues_the_review(
     await expect(page.locator(".preface")).to_contain_text("t119")
     assert 1 == calls(shared, mark)
     assert [] == watch.wrong
+
+
+async def test_a_reload_during_which_the_request_is_accepted_continues_the_review(
+    shared: Shared, browser: Browser
+) -> None:
+    """The reload loads the old address, although the page replaces it in the meantime."""
+    mark = shared.prompt()
+    page, watch = await visitor(browser, f"{shared.server.url}/review")
+    accepted = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await accepted.wait()
+        await route.continue_()
+
+    await page.route("**/review", hold)
+    await page.fill("#code", SNIPPET.format(script=f"{mark} mode=slow pace=0.03 tokens=60"))
+    async with page.expect_navigation(wait_until="load"):
+        await page.evaluate("document.querySelector('#form').requestSubmit(); location.reload()")
+        await page.wait_for_url(re.compile("#resp_"), wait_until="commit")
+        accepted.set()
+    await wait_for_end(page)
+    await expect(page.locator(".preface")).to_contain_text("t59")
+    await page.reload()
+    await wait_for_end(page)
+    await page.click("nav >> text=Code review")
+    await expect(page.locator("#form")).to_be_visible()
+    await page.reload()
+    await expect(page.locator("#form")).to_be_visible()
+    assert 1 == calls(shared, mark)
+    assert [] == watch.wrong
+
+
+async def test_a_reload_continues_a_repeated_review(shared: Shared, browser: Browser) -> None:
+    mark = shared.prompt()
+    page, _ = await visitor(browser, f"{shared.server.url}/review")
+    await submit(page, SNIPPET.format(script=f"{mark} tokens=3"))
+    await wait_for_end(page)
+    first = page.url
+    async with page.expect_navigation():  # the reload begins before the request is sent
+        await page.evaluate("document.querySelector('#again').click(); location.reload()")
+    await page.wait_for_url(lambda url: "#resp_" in url and url != first)
+    await wait_for_end(page)
+    assert 2 == calls(shared, mark)
+
+
+async def test_a_running_review_does_not_replace_the_address_of_other_code(
+    shared: Shared, browser: Browser
+) -> None:
+    mark = shared.prompt()
+    page, _ = await visitor(browser, f"{shared.server.url}/review")
+    await submit(page, SNIPPET.format(script=f"{mark} mode=slow pace=0.05 tokens=200"))
+    await expect(page.locator(".preface")).to_contain_text("t3 ", timeout=20_000)
+    await page.click("#other")
+    await submit(page, SNIPPET.format(script=f"{shared.prompt()} mode=slow pace=0.05 tokens=40"))
+    await expect(page.locator(".preface")).to_contain_text("t3 ", timeout=20_000)
+    addresses = await page.evaluate(
+        """async () => {
+          const seen = new Set();
+          while (document.querySelector(".sections").dataset.status !== "completed") {
+            seen.add(location.hash);
+            await new Promise(requestAnimationFrame);
+          }
+          return [...seen];
+        }"""
+    )
+    assert 1 == len(addresses)
 
 
 async def test_a_stopped_a_failed_and_an_expired_review_are_explained(
