@@ -33,7 +33,9 @@ def serve(redis_url: str, aiohttp_client: Serve) -> Serve:
         server = TestServer(create_app(Config.from_environ(environ)))
         await server.start_server(auto_decompress=False)
         client = await aiohttp_client(server)
-        await wait_until(lambda: client.app[SERVER].relay.subscriber.healthy)
+        relay = client.app[SERVER].relay
+        # The first check for losses makes every feed read its log.
+        await wait_until(lambda: relay.subscriber.healthy and relay._epochs)
         return client
 
     return start
