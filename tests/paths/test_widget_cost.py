@@ -26,7 +26,6 @@ BUDGET_MS = 150
 FRAME_MS = 50
 # The cost of the minimal page on the machine for which the budget was set, without other load.
 SIMPLEST_MS = 430
-# Other load on the machine can only increase a measurement, so the minimum of all rounds is used.
 ROUNDS = 5
 STREAM, IDLE, BARE = ((IN_PAGE / f"{name}.js").read_text() for name in ("stream", "idle", "bare"))
 TO_END = """() => {
@@ -61,21 +60,23 @@ async def main_thread_ms(page: Page, devtools: CDPSession, script: str) -> float
     return await now() - before
 
 
+@pytest.mark.timeout(240)
 async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
     shared: Shared, open_page: NewPage
 ) -> None:
     """The budget grows only on a slow machine.
 
-    The minimal page is measured at the same time. If it costs more than expected, the budget grows
-    by the same factor.
+    Each round measures the minimal page too. If that page costs more than expected, the round's
+    budget grows by the same factor. Other load on the machine disturbs single rounds in either
+    direction, so the median of all rounds counts. The test ends once the median is certain.
     """
-    best, simplest = 1e9, 1e9
-    for _ in range(ROUNDS):
+    shares: list[float] = []
+    while max(within := sum(share < 1 for share in shares), len(shares) - within) <= ROUNDS // 2:
         page, devtools = await prepare(shared, open_page)
         await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
         frames = await main_thread_ms(page, devtools, IDLE)
-        simplest = min(simplest, await main_thread_ms(page, devtools, BARE) - frames)
-        best = min(best, await main_thread_ms(page, devtools, GO) - frames)
+        simplest = await main_thread_ms(page, devtools, BARE) - frames
+        widget = await main_thread_ms(page, devtools, GO) - frames
         assert "completed" == (await element(page, "chat.turns"))[0]["status"]
 
         async def at_the_end(page: Page = page) -> bool:
@@ -84,17 +85,17 @@ async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
         # Check that the text was drawn in the visible area.
         await wait_until(at_the_end)
         await page.context.close()
-        print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
-        if best < BUDGET_MS:
-            break
-    slowness = max(1, simplest / SIMPLEST_MS)
-    print(f"the widget {best:.0f} ms of {BUDGET_MS}, on a machine {slowness:.2f} times as slow")
-    assert best < BUDGET_MS * slowness
+        budget = BUDGET_MS * max(1, simplest / SIMPLEST_MS)
+        shares.append(widget / budget)
+        print(
+            f"frames {frames:.0f}, simplest {simplest:.0f}, widget {widget:.0f} of {budget:.0f} ms"
+        )
+    assert within > ROUNDS // 2, shares
 
 
 async def test_ten_thousand_tokens_cause_no_long_task(shared: Shared, open_page: NewPage) -> None:
     longest = 1e9
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS):  # other load can only make a task longer, so the best round counts
         page, devtools = await prepare(shared, open_page)
         found = await tasks(page, devtools, GO, seconds=SECONDS + 0.6)
         assert len(found) > 100
