@@ -40,6 +40,11 @@ def main(name: str, run: Command, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def key_list(lines: Sequence[str]) -> str:
+    """Returns the lines, one for each key, followed by the number of keys."""
+    return "\n".join([*lines, "1 key" if len(lines) == 1 else f"{len(lines)} keys"])
+
+
 def _advice(error: Exception) -> str:
     if not isinstance(error, RedisAway) or isinstance(error, RedisNotReady):
         return ""

@@ -127,7 +127,7 @@ async def list_all(store: Store) -> str:
     now = time.time()
     records = [api_keys.decode(record) for record in (await store.all()).values()]
     lines = [_line(record, now) for record in sorted(records, key=lambda r: (r.tenant, r.id))]
-    return "\n".join([*lines, f"{len(lines)} key{'s' * (len(lines) != 1)}"])
+    return cli.key_list(lines)
 
 
 async def rotate(store: Store, id_: str, keep_seconds: float) -> str:

@@ -81,7 +81,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
                 lines = [
                     f"{key.kid}  {key.algorithm}  {key.tenant or 'any tenant'}" for key in keys
                 ]
-                yield "\n".join([*lines, f"{len(lines)} key{'s' * (len(lines) != 1)}"])
+                yield cli.key_list(lines)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -1,10 +1,13 @@
-"""A simulated model behind the chat completions API, with minimal CPU cost.
+"""Simulates a chat completions endpoint for benchmarks, with minimal CPU cost.
 
-Usage: `python -m bench.model PORT`. The prompt can contain options of the form `name=value`.
-`tokens` is the length of the answer (default 50). `pace` is the number of seconds between two
-tokens. The default of 0 sends the whole answer in one write, with one HTTP chunk per token; such
-answers are built once and cached as bytes. With a pace, the text of each token is the time of its
-write in nanoseconds of the monotonic clock, so that a receiver can compute the token's age.
+Usage: `python -m bench.model PORT`. A prompt can contain these options:
+
+- `tokens=N` sets the number of tokens in the answer. The default is 50.
+- `pace=SECONDS` sets the time between two tokens. The default is 0.
+
+If `pace` is 0, the endpoint sends the whole answer in one write, with one HTTP chunk per token. It
+caches the bytes of such answers. Otherwise, the text of each token is the time at which the token
+was sent, in nanoseconds of the monotonic clock. The receiver computes the latency from this time.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ async def steer_outcome(
     limit = min(steer.max_context_bytes for steer in found.steers)
     items = len(successor.context) + len(successor.params["input"])
     if len(made["record"]) > limit or items > MAX_ITEMS:
-        log.info("steers given back: the successor would be too large", response_id=job.id)
+        log.info("steers returned to the client: successor response too large", response_id=job.id)
         return SteerOutcome(count)
     return SteerOutcome(count, made, {"successor_id": successor.id})
 

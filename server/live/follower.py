@@ -286,7 +286,7 @@ class Follower:
         return Problem(
             410,
             "response_rolled_back",
-            "The storage lost events of this response that you have already received. "
+            "The server's storage lost events of this response that you have already received. "
             "Discard them, and follow the response from the beginning.",
         )
 
@@ -301,7 +301,7 @@ def _gone() -> Problem:
     return Problem(
         410,
         "response_gone",
-        "This response was deleted, has expired, or was lost by the storage. "
+        "This response was deleted or has expired, or the server's storage has lost it. "
         "Send the request again.",
     )
 

@@ -64,7 +64,7 @@ def _converted(item: Item, toolbox: Toolbox) -> Item:
                 "output": _output(item, toolbox),
             }
     except (KeyError, TypeError, AttributeError):
-        raise UnsupportedInput(f"an item of type {kind} lacks a member") from None
+        raise UnsupportedInput(f"an item of type {kind} has a missing or malformed field") from None
     return item
 
 
