@@ -24,22 +24,19 @@ const REFUSED_AFTER_MS = 1_500;
 /** The delay before a failed module is loaded again. */
 const RELOAD_MS = 2_000;
 
-/** Returns the element as it is, for reading properties that the page set before the class was defined. @param {any} element */
-const own = (element) => element;
-
 export class HoldlineChat extends HTMLElement {
   static observedAttributes = [...BUILT, "open"];
 
   // The page may have set these properties before the element was defined.
   /** Fields to add to each request, for example `{temperature: 0}`. @type {object} */
-  request = own(this).request ?? {};
+  request = /** @type {any} */ (this).request ?? {};
   /** Texts that replace those of the widget. @type {Partial<Words>} */
-  words = own(this).words ?? {};
+  words = /** @type {any} */ (this).words ?? {};
 
   /** @type {Thread | null} */ #thread = null;
   /** @type {Panel | null} */ #panel = null;
-  #launcher = make("button", "launcher");
   #badge = make("span", "badge");
+  #launcher = button("launcher", "", () => this.open(), icon(ICONS.chat), this.#badge);
   #root = this.attachShadow({ mode: "open" });
   /** @type {Words} */ #words = ENGLISH;
   /** The module that draws turns, loaded when the page is idle. @type {typeof import("./turns.js") | null} */ #drawer = null;
@@ -54,9 +51,6 @@ export class HoldlineChat extends HTMLElement {
   constructor() {
     super();
     this.#root.adoptedStyleSheets = [sheet];
-    this.#launcher.type = "button";
-    this.#launcher.append(icon(ICONS.chat), this.#badge);
-    this.#launcher.addEventListener("click", () => this.open());
   }
 
   connectedCallback() {

@@ -117,9 +117,9 @@ export class HoldlineClient extends EventTarget {
     this.#connection.send(auth(token));
   }
 
-  /** Tests the connection within seconds and replaces it if it is dead. */
-  probe() {
-    this.#connection.probe();
+  /** Tests the connection within seconds and replaces it if it is dead. @param {number} [deadline] milliseconds */
+  probe(deadline) {
+    this.#connection.probe(deadline);
   }
 
   /** Tells the client whether the page is hidden. A hidden page does not reconnect. @param {boolean} hidden */

@@ -116,10 +116,12 @@ export class Connection {
     this.#become("closed");
   }
 
-  /** Sends a ping with a short deadline, or connects at once if there is no socket. */
-  probe() {
+  /** Sends a ping, by default with a short deadline, or connects at once if there is no socket.
+   * @param {number} [deadline] milliseconds
+   */
+  probe(deadline = PROBE_DEADLINE_MS) {
     if (this.state === "closed" || this.#suspended) return;
-    if (this.state === "open") return this.#ping(PROBE_DEADLINE_MS);
+    if (this.state === "open") return this.#ping(deadline);
     const age = this.platform.now() - this.#begunAt;
     if (this.#socket && age < PROBE_DEADLINE_MS) return; // the socket is still being opened
     if (this.#notBefore > this.platform.now()) return; // the server requested this delay

@@ -11,6 +11,7 @@
 
 import { isEnd } from "./response-state.js";
 import { HoldlineClient } from "./client.js";
+import { PONG_DEADLINE_MS } from "./connection.js";
 import { attachPage } from "./page-life.js";
 import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
 
@@ -32,6 +33,8 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
 
 /** The minimum time between two fetches of a token after refusals, in milliseconds. */
 const TOKEN_PAUSE_MS = 10_000;
+/** How long an open connection waits for a token before it sends a message without one, in milliseconds. */
+const ANONYMOUS_MS = 2_000;
 /** The fraction of a token's lifetime after which it is replaced. */
 const RENEW = 0.7;
 
@@ -145,7 +148,13 @@ export class Thread extends EventTarget {
    */
   #stateChanged(client) {
     if (client !== this.#client) return;
-    if (client.state === "open") this.degraded = false;
+    if (client.state === "open") {
+      this.degraded = false;
+      // Without a token, a server that requires one closes the socket at the first message, and otherwise later.
+      setTimeout(async () => {
+        if (await this.#asked === undefined && !this.active && client.state === "open") client.probe(PONG_DEADLINE_MS);
+      }, ANONYMOUS_MS);
+    }
     this.#dispatch("state");
     this.changed();
     if (client.closed?.code === 4401 && Date.now() - this.#tokenAt > TOKEN_PAUSE_MS) void this.#connect();
@@ -164,8 +173,8 @@ export class Thread extends EventTarget {
   }
 
   /**
-   * Returns a fresh token, or undefined if the token provider failed. If calls overlap, all of them return the token of
-   * the last call.
+   * Returns a fresh token, or "" if the token provider failed. If calls overlap, all of them return the token of the
+   * last call.
    * @returns {Promise<Token>}
    */
   #token() {
@@ -174,7 +183,7 @@ export class Thread extends EventTarget {
       if (asked !== this.#asked) return this.#asked;
       this.#own(token);
       return token;
-    }).catch((error) => void console.error("Holdline: tokenProvider failed", error));
+    }).catch((error) => console.error("Holdline: tokenProvider failed", error) ?? "");
     return this.#asked = asked;
   }
 

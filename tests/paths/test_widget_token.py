@@ -47,10 +47,10 @@ class TokenServer:
             if asked["type"] == "holdline:auth":
                 self.tokens_received.append(asked["token"])
                 shown, known = asked["token"], asked["token"] in self.valid
-            if asked["type"] == "holdline:ping":
-                await socket.send_json({"type": "holdline:pong", "id": asked["id"]})
-            elif not known:
+            if not known:
                 await socket.close(code=4401, message=b"the token is not good")
+            elif asked["type"] == "holdline:ping":
+                await socket.send_json({"type": "holdline:pong", "id": asked["id"]})
             elif asked["type"] in {"response.create", "holdline:resume"}:
                 if "input" in asked:
                     self.prompts.append((shown, asked["input"]))
@@ -141,12 +141,60 @@ async def test_a_rejected_token_is_not_fetched_repeatedly(
     assert "closed" == await element(page, "chat.state")
 
 
+async def test_a_widget_without_a_token_provider_stops_until_the_page_sets_one(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    guarded = TokenServer(valid={"good"})
+    page = await open_page(f"{await serve_app(guarded.app())}/docs/empty")
+    await page.evaluate(
+        """() => {
+          document.body.replaceChildren(document.createElement("holdline-chat"));
+          return import("/widget.js").then(() => null);
+        }"""
+    )
+    await expect(page.locator("#banner")).to_have_text("The server requires credentials.")
+    assert "closed" == await element(page, "chat.state")
+    assert 1 == len(guarded.sockets)
+    await page.evaluate("document.querySelector('holdline-chat').tokenProvider = () => 'good'")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    assert ["good"] == guarded.tokens_received
+
+
+async def test_a_widget_whose_token_provider_fails_asks_it_again(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    """The widget keeps its socket until the server closes it, and then fetches a token again."""
+    guarded = TokenServer(valid={"good"})
+    page = await open_page(f"{await serve_app(guarded.app())}/docs/empty")
+    await page.evaluate(
+        """() => {
+          console.error = () => {};
+          const chat = document.createElement("holdline-chat");
+          let calls = 0;
+          chat.tokenProvider = async () => {
+            if (calls++ === 0) throw new Error("offline");
+            return "good";
+          };
+          document.body.replaceChildren(chat);
+          return import("/widget.js").then(() => null);
+        }"""
+    )
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await page.wait_for_timeout(3_000)
+    assert [False] == [socket.closed for socket in guarded.sockets]
+    await guarded.sockets[0].close(code=4408, message=b"no credential was sent in time")
+    await wait_until(lambda: guarded.tokens_received == ["good"])
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+
+
 async def test_a_visitor_can_sign_in_with_a_token_on_the_front_page(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
     """A prompt without a token fails, a wrong token is reported, and a valid token connects."""
     guarded = TokenServer(valid={"good"})
     page = await open_page(await serve_app(guarded.app()))
+    wait_for_tokens = page.locator(".sign-in p")
+    await expect(wait_for_tokens).to_have_text("This server requires a token or an API key.")
     await page.evaluate(
         """() => {
           window.told = [];
@@ -161,10 +209,8 @@ async def test_a_visitor_can_sign_in_with_a_token_on_the_front_page(
     await expect(page.locator("article.answer .note")).to_have_text(
         "Not answered: the server requires credentials. Sign in and ask again."
     )
-    assert ["error closed", "answer failed", "error failed"] == await page.evaluate("told")
+    assert ["answer failed", "error failed"] == await page.evaluate("told")
     assert ["failed"] == [turn["status"] for turn in await element(page, "chat.turns")]
-    wait_for_tokens = page.locator(".sign-in p")
-    await expect(wait_for_tokens).to_have_text("This server requires a token or an API key.")
     field, button = page.get_by_label("Token"), page.get_by_role("button", name="Sign in")
     await field.fill("wrong")
     await button.click()

@@ -8,7 +8,8 @@
     say(event) { this.onmessage?.({ data: JSON.stringify(event) }); }
     close() {}
     send(data) {
-      const { type, stream_id } = JSON.parse(data);
+      const { type, id, stream_id } = JSON.parse(data);
+      if (type === "holdline:ping") setTimeout(() => this.say({ type: "holdline:pong", id }));
       if (type !== "response.create") return;
       const response = { id: "resp_1", status: "in_progress", model: "m" };
       const output = events.filter(({ type }) => type === "response.output_item.done").map(({ item }) => item);

@@ -9,7 +9,8 @@
     say(event) { this.onmessage?.({ data: JSON.stringify(event) }); }
     close() {}
     send(data) {
-      const { type, stream_id } = JSON.parse(data);
+      const { type, id, stream_id } = JSON.parse(data);
+      if (type === "holdline:ping") setTimeout(() => this.say({ type: "holdline:pong", id }));
       if (type !== "response.create") return;
       let number = 0;
       const event = (type, more) => this.say({ type, sequence_number: number++, stream_id, ...more });
