@@ -14,7 +14,15 @@ from jobs.record import TurnSlice
 from jobs.summary import COMPACT
 
 from .access.owners import sees
-from .api.context import MAX_ITEMS, Context, fitting, packed_bytes, too_large, too_many_items
+from .api.context import (
+    MAX_ITEMS,
+    Context,
+    fitting,
+    packed_bytes,
+    too_large,
+    too_many_items,
+    void_calls,
+)
 from .api.frames import finished, response_of
 from .api.problem import Problem
 from .api.refusals import previous_not_found, unknown_item
@@ -160,7 +168,8 @@ class Conversations:
                 )
         except (UnknownResponse, TurnMissing):
             raise previous_not_found(previous_id) from None
-        return Context([*before, *own], [*job.turns, TurnSlice(previous_id, 0, len(own))])
+        kept = [*job.turns, TurnSlice(previous_id, 0, len(own))]
+        return Context([*before, *own], kept, void_calls=void_calls(response))
 
     async def before(self, job: Job) -> list[Item]:
         """Returns the items of the turns that precede a job. Raises: TurnMissing."""

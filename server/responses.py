@@ -25,7 +25,7 @@ from jobs.tokens import input_tokens
 from .admission import admitted, cancels_orphan, fails_on_death
 from .api.context import Context
 from .api.frames import fingerprint
-from .api.items import check_results, stored
+from .api.items import check_results, stored, without_void_results
 from .api.problem import Problem, invalid
 from .api.request import params_of, prewarms
 from .capabilities import check_items
@@ -110,7 +110,7 @@ class Responses:
         create: Create,
         body: dict[str, Any],
         *,
-        before: list[Item] | None = None,
+        before: Context | None = None,
         generate: bool = True,
         listener: SubmissionListener | None = None,
         post: Post | None = None,
@@ -118,7 +118,7 @@ class Responses:
     ) -> Accepted:
         """Accepts a request, or finds the earlier response with the same idempotency key.
 
-        `before` holds the items up to the end of the previous response, if the caller has them in
+        `before` is the context up to the end of the previous response, if the caller has it in
         memory. If `generate` is False, no model is called: the response ends at once, and later
         requests can continue from it. A caller that follows the accepted response passes a
         `listener`. A caller whose client may retry the request automatically passes `post`, and
@@ -153,7 +153,7 @@ class Responses:
         first = len(items)
         items += stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, first + index))
         if before is not None:
-            context = Context(before)
+            context = before
         else:
             try:
                 context = await self._context(owner, create, params)
@@ -164,6 +164,7 @@ class Responses:
                     raise
                 return Accepted(made, 0, fresh=False)
         context, items = await self._conversations.whole(owner, params, context, items)
+        items = without_void_results(context.items, items, context.void_calls)
         check_results(context.items, items)
         check_items(self._catalog, params["model"], who, context, items)
         foreign = allows_foreign(self._catalog, params["model"])

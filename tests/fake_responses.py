@@ -204,6 +204,37 @@ async def eof(wire: Wire, script: Script, call: Call) -> None:
     await wire.end()
 
 
+async def _call(writer: EventWriter, index: int, *, cut: bool = False) -> None:
+    """Sends a function call. With `cut`, sends only a part of it."""
+    item = {"id": f"fc_{index}", "type": "function_call", "call_id": f"call_{index}", "name": "f"}
+    place = {"item_id": item["id"], "output_index": index}
+    await writer.item(index, {**item, "status": "in_progress", "arguments": ""})
+    await writer.event("function_call_arguments.delta", **place, delta='{"a":')
+    if cut:
+        return
+    await writer.event("function_call_arguments.delta", **place, delta=" 1}")
+    await writer.event("function_call_arguments.done", **place, arguments='{"a": 1}')
+    called = {**item, "status": "completed", "arguments": '{"a": 1}'}
+    await writer.item(index, called, done=True)
+
+
+@mode
+async def cutcall(wire: Wire, script: Script, call: Call) -> None:
+    """Ends the body in the middle of a function call."""
+    await _call(await begin(wire), 0, cut=True)
+    await wire.end()
+
+
+@mode
+async def cutcalls(wire: Wire, script: Script, call: Call) -> None:
+    """Sends text and a whole function call, and ends the body in the middle of another call."""
+    writer = await begin(wire)
+    await message(writer, script, call)
+    await _call(writer, 1)
+    await _call(writer, 2, cut=True)
+    await wire.end()
+
+
 @mode
 async def begun(wire: Wire, script: Script, call: Call) -> None:
     """Starts an item and sends nothing more."""

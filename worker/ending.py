@@ -78,6 +78,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
         timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + spent},
         completed_at=int(time.time()),
         error=error_of(decision),
+        called=state.call_ids,
     )
     await flusher.finish(
         decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury

@@ -78,6 +78,7 @@ class Execution:
         self._item_id = _naming(grant)
         self._generation = Generation(context, self._item_id)
         self._steered = False
+        self._called: set[str] = set()  # the call ids of earlier attempts
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
     def stop(self, reason: Stop) -> None:
@@ -203,15 +204,15 @@ class Execution:
                 return
             # The attempt is appended to the log before the model is called, so that the log shows
             # every call.
+            self._called = opening.state.call_ids
             if grant.steers:
                 self.steer()
-                if opening.interruptible:
-                    # The output of the earlier attempt is kept, because no other call follows.
-                    flusher.add(*opening.closing)
-                    decision = self._decide_on("steered")
-                    assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
-                    await self._finish(decision, job, opening.state.output, flusher)
-                    return
+            if (ending := opening.ending(steered=grant.steers > 0)) is not None:
+                flusher.add(*opening.closing)
+                decision = self._decide_on(ending[0])
+                assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
+                await self._finish(decision, job, ending[1], flusher)
+                return
             if opening.closing or opening.events:
                 flusher.add(*opening.closing, *opening.events)
                 await flusher.drain()
@@ -221,7 +222,7 @@ class Execution:
                 index=opening.state.next_index,
                 most=context.config.max_output_bytes,
                 toolbox=Toolbox.of(job),
-                used=opening.state.call_ids,
+                used=self._called,
             )
             await generation.run(job, output, flusher)
             flusher.check()
@@ -298,6 +299,7 @@ class Execution:
                 reported=call.reported,
                 left_out=left,
                 steered=outcome.shown,
+                called=self._called,
             )
             if await flusher.finish(
                 decision.status,
@@ -324,11 +326,9 @@ class Execution:
         await self._context.queue.leases.give_back(grant.response_id, grant.claim, reason)
 
     async def _retry(self, decision: RetryAfter) -> None:
-        grant, queue = self.grant, self._context.queue
+        grant, leases = self.grant, self._context.queue.leases
         await self._context.retry(
-            lambda: queue.leases.retry(
-                grant.response_id, grant.claim, decision.delay_ms, decision.reason
-            )
+            lambda: leases.retry(grant.response_id, grant.claim, decision.delay_ms, decision.reason)
         )
 
     async def _retry_or_close(self, cause: str, after: float | None = None) -> None:

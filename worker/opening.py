@@ -11,9 +11,11 @@ from jobs.log.response_state import ResponseState
 from jobs.owed import owed
 
 from .ending import read_state
+from .steering import is_whole
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
+    from jobs.log.items import Item
     from jobs.record import Job
     from jobs.replies import Grant
 
@@ -38,11 +40,17 @@ class Opening(NamedTuple):
     length: int
     head: Head
 
-    @property
-    def interruptible(self) -> bool:
-        """True if an earlier attempt has written output, and the response can end with it."""
+    def ending(self, *, steered: bool) -> tuple[str, list[Item]] | None:
+        """Returns the cause and the output with which the response ends without another attempt.
+
+        The client may have executed the finished calls of an earlier attempt already, and another
+        attempt would repeat them. The response therefore ends with these calls. A steered response
+        ends with any output. Returns None if another attempt follows.
+        """
         output = self.state.output
-        return bool(output) and not owed(output)
+        if owed(output):
+            return "stop", list(filter(is_whole, output))
+        return ("steered", output) if steered and output else None
 
 
 async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:

@@ -72,12 +72,12 @@ async def steer_outcome(
 
 def _successor(job: Job, output: list[Item], steers: list[Steer]) -> Job:
     id_ = new_response_id(partition_of(job.id))
-    context = [*job.context, *job.params["input"], *filter(_is_whole, output)]
+    context = [*job.context, *job.params["input"], *filter(is_whole, output)]
     params = {**job.params, "input": input_of(steers, id_), "previous_response_id": job.id}
     return Job(id_, job.owner, int(time.time()), params, context)
 
 
-def _is_whole(item: Item) -> bool:
+def is_whole(item: Item) -> bool:
     """Returns True if a model accepts the item in a conversation.
 
     Interrupted text is kept. Models reject an interrupted item of any other type.

@@ -14,6 +14,8 @@ from jobs.record import Status
 from jobs.tools import shown_tools
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from jobs.record import Job
 
     from .codec import Event
@@ -151,6 +153,7 @@ def terminal(
     left_out: dict[str, list[str]] | None = None,
     reported: dict[str, Any] | None = None,
     steered: dict[str, Any] | None = None,
+    called: Collection[str] = (),
 ) -> Event:
     """Returns the last event of a log, which has the checksum of the text and the timing.
 
@@ -158,7 +161,8 @@ def terminal(
     completed. `model` is the name of the model that answered, or None. `left_out` contains the
     types of the tools and items that this model did not get. `reported` contains members of the
     response object that the model's provider has determined. `steered` contains the outcome of the
-    response's steers.
+    response's steers. `called` contains the call ids of all attempts: those that are not in the
+    output belong to void calls.
     """
     response = snapshot(
         job,
@@ -180,6 +184,8 @@ def terminal(
     if model is not None:
         response["holdline"]["model"] = model
     response["holdline"] |= {**(left_out or {}), **(steered or {})}
+    if void := set(called) - {item.get("call_id") for item in output}:
+        response["holdline"]["void_calls"] = sorted(void)
     return {"type": _TERMINAL[status], "response": response}
 
 

@@ -26,24 +26,28 @@ class Context:
 
     `turns` lists the stored turns that the items come from. The list is empty if the turns are
     unstored and only a socket remembers them. `source` is the parameter that named the items.
+    `void_calls` contains the call ids of void attempts of the previous response.
     """
 
     items: list[Item] = field(default_factory=list)
     turns: list[TurnSlice] = field(default_factory=list)
     bytes: int = 0
     source: str = "previous_response_id"
+    void_calls: frozenset[str] = frozenset()
 
     def without(self, first: int, stop: int, size: int) -> Context:
         """Returns the context without the items in `[first, stop)`.
 
         `size` is the size of the remaining items in bytes.
         """
-        return Context(
-            self.items[:first] + self.items[stop:],
-            clip(self.turns, 0, first) + clip(self.turns, stop, len(self.items)),
-            size,
-            self.source,
-        )
+        items = self.items[:first] + self.items[stop:]
+        turns = clip(self.turns, 0, first) + clip(self.turns, stop, len(self.items))
+        return replace(self, items=items, turns=turns, bytes=size)
+
+
+def void_calls(response: dict[str, Any]) -> frozenset[str]:
+    """Returns the ids of the calls in void attempts of a finished response."""
+    return frozenset(response.get("holdline", {}).get("void_calls", ()))
 
 
 _pack = msgspec.msgpack.Encoder().encode

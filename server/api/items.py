@@ -259,6 +259,28 @@ def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> 
             )
 
 
+def without_void_results(
+    before: list[dict[str, Any]], items: list[dict[str, Any]], void_calls: frozenset[str]
+) -> list[dict[str, Any]]:
+    """Returns the input without the results of void calls.
+
+    Some clients execute each call as soon as it has ended, whatever its status is. They send the
+    result even if the call belongs to a void attempt, which no model knows.
+    """
+    if not void_calls:
+        return items
+    known = {item.get("call_id") for item in (*before, *items) if not _is_result(item)}
+    return [
+        item
+        for item in items
+        if not (_is_result(item) and item.get("call_id") in void_calls - known)
+    ]
+
+
+def _is_result(item: dict[str, Any]) -> bool:
+    return str(item["type"]).endswith("_output")
+
+
 def _call_of(item: dict[str, Any]) -> tuple[str, str] | None:
     kind = item["type"]
     return (kind, item["call_id"]) if f"{kind}_output" in _RESULTS else None

@@ -7,13 +7,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import HoldlineError
+from server.api.context import Context, void_calls
 
 from .unstored import PingAcks, UnstoredTurns
 
 if TYPE_CHECKING:
     from server.responses import Responses
 
-    from .unstored import ByteLimiter, Items
+    from .unstored import ByteLimiter
 
 
 class Connection(Protocol):
@@ -44,8 +45,8 @@ class Delivery:
         self._ping_acks = PingAcks()
         self._keeping: dict[str, asyncio.Event] = {}
 
-    async def before(self, previous_id: str | None) -> Items | None:
-        """Returns the items up to the end of an answer that this socket remembers, else None."""
+    async def before(self, previous_id: str | None) -> Context | None:
+        """Returns the context up to the end of an answer that this socket remembers, or None."""
         if previous_id is not None and (keeping := self._keeping.get(previous_id)) is not None:
             await keeping.wait()
         return self._turns.recall(previous_id)
@@ -65,7 +66,8 @@ class Delivery:
             if response["status"] == "failed":
                 self._turns.forget(lane, response["previous_response_id"])
             before = await self._responses.asked(self._connection.owner, id_)
-            self._turns.keep(lane, id_, [*before, *response["output"]])
+            context = Context([*before, *response["output"]], void_calls=void_calls(response))
+            self._turns.keep(lane, id_, context)
         except HoldlineError:
             # If the answer is not kept, a turn that continues from it is refused as not found.
             pass

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from server.api.context import Context
+
 MAX_LANES: Final = 33  # the standard's 32 named lanes and the lane without a name
 MAX_BYTES: Final = 4 * 1_048_576
 MAX_BYTES_OF_ALL: Final = 128 * 1_048_576
@@ -19,12 +21,12 @@ MAX_ASKED: Final = 256
 Items = list[dict[str, Any]]
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(Items).decode
+_unpack = msgspec.msgpack.Decoder(tuple[Items, frozenset[str]]).decode
 
 
 class _Turn(NamedTuple):
     response_id: str
-    items: bytes
+    context: bytes
 
 
 class ByteLimiter:
@@ -58,11 +60,11 @@ class UnstoredTurns:
         self._limiter = byte_limiter
         self._turns: dict[str | None, _Turn] = {}
 
-    def keep(self, lane: str | None, response_id: str, items: Items) -> None:
+    def keep(self, lane: str | None, response_id: str, context: Context) -> None:
         """Keeps an answer, which replaces the lane's earlier answer."""
         self._drop(lane)
-        turn = _Turn(response_id, _pack(items))
-        size = len(turn.items)
+        turn = _Turn(response_id, _pack((context.items, context.void_calls)))
+        size = len(turn.context)
         if size > MAX_BYTES:
             return
         while len(self._turns) >= MAX_LANES or self._size + size > MAX_BYTES:
@@ -70,11 +72,12 @@ class UnstoredTurns:
         if self._limiter.take(size):
             self._turns[lane] = turn
 
-    def recall(self, response_id: str | None) -> Items | None:
-        """Returns the items up to the end of this response, oldest first, or None if not kept."""
+    def recall(self, response_id: str | None) -> Context | None:
+        """Returns the context up to the end of this response, or None if it is not kept."""
         for turn in self._turns.values():
             if turn.response_id == response_id:
-                return _unpack(turn.items)
+                items, void_calls = _unpack(turn.context)
+                return Context(items, void_calls=void_calls)
         return None
 
     def forget(self, lane: str | None, response_id: str | None) -> None:
@@ -93,11 +96,11 @@ class UnstoredTurns:
     def _drop(self, lane: str | None) -> None:
         turn = self._turns.pop(lane, None)
         if turn is not None:
-            self._limiter.take(-len(turn.items))
+            self._limiter.take(-len(turn.context))
 
     @property
     def _size(self) -> int:
-        return sum(len(turn.items) for turn in self._turns.values())
+        return sum(len(turn.context) for turn in self._turns.values())
 
 
 class PingAcks:

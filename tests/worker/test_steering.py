@@ -106,7 +106,7 @@ async def test_after_the_death_of_its_worker_a_steered_response_keeps_the_text_i
     assert 1 == len(harness.model.calls)
 
 
-async def test_after_the_death_of_its_worker_a_steered_response_drops_a_call_without_its_result(
+async def test_after_the_death_of_its_worker_a_steer_waits_for_the_result_of_a_finished_call(
     harness: Harness,
 ) -> None:
     id_ = await submit(harness, "mode=ok")
@@ -118,9 +118,10 @@ async def test_after_the_death_of_its_worker_a_steered_response_drops_a_call_wit
     await steer(harness, id_)
     await run_out(harness.context.pipe, id_)
     await harness.execution(await harness.claim()).run()
-    ended = response(await harness.events(id_))
-    assert ({"reason": "steered"}, []) == (ended["incomplete_details"], ended["output"])
-    assert await successor_of(harness, id_) is not None
+    ended = (await harness.events(id_))[-1]["response"]
+    assert ("completed", [call]) == (ended["status"], ended["output"])
+    assert 1 == ended["holdline"]["pending_steers"]
+    assert PENDING == (await harness.context.queue.steers.read(id_)).successor
     assert [] == harness.model.calls
 
 

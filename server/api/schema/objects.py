@@ -189,6 +189,7 @@ class Trailer(Struct):
     error_code: str | UnsetType = UNSET
     dropped_tools: list[str] | UnsetType = UNSET
     dropped_items: list[str] | UnsetType = UNSET
+    void_calls: list[str] | UnsetType = UNSET
     successor_id: str | UnsetType = UNSET
     pending_steers: int | UnsetType = UNSET
 

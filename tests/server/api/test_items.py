@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.api.items import check_results
+from server.api.items import check_results, without_void_results
 from server.api.problem import Problem
 
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
@@ -45,3 +45,20 @@ def test_the_error_of_a_result_without_a_call_names_its_place(
     with pytest.raises(Problem) as refused:
         check_results(before, items)
     assert (400, param) == (refused.value.status, refused.value.param)
+
+
+@pytest.mark.parametrize(
+    ("before", "items", "kept"),
+    [
+        ([], [SAID, RESULT], [SAID]),
+        ([SAID], [{**RESULT, "type": "tool_search_output"}], []),
+        ([CALL], [RESULT], [RESULT]),
+        ([], [CALL, RESULT], [CALL, RESULT]),
+        ([], [{**RESULT, "call_id": "d"}], [{**RESULT, "call_id": "d"}]),
+    ],
+)
+def test_only_the_results_of_void_calls_are_left_out(
+    before: list[Any], items: list[Any], kept: list[Any]
+) -> None:
+    assert kept == without_void_results(before, items, frozenset({"c"}))
+    assert items == without_void_results(before, items, frozenset())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.api.context import Context
 from server.websocket.unstored import (
     MAX_ASKED,
     MAX_BYTES,
@@ -17,17 +16,18 @@ from server.websocket.unstored import (
 )
 
 
-def items(text: str) -> list[dict[str, Any]]:
-    return [{"type": "message", "content": [{"type": "input_text", "text": text}]}]
+def context(text: str) -> Context:
+    item = {"type": "message", "content": [{"type": "input_text", "text": text}]}
+    return Context([item], void_calls=frozenset({text[:9]}))
 
 
 def test_a_lane_keeps_only_its_latest_answer() -> None:
     turns = UnstoredTurns(ByteLimiter())
-    turns.keep("a", "resp_1", items("1"))
-    turns.keep(None, "resp_2", items("2"))
-    turns.keep("a", "resp_3", items("3"))
+    turns.keep("a", "resp_1", context("1"))
+    turns.keep(None, "resp_2", context("2"))
+    turns.keep("a", "resp_3", context("3"))
 
-    assert (None, items("2"), items("3")) == tuple(
+    assert (None, context("2"), context("3")) == tuple(
         map(turns.recall, ("resp_1", "resp_2", "resp_3"))
     )
     assert turns.recall(None) is None
@@ -35,10 +35,10 @@ def test_a_lane_keeps_only_its_latest_answer() -> None:
 
 def test_a_failed_turn_evicts_its_predecessor_unless_it_is_a_fork() -> None:
     turns = UnstoredTurns(ByteLimiter())
-    turns.keep("a", "resp_1", items("1"))
+    turns.keep("a", "resp_1", context("1"))
     for lane, previous in (("b", "resp_1"), ("a", "resp_0"), (None, None)):
         turns.forget(lane, previous)
-        assert items("1") == turns.recall("resp_1")
+        assert context("1") == turns.recall("resp_1")
 
     turns.forget("a", "resp_1")
     assert turns.recall("resp_1") is None
@@ -47,13 +47,13 @@ def test_a_failed_turn_evicts_its_predecessor_unless_it_is_a_fork() -> None:
 def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
     turns = UnstoredTurns(ByteLimiter())
     for number in range(MAX_LANES + 1):
-        turns.keep(f"{number}", f"resp_{number}", items("x"))
+        turns.keep(f"{number}", f"resp_{number}", context("x"))
     assert turns.recall("resp_0") is None
-    assert items("x") == turns.recall("resp_1")
+    assert context("x") == turns.recall("resp_1")
 
-    turns.keep("1", "resp_large", items("x" * (MAX_BYTES - 500)))
+    turns.keep("1", "resp_large", context("x" * (MAX_BYTES - 500)))
     assert turns.recall("resp_2") is None
-    turns.keep("2", "resp_too_large", items("x" * MAX_BYTES))
+    turns.keep("2", "resp_too_large", context("x" * MAX_BYTES))
     assert turns.recall("resp_too_large") is None
     assert turns.recall("resp_large") is not None
 
@@ -85,15 +85,15 @@ def test_pending_confirmations_are_bounded() -> None:
 def test_the_unstored_turns_of_a_process_are_bounded_and_release_their_bytes() -> None:
     limiter = ByteLimiter(1000)
     one, two = UnstoredTurns(limiter), UnstoredTurns(limiter)
-    one.keep("a", "resp_1", items("x" * 600))
-    two.keep("a", "resp_2", items("x" * 600))
+    one.keep("a", "resp_1", context("x" * 600))
+    two.keep("a", "resp_2", context("x" * 600))
     assert (True, None) == (one.recall("resp_1") is not None, two.recall("resp_2"))
 
     # `resp_3` replaces `resp_1`, because both are on the lane `a`.
-    one.keep("a", "resp_3", items("x" * 700))
+    one.keep("a", "resp_3", context("x" * 700))
     assert one.recall("resp_3") is not None
     one.clear()
     assert 0 == limiter.used
-    two.keep("a", "resp_2", items("x" * 600))
+    two.keep("a", "resp_2", context("x" * 600))
     two.forget("a", "resp_2")
     assert 0 == limiter.used
