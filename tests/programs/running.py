@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON)
 async def output_of(
     *command: str, seconds: float = SECONDS, cwd: Path | None = None, **environ: str
 ) -> bytes:
-    """Runs a command, which must succeed within `seconds`, and returns what it prints to stdout."""
+    """Runs a command, which must succeed within `seconds`, and returns what it prints to stdout.
+
+    Otherwise, the command and all processes that it has started are killed.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=cwd,
@@ -49,13 +53,16 @@ async def output_of(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         async with asyncio.timeout(seconds):
             output, errors = await process.communicate()
     finally:
         if process.returncode is None:
-            process.kill()
+            # A launcher, such as the one of Codex, may leave the program running, which would keep
+            # the pipes open. `wait` returns only after all of them are closed.
+            os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     assert 0 == process.returncode, errors.decode() + output.decode()
     return output

@@ -1,122 +1,127 @@
-"""Tests Codex CLI, unmodified and with its default switches, on a chat-completions model."""
+"""Tests Codex CLI, unmodified and with its default switches, over HTTP and over its WebSocket."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import base64
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dev.redis import embedded_redis
-from tests.programs.codex_model import CodexModel, Step
-from tests.programs.running import HERE, output_of
-from tests.system import Process, Server, System
+from tests.paths.compliance.cases import PNG
+from tests.programs.codex_cli import Codex, Provider, Transport, codex, errors, said
+from tests.programs.codex_model import SUMMARY, Api, CodexModel, Item, compacts
+from tests.programs.codex_task import ANSWER, CONTENT, STEPS, check_files
 
-# Codex knows this model, and sends it a free-form patch tool and a search for tools.
-MODEL = "gpt-5.5"
-PATCH = '*** Begin Patch\n*** Add File: a.txt\n+é "😀" \\d\n*** End Patch\n'
-STEPS: list[Step] = [
-    ("apply_patch", {"input": PATCH}),
-    ("exec_command", {"cmd": "cat a.txt"}),
-    ("tool_search", {"query": "spawn agent"}),
-    "All |done.",
-]
-SECONDS = 90
+pytestmark = pytest.mark.timeout(400)
 
-
-class Codex:
-    """Codex CLI in a folder of its own, with a running Holdline."""
-
-    def __init__(self, folder: Path, server: Server, worker: Process) -> None:
-        self.server, self.worker = server, worker
-        self.work, self._home = folder / "work", folder / "home"
-        self.work.mkdir()
-        self._home.mkdir()
-        (self._home / "config.toml").write_text(f"""
-            model = "{MODEL}"
-            model_provider = "holdline"
-            [model_providers.holdline]
-            name = "Holdline"
-            base_url = "{server.url}/v1"
-            wire_api = "responses"
-        """)
-
-    async def run(self, *arguments: str) -> list[dict[str, Any]]:
-        """Runs `codex exec`, which must succeed, and returns the events that it prints."""
-        output = await output_of(
-            *(str(HERE / "node_modules/.bin/codex"), "exec", "--json", "--skip-git-repo-check"),
-            "--dangerously-bypass-approvals-and-sandbox",
-            *arguments,
-            seconds=SECONDS,
-            cwd=self.work,
-            CODEX_HOME=str(self._home),
-        )
-        return [json.loads(line) for line in output.splitlines()]
+SCHEMA = {
+    "type": "object",
+    "properties": {"file": {"type": "string"}},
+    "required": ["file"],
+    "additionalProperties": False,
+}
 
 
-@contextlib.asynccontextmanager
-async def codex(folder: Path, model: CodexModel) -> AsyncIterator[tuple[Codex, System]]:
-    """Starts Holdline with a models file for Codex."""
-    models = folder / "models.toml"
-    models.write_text(f'[models."{MODEL}"]\nbase_url = "{model.url}"\nunsupported_tools = "drop"\n')
-    async with embedded_redis() as url, System(url, folder) as system:
-        system.environ |= {"HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": MODEL}
-        server, worker = await asyncio.gather(system.server(), system.worker(model.url))
-        yield Codex(folder, server, worker), system
-
-
-def said(events: list[dict[str, Any]]) -> str:
-    """Returns the last message of the agent."""
-    texts = [e["item"]["text"] for e in events if e.get("item", {}).get("type") == "agent_message"]
-    return str(texts[-1])
-
-
-@pytest.mark.timeout(200)
-async def test_codex_patches_runs_and_searches(tmp_path: Path) -> None:
-    async with CodexModel(STEPS) as model, codex(tmp_path, model) as (cli, _):
-        assert "All done." == said(await cli.run("make a file"))
-        assert 'é "😀" \\d\n' == (cli.work / "a.txt").read_text()
-        patched, shown, found = model.results()
-        assert "Success" in patched
-        assert 'é "😀" \\d' in shown
-        # The tools that the search found are functions in the next request.
-        names = json.loads(found)["found"]
-        assert names
-        assert set(names) <= set(model.functions(-1)) - set(model.functions(-2))
+@pytest.mark.parametrize("transport", ["http", "websocket"])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_codex_patches_runs_searches_and_resumes(
+    tmp_path: Path, api: Api, transport: Transport
+) -> None:
+    image, schema = tmp_path / "image.png", tmp_path / "schema.json"
+    image.write_bytes(base64.b64decode(PNG))
+    schema.write_text(json.dumps(SCHEMA))
+    async with (
+        CodexModel(api, STEPS) as model,
+        embedded_redis() as redis_url,
+        codex(tmp_path, model, redis_url, transport) as cli,
+    ):
+        asked = await cli.run("--output-schema", str(schema), "-i", str(image), "--", "make a file")
+        assert ([], ANSWER) == (errors(asked), said(asked))
+        check_files(cli.work)
+        created, changed, shown, found = model.results
+        assert "Success" in created
+        assert "Success" in changed
+        assert CONTENT in shown
         assert len(STEPS) == len(model.bodies)
+        assert all(PNG in json.dumps(body) for body in model.bodies)
+        assert all(SCHEMA == _schema(body) for body in model.bodies)
+        _check_found_tools(model, found)
 
-        assert "All done." == said(await cli.run("resume", "--last", "go on"))
+        resumed = await cli.run("resume", "--last", "go on")
+        assert ([], ANSWER) == (errors(resumed), said(resumed))
         assert len(STEPS) + 1 == len(model.bodies)
+        for text in ("make a file", ANSWER, "go on"):
+            assert json.dumps(text) in _conversation(model.bodies[-1])
+        if api == "responses":
+            thoughts = [f"the thought of item_call_{number + 1}" for number in range(len(STEPS))]
+            assert thoughts == [
+                item["encrypted_content"]
+                for item in model.bodies[-1]["input"]
+                if item["type"] == "reasoning"
+            ]
+        await _check_transport(cli, transport)
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(200)
-async def test_codex_survives_the_death_of_a_worker_during_a_patch(tmp_path: Path) -> None:
-    async with CodexModel(STEPS, stalls=0) as model, codex(tmp_path, model) as (cli, system):
-        running = asyncio.create_task(cli.run("make a file"))
-        await asyncio.wait_for(model.stalled.wait(), SECONDS)
-        await cli.worker.kill()
-        await system.worker(model.url)
-        assert "All done." == said(await running)
-        assert 'é "😀" \\d\n' == (cli.work / "a.txt").read_text()
-        # The model was called once more, for the step that the worker's death cut off.
-        assert len(STEPS) + 1 == len(model.bodies)
+@pytest.mark.parametrize(
+    ("api", "transport", "provider"),
+    [
+        ("chat", "http", "OpenAI"),
+        ("chat", "websocket", "Holdline"),
+        ("responses", "http", "Holdline"),
+        ("responses", "websocket", "OpenAI"),
+    ],
+)
+async def test_codex_compacts_its_conversation(
+    tmp_path: Path, api: Api, transport: Transport, provider: Provider
+) -> None:
+    async with (
+        CodexModel(api, STEPS, full=2) as model,
+        embedded_redis() as redis_url,
+        codex(tmp_path, model, redis_url, transport, provider) as cli,
+    ):
+        asked = await cli.run("make a file")
+        resumed = await cli.run("resume", "--last", "go on")
+        assert ([], ANSWER) == (errors(asked + resumed), said(resumed))
+        check_files(cli.work)
+        assert len(STEPS) + 2 == len(model.bodies)
+        assert [model.bodies[3]] == [body for body in model.bodies if compacts(body)]
+        # The summary replaces the calls.
+        assert "*** Begin Patch" in _conversation(model.bodies[3])
+        for body in model.bodies[4:]:
+            assert SUMMARY in _conversation(body)
+            assert "*** Begin Patch" not in _conversation(body)
+        assert "go on" in _conversation(model.bodies[-1])
+        await _check_transport(cli, transport)
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(200)
-async def test_codex_survives_the_death_of_a_server_during_a_patch(tmp_path: Path) -> None:
-    async with CodexModel(STEPS, stalls=0) as model, codex(tmp_path, model) as (cli, system):
-        running = asyncio.create_task(cli.run("make a file"))
-        await asyncio.wait_for(model.stalled.wait(), SECONDS)
-        await cli.server.kill()
-        await system.server(HOLDLINE_PORT=cli.server.url.rpartition(":")[2])
-        model.resumed.set()
-        assert "All done." == said(await running)
-        assert 'é "😀" \\d\n' == (cli.work / "a.txt").read_text()
-        # Codex sends the request that was cut off again, as a new one.
-        assert len(STEPS) + 1 == len(model.bodies)
+def _conversation(body: Item) -> str:
+    """Returns the messages or items of a request as JSON."""
+    return json.dumps(body.get("messages", body.get("input")))
+
+
+def _schema(body: Item) -> Item:
+    """Returns the schema of the answer that a request demands."""
+    found: Item = (
+        body["text"]["format"] if "text" in body else body["response_format"]["json_schema"]
+    )["schema"]
+    return found
+
+
+def _check_found_tools(model: CodexModel, found: str | list[Item]) -> None:
+    """Checks that the request after a search for tools contains the tools that were found."""
+    if isinstance(found, list):
+        [namespace] = found
+        assert "namespace" == namespace["type"]
+        assert "spawn_agent" in [tool["name"] for tool in namespace["tools"]]
+        return
+    names = set(json.loads(found)["found"])
+    before, after = ({tool["function"]["name"] for tool in b["tools"]} for b in model.bodies[-2:])
+    assert names
+    assert names == after - before
+
+
+async def _check_transport(cli: Codex, transport: Transport) -> None:
+    delivered = await cli.server.metric("holdline_events_delivered_total")
+    assert (transport == "websocket") == (delivered > 0)
