@@ -73,7 +73,66 @@ NAMED = {
     ),
     "a call while another one waits": (
         [call(), said("user", "hi"), call("c2"), result("c2"), result("c1", "rain")],
-        [calls("c1", "c2"), answer("c2"), answer("c1", "rain"), USER],
+        [USER, calls("c2"), answer("c2"), calls("c1"), answer("c1", "rain")],
+    ),
+    "an answer to another message while a call waits": (
+        [
+            said("user", "run"),
+            said("assistant", "a"),
+            call(),
+            said("assistant", "b"),
+            said("user", "hi"),
+            said("assistant", "hello"),
+            said("user", "and?"),
+            result(),
+        ],
+        [
+            {"role": "user", "content": "run"},
+            {"role": "assistant", "content": "a"},
+            {"role": "assistant", "content": "b"},
+            USER,
+            calls("c1", content="hello"),
+            answer(),
+            {"role": "user", "content": "and?"},
+        ],
+    ),
+    "an answer with two calls of which one waits": (
+        [call(), call("c2"), result(), said("user", "hi"), said("assistant", "a"), result("c2")],
+        [USER, calls("c1", "c2", content="a"), answer(), answer("c2")],
+    ),
+    "calls of two answers that wait": (
+        [call(), said("user", "hi"), call("c2"), result(), result("c2"), said("assistant", "a")],
+        [
+            USER,
+            calls("c1"),
+            answer(),
+            calls("c2"),
+            answer("c2"),
+            {"role": "assistant", "content": "a"},
+        ],
+    ),
+    "the question again with each result": (
+        [
+            *(said("user", [TEXT]), call(), said("user", [TEXT]), result()),
+            *(call("c2"), said("user", [TEXT]), result("c2", "rain")),
+        ],
+        [USER, USER, calls("c1"), answer(), USER, calls("c2"), answer("c2", "rain")],
+    ),
+    "the rules and the question again before a newer question": (
+        [
+            *(said("system", "be kind"), said("user", "hi"), call()),
+            *(said("system", "be kind"), said("user", "hi"), said("user", "and?"), result()),
+        ],
+        [
+            *({"role": "system", "content": "be kind"}, USER) * 2,
+            calls("c1"),
+            answer(),
+            {"role": "user", "content": "and?"},
+        ],
+    ),
+    "an older question again": (
+        [said("user", "hi"), said("user", "run"), call(), said("user", "hi"), result()],
+        [USER, {"role": "user", "content": "run"}, calls("c1"), answer(), USER],
     ),
     "a call that was never answered": (
         [call(), said("user", "hi")],

@@ -16,10 +16,14 @@ Items may have any order, but a chat completion accepts only one order: an assis
 calls, then one result for each call, then any other message. Therefore the module changes the order
 by these rules:
 
-- Text or another call that follows a call is merged into the message that has the first call.
-- A message between a call and its result is moved to the position after the results.
+- Text or another call that follows a call in the same answer is merged into the message that has
+  the first call.
+- If the model answered a message that stands between a call and its result, the call is moved to
+  the position after that answer. A copy of the message before the call counts as answered, because
+  some clients send it again with each result. Any other message between a call and its result
+  follows the results, because it is the newest question.
 - Images and files of a result go into a user message after the results. Images and files of a
-  system or assistant message go into a user message after that message.
+  system or assistant message go into a user message after that message and its calls' results.
 - A call without a result gets the result `NOT_EXECUTED`. If the arguments of such a call are
   truncated, the call is left out.
 - A result without a call becomes a user message.
@@ -88,8 +92,7 @@ def messages(items: Iterable[Item]) -> list[Message]:
                 history.reasoning(item)
             case kind:
                 raise UnsupportedInput(f"items of type {kind} are not supported")
-    history.close()
-    return history.found
+    return history.messages()
 
 
 def holds_result(message: Message) -> bool:
@@ -102,15 +105,15 @@ def holds_result(message: Message) -> bool:
 
 @dataclass(slots=True)
 class _Group:
-    """An assistant message with calls, and the messages that will follow it.
+    """An assistant message with the calls of one answer, and their results.
 
-    `said` are the texts that form the content of the assistant message. `ids` maps the position of
-    each call's item to the call id that is sent. `waiting` are the positions of the calls whose
-    results come later among the items. The group stays open until `waiting` is empty. `moved` are
-    the messages that must follow the results.
+    `place` is the group's index in the history. `said` are the texts that followed the first call.
+    `ids` maps the position of each call's item to the call id that is sent. `waiting` are the
+    positions of the calls whose results come later among the items.
     """
 
-    said: list[str]
+    place: int
+    said: list[str] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     ids: dict[int, str] = field(default_factory=dict)
     unanswered: list[int] = field(default_factory=list)
@@ -120,18 +123,50 @@ class _Group:
     thoughts: list[tuple[str, str]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    moved: list[Message] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """True after the last result, when the next text belongs to another answer."""
+        return bool(self.results) and not self.waiting
+
+    def messages(self, text: str) -> list[Message]:
+        """Returns the assistant message and the results.
+
+        `text` precedes the calls. Each call without a result gets the result `NOT_EXECUTED`.
+        """
+        message: Message = {"role": "assistant", "content": text + "".join(self.said) or None}
+        message["tool_calls"] = self.calls
+        for name, thought in self.thoughts:
+            message[name] = message.get(name, "") + thought
+        if self.details:
+            message["reasoning_details"] = self.details
+        answers = [
+            {"role": "tool", "tool_call_id": self.ids[position], "content": NOT_EXECUTED}
+            for position in self.unanswered
+        ]
+        shown = [{"role": "user", "content": self.shown}] if self.shown else []
+        return [message, *self.results, *answers, *shown]
 
 
 class _History:
-    """The messages converted so far, and the group of calls that is still open."""
+    """The messages converted so far.
+
+    `_placed` are the messages and groups up to the model's last answer, and `_newer` are the
+    messages after it. A group that was moved leaves its text, or None, at its old index, so that
+    the other groups keep their indexes.
+    """
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
-        self.found: list[Message] = []
+        self._placed: list[Message | _Group | None] = []
+        self._newer: list[Message] = []
         self._call_of, self._repeated = matched(items)
         self._answered = set(self._call_of.values())
-        self._group: _Group | None = None
+        self._group_of: dict[int, _Group] = {}  # maps the position of a call to its group
+        # The role and the text of the last message that is not from the assistant.
+        self._question = ("", "")
+        # Maps a question to the last group of calls that followed it.
+        self._asked: dict[tuple[str, str], _Group] = {}
         self._ids: dict[str, int] = {}  # maps a call id to its last numeric suffix
         self._outputs: dict[str, Any] = {}
         self._thoughts: list[tuple[str, str]] = []  # the reasoning of the current assistant turn
@@ -148,31 +183,46 @@ class _History:
         text, shown = _divided(content)
         if text or not shown:
             self._add({"role": role, "content": text})
-        if shown:
+        if role == "assistant" and (group := self._open_group()) is not None:
+            group.shown += shown
+        elif shown:
             self._add({"role": "user", "content": shown})
 
     def _add(self, message: Message) -> None:
-        group = self._group
-        if message["role"] == "assistant":
+        role, content = message["role"], message["content"]
+        if role == "assistant":
             # An assistant message that was truncated before its first word is empty. It is left
             # out, because some servers refuse empty messages.
-            if not message["content"]:
+            if not content:
                 return
-            if group is not None:
-                group.said.append(message["content"])
-                return
-        elif group is not None and group.waiting:
-            group.moved.append(message)
+            if (group := self._open_group()) is not None:
+                group.said.append(content)
+            else:
+                self._place(message)
             return
-        self.close()
-        self.found.append(message)
-        if message["role"] != "assistant":
-            self._thoughts.clear()
+        self._newer.append(message)
+        self._thoughts.clear()
+        self._question = (role, str(content))
+        group = self._asked.get(self._question)
+        if group is not None and group.waiting:
+            self._place()
+
+    def _place(self, *answer: Message | _Group) -> None:
+        """Adds an answer after the messages that it answers."""
+        self._placed += self._newer
+        self._newer.clear()
+        self._placed += answer
+
+    def _open_group(self) -> _Group | None:
+        """Returns the group of the current answer, if the answer has calls."""
+        last = self._placed[-1] if self._placed and not self._newer else None
+        return last if isinstance(last, _Group) and not last.complete else None
 
     def reasoning(self, item: Item) -> None:
         """Adds reasoning to the assistant message with the function calls that follow."""
         if name := item.get("holdline_field"):
-            thoughts = self._thoughts if self._group is None else self._group.thoughts
+            group = self._open_group()
+            thoughts = self._thoughts if group is None else group.thoughts
             thoughts += [(name, part["text"]) for part in item.get("content") or ()]
 
     def call(self, position: int) -> None:
@@ -181,11 +231,13 @@ class _History:
         arguments = object_of(item["arguments"], whole=position in self._answered)
         if arguments is None or position in self._repeated:
             return
-        if self._group is None:
-            begun = bool(self.found) and self.found[-1]["role"] == "assistant"
-            self._group = _Group([self.found.pop()["content"]] if begun else [])
-            self._group.thoughts, self._thoughts = self._thoughts, []
-        group = self._group
+        if (group := self._open_group()) is None:
+            self._place()
+            group = _Group(len(self._placed))
+            group.thoughts, self._thoughts = self._thoughts, []
+            self._asked[self._question] = group
+            self._place(group)
+        self._group_of[position] = group
         call_id = group.ids[position] = self._unique(item["call_id"])
         function = {"name": item["name"], "arguments": arguments}
         told = {"id": call_id, "type": "function", "function": function}
@@ -202,13 +254,13 @@ class _History:
         """Adds the result of a call to the group that contains the call."""
         item, call = self.items[position], self._call_of.get(position)
         text, shown = _divided(item["output"])
-        group = self._group
-        if call is None or group is None:
+        if call is None:
             if self._outputs.get(item["call_id"]) != item["output"]:
                 told = f"{_RESULT}a call that is not shown here:\n{text}"
                 parts = [{"type": "text", "text": told}, *shown]
                 self._add({"role": "user", "content": parts if shown else told})
             return
+        group = self._group_of[call]
         self._outputs[item["call_id"]] = item["output"]
         group.results.append({"role": "tool", "tool_call_id": group.ids[call], "content": text})
         if shown:
@@ -216,27 +268,32 @@ class _History:
             group.shown += [{"type": "text", "text": told}, *shown]
         group.waiting.remove(call)
         if not group.waiting:
-            self.close()
+            self._move_behind_answers(group)
 
-    def close(self) -> None:
-        """Ends the open group, and adds a result for each call without a result."""
-        if (group := self._group) is None:
+    def _move_behind_answers(self, group: _Group) -> None:
+        """Moves a complete group to the end of the placed messages.
+
+        The text of the group keeps its place, so that all texts keep their order.
+        """
+        self._thoughts.clear()
+        if self._placed[-1] is group:
             return
-        self._group = None
-        message: Message = {"role": "assistant", "content": "".join(group.said) or None}
-        message["tool_calls"] = group.calls
-        for name, thought in group.thoughts:
-            message[name] = message.get(name, "") + thought
-        if group.details:
-            message["reasoning_details"] = group.details
-        self.found.append(message)
-        self.found += group.results
-        for position in group.unanswered:
-            answer = {"role": "tool", "tool_call_id": group.ids[position], "content": NOT_EXECUTED}
-            self.found.append(answer)
-        if group.shown:
-            self.found.append({"role": "user", "content": group.shown})
-        self.found += group.moved
+        text = "".join(group.said)
+        self._placed[group.place] = {"role": "assistant", "content": text} if text else None
+        group.said.clear()
+        group.place = len(self._placed)
+        self._placed.append(group)
+
+    def messages(self) -> list[Message]:
+        """Returns all messages. Text directly before a call is merged into the call's message."""
+        found: list[Message] = []
+        for entry in (*self._placed, *self._newer):
+            if isinstance(entry, _Group):
+                begun = bool(found) and found[-1]["role"] == "assistant"
+                found += entry.messages(found.pop()["content"] if begun else "")
+            elif entry is not None:
+                found.append(entry)
+        return found
 
     def _unique(self, call_id: str) -> str:
         """Returns a call id that is unique in the request, because some servers refuse duplicates.
