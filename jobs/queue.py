@@ -26,7 +26,7 @@ from .names import Partition, names_of, script_keys
 from .replies import accepted
 from .scripts import calls
 from .steers import SteerLog
-from .tokens import input_tokens, output_tokens
+from .tokens import COUNT, input_tokens, output_tokens
 from .turn_store import TurnStore
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ class Queue:
             settings.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
         )
         cancels = settings.cancel_orphans if cancel_orphan is None else cancel_orphan
-        cancels = cancels and not settings.webhooks
+        # A count of tokens is no answer, so nobody is told of its end.
+        hooks = settings.webhooks and COUNT not in job.params
+        cancels = cancels and not hooks
         limits = self._limits(job, account)
         shown, answered = limits["input_tokens"], output_tokens(job)
         entries = self._kept(job.id, 0, [*events, *([begins] if begins else [])])
@@ -105,7 +107,7 @@ class Queue:
                 max_waiting_bytes=settings.max_waiting_bytes,
                 fail_on_death=int(fails),
                 queue_name=queue_name,
-                hook_wait_ms=settings.hook_wait_ms if settings.webhooks else "",
+                hook_wait_ms=settings.hook_wait_ms if hooks else "",
                 context_bytes=job.context_bytes if job.turns else 0,
                 tokens_field=shown + answered,
                 money_field=price.of(shown, answered) if price else 0,

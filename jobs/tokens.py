@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .record import Job
 
+# The parameter of a job with which an endpoint only counts the input tokens. No client can set it.
+COUNT: Final = "count"
 CHARACTERS_A_TOKEN: Final = 4  # for English; a token of another language or of code has fewer
 IMAGE_TOKENS: Final = 1000
 # The estimated output tokens of a response whose `max_output_tokens` is larger or missing. Few

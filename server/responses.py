@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs.config.models import RESPONSES
 from jobs.errors import Diverged, Undecodable, UnknownConversation
 from jobs.ids import item_id, new_response_id, pick_partition
 from jobs.log.codec import decode_event, kept_fingerprints
@@ -20,7 +21,7 @@ from jobs.record import Job, Status
 from jobs.replies import Accepted
 from jobs.steers import PENDING, input_of
 from jobs.summary import COMPACT
-from jobs.tokens import input_tokens
+from jobs.tokens import COUNT, input_tokens
 
 from .admission import admitted, cancels_orphan, fails_on_death
 from .api.context import Context
@@ -213,8 +214,11 @@ class Responses:
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted
 
-    async def count(self, who: Principal, create: Create) -> int:
-        """Estimates the input tokens of a request, as the budgets of tenants count them."""
+    async def counted(self, who: Principal, create: Create) -> tuple[int, Job | None]:
+        """Estimates the input tokens of a request, as the budgets of tenants count them.
+
+        The job lets an endpoint of the model count them. It is None if no endpoint can.
+        """
         # The request is not answered, so it needs no model. A model that it names is checked.
         default = "" if create.model else self._catalog.default
         params = params_of(create, default or "any")
@@ -222,12 +226,31 @@ class Responses:
             create, params = admitted(
                 create, who, self._catalog, self._templates, self._max_context_bytes
             )
-        id_ = new_response_id(0)
+        id_ = new_response_id(pick_partition(self._partitions, who.owner, None))
         items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
         context = await self._context(who.owner, create, params)
         context, items = await self._conversations.whole(who.owner, params, context, items)
-        job = Job(id_, who.owner, 0, {**params, "input": items}, context.items)
-        return input_tokens(job)
+        # The job is deleted with its result, and belongs to no conversation.
+        own = {**params, "input": items, "store": False, COUNT: True}
+        own.pop("conversation", None)
+        own.pop("previous_response_id", None)
+        job = Job(id_, who.owner, int(time.time()), own, context.items, context.bytes)
+        counts = RESPONSES in self._catalog.apis(params["model"])
+        return input_tokens(job), job if counts else None
+
+    async def submit_count(self, who: Principal, job: Job) -> None:
+        """Submits a job of `counted`."""
+        model = job.params["model"]
+        await self._queue.submit(
+            job,
+            submitted(job),
+            begins=begins(job),
+            cancel_orphan=True,
+            fail_on_worker_death=True,
+            queue_name=queue_name_of(None, self._catalog.queue_model(model)),
+            price=self._catalog.price(model),
+            account=who.account(self._digest),
+        )
 
     async def _context(self, owner: str, create: Create, params: dict[str, Any]) -> Context:
         """Returns the items that precede the input: of a conversation, or of earlier turns."""

@@ -66,6 +66,8 @@ class FakeModel:
         self.refuse: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
         # The output of `POST /v1/responses/compact`, or None if there is no such route.
         self.compacts: list[dict[str, Any]] | None = None
+        # The number that `POST /v1/responses/input_tokens` returns, or None without such a route.
+        self.counts: int | None = None
         self._asked_count: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -119,6 +121,9 @@ class FakeModel:
         if line.startswith("POST /v1/responses/compact "):
             await self._compact(wire, json.loads(content), headers)
             return b""
+        if line.startswith("POST /v1/responses/input_tokens "):
+            await self._count(wire, json.loads(content), headers)
+            return b""
         if not passes and not line.startswith("POST /v1/chat/completions "):
             await wire.plain(200, json.dumps({"object": "list", "data": []}))
             return b""
@@ -167,6 +172,14 @@ class FakeModel:
         self.calls.append(Call(len(self.calls) + 1, "", "compact", body, headers))
         counts = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
         answer = {"object": "response.compaction", "output": self.compacts, "usage": counts}
+        await wire.plain(200, json.dumps(answer))
+
+    async def _count(self, wire: Wire, body: Any, headers: dict[str, str]) -> None:
+        if self.counts is None:
+            await wire.plain(404, json.dumps({"error": {"message": "Not Found"}}))
+            return
+        self.calls.append(Call(len(self.calls) + 1, "", "count", body, headers))
+        answer = {"object": "response.input_tokens", "input_tokens": self.counts}
         await wire.plain(200, json.dumps(answer))
 
     def _read(self, prompt: str) -> Script:

@@ -172,3 +172,19 @@ async def test_a_webhook_is_still_sent_after_redis_is_killed_and_restarted(
         await redis.start()
         await wait_until(lambda: receiver.told)
     assert [("response.completed", told_later)] == receiver.told
+
+
+async def test_a_count_of_tokens_sends_no_webhook(
+    system: System, model: FakeModel, receiver: Receiver, tmp_path: Path
+) -> None:
+    models = tmp_path / "models.toml"
+    models.write_text(f'[models.m]\nbase_url = "{model.url}"\napi = "responses"\n')
+    system.environ |= {**receiver.environ, "HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": "m"}
+    model.counts = 7
+    server = await system.server()
+    await system.worker(model.url)
+    async with sdk(server) as client:
+        assert 7 == (await client.responses.input_tokens.count(model="m", input="x")).input_tokens
+        id_ = await background(client, "x")
+        await wait_until(lambda: receiver.told)
+    assert [("response.completed", id_)] == receiver.told

@@ -109,6 +109,18 @@ OutputDelta = Text | Refusal | Reasoning | Call | Annotation | UpstreamEvent | T
 Delta = OutputDelta | Usage | Stopped | Reported
 
 
+class WholeAnswer:
+    """An answer that arrives at once: a compacted conversation, or a count of tokens."""
+
+    def __init__(self, pieces: list[Delta]) -> None:
+        self._pieces = pieces
+
+    async def next(self) -> list[Delta]:
+        """Returns all pieces at once, and an empty list afterwards."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+
 class Malformed(Exception):
     """A payload or a stream of the endpoint is invalid. The error message never quotes it."""
 

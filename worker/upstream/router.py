@@ -19,12 +19,23 @@ import structlog
 
 from jobs.config.models import DROP, RESPONSES
 from jobs.summary import COMPACT
+from jobs.tokens import COUNT
 
 from .chat import request as chat_request
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
+from .deltas import WholeAnswer
 from .responses import request as responses_request
-from .stream import Answer, Broken, Busy, ModelError, NoSuchRoute, Refused, UpstreamModel
+from .responses.events import NOT_CALLED
+from .stream import (
+    Answer,
+    Broken,
+    Busy,
+    ModelError,
+    NoSuchRoute,
+    Refused,
+    UpstreamModel,
+)
 from .summaries import PARAMETER, SummaryNeeded, check, check_refusal
 from .truncation import shorten
 
@@ -176,6 +187,8 @@ class Router:
     async def _start(
         self, job: Job, endpoint: Endpoint, deadline: float, attempt: contextlib.AsyncExitStack
     ) -> StartedAnswer:
+        if job.params.get(COUNT):
+            return await self._count(job, endpoint, deadline)
         arguments = self._arguments(job, endpoint)
         slot = self._slots[endpoint.name]
         if slot.locked():
@@ -209,6 +222,19 @@ class Router:
                 check_refusal(job, error)
                 if not adapted:
                     raise
+
+    async def _count(self, job: Job, endpoint: Endpoint, deadline: float) -> StartedAnswer:
+        """Counts the input tokens, which is no call of the model and needs no slot.
+
+        Without a number in the answer, the endpoint cannot count.
+        """
+        answer = WholeAnswer([*NOT_CALLED])
+        model = endpoint.upstream or job.params.get("model") or self._config.model
+        if endpoint.api == RESPONSES:
+            arguments = self._adapted(endpoint, responses_request.counting(job, model=model))
+            with contextlib.suppress(NoSuchRoute):
+                answer = await self._models[endpoint.name].count(arguments, deadline)
+        return StartedAnswer(answer, [], endpoint.name or model)
 
     def _adapt(
         self, job: Job, endpoint: Endpoint, arguments: dict[str, Any], error: Refused

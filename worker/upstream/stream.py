@@ -25,14 +25,14 @@ from .chat.chunks import ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
 from .credentials import PAUSE_SECONDS, KeyUnavailable
 from .deadline import Deadline
-from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, parse
+from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, WholeAnswer, parse
 from .failures import Failure, classify, retry_after
 from .payload import is_done
-from .responses.events import ResponsesEventReader, compacted
+from .responses.events import ResponsesEventReader, compacted, counted
 from .sse import EventTooLarge, Splitter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from worker.config import Endpoint
 
@@ -108,18 +108,6 @@ class NoSuchRoute(Exception):
     """The endpoint does not have the route that was called."""
 
 
-class Compacted:
-    """The complete answer of an endpoint that has compacted a conversation."""
-
-    def __init__(self, pieces: list[Delta]) -> None:
-        self._pieces = pieces
-
-    async def next(self) -> list[Delta]:
-        """Returns all pieces at once, and an empty list afterwards."""
-        pieces, self._pieces = self._pieces, []
-        return pieces
-
-
 _Reader = ChatChunkReader | ResponsesEventReader
 
 
@@ -170,19 +158,35 @@ class UpstreamModel:
             ) as stream:
                 yield stream
 
-    async def compact(self, arguments: dict[str, Any], until: float) -> Compacted:
+    async def compact(self, arguments: dict[str, Any], until: float) -> WholeAnswer:
         """Calls `POST /responses/compact` of an endpoint, which must have the Responses API.
 
         Raises: NoSuchRoute if the endpoint has no `POST /responses/compact`; ModelError.
         """
+        return await self._whole(arguments, "/compact", until, compacted)
+
+    async def count(self, arguments: dict[str, Any], until: float) -> WholeAnswer:
+        """Calls `POST /responses/input_tokens` of an endpoint, which must have the Responses API.
+
+        Raises: NoSuchRoute if the endpoint has no `POST /responses/input_tokens`; ModelError.
+        """
+        return await self._whole(arguments, "/input_tokens", until, counted)
+
+    async def _whole(
+        self,
+        arguments: dict[str, Any],
+        below: str,
+        until: float,
+        read: Callable[[Any], list[Delta]],
+    ) -> WholeAnswer:
         limit = self._max_output_bytes * _ESCAPED + _ENVELOPE
         total_at = asyncio.get_running_loop().time() + self._endpoint.timeout_seconds
         try:
             async with asyncio.timeout_at(min(total_at, until)):
-                response = await self._client.send(arguments, "/compact")
+                response = await self._client.send(arguments, below)
                 async with contextlib.aclosing(response):
                     body = await _whole(iter_body(response), limit)
-                return Compacted(compacted(parse(body)))
+                return WholeAnswer(read(parse(body)))
         except StatusError as error:
             if error.status in _NO_ROUTE:
                 raise NoSuchRoute from None

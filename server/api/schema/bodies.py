@@ -84,13 +84,13 @@ class Compacted(Struct):
 
 
 class Estimate(Struct):
-    """Marks a number as an estimate."""
+    """Says whether a number is an estimate."""
 
-    estimated: Literal[True]
+    estimated: bool
 
 
 class InputTokens(Struct):
-    """The estimated number of input tokens of a request."""
+    """The number of input tokens of a request."""
 
     object: Literal["response.input_tokens"]
     input_tokens: int

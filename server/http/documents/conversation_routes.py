@@ -16,7 +16,7 @@ ITEM: Final = f"{ITEMS}/{{item_id}}"
 
 ROUTES: Final = (
     ("post", COMPACT, "Compact a conversation", dict[str, Any], bodies.Compacted),
-    ("post", TOKENS, "Estimate the input tokens of a request", dict[str, Any], bodies.InputTokens),
+    ("post", TOKENS, "Count the input tokens of a request", dict[str, Any], bodies.InputTokens),
     ("post", CONVERSATIONS, "Create a conversation", sent.ConversationCreate, bodies.Conversation),
     ("get", ONE, "Get a conversation", None, bodies.Conversation),
     ("post", ONE, "Replace the metadata", sent.ConversationUpdate, bodies.Conversation),

@@ -149,6 +149,19 @@ def compacted(body: Any) -> list[Delta]:
     return ResponsesEventReader().whole(body)
 
 
+def counted(body: Any) -> list[Delta]:
+    """Returns the pieces in the body of a response to `POST /responses/input_tokens`.
+
+    Raises: Malformed if the body contains no number of tokens.
+    """
+    tokens = body.get("input_tokens") if isinstance(body, dict) else None
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens < 2**53:
+        raise Malformed("the body contains no number of tokens")
+    return [Reported({"input_tokens": tokens}), *NOT_CALLED]
+
+
+# The pieces of an answer without a model call.
+NOT_CALLED: Final[list[Delta]] = [Usage({"input_tokens": 0, "output_tokens": 0}), Stopped("stop")]
 _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
 
 

@@ -124,6 +124,26 @@ def compaction(job: Job, *, model: str) -> dict[str, Any]:
     return {name: arguments[name] for name in _OF_COMPACT if name in arguments}
 
 
+# The arguments of `POST /responses/input_tokens`.
+_OF_COUNT: Final = (
+    "model",
+    "input",
+    "instructions",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "tool_choice",
+    "tools",
+    "truncation",
+)
+
+
+def counting(job: Job, *, model: str) -> dict[str, Any]:
+    """Returns the arguments for `POST /responses/input_tokens`."""
+    arguments = request(job, model=model)
+    return {name: arguments[name] for name in _OF_COUNT if name in arguments}
+
+
 def items(job: Job) -> list[Item]:
     """Returns the items of the earlier turns, followed by the items of the input."""
     asked = job.params.get("input", "")
