@@ -88,8 +88,9 @@ class Queue:
             settings.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
         )
         cancels = settings.cancel_orphans if cancel_orphan is None else cancel_orphan
-        # A count of tokens is no answer, so nobody is told of its end.
-        hooks = settings.webhooks and COUNT not in job.params
+        # A count of tokens is no answer: nobody is told of its end, and it uses no tokens.
+        counts = COUNT in job.params
+        hooks = settings.webhooks and not counts
         cancels = cancels and not hooks
         limits = self._limits(job, account)
         shown, answered = limits["input_tokens"], output_tokens(job)
@@ -109,7 +110,7 @@ class Queue:
                 queue_name=queue_name,
                 hook_wait_ms=settings.hook_wait_ms if hooks else "",
                 context_bytes=job.context_bytes if job.turns else 0,
-                tokens_field=shown + answered,
+                tokens_field=1 if counts else shown + answered,
                 money_field=price.of(shown, answered) if price else 0,
                 **limits,
                 orphan_ms=settings.orphan_ms if cancels else "",

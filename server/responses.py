@@ -248,7 +248,6 @@ class Responses:
             cancel_orphan=True,
             fail_on_worker_death=True,
             queue_name=queue_name_of(None, self._catalog.queue_model(model)),
-            price=self._catalog.price(model),
             account=who.account(self._digest),
         )
 

@@ -39,7 +39,6 @@ async def ask(model: FakeModel, system: System, tmp_path: Path) -> AsyncIterator
         "HOLDLINE_MODELS": str(models),
         "HOLDLINE_MODEL": "chat",
         "HOLDLINE_PARTITIONS": "3",
-        "HOLDLINE_TENANT_TOKENS_PER_DAY": "5000",
     }
     server, _ = await asyncio.gather(system.server(), system.worker(model.url))
     async with sdk(server) as ask:
@@ -69,7 +68,7 @@ async def test_an_endpoint_counts_the_whole_input(ask: AsyncOpenAI, model: FakeM
         assert texts == [item["content"][0]["text"] for item in body["input"]]
         assert {"model", "input", "tools", "text"} == body.keys()
         assert (tool, "low") == (body["tools"][0], body["text"]["verbosity"])
-    # The counts are no part of the conversation, and use no tokens of the tenant's 5000.
+    # The counts are no part of the conversation.
     items = [item async for item in ask.conversations.items.list(conversation.id)]
     assert 1 == len(items)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse
 
+from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from jobs.tenants import Tenants
 from server.api.problem import STANDARD_CODES
@@ -16,6 +18,7 @@ from tests.error_codes import own_code
 from tests.jobs.factories import NAMES
 from tests.server.auth_helpers import Credentials
 from tests.server.conftest import Client, Serve
+from tests.server.factories import Worker
 from tests.system import EXTENSIONS, wait_until
 
 UPGRADE = {
@@ -113,6 +116,22 @@ async def test_tokens_per_day_include_estimates_of_running_requests(
     await client.delete(f"/v1/responses/{second[1]['id']}")
     usage = await Tenants(pipe, 1).usage("public")
     assert 500 < usage.tokens < 600
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED])
+async def test_a_count_of_input_tokens_reserves_and_uses_almost_no_tokens(
+    serve: Serve, worker: Worker, pipe: Pipe, tmp_path: Path, status: Status
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text('[models.r]\nbase_url = "http://x/v1"\napi = "responses"\n')
+    client = await serve(models=str(path), model="", tenant_tokens_per_day="1200")
+    body = {"model": "r", "input": "x" * 8000}
+    counting = asyncio.create_task(client.post("/v1/responses/input_tokens", json=body))
+    await (await worker.take()).complete(status)
+    counted = await (await counting).json()
+    assert {"estimated": True} == counted["holdline"]
+    assert 2000 < counted["input_tokens"] < 2100
+    assert 1 >= (await Tenants(pipe, 1).usage("public")).tokens
 
 
 async def test_the_cost_per_day_is_computed_from_the_price_of_the_model(
