@@ -228,11 +228,32 @@ async def cutcall(wire: Wire, script: Script, call: Call) -> None:
 @mode
 async def cutcalls(wire: Wire, script: Script, call: Call) -> None:
     """Sends text and a whole function call, and ends the body in the middle of another call."""
+    await _calls(wire, script, call)
+    await wire.end()
+
+
+@mode
+async def stuckcalls(wire: Wire, script: Script, call: Call) -> None:
+    """Sends the same as `cutcalls`, and keeps the connection open."""
+    await _calls(wire, script, call)
+    await wait_forever()
+
+
+@mode
+async def stucktext(wire: Wire, script: Script, call: Call) -> None:
+    """Sends a whole function call and half of a text, and keeps the connection open."""
+    writer = await begin(wire)
+    await _call(writer, 0)
+    await _call(writer, 1)
+    await message(writer, script, call, index=2, cut=True)
+    await wait_forever()
+
+
+async def _calls(wire: Wire, script: Script, call: Call) -> None:
     writer = await begin(wire)
     await message(writer, script, call)
     await _call(writer, 1)
     await _call(writer, 2, cut=True)
-    await wire.end()
 
 
 @mode

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # The number of entries that a log has before a worker first claims the job.
 SUBMITTED: Final = 2
+# The reasons for which a job waits again after its worker has died or has stopped.
+WORKER_LOST: Final = ("worker_lost", "draining")
 
 
 class Opening(NamedTuple):
@@ -31,7 +33,8 @@ class Opening(NamedTuple):
 
     The log has `length` entries, which `head` returns. The events in `closing` complete it, and
     `state` is the response state after them. `closing` and then `events` must be appended before
-    the model call.
+    the model call. `worker_lost` is True if the earlier attempt ended with its worker, and False if
+    its model call failed.
     """
 
     closing: list[Event]
@@ -39,18 +42,21 @@ class Opening(NamedTuple):
     state: ResponseState
     length: int
     head: Head
+    worker_lost: bool = False
 
     def ending(self, *, steered: bool) -> tuple[str, list[Item]] | None:
         """Returns the cause and the output with which the response ends without another attempt.
 
-        The client may have executed the finished calls of an earlier attempt already, and another
-        attempt would repeat them. The response therefore ends with these calls. A steered response
-        ends with any output. Returns None if another attempt follows.
+        If a worker was lost, the client may have executed the finished calls of the attempt
+        already, and another attempt would repeat them. The response therefore ends with these
+        calls, unless a text was cut off. A steered response ends with any other output. Returns
+        None if another attempt follows.
         """
         output = self.state.output
-        if owed(output):
-            return "stop", list(filter(is_whole, output))
-        return ("steered", output) if steered and output else None
+        if not owed(output):
+            return ("steered", output) if steered and output else None
+        cut = any(item["type"] == "message" and item["status"] == "incomplete" for item in output)
+        return ("stop", list(filter(is_whole, output))) if self.worker_lost and not cut else None
 
 
 async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:
@@ -69,7 +75,8 @@ async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Openin
     events = [restarted(job, grant.attempt, grant.reason)]
     if state.last is None or state.last["status"] != "in_progress":
         events.append(begins(job))
-    return Opening(closing, events, state, view.length, lambda: view.entries)
+    lost = grant.reason in WORKER_LOST
+    return Opening(closing, events, state, view.length, lambda: view.entries, worker_lost=lost)
 
 
 def _first_entries(job: Job, length: int) -> list[bytes]:

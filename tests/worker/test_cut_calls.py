@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from jobs.log.codec import Event
 from jobs.log.events import RESTARTED
 from tests.fake_model import FakeModel
+from tests.system import wait_until
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response
 
@@ -45,10 +47,34 @@ async def test_a_response_without_void_calls_names_none(harness: Harness) -> Non
     assert "void_calls" not in response(await harness.events(harness.only))["holdline"]
 
 
-async def test_after_a_finished_call_the_response_ends_with_it_instead_of_another_attempt(
+async def test_a_stream_that_breaks_after_a_finished_call_is_never_completed_without_a_new_call(
     harness: Harness,
 ) -> None:
-    await harness.execute("mode=cutcalls", attempts=2, tools=TOOLS)
+    await harness.execute("mode=cutcalls", attempts=3, tools=TOOLS)
+    ended = (await harness.events(harness.only))[-1]["response"]
+    assert ("failed", 3) == (ended["status"], len(harness.model.calls))
+    assert "upstream_truncated" == ended["error"]["code"]
+
+
+async def lose_worker(harness: Harness, prompt: str) -> None:
+    """Kills the worker of an attempt whose call is in the log."""
+    await harness.submit(prompt, tools=TOOLS)
+    running = asyncio.create_task(harness.execution(await harness.claim()).run())
+
+    async def called() -> bool:
+        kinds = [event["type"] for event in await harness.events(harness.only)]
+        return kinds.count("response.output_item.done") > 1
+
+    await wait_until(called)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_after_a_finished_call_the_response_of_a_lost_worker_ends_with_it(
+    harness: Harness,
+) -> None:
+    await lose_worker(harness, "mode=stuckcalls")
+    await harness.execution(await harness.claim()).run()
     events = await harness.events(harness.only)
     ended = events[-1]["response"]
     assert ("completed", 0, 1) == (ended["status"], restarts(events), len(harness.model.calls))
@@ -66,3 +92,16 @@ async def test_after_a_finished_call_the_response_ends_with_it_instead_of_anothe
         for end in ("added", "done")
     )
     assert [0, 1, 2] == added == done
+
+
+async def test_a_text_that_a_lost_worker_left_unfinished_is_never_completed(
+    harness: Harness,
+) -> None:
+    await lose_worker(harness, "mode=stucktext times=1")
+    await harness.until_text(harness.only)
+    await harness.execution(await harness.claim()).run()
+    events = await harness.events(harness.only)
+    ended = response(events)
+    assert ("completed", 1, 2) == (ended["status"], restarts(events), len(harness.model.calls))
+    assert ["message"] == [item["type"] for item in ended["output"]]
+    assert ["call_0", "call_1"] == sorted(ended["holdline"]["void_calls"])
