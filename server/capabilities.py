@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobs.config.models import CHAT, RESPONSES
 from jobs.support import INCLUDES, PARAMETERS, REFUSED, TOOL_CHOICES
@@ -15,11 +15,16 @@ from .api.tools import type_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobs.config.models import Catalog
+    from jobs.config.models import Api, Catalog
 
     from .access.principal import Principal
     from .api.context import Context
     from .api.request import Create
+
+_DROP_ADVICE: Final = (
+    " The operator can have Holdline leave out such tools and items: set"
+    ' unsupported_tools = "drop" for the model in the models file (docs/models.md).'
+)
 
 
 def check(catalog: Catalog, create: Create, params: dict[str, Any], who: Principal) -> None:
@@ -32,11 +37,13 @@ def check(catalog: Catalog, create: Create, params: dict[str, Any], who: Princip
     if apis == {RESPONSES}:
         for own in ("holdline_stop", "holdline_seed"):
             if params.get(own) not in (None, []):
-                message = f"'{own}' is not supported by the API of this model. Leave it out."
-                raise invalid(own, message, "unsupported_parameter")
+                raise _unsupported(catalog, name, who, own, f"the parameter '{own}'", CHAT)
     if RESPONSES in apis:
         return
-    for place, what in _refused(create, drops=catalog.drops(name)):
+    if not catalog.drops(name):
+        for place, what in _provider_tools(create):
+            raise _unsupported(catalog, name, who, place, what, advice=_DROP_ADVICE)
+    for place, what in _refused(create):
         raise _unsupported(catalog, name, who, place, what)
 
 
@@ -62,22 +69,48 @@ def check_items(
                     raise _unsupported(catalog, name, who, place, f"{what}, which an item contains")
 
 
-def _unsupported(catalog: Catalog, name: str, who: Principal, place: str, what: str) -> Problem:
+def _unsupported(
+    catalog: Catalog,
+    name: str,
+    who: Principal,
+    place: str,
+    what: str,
+    api: Api = RESPONSES,
+    advice: str = "",
+) -> Problem:
+    """Returns the error for a part of a request that only endpoints with this API can handle.
+
+    The error names models whose own endpoint has this API. A model that only has such a fallback
+    could answer without the part.
+    """
     others = [
         other
-        for other in sorted(catalog.models)
-        if who.may_use_model(other) and RESPONSES in catalog.apis(other)
+        for other, model in sorted(catalog.models.items())
+        if who.may_use_model(other) and model.api == api
     ]
     instead = f"Use a model that can: {name_list(others)}." if others else "Leave it out."
-    message = f"Model '{name}' does not support {what}. {instead}"
+    message = f"Model '{name}' does not support {what}. {instead}{advice}"
     return invalid(place, message, "unsupported_parameter")
 
 
-def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
-    """Yields the place and the name of each part of a request that a chat model cannot handle.
+def _provider_tools(create: Create) -> Iterator[tuple[str, str]]:
+    """Yields the place and the name of each tool and item that only a provider can handle."""
+    for index, tool in enumerate(create.tools or ()):
+        if chat_refuses_tool(tool):
+            yield f"tools[{index}].type", f"this tool of the type '{tool['type']}'"
+    for index, item in enumerate(create.input):
+        if not isinstance(item, Passed):
+            continue
+        if chat_refuses_item(item.fields["type"]):
+            yield f"input[{index}].type", f"items of the type '{item.fields['type']}'"
+        for number, tool in enumerate(additional_tools(item.fields)):
+            if chat_refuses_tool(tool):
+                what = f"this tool of the type '{type_of(tool)}'"
+                yield f"input[{index}].tools[{number}].type", what
 
-    If `drops` is True, unsupported tools and items are left out of the call instead.
-    """
+
+def _refused(create: Create) -> Iterator[tuple[str, str]]:
+    """Yields the place and the name of each other part that a chat model cannot handle."""
     for name, row in PARAMETERS.items():
         if row.chat is REFUSED and getattr(create, name, None):
             yield name, f"the parameter '{name}'"
@@ -86,10 +119,6 @@ def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
     for index, included in enumerate(create.include or ()):
         if included not in INCLUDES:
             yield f"include[{index}]", f"'{included}' in 'include'"
-    if not drops:
-        for index, tool in enumerate(create.tools or ()):
-            if chat_refuses_tool(tool):
-                yield f"tools[{index}].type", f"this tool of the type '{tool['type']}'"
     choice = create.tool_choice
     if isinstance(choice, dict):
         kind = type_of(choice)
@@ -98,13 +127,6 @@ def _refused(create: Create, *, drops: bool) -> Iterator[tuple[str, str]]:
     if (allowed := _required_tools(create)) and all(map(chat_refuses_tool, allowed)):
         yield "tool_choice", "any of the tools of which 'tool_choice' requires one"
     for index, item in enumerate(create.input):
-        if isinstance(item, Passed) and not drops and chat_refuses_item(item.fields["type"]):
-            yield f"input[{index}].type", f"items of the type '{item.fields['type']}'"
-        elif isinstance(item, Passed) and not drops:
-            for number, tool in enumerate(additional_tools(item.fields)):
-                if chat_refuses_tool(tool):
-                    what = f"this tool of the type '{type_of(tool)}'"
-                    yield f"input[{index}].tools[{number}].type", what
         match item:
             case Message(content=list(parts)):
                 yield from _files(parts, f"input[{index}].content")

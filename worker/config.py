@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from jobs.config import settings, shared_config
-from jobs.config.models import AUTHORIZATION, CHAT
+from jobs.config.models import AUTHORIZATION, CHAT, DROP
 from jobs.config.settings import ConfigError, number, text, whole
 
 from .webhooks.message import Receiver, read_secrets
@@ -87,6 +87,10 @@ class Config:
         if endpoint is None:
             return []
         return [endpoint, *(self.endpoints[name] for name in endpoint.fallbacks)]
+
+    def drops(self, model: str | None) -> bool:
+        """Returns True if calls for the model, also to its fallbacks, omit unsupported tools."""
+        return any(one.unsupported_tools == DROP for one in self.routes(model)[:1])
 
 
 def load(environ: Mapping[str, str]) -> Config:

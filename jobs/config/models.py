@@ -89,7 +89,7 @@ class Model(Table, frozen=True, kw_only=True):
     tokens, if it differs from the name that its host usually expects. `stream_options` is False for
     an endpoint that rejects the argument `stream_options`. `unsupported_tools` says what happens to
     tools and items that a chat-completions endpoint cannot express: the request is refused, or they
-    are left out of the call.
+    are left out of the call. The setting of the requested model also applies to its fallbacks.
     """
 
     base_url: _Url | None = None
@@ -143,10 +143,12 @@ class Catalog:
         return {model.api, *(self.models[fallback].api for fallback in model.fallbacks)}
 
     def drops(self, name: str) -> bool:
-        """Returns True if the model or one of its fallbacks leaves out unsupported tools."""
+        """Returns True if requests for the model are answered without unsupported tools.
+
+        The setting of the requested model also applies to its fallbacks.
+        """
         model = self.models.get(name)
-        routes = [model, *(self.models[other] for other in model.fallbacks)] if model else []
-        return any(route.unsupported_tools == DROP for route in routes)
+        return model is not None and model.unsupported_tools == DROP
 
     def price(self, name: str) -> Price | None:
         """Returns the price of a model, or None if the models file does not state it."""
@@ -173,6 +175,7 @@ def catalog(text: str) -> Catalog:
     models = {name: _model(name, values) for name, values in file.models.items()}
     for name, model in models.items():
         _check_fallbacks(name, model, models)
+        _check_drop(name, model, models)
     if file.default and file.default not in models:
         raise invalid("", "default", f"is {file.default!r}, which is not a model; {_known(models)}")
     return Catalog(models, file.default, file.prompts)
@@ -190,12 +193,6 @@ def _model(name: str, values: Any) -> Model:
         raise invalid(place, sources[1], f"conflicts with {sources[0]}; set only one of them")
     if "api_key_command" in values and not "".join(model.api_key_command[:1]):
         raise invalid(place, "api_key_command", "must begin with the name of a program")
-    if model.api == RESPONSES and model.unsupported_tools == DROP:
-        raise invalid(
-            place,
-            "unsupported_tools",
-            'has no effect, because api = "responses" supports all tools',
-        )
     if not model.base_url and not sources:
         raise invalid(
             place,
@@ -214,6 +211,16 @@ def _check_fallbacks(name: str, model: Model, models: Mapping[str, Model]) -> No
         else:
             continue
         raise invalid(f"models.{name}", "fallbacks", wrong)
+
+
+def _check_drop(name: str, model: Model, models: Mapping[str, Model]) -> None:
+    apis = {model.api, *(models[fallback].api for fallback in model.fallbacks)}
+    if model.unsupported_tools == DROP and apis == {RESPONSES}:
+        raise invalid(
+            f"models.{name}",
+            "unsupported_tools",
+            'has no effect, because api = "responses" supports all tools',
+        )
 
 
 def _known(models: Mapping[str, Model]) -> str:

@@ -36,6 +36,15 @@ instructions = "Greet."
 """
 
 
+def test_a_model_of_the_responses_api_may_drop_tools_for_its_fallbacks() -> None:
+    fallback = "[models.f]\nbase_url = 'http://h'\n"
+    found = parsed(
+        fallback + "[models.m]\nbase_url = 'http://h'\napi = 'responses'\n"
+        "unsupported_tools = 'drop'\nfallbacks = ['f']"
+    )
+    assert (True, False) == (found.drops("m"), found.drops("f"))
+
+
 def test_a_complete_models_file_is_read() -> None:
     found = parsed(WHOLE)
     fast, mini = found.models["fast"], found.models["gpt-4.1-mini"]

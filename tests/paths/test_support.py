@@ -31,8 +31,16 @@ api = "responses"
 [models.both]
 base_url = "http://127.0.0.1:1"
 fallbacks = ["responses"]
+[models.dropping_both]
+base_url = "http://127.0.0.1:1"
+unsupported_tools = "drop"
+fallbacks = ["responses"]
+[models.refusing]
+base_url = "http://127.0.0.1:1"
+fallbacks = ["dropping"]
 """)
 F = {"type": "function", "name": "f"}
+FILE = {"type": "input_file", "file_id": "file_1"}
 SHELL = {"type": "exit", "exit_code": 0}
 # The members of a tool or item that are required for its type.
 SEARCH = {"type": "web_search"}
@@ -125,7 +133,7 @@ def test_a_tool_is_accepted_as_the_table_says(name: str) -> None:
     if TOOLS[name].chat is not REFUSED:
         assert admit("chat", tools=[tool])
         return
-    with pytest.raises(Problem, match=rf"'{name}'.*both, responses") as refused:
+    with pytest.raises(Problem, match=rf"'{name}'.*can: responses\.") as refused:
         admit("chat", tools=[F, tool])
     assert ("tools[1].type", "unsupported_parameter") == (refused.value.param, refused.value.code)
 
@@ -248,6 +256,25 @@ def test_files_of_a_provider_pass_only_to_a_provider(part: dict[str, Any]) -> No
             admit("chat", input=[call, item])
         (name,) = part.keys() - {"type"}
         assert f"input[1].{place}[0].{name}" == refused.value.param
+
+
+def test_the_setting_of_the_requested_model_decides_whether_tools_are_left_out() -> None:
+    assert admit("dropping", tools=[SEARCH])
+    with pytest.raises(Problem, match="web_search") as refused:
+        admit("refusing", tools=[SEARCH])
+    assert "tools[0].type" == refused.value.param
+
+
+def test_an_error_names_only_models_whose_own_endpoint_supports_the_part() -> None:
+    with pytest.raises(Problem, match=r"Use a model that can: responses\.") as refused:
+        admit("chat", tools=[SEARCH])
+    assert 'unsupported_tools = "drop"' in refused.value.message
+    for own in ({"holdline_stop": ["a"]}, {"holdline_seed": 1}):
+        with pytest.raises(Problem, match=r"can: both, chat, dropping, dropping_both, refusing\."):
+            admit("responses", **own)
+    with pytest.raises(Problem, match="files by id") as refused:
+        admit("dropping", input=[{"role": "user", "content": [FILE]}])
+    assert "unsupported_tools" not in refused.value.message
 
 
 def test_without_a_models_file_a_model_is_a_chat_model() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
-from jobs.config.models import DROP, RESPONSES
+from jobs.config.models import RESPONSES
 from jobs.summary import COMPACT
 from jobs.tokens import COUNT
 
@@ -269,7 +269,7 @@ class Router:
             default_model=self._config.model,
             limit=limit,
             asked=endpoint.name,
-            drops_tools=endpoint.unsupported_tools == DROP,
+            drops_tools=self._config.drops(job.params.get("model")),
         )
         if not endpoint.stream_options:
             del sent["stream_options"]

@@ -176,6 +176,27 @@ def test_other_tools_are_unsupported_unless_they_are_dropped(tool: Json) -> None
     assert ["f"] == names(completion(job, default_model="m", drops_tools=True))
 
 
+@pytest.mark.parametrize(
+    ("choice", "is_possible"),
+    [
+        ("auto", True),
+        ("required", False),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}, True),
+        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]}, False),
+    ],
+)
+def test_a_choice_that_requires_a_dropped_tool_is_unsupported(
+    choice: Any, is_possible: bool
+) -> None:
+    params = {"tools": [{"type": "web_search"}], "tool_choice": choice}
+    job = Job("resp_x", "me", 0, params)
+    if is_possible:
+        assert "tools" not in completion(job, default_model="m", drops_tools=True)
+    else:
+        with pytest.raises(UnsupportedInput):
+            completion(job, default_model="m", drops_tools=True)
+
+
 # The calls
 
 

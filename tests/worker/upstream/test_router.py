@@ -133,6 +133,26 @@ async def test_a_model_whose_api_lacks_a_parameter_is_skipped(
         assert ["x"] == last.calls[0].body["stop"]
 
 
+@pytest.mark.parametrize("setting", ["refuse", "drop"])
+async def test_the_setting_of_the_requested_model_decides_whether_tools_are_left_out(
+    make_harness: MakeHarness, tmp_path: Path, setting: str
+) -> None:
+    """Neither the chat model nor its first fallback drops tools, unless the model is set to."""
+    other = {"refuse": "drop", "drop": "refuse"}[setting]
+    async with FakeModel(mode="503") as away, FakeModel() as chat, FakeModel() as last:
+        path = tmp_path / "models.toml"
+        path.write_text(
+            f'[models.a]\nbase_url = "{away.url}"\nunsupported_tools = "{setting}"\n'
+            'fallbacks = ["b", "c"]\n'
+            f'[models.b]\nbase_url = "{chat.url}"\nunsupported_tools = "{other}"\n'
+            f'[models.c]\nbase_url = "{last.url}"\napi = "responses"\n'
+        )
+        async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+            await harness.execute("hi", model="a", tools=[{"type": "web_search"}])
+        calls = (len(away.calls), len(chat.calls), len(last.calls))
+        assert {"refuse": (0, 0, 1), "drop": (1, 1, 0)}[setting] == calls
+
+
 async def test_a_parameter_that_no_model_supports_fails_the_job(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:

@@ -134,6 +134,9 @@ def _tools(params: dict[str, Any], toolbox: Toolbox) -> dict[str, Any]:
     # them.
     shown = toolbox.tools if choice == "none" else toolbox.allowed
     if not shown:
+        # The endpoint would answer without the tool that the request requires.
+        if toolbox.unsupported and _requires_tool(choice):
+            raise UnsupportedInput("tool_choice requires a tool that is not supported")
         return {}
     arguments: dict[str, Any] = {"tools": toolbox.described(shown)}
     match choice:
@@ -149,6 +152,14 @@ def _tools(params: dict[str, Any], toolbox: Toolbox) -> dict[str, Any]:
     if params.get("parallel_tool_calls") is not None:
         arguments["parallel_tool_calls"] = params["parallel_tool_calls"]
     return arguments
+
+
+def _requires_tool(choice: Any) -> bool:
+    match choice:
+        case {"type": "allowed_tools", "mode": mode}:
+            return bool(mode == "required")
+        case _:
+            return choice == "required" or isinstance(choice, dict)
 
 
 def _text(text: dict[str, Any]) -> dict[str, Any]:
