@@ -77,7 +77,7 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
 
 
 async def test_the_documented_conversation_prints_its_items(shared: Shared) -> None:
-    _, program, *_ = blocks(PROTOCOL, "python")
+    _, _, program, *_ = blocks(PROTOCOL, "python")
     output = await run(
         sys.executable, "-c", program.replace("http://127.0.0.1:8080", shared.server.url)
     )
@@ -85,7 +85,7 @@ async def test_the_documented_conversation_prints_its_items(shared: Shared) -> N
 
 
 async def test_the_documented_compaction_prints_an_answer(shared: Shared) -> None:
-    _, _, program, *_ = blocks(PROTOCOL, "python")
+    _, _, _, program, *_ = blocks(PROTOCOL, "python")
     output = await run(
         sys.executable, "-c", program.replace("http://127.0.0.1:8080", shared.server.url)
     )
@@ -186,3 +186,28 @@ async def test_the_documented_socket_client_survives_a_cut_and_a_restart(
     assert [f"t{number}" for number in range(20)] == re.findall(r"t\d+", text)
     assert 1 == len(set(re.findall(r"c\d+", text)))
     assert len(shared.calls(prompt)) == 1 + bool(fault)
+
+
+async def test_the_documented_sdk_program_resumes_after_a_reset(shared: Shared) -> None:
+    _, program, *_ = blocks(PROTOCOL, "python")
+    prompt = shared.prompt("pace=0.05")
+    program = program.replace('"Why is the sky blue?"', repr(prompt))
+    async with Proxy(shared.server.url) as proxy:
+        address = proxy.url.replace("redis:", "http:")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program.replace("http://127.0.0.1:8080", address)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            output = await asyncio.wait_for(process.stdout.readuntil(b"t5 "), 20)
+            proxy.reset()
+            output += await asyncio.wait_for(process.stdout.read(), 20)
+            assert 0 == await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert 2 == proxy.accepted
+    assert [f"t{number}" for number in range(20)] == re.findall(r"t\d+", output.decode())
+    assert 1 == len(shared.calls(prompt))
