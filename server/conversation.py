@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import TurnMissing, UnknownResponse
@@ -23,7 +24,7 @@ from .api.context import (
     too_many_items,
     void_calls,
 )
-from .api.frames import finished, response_of
+from .api.frames import finished, response_of, state_of
 from .api.problem import Problem
 from .api.refusals import previous_not_found, unknown_item
 from .large_requests import LargeRequests
@@ -91,8 +92,11 @@ class Conversations:
     ) -> tuple[Context, list[Item]]:
         """Returns the context and the input of a job, with item references replaced by the items.
 
-        The size of the job is computed before the job is built. With `truncation: "auto"`, the
-        oldest turns are left out of a context that is too large. Raises: Problem.
+        The size of the job is computed before the job is built. References to items of void
+        attempts are left out, and the context's `void_calls` contains the calls of these attempts.
+        With `truncation: "auto"`, the oldest turns are left out of a context that is too large.
+
+        Raises: Problem.
         """
         refers = any(item["type"] == "item_reference" for item in items)
         # Even a small request may refer to megabytes of items, so it waits in the queue for large
@@ -106,29 +110,37 @@ class Conversations:
         left = self._max_bytes - packed_bytes(params)
         found = {item["id"]: item for item in context.items}
         wanted = {item["id"] for item in items if item["type"] == "item_reference"}
+        void: dict[str, str | None] = {}
         sizes: dict[str, int] = {}
         looked = 0
+        whole: list[Item] = []
         for item in items:
             if item["type"] == "item_reference":
                 id_ = item["id"]
-                if id_ not in found and looked < MAX_REFERRED:
+                if id_ not in found and id_ not in void and looked < MAX_REFERRED:
                     looked += 1
                     beside = await self._items_beside(owner, id_)
                     found |= {one["id"]: one for one in beside if one["id"] in wanted}
+                    if id_ not in found:
+                        void |= await self._void(owner, response_of_item(id_))
+                if id_ in void:
+                    continue
                 if id_ not in found:
                     raise unknown_item(id_, "input")
                 if id_ not in sizes:
                     sizes[id_] = packed_bytes(found[id_])
                 left -= sizes[id_]
+                whole.append(found[id_])
             else:
                 left -= packed_bytes(item)
+                whole.append(item)
             if left < 0:
                 raise too_large("input", self._max_bytes)
-        context = without_replaced(context, owner, self._pipe.cipher)
-        items = [found[one["id"]] if one["type"] == "item_reference" else one for one in items]
-        if len(items) > MAX_ITEMS:
+        called = context.void_calls.union(filter(None, void.values()))
+        context = replace(without_replaced(context, owner, self._pipe.cipher), void_calls=called)
+        if len(whole) > MAX_ITEMS:
             raise too_many_items("input")
-        return fitting(context, items, left, self._max_bytes, params.get("truncation")), items
+        return fitting(context, whole, left, self._max_bytes, params.get("truncation")), whole
 
     async def _items_beside(self, owner: str, id_: str) -> list[Item]:
         """Returns all items of the response to which the given item belongs."""
@@ -137,6 +149,15 @@ class Conversations:
         except UnknownResponse:
             raise unknown_item(id_, "input") from None
         return [*job.params["input"], *response["output"]]
+
+    async def _void(self, owner: str, response_id: str) -> dict[str, str | None]:
+        """Returns the ids of the items of a response's void attempts, with their call ids."""
+        try:
+            if (await self.head(owner, response_id)).attempt < 2:
+                return {}
+            return state_of(await self.view(owner, response_id)).void
+        except UnknownResponse:
+            return {}
 
     async def context(self, owner: str, previous_id: str | None) -> Context:
         """Returns the items of the previous turns, oldest first. Raises: Problem.

@@ -25,7 +25,8 @@ class ResponseState:
     `output` contains only the items of the last attempt. `next_index` is the lowest output index
     that no attempt has used. The next attempt must begin with this index, because the accumulators
     of the official SDKs reject an index that is used twice. `call_ids` are the call ids of all
-    attempts, which another attempt must not use for the same reason. `last` is the last response
+    attempts, which another attempt must not use for the same reason. `void` maps the id of each
+    item of an earlier attempt to the item's call id, or to None. `last` is the last response
     object, or None before the first one. `end` is the terminal event, or None before the end.
     """
 
@@ -34,6 +35,7 @@ class ResponseState:
         self._open: set[int] = set()
         self.next_index = 0
         self.call_ids: set[str] = set()
+        self.void: dict[str, str | None] = {}
         self.end: Event | None = None
         self.last: dict[str, Any] | None = None
         for event in events:
@@ -57,6 +59,8 @@ class ResponseState:
             case _ if "output_index" in event:
                 items.apply(self._items[event["output_index"]], event)
             case kind if kind == RESTARTED:
+                for item in self._items.values():
+                    self.void[item["id"]] = item.get("call_id")
                 self._items.clear()
                 self._open.clear()
             case kind if "response" in event:

@@ -280,9 +280,14 @@ def fingerprint(body: dict[str, Any]) -> str:
     return hashlib.sha256(_canonical(meaningful)).hexdigest()[:32]
 
 
+def state_of(view: View) -> ResponseState:
+    """Returns the state of a response, built from a complete view of its log."""
+    return ResponseState(decode_event(entry) for entry in view.entries)
+
+
 def response_of(view: View) -> dict[str, Any]:
     """Returns the response object in its current state, built from a complete view of its log."""
-    state = ResponseState(decode_event(entry) for entry in view.entries)
+    state = state_of(view)
     if state.last is None:
         return {}
     if state.end is not None:
