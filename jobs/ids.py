@@ -12,6 +12,10 @@ MAX_PARTITIONS = 4096
 RESPONSE_ID = re.compile(r"resp_[0-9a-f]{35}", re.ASCII)
 _CONVERSATION = re.compile(r"conv_[0-9a-f]{35}", re.ASCII)
 _ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
+# The id of an item that a worker wrote: the response, the claim, the attempt and the index.
+_OUTPUT_ITEM = re.compile(
+    r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4}([0-9a-f]{2})[0-9a-f]{2,6}", re.ASCII
+)
 
 
 def new_response_id(partition: int) -> str:
@@ -69,6 +73,12 @@ def response_of(item: str) -> str:
     if match is None:
         raise UnknownResponse(item)
     return f"resp_{match[1]}"
+
+
+def attempt_of(item: str) -> tuple[str, int] | None:
+    """Returns the response digits and the attempt of an output item, or None for another id."""
+    match = _OUTPUT_ITEM.fullmatch(item)
+    return (match[1], int(match[2], 16)) if match is not None else None
 
 
 def is_conversation(id_: str) -> bool:

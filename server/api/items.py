@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from jobs.ids import attempt_of
 from jobs.support import ITEMS
 
 from .problem import invalid
@@ -289,12 +290,14 @@ def _call_of(item: dict[str, Any]) -> tuple[str, str] | None:
 def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
     """Returns the input as the standard's items, each with an id from `make_id(prefix, index)`.
 
-    References are kept unchanged, because the referenced items already have ids. An item that
+    Items of void attempts are left out. References are kept unchanged, because the referenced items
+    already have ids. An item that
     another item of the input names keeps the client's id: the model's output may name the item too,
     and the client must recognize it there.
     """
     if isinstance(items, str):
         items = [Message(role="user", content=items)]
+    items = _without_void(items)
     found = [_stored(item, index, make_id) for index, item in enumerate(items)]
     sent = {
         item.fields["id"]: new
@@ -310,6 +313,28 @@ def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[
         if item["type"] == "local_shell_call_output":
             item["call_id"] = sent.get(item["call_id"], item).get("call_id", item["call_id"])
     return found
+
+
+def _without_void(items: list[Item]) -> list[Item]:
+    """Returns the items without those that a later attempt of their response has replaced.
+
+    Clients that show each item as it arrives send the items of all attempts, with the ids. Only the
+    last attempt counts. Calls are kept, because the client may have sent their results.
+    """
+    attempts = [None if (id_ := _id_of(item)) is None else attempt_of(id_) for item in items]
+    last: dict[str, int] = {}
+    for response, attempt in filter(None, attempts):
+        last[response] = max(attempt, last.get(response, 0))
+    return [
+        item
+        for item, of in zip(items, attempts, strict=True)
+        if of is None or of[1] == last[of[0]] or not isinstance(item, Message | Reasoning)
+    ]
+
+
+def _id_of(item: Item) -> str | None:
+    id_ = item.fields.get("id") if isinstance(item, Passed) else item.id
+    return id_ if isinstance(id_, str) else None
 
 
 def _stored(item: Item, index: int, make_id: Callable[[str, int], str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tests that a function call's result must follow the call, in the same or in a later request."""
+"""Tests which items of the input are accepted, refused or left out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from server.api.items import check_results, without_void_results
+from jobs.ids import item_id, new_response_id
+from server.api.items import check_results, stored, without_void_results
 from server.api.problem import Problem
+from server.api.request import parse_create
 
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 RESULT = {"type": "function_call_output", "call_id": "c", "output": "5"}
@@ -62,3 +64,30 @@ def test_only_the_results_of_void_calls_are_left_out(
 ) -> None:
     assert kept == without_void_results(before, items, frozenset({"c"}))
     assert items == without_void_results(before, items, frozenset())
+
+
+def test_messages_and_reasoning_of_void_attempts_are_left_out() -> None:
+    one, other = new_response_id(0), new_response_id(0)
+
+    def message(response: str, attempt: int, index: int, claim: str = "ab12") -> dict[str, Any]:
+        id_ = item_id("msg", response, attempt, index, claim)
+        return {"type": "message", "role": "assistant", "content": f"{attempt}.{index}", "id": id_}
+
+    reasoning = {"type": "reasoning", "id": item_id("rs", one, 1, 0, "ab12"), "summary": []}
+    call = {**CALL, "id": item_id("fc", one, 1, 2, "ab12")}
+    asked = {"type": "message", "role": "user", "content": "q", "id": item_id("msg", one, 0, 0)}
+    reference = {"type": "item_reference", "id": item_id("msg", one, 1, 9, "ab12")}
+    sent = [
+        asked,
+        reasoning,
+        message(one, 1, 1),
+        call,
+        RESULT,
+        reference,
+        message(one, 2, 3, "cd34"),
+        message(other, 1, 0),
+    ]
+    found = stored(parse_create({"model": "m", "input": sent}).input, lambda *_: "")
+    assert ["q", "2.3", "1.0"] == [item["content"][0]["text"] for item in found if "role" in item]
+    kinds = ["message", "function_call", "function_call_output", "item_reference", "message"]
+    assert [*kinds, "message"] == [item["type"] for item in found]
