@@ -84,17 +84,39 @@ class LeaseStore:
         )
         return [answer.decode() for answer in reply]
 
-    async def retry(self, response_id: str, claim: str, delay_ms: int, reason: str) -> None:
-        """Queues a running job for another attempt after `delay_ms`. Raises: Fenced, Gone."""
+    async def retry(
+        self,
+        response_id: str,
+        claim: str,
+        delay_ms: int,
+        reason: str,
+        *,
+        keeps_checkpoint: bool = False,
+    ) -> None:
+        """Queues a running job for another attempt after `delay_ms`.
+
+        If the job keeps its checkpoint, it continues the same attempt. Raises: Fenced, Gone.
+        """
         reply = await self._pipe.run(
             calls.retry(
                 **script_keys(response_id),
                 claim=claim,
                 delay_ms=delay_ms,
                 reason=reason,
+                keeps_checkpoint=int(keeps_checkpoint),
             )
         )
         check_held(response_id, reply)
+
+    async def begin_again(self, response_id: str, claim: str) -> int:
+        """Removes the checkpoint of a running job, and returns the number of the new attempt.
+
+        Raises: Fenced, Gone.
+        """
+        job_key = script_keys(response_id)["job_key"]
+        reply = await self._pipe.run(calls.begin_again(job_key=job_key, claim=claim))
+        check_held(response_id, reply[:1])
+        return int(reply[1])
 
     async def give_back(self, response_id: str, claim: str, reason: str) -> None:
         """Returns a running job to the front of its tenant's queue, without counting a failure.

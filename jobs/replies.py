@@ -54,7 +54,7 @@ class Grant(NamedTuple):
     is "" at the first attempt. Later it says why the job was queued again or must be ended:
     `worker_lost`, `cancelled`, `expired`, or the reason of a retry. `length` is the number of
     entries in the log. `waited_ms` is the time since the submission. `steers` is the number of the
-    response's steers.
+    response's steers. `checkpoint` is the encoded checkpoint of the log, or empty.
     """
 
     response_id: str
@@ -68,6 +68,7 @@ class Grant(NamedTuple):
     length: int
     queue_name: str = ""
     steers: int = 0
+    checkpoint: bytes = b""
 
     @property
     def model(self) -> str:
@@ -104,7 +105,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
 
 def granted(claim: str, row: list[Any]) -> Grant:
     """Decodes a job that the script `claim` or `rescue` has assigned to the caller."""
-    id_, job, attempt, failures, cancelled, reason, waited, length, queue_name, steers = row
+    id_, job, attempt, failures, cancelled, reason, waited, length, queue_name, steers, mark = row
     return Grant(
         id_.decode(),
         claim,
@@ -117,6 +118,7 @@ def granted(claim: str, row: list[Any]) -> Grant:
         length,
         queue_name.decode(),
         steers,
+        mark,
     )
 
 

@@ -42,6 +42,7 @@ from tests import (
     fake_standard,  # noqa: F401 - adds its modes to those of fake_chat
     fake_tools,  # noqa: F401 - adds its mode to those of fake_responses
 )
+from tests.fake_background import Background
 from tests.fake_wire import Call, Mode, Script, Wire
 
 WORDS = re.compile(r"\b([a-z]+)=(\S+)")
@@ -68,6 +69,7 @@ class FakeModel:
         self.compacts: list[dict[str, Any]] | None = None
         # The number that `POST /v1/responses/input_tokens` returns, or None without such a route.
         self.counts: int | None = None
+        self.background = Background()
         self._asked_count: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -78,6 +80,7 @@ class FakeModel:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        await self.background.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -117,6 +120,7 @@ class FakeModel:
         headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields) if k}
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         wire = Wire(writer)
+        method, target, _ = line.split(" ", 2)
         passes = line.startswith("POST /v1/responses ")
         if line.startswith("POST /v1/responses/compact "):
             await self._compact(wire, json.loads(content), headers)
@@ -124,6 +128,8 @@ class FakeModel:
         if line.startswith("POST /v1/responses/input_tokens "):
             await self._count(wire, json.loads(content), headers)
             return b""
+        if target.startswith("/v1/responses/"):
+            return await self._retrieve(method, target, wire, reader)
         if not passes and not line.startswith("POST /v1/chat/completions "):
             await wire.plain(200, json.dumps({"object": "list", "data": []}))
             return b""
@@ -144,7 +150,11 @@ class FakeModel:
         # disconnects or, just after the end, when it sends its next request.
         next_byte = asyncio.create_task(reader.read(1))
         modes = fake_chat.MODES | fake_responses.MODES if passes else fake_chat.MODES
-        answer = asyncio.create_task(_answer(modes[script.mode], wire, script, call))
+        if body.get("background"):
+            stored = self.background.begin(modes[script.mode], script, call)
+            answer = asyncio.create_task(self.background.send(stored, wire))
+        else:
+            answer = asyncio.create_task(_answer(modes[script.mode], wire, script, call))
         try:
             await asyncio.wait({next_byte, answer}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
@@ -161,6 +171,22 @@ class FakeModel:
         if not wire.whole or call.closed_by_client is not None:
             return None
         return b"" if next_byte.cancelled() else next_byte.result()
+
+    async def _retrieve(
+        self, method: str, target: str, wire: Wire, reader: asyncio.StreamReader
+    ) -> bytes | None:
+        """Serves a stored response until the client disconnects. Returns what `_serve_one` does."""
+        gone = asyncio.create_task(reader.read(1))
+        answer = asyncio.create_task(self.background.serve(method, target, wire))
+        try:
+            await asyncio.wait({gone, answer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (gone, answer):
+                task.cancel()
+            await asyncio.gather(gone, answer, return_exceptions=True)
+        if not wire.whole:
+            return None
+        return b"" if gone.cancelled() else gone.result()
 
     async def _compact(self, wire: Wire, body: Any, headers: dict[str, str]) -> None:
         if self.compacts is None:

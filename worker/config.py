@@ -32,7 +32,8 @@ class Endpoint:
     requests and tokens per minute for all workers together. `fallbacks` are the names of other
     endpoints. `output_limit` is the name of the parameter that limits the output; if it is None,
     the host of the endpoint determines the name. The API key is `api_key`, unless `api_key_file` or
-    `api_key_command` is set. The worker sends the key in the header `api_key_header`.
+    `api_key_command` is set. The worker sends the key in the header `api_key_header`. If
+    `background` is True, the endpoint generates responses in the background.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Endpoint:
     api_key_file: str = ""
     api_key_command: tuple[str, ...] = field(default=(), repr=False)
     api_key_header: str = AUTHORIZATION
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,4 +213,5 @@ def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, st
         api_key_file=model.api_key_file,
         api_key_command=model.api_key_command,
         api_key_header=model.api_key_header,
+        background=model.background,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from jobs.checkpoint import decoded
 from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import terminal
@@ -84,6 +85,8 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
         decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
     )
     await settle(context, job, state.output)
+    if (checkpoint := decoded(grant.checkpoint)) is not None:
+        await context.router.cancel(checkpoint.model, checkpoint.upstream_id)
     log.info(
         "response ended without a model call",
         response_id=grant.response_id,

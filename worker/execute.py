@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
+from jobs.checkpoint import decoded
 from jobs.errors import (
     EncryptionKeyMissing,
     Fenced,
@@ -35,7 +36,8 @@ from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
 from .generation import Generation
 from .job_size import overhead
-from .opening import read_opening
+from .model_call import NOT_KEPT
+from .opening import begun_again, read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
 from .steering import steer_outcome
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from .context import WorkerContext
     from .model_call import ModelCall
+    from .opening import Opening
     from .output import Name
 
 log = structlog.get_logger()
@@ -99,6 +102,11 @@ class Execution:
         """Ends the model call when its output can be interrupted, because there is a steer."""
         self._steered = True
         self._generation.steer()
+
+    @property
+    def can_be_continued(self) -> bool:
+        """True if another worker can continue the model call now, without a second call."""
+        return self._call.can_be_continued
 
     @property
     def exhausted(self) -> bool:
@@ -186,6 +194,8 @@ class Execution:
         return self._job
 
     async def _attempt(self, job: Job) -> None:
+        if self.grant.checkpoint and decoded(self.grant.checkpoint) is None:
+            await self._begin_again()
         grant, context, generation = self.grant, self._context, self._generation
         opening = await context.retry(lambda: read_opening(context, grant, job))
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
@@ -202,32 +212,75 @@ class Execution:
                 # writes that state again.
                 await self._repeat_end(writer, opening.state.end)
                 return
-            # The attempt is appended to the log before the model is called, so that the log shows
-            # every call.
             self._called = opening.state.call_ids
             if grant.steers:
                 self.steer()
-            if (ending := opening.ending(steered=grant.steers > 0)) is not None:
-                flusher.add(*opening.closing)
-                decision = self._decide_on(ending[0])
-                assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
-                await self._finish(decision, job, ending[1], flusher)
-                return
-            if opening.closing or opening.events:
-                flusher.add(*opening.closing, *opening.events)
-                await flusher.drain()
-            output = Output(
-                flusher,
-                self._item_id,
-                index=opening.state.next_index,
-                most=context.config.max_output_bytes,
-                toolbox=Toolbox.of(job),
-                used=self._called,
-            )
-            await generation.run(job, output, flusher)
-            flusher.check()
+            output = None
+            if opening.checkpoint is not None:
+                output = await self._resumed(job, opening, flusher)
+                if output is None:
+                    await self._begin_again()
+                    opening = begun_again(opening, self.grant, job)
+            if output is None:
+                if (ending := opening.ending(steered=grant.steers > 0)) is not None:
+                    flusher.add(*opening.closing)
+                    decision = self._decide_on(ending[0])
+                    assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
+                    await self._finish(decision, job, ending[1], flusher)
+                    return
+                output = await self._generated(job, opening, flusher)
             decision = self._decide()
             await self._apply(decision, job, output, flusher)
+
+    async def _resumed(self, job: Job, opening: Opening, flusher: Flusher) -> Output | None:
+        """Continues the call of an earlier worker, and returns the output.
+
+        Returns None if the endpoint no longer has the answer.
+        """
+        checkpoint = opening.checkpoint
+        assert checkpoint is not None  # noqa: S101 - the caller checks it
+        output = self._output(job, opening, flusher)
+        output.restore(checkpoint, opening.state)
+        await self._generation.run(job, output, flusher, checkpoint)
+        flusher.check()
+        if self._call.cause != NOT_KEPT:
+            return output
+        self._log.warning(
+            "endpoint no longer has the answer: calling the model again",
+            model=checkpoint.model,
+            error=self._call.detail,
+        )
+        return None
+
+    async def _generated(self, job: Job, opening: Opening, flusher: Flusher) -> Output:
+        """Calls the model, and returns the output."""
+        # The attempt is appended to the log before the model is called, so that the log shows
+        # every call.
+        if opening.closing or opening.events:
+            flusher.add(*opening.closing, *opening.events)
+            await flusher.drain()
+        output = self._output(job, opening, flusher)
+        await self._generation.run(job, output, flusher)
+        flusher.check()
+        return output
+
+    def _output(self, job: Job, opening: Opening, flusher: Flusher) -> Output:
+        return Output(
+            flusher,
+            self._item_id,
+            index=opening.state.next_index,
+            most=self._context.config.max_output_bytes,
+            toolbox=Toolbox.of(job),
+            used=self._called,
+        )
+
+    async def _begin_again(self) -> None:
+        """Begins another attempt, because the call of the earlier one cannot be continued."""
+        grant, queue = self.grant, self._context.queue
+        attempt = await self._context.retry(
+            lambda: queue.leases.begin_again(grant.response_id, grant.claim)
+        )
+        self.grant = grant._replace(attempt=attempt, checkpoint=b"")
 
     # The decision on the result of the model call
 
@@ -255,6 +308,8 @@ class Execution:
 
     async def _apply(self, decision: Decision, job: Job, output: Output, flusher: Flusher) -> None:
         if isinstance(decision, GiveBack):
+            if output.checkpoint():
+                await flusher.drain()  # stores the checkpoint
             await self._give_back(decision.reason)
             return
         await self._pause_model(job)
@@ -272,6 +327,14 @@ class Execution:
         # The log line is written last, so that the client does not wait for it.
         finally:
             self._log_attempt(decision, output.size)
+        await self._end_upstream(decision)
+
+    async def _end_upstream(self, decision: Decision) -> None:
+        """Ends the generation of an answer in the background that nothing will read on."""
+        call = self._call
+        if call.upstream_id is None or (isinstance(decision, RetryAfter) and call.resumable):
+            return
+        await self._context.router.cancel(call.model or "", call.upstream_id)
 
     async def _finish(
         self, decision: Finished, job: Job, items: list[Item], flusher: Flusher
@@ -328,7 +391,13 @@ class Execution:
     async def _retry(self, decision: RetryAfter) -> None:
         grant, leases = self.grant, self._context.queue.leases
         await self._context.retry(
-            lambda: leases.retry(grant.response_id, grant.claim, decision.delay_ms, decision.reason)
+            lambda: leases.retry(
+                grant.response_id,
+                grant.claim,
+                decision.delay_ms,
+                decision.reason,
+                keeps_checkpoint=self._call.resumable,
+            )
         )
 
     async def _retry_or_close(self, cause: str, after: float | None = None) -> None:

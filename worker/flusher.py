@@ -99,6 +99,9 @@ class Flusher:
     `check`, `drain` or `finish` raises the error. While Redis is unavailable, the flusher repeats
     an append for up to `retry_seconds`. The flusher is `full` while more than `max_unsent_bytes` of
     output are unsent. After `finish`, it calls `compact` with all entries of the attempt.
+
+    If `checkpoint` is set, each append also stores what it returns: the checkpoint of the log with
+    all output that was added so far.
     """
 
     def __init__(
@@ -118,6 +121,9 @@ class Flusher:
         self._on_loss = on_loss
         self._retry_seconds = retry_seconds
         self._max_unsent = max_unsent_bytes
+        self.checkpoint: Callable[[], bytes] | None = None
+        # The number of entries that the last checkpoint covers, and this checkpoint.
+        self._covered: tuple[int, bytes] = 0, b""
         self._state = _State.IDLE
         self._reply: asyncio.Future[object] | None = None  # the reply to the append in flight
         self._task: asyncio.Task[None] | None = None
@@ -140,7 +146,7 @@ class Flusher:
         if self._task is not None:
             await cancel_and_wait(self._task)
         # Breaks reference cycles: the tracebacks of stored errors refer to this object.
-        self._task = self._lost = None
+        self._task = self._lost = self.checkpoint = None
 
     # Methods for the producer, which is the model call
 
@@ -268,7 +274,7 @@ class Flusher:
             self._state = _State.IDLE
             return
         self._encode()
-        self._reply = self._writer.begin(batch(self._entries[self._sent :]))
+        self._reply = self._writer.begin(*self._next(len(self._entries)))
         if self._reply is None:
             self._flush()
         else:
@@ -350,13 +356,19 @@ class Flusher:
                 self._entries += one.entries()
             else:
                 self._entries.append(encode_event(one))
+        if self.checkpoint is not None:
+            self._covered = len(self._entries), self.checkpoint()
         self._measure()
+
+    def _next(self, stop: int) -> tuple[list[bytes], bytes]:
+        """Returns the entries of the next append, up to `stop`, and the checkpoint after them."""
+        entries = batch(self._entries[self._sent : stop])
+        covers, checkpoint = self._covered
+        return entries, checkpoint if self._sent + len(entries) == covers else b""
 
     async def _append_up_to(self, stop: int) -> None:
         while self._sent < stop:
-            if await self._written(
-                partial(self._writer.append, batch(self._entries[self._sent : stop]))
-            ):
+            if await self._written(partial(self._writer.append, *self._next(stop))):
                 self._on_cancel()
 
     async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool | None:

@@ -23,7 +23,7 @@ from jobs.summary import (
     trigger_of,
 )
 
-from .model_call import SUMMARY_NEEDED, ModelCall
+from .model_call import NO_CALL, SUMMARY_NEEDED, ModelCall
 from .outcome import CAUSES, Then
 from .output import ITEM_BYTES, Output, json_bytes
 from .upstream import summaries, usage
@@ -31,6 +31,7 @@ from .upstream.chat.toolbox import Toolbox
 from .upstream.deltas import TooLong
 
 if TYPE_CHECKING:
+    from jobs.checkpoint import Checkpoint
     from jobs.log.codec import Event
     from jobs.log.items import Place
     from jobs.record import Job
@@ -74,13 +75,17 @@ class Generation:
         self._steered = True
         self.call.steer()
 
-    async def run(self, job: Job, output: Output, flusher: Flusher) -> None:
+    async def run(
+        self, job: Job, output: Output, flusher: Flusher, checkpoint: Checkpoint | None = None
+    ) -> None:
         """Makes the calls. Returns when all have succeeded, or when one has failed or was stopped.
+
+        With a checkpoint, continues the call of an earlier worker.
 
         Raises: EncryptionKeyMissing, Undecodable.
         """
         seen = self._shown(job)
-        await self._call(seen, output, flusher)
+        await self._call(seen, output, flusher, checkpoint)
         if self.call.cause != SUMMARY_NEEDED:
             return
         if (text := await self._summary(seen, flusher)) is None:
@@ -103,7 +108,9 @@ class Generation:
         if not only_compacts(job.params):
             await self._call(summaries.continued(seen, text), output, flusher)
 
-    async def _call(self, job: Job, output: Output, flusher: Flusher) -> None:
+    async def _call(
+        self, job: Job, output: Output, flusher: Flusher, checkpoint: Checkpoint | None = None
+    ) -> None:
         self.job = job
         if self._made:
             self.call = ModelCall()
@@ -111,7 +118,7 @@ class Generation:
                 self.call.stop()
             if self._steered:
                 self.call.steer()
-        await self.call.run(self._context.router, job, output, flusher)
+        await self.call.run(self._context.router, job, output, flusher, checkpoint)
         self._made.append((self.call, job, output.size))
 
     async def _summary(self, job: Job, flusher: Flusher) -> str | None:
@@ -173,7 +180,7 @@ class Generation:
         return [
             (call, call.usage(job, size, default_model))
             for call, job, size in self._made
-            if call.cause != SUMMARY_NEEDED  # the model has read and written nothing
+            if call.cause not in NO_CALL
         ]
 
 

@@ -12,10 +12,11 @@ from .upstream import usage
 from .upstream.chat import request as chat_request
 from .upstream.chat.messages import UnsupportedInput
 from .upstream.deltas import Malformed, Reported, Stopped, TooLong, Usage
-from .upstream.stream import ModelError
+from .upstream.model_errors import ModelError, NotKept
 from .upstream.summaries import SummaryNeeded
 
 if TYPE_CHECKING:
+    from jobs.checkpoint import Checkpoint
     from jobs.record import Job
 
     from .config import Config
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 # The cause of a call that was not made, because the worker has to compact the conversation first.
 SUMMARY_NEEDED: Final = "summary_needed"
+# The cause of a call that should have continued an earlier one, but the endpoint no longer has the
+# answer.
+NOT_KEPT: Final = "not_kept"
+# After these causes, the model has read and written nothing.
+NO_CALL: Final = (SUMMARY_NEEDED, NOT_KEPT)
 
 
 class ModelCall:
@@ -33,9 +39,11 @@ class ModelCall:
 
     Call `run` once. Another task may call `stop` at any time, even before `run`.
 
-    `cause` is a key of `outcome.CAUSES`, or `SUMMARY_NEEDED`. `detail` is "finish_reason" after a
+    `cause` is a key of `outcome.CAUSES`, or one of `NO_CALL`. `detail` is "finish_reason" after a
     regular end. After an error, `detail` describes the error, but never contains the provider's
-    message. `retry_after` is in seconds.
+    message. `retry_after` is in seconds. `resumable` is True if another attempt can continue this
+    call from the checkpoint of the log. `upstream_id` is the endpoint's id of an answer that it may
+    still be generating in the background.
     """
 
     def __init__(self) -> None:
@@ -43,6 +51,8 @@ class ModelCall:
         self.cause = "cancelled"
         self.detail = ""
         self.retry_after: float | None = None
+        self.resumable = False
+        self.upstream_id: str | None = None
         self.model: str | None = None
         self.reported: dict[str, Any] = {}
         self._counts: dict[str, Any] | None = None
@@ -74,15 +84,28 @@ class ModelCall:
             return True
         return False
 
-    async def run(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
-        """Makes the call. Returns when the call has succeeded, failed or been stopped."""
+    async def run(
+        self,
+        router: Router,
+        job: Job,
+        output: Output,
+        flusher: Flusher,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Makes the call, or continues an earlier one from a checkpoint.
+
+        Returns when the call has succeeded, failed or been stopped.
+        """
         self._began = time.monotonic()
         self._output = output
+        if checkpoint is not None:
+            self.model = output.maker = checkpoint.model
+            self.upstream_id = checkpoint.upstream_id
         if not self._stopped:
             deadline = self._deadline = asyncio.timeout(None)
             try:
                 async with deadline:
-                    await self._read(router, job, output, flusher)
+                    await self._read(router, job, output, flusher, checkpoint)
             except TimeoutError:
                 if not deadline.expired():
                     raise
@@ -91,10 +114,25 @@ class ModelCall:
         self._ended = time.monotonic()
         self._output = None
 
-    async def _read(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
+    @property
+    def can_be_continued(self) -> bool:
+        """True if another worker can continue this call now."""
+        return self._output is not None and bool(self._output.checkpoint())
+
+    async def _read(
+        self,
+        router: Router,
+        job: Job,
+        output: Output,
+        flusher: Flusher,
+        checkpoint: Checkpoint | None,
+    ) -> None:
         try:
-            async with router.answer(job) as answer:
+            async with router.answer(job, checkpoint) as answer:
                 self.model = output.maker = answer.model
+                background = answer.background
+                if background is not None:
+                    flusher.checkpoint = output.checkpoint
                 while pieces := await answer.next():
                     for piece in pieces:
                         match piece:
@@ -109,6 +147,9 @@ class ModelCall:
                             case _:
                                 self._first = self._first or time.monotonic()
                                 output.take(piece)
+                    if background is not None:
+                        output.position = background.position
+                        self.upstream_id = background.unfinished_id
                     if self._ended_by_steer():
                         return
                     if flusher.full:
@@ -118,6 +159,8 @@ class ModelCall:
             self.cause = "unsupported_input"
         except SummaryNeeded:
             self.cause = SUMMARY_NEEDED
+        except NotKept as error:
+            self.cause, self.detail = NOT_KEPT, error.detail
         except TooLong:
             self.cause = "output_too_long"
         except NotAllowed:
@@ -127,6 +170,7 @@ class ModelCall:
         except ModelError as error:
             self.cause, self.detail = error.code, error.detail
             self.retry_after = error.retry_after
+            self.resumable = error.resumable
 
     def _end_calls(self, output: Output) -> None:
         if CAUSES[self.cause].then is Then.COMPLETED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from jobs.checkpoint import decoded
 from jobs.log.codec import encode_event
 from jobs.log.events import begins, restarted, submitted
 from jobs.log.response_state import ResponseState
@@ -14,6 +15,7 @@ from .ending import read_state
 from .steering import is_whole
 
 if TYPE_CHECKING:
+    from jobs.checkpoint import Checkpoint
     from jobs.log.codec import Event
     from jobs.log.items import Item
     from jobs.record import Job
@@ -34,7 +36,8 @@ class Opening(NamedTuple):
     The log has `length` entries, which `head` returns. The events in `closing` complete it, and
     `state` is the response state after them. `closing` and then `events` must be appended before
     the model call. `worker_lost` is True if the earlier attempt ended with its worker, and False if
-    its model call failed.
+    its model call failed. With a checkpoint, the call of the earlier worker goes on, so there are
+    no such events.
     """
 
     closing: list[Event]
@@ -43,6 +46,7 @@ class Opening(NamedTuple):
     length: int
     head: Head
     worker_lost: bool = False
+    checkpoint: Checkpoint | None = None
 
     def ending(self, *, steered: bool) -> tuple[str, list[Item]] | None:
         """Returns the cause and the output with which the response ends without another attempt.
@@ -64,19 +68,29 @@ async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Openin
 
     Raises: Undecodable, UnknownResponse, RedisTrouble.
     """
-    if grant.attempt == 1:
+    checkpoint = decoded(grant.checkpoint)
+    if grant.attempt == 1 and checkpoint is None:
         # The claim script has usually appended the event that begins the attempt.
         first = [] if grant.length > SUBMITTED else [begins(job)]
         return Opening(
             [], first, ResponseState(), grant.length, partial(_first_entries, job, grant.length)
         )
     view, state = await read_state(context, grant)
-    closing = [*(submitted(job) if view.length == 0 else ()), *state.close()]
+    lost = grant.reason in WORKER_LOST
+    opening = Opening([], [], state, view.length, lambda: view.entries, lost, checkpoint)
+    if checkpoint is not None and state.end is None:
+        return opening
+    return begun_again(opening, grant, job)
+
+
+def begun_again(opening: Opening, grant: Grant, job: Job) -> Opening:
+    """Returns the opening of an attempt that calls the model again."""
+    state = opening.state
+    closing = [*(submitted(job) if opening.length == 0 else ()), *state.close()]
     events = [restarted(job, grant.attempt, grant.reason)]
     if state.last is None or state.last["status"] != "in_progress":
         events.append(begins(job))
-    lost = grant.reason in WORKER_LOST
-    return Opening(closing, events, state, view.length, lambda: view.entries, worker_lost=lost)
+    return opening._replace(closing=closing, events=events, checkpoint=None)
 
 
 def _first_entries(job: Job, length: int) -> list[bytes]:

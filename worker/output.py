@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
+from jobs.checkpoint import Checkpoint
 from jobs.log import items
 from jobs.log.items import Place
 from jobs.owed import owed
@@ -36,10 +37,12 @@ from .upstream.deltas import (
 )
 from .upstream.provider_data import add_details, marked
 from .upstream.responses import translator, upstream_item
+from .upstream.responses.events import Position
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item, Part
+    from jobs.log.response_state import ResponseState
 
     from .upstream.chat.toolbox import Toolbox
     from .upstream.deltas import OutputDelta
@@ -55,6 +58,8 @@ PART_BYTES: Final = 500
 EVENT_BYTES: Final = 100
 # Data other than text may always take this many bytes, even if the limit on text is lower.
 MIN_OTHER_BYTES: Final = 65_536
+# A response with a larger checkpoint has none. Each append stores the checkpoint again.
+MAX_CHECKPOINT_BYTES: Final = 16_384
 
 
 class Sink(Protocol):
@@ -139,6 +144,8 @@ class Output:
         # The `reasoning_details` of the message, which the provider requires in later requests.
         self._details: list[dict[str, Any]] = []
         self.maker = ""  # the name of the model that produces the output
+        # The endpoint's position, if it generates the output in the background.
+        self.position: Position | None = None
         self.size = 0
         self._other_size = 0
 
@@ -167,6 +174,28 @@ class Output:
                 add_details(self._details, details)
             case _:
                 assert_never(piece)
+
+    def checkpoint(self) -> bytes:
+        """Returns the encoded checkpoint of a log with this output, or b"" if it has none."""
+        if self.position is None or (rows := self._translator.rows()) is None:
+            return b""
+        encoded = Checkpoint(self.maker, *self.position, rows).encoded()
+        return encoded if len(encoded) <= MAX_CHECKPOINT_BYTES else b""
+
+    def restore(self, checkpoint: Checkpoint, state: ResponseState) -> None:
+        """Continues the output of an earlier worker, of which `state` has all items.
+
+        Raises: LookupError or ValueError if the checkpoint does not fit the items.
+        """
+        self._translator.restore(checkpoint.rows, state.items)
+        self.maker = checkpoint.model
+        self.position = Position(checkpoint.upstream_id, checkpoint.sequence_number)
+        for index, item in state.items.items():
+            if index not in state.open_indexes:
+                self._done[index] = item
+            text = len(upstream_item.text_of(item).encode(errors="replace"))
+            self.size += text
+            self._other_size += ITEM_BYTES + json_bytes(item) - text
 
     @property
     def interruptible(self) -> bool:

@@ -10,8 +10,8 @@ from jobs.record import Job
 
 from .outcome import CAUSES
 from .upstream.chat.messages import UnsupportedInput
+from .upstream.model_errors import ModelError
 from .upstream.router import Router
-from .upstream.stream import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

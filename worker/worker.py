@@ -283,6 +283,9 @@ class Worker:
             jobs=len(self._held),
             seconds=self._context.config.grace,
         )
+        for execution in self._held:
+            if execution.can_be_continued:
+                execution.stop(Stop.GIVE_BACK)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.config.grace):
                 stopping = asyncio.create_task(self._stop.wait(), name="stop")

@@ -90,6 +90,8 @@ class Model(Table, frozen=True, kw_only=True):
     an endpoint that rejects the argument `stream_options`. `unsupported_tools` says what happens to
     tools and items that a chat-completions endpoint cannot express: the request is refused, or they
     are left out of the call. The setting of the requested model also applies to its fallbacks.
+    `background` is True if the endpoint can generate a response in the background and send its
+    events again, so that no answer is lost with a worker or a connection.
     """
 
     base_url: _Url | None = None
@@ -102,6 +104,7 @@ class Model(Table, frozen=True, kw_only=True):
     output_limit: OutputLimit | None = None
     stream_options: bool = True
     unsupported_tools: UnsupportedTools = "refuse"
+    background: bool = False
     concurrency: Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)] | None = None
     first_token_seconds: _Seconds | None = None
     stall_timeout_seconds: _Seconds | None = None
@@ -193,6 +196,8 @@ def _model(name: str, values: Any) -> Model:
         raise invalid(place, sources[1], f"conflicts with {sources[0]}; set only one of them")
     if "api_key_command" in values and not "".join(model.api_key_command[:1]):
         raise invalid(place, "api_key_command", "must begin with the name of a program")
+    if model.background and model.api != RESPONSES:
+        raise invalid(place, "background", 'requires api = "responses"')
     if not model.base_url and not sources:
         raise invalid(
             place,

@@ -142,21 +142,23 @@ class LogWriter:
         self.response_id = response_id
         self.length = length
 
-    async def append(self, entries: list[bytes]) -> bool:
+    async def append(self, entries: list[bytes], checkpoint: bytes = b"") -> bool:
         """Appends entries and notifies followers. Returns True if a client requested cancellation.
+
+        `checkpoint` is that of the log with these entries, or empty if it has none.
 
         Raises: Fenced, Gone, Diverged; RedisTrouble, after which you may append the same entries
             again.
         """
-        return self.appended(await self._pipe.run(self._append(entries)))
+        return self.appended(await self._pipe.run(self._append(entries, checkpoint)))
 
-    def begin(self, entries: list[bytes]) -> asyncio.Future[object] | None:
+    def begin(self, entries: list[bytes], checkpoint: bytes = b"") -> asyncio.Future[object] | None:
         """Sends an append once and returns a future for its reply, or None if it cannot be sent.
 
         Pass the reply to `appended`. After an error, call `append` with the same entries, to which
         you may add more. `append` detects whether Redis has already appended the first ones.
         """
-        return self._pipe.begin(self._append(entries))
+        return self._pipe.begin(self._append(entries, checkpoint))
 
     def appended(self, reply: Any) -> bool:
         """Handles the reply to `begin`. Returns and raises the same as `append`."""
@@ -165,7 +167,7 @@ class LogWriter:
         _, self.length, cancel = reply
         return bool(cancel)
 
-    def _append(self, entries: list[bytes]) -> Call:
+    def _append(self, entries: list[bytes], checkpoint: bytes) -> Call:
         call: Call = calls.append(
             job_key=self._job_key,
             log_key=self._log_key,
@@ -173,6 +175,7 @@ class LogWriter:
             claim=self._claim,
             expected=self.length,
             max_bytes=MAX_NOTIFICATION_BYTES,
+            checkpoint=checkpoint,
             entries=self._kept(entries),
         )
         return call

@@ -9,7 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from . import items
+from . import items as item_events
 from .events import RESTARTED, TERMINAL_TYPES
 
 if TYPE_CHECKING:
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 class ResponseState:
     """The state of a response after a number of its events.
 
-    `output` contains only the items of the last attempt. `next_index` is the lowest output index
-    that no attempt has used. The next attempt must begin with this index, because the accumulators
-    of the official SDKs reject an index that is used twice. `call_ids` are the call ids of all
-    attempts, which another attempt must not use for the same reason. `void` maps the id of each
-    item of an earlier attempt to the item's call id, or to None. `last` is the last response
-    object, or None before the first one. `end` is the terminal event, or None before the end.
+    `output` contains only the items of the last attempt. `items` are the same items by their output
+    indexes, and `open_indexes` the indexes of those that have not ended. `next_index` is the lowest
+    output index that no attempt has used. The next attempt must begin with this index, because the
+    accumulators of the official SDKs reject an index that is used twice. `call_ids` are the call
+    ids of all attempts, which another attempt must not use for the same reason. `void` maps the id
+    of each item of an earlier attempt to the item's call id, or to None. `last` is the last
+    response object, or None before the first one. `end` is the terminal event, or None before the
+    end.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
-        self._items: dict[int, Item] = {}
-        self._open: set[int] = set()
+        self.items: dict[int, Item] = {}
+        self.open_indexes: set[int] = set()
         self.next_index = 0
         self.call_ids: set[str] = set()
         self.void: dict[str, str | None] = {}
@@ -44,25 +46,28 @@ class ResponseState:
     @property
     def output(self) -> list[Item]:
         """The output items of the last attempt, in the order of their indexes."""
-        return [self._items[index] for index in sorted(self._items)]
+        return [self.items[index] for index in sorted(self.items)]
 
     def apply(self, event: Event) -> None:
         """Updates the state with the next event of the log."""
         match event["type"]:
             case "response.output_item.added" | "response.output_item.done" as kind:
                 index = event["output_index"]
-                self._items[index] = deepcopy(event["item"])
+                self.items[index] = deepcopy(event["item"])
                 self.next_index = max(self.next_index, index + 1)
                 if isinstance(call_id := event["item"].get("call_id"), str):
                     self.call_ids.add(call_id)
-                (self._open.add if kind.endswith("added") else self._open.discard)(index)
+                if kind.endswith("added"):
+                    self.open_indexes.add(index)
+                else:
+                    self.open_indexes.discard(index)
             case _ if "output_index" in event:
-                items.apply(self._items[event["output_index"]], event)
+                item_events.apply(self.items[event["output_index"]], event)
             case kind if kind == RESTARTED:
-                for item in self._items.values():
+                for item in self.items.values():
                     self.void[item["id"]] = item.get("call_id")
-                self._items.clear()
-                self._open.clear()
+                self.items.clear()
+                self.open_indexes.clear()
             case kind if "response" in event:
                 self.last = event["response"]
                 if kind in TERMINAL_TYPES:
@@ -77,8 +82,8 @@ class ResponseState:
         SDKs would reject the whole response, because an item was added and never done.
         """
         events: list[Event] = []
-        for index in sorted(self._open):
-            events += items.done(index, items.incomplete(deepcopy(self._items[index])))
+        for index in sorted(self.open_indexes):
+            events += item_events.done(index, item_events.incomplete(deepcopy(self.items[index])))
         for event in events:
             self.apply(event)
         return events

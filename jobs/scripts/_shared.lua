@@ -98,7 +98,7 @@ end
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
     job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '',
-    tonumber(job.steers or 0) }
+    tonumber(job.steers or 0), job.checkpoint or '' }
 end
 
 -- Publishes a notification with the appended entries. If the entries exceed `most` bytes, publishes only their

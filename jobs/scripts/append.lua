@@ -1,12 +1,13 @@
 #!lua
 -- Appends entries to a log and notifies its followers, if the log has the length that the writer expects.
 -- KEYS  job_key, log_key, channel
--- ARGV  claim, expected (length of the log), max_bytes (of the entries in a notification), entries...
+-- ARGV  claim, expected (length of the log), max_bytes (of the entries in a notification),
+--       checkpoint (that the log has with these entries; "" if it has none), entries...
 -- Returns {"ok", length, cancel} · {"gone"} · {"fenced"} · {"diverged", length}
 -- May be repeated: if the entries are already at the end of the log, the script does not append them again.
 -- @include notify push
 expected = tonumber(expected)
-local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel')
+local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel', 'checkpoint')
 if not f[1] then
   redis.call('PUBLISH', channel, cmsgpack.pack({ 'gone' }))
   return { 'gone' }
@@ -16,5 +17,10 @@ if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
 local length, found = push(log_key, expected, entries)
 if not length then return { 'diverged', found } end
 if expected == 0 then redis.call('PEXPIRE', log_key, redis.call('PTTL', job_key)) end
+if checkpoint ~= (f[4] or '') then
+  if checkpoint == '' then redis.call('HDEL', job_key, 'checkpoint')
+  -- The response makes progress, so earlier failures no longer count.
+  else redis.call('HSET', job_key, 'checkpoint', checkpoint, 'failures', 0) end
+end
 if found == false then notify(channel, expected, entries, tonumber(max_bytes)) end
 return { 'ok', length, tonumber(f[3] or 0) }

@@ -10,7 +10,8 @@
 --       is assigned once the assigned jobs and the turns that they name have this size), model_limits... (four for
 --       each model: its name; how many more of its jobs may begin, -1 means no limit; the requests and the tokens
 --       per minute that its provider allows, 0 means no limit)
--- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name}
+-- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name,
+--         steers, checkpoint}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
 -- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up
@@ -22,7 +23,7 @@ count = math.min(tonumber(count), MAX_CLAIMED)
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
-    'queue_name', 'begins', 'context_bytes', 'steers' }
+    'queue_name', 'begins', 'context_bytes', 'steers', 'checkpoint' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
   for index, name in ipairs(names) do job[name] = values[index] or nil end
@@ -156,7 +157,8 @@ end
 local grants, ids, job_bytes = {}, {}, 0
 local function hand_out(id, job, tenant, start_tag, tokens)
   if job.begins then begin(id, job) end
-  job.attempt = (job.attempt or 0) + 1
+  -- With a checkpoint, the worker continues the same attempt.
+  if not job.checkpoint then job.attempt = (job.attempt or 0) + 1 end
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'start_tag', start_tag,
     'attempt', job.attempt)
   tenant.running = tenant.running + 1

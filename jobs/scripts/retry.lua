@@ -1,7 +1,7 @@
 #!lua
 -- Schedules another attempt of a running job after a delay, and counts a failure.
 -- KEYS  job_key, channel
--- ARGV  prefix, id, claim, delay_ms, reason
+-- ARGV  prefix, id, claim, delay_ms, reason, keeps_checkpoint (0/1)
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the job records the claim that failed, so a second call finds that the first call succeeded.
 -- @include STRUCTURE_TTL now fields notify_queued tenant_of unlease
@@ -14,6 +14,7 @@ if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 local delay = job.cancel and 0 or tonumber(delay_ms)
 redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason,
   'failures', (job.failures or 0) + 1, 'delay', delay)
+if keeps_checkpoint == '0' then redis.call('HDEL', job_key, 'checkpoint') end
 unlease(prefix, tenant_of(job.owner), id)
 redis.call('ZADD', prefix .. 'delayed', now() + delay, id)
 redis.call('PEXPIRE', prefix .. 'delayed', STRUCTURE_TTL)

@@ -93,33 +93,34 @@ class ModelClient:
         await self._credential.close()
         await self._client.close()
 
-    async def send(self, arguments: dict[str, Any], below: str = "") -> httpx2.Response:
+    async def send(
+        self, arguments: dict[str, Any] | None, below: str = "", query: str = ""
+    ) -> httpx2.Response:
         """Sends a request and returns the response, whose body is not read yet.
 
-        `below` is appended to the path of the endpoint's API, as in `/responses/compact`.
+        With `arguments` the request is a POST with this body, without them a GET. `below` is
+        appended to the path of the endpoint's API, as in `/responses/compact`.
 
         The caller must close the response. If the endpoint refuses the API key and a renewed key is
         available, the client repeats the request once with that key.
 
         Raises: StatusError, KeyUnavailable, and the errors of the transport.
         """
-        body = _ENCODER.encode(arguments).encode()
+        body = None if arguments is None else _ENCODER.encode(arguments).encode()
         key = await self._credential.key()
         try:
-            return await self._send(body, key, below)
+            return await self._send(self._request(body, key, below, query))
         except StatusError as error:
             if error.status not in _KEY_REFUSED:
                 raise
             if (renewed := await self._credential.renewed(key)) is None:
                 raise
-        return await self._send(body, renewed, below)
+        return await self._send(self._request(body, renewed, below, query))
 
-    async def _send(self, body: bytes, key: str, below: str) -> httpx2.Response:
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
         # The client does not follow redirects, because a redirect would send the prompt and the key
         # to an address that is not configured.
-        response = await self._http.send(
-            self._request(body, key, below), stream=True, follow_redirects=False
-        )
+        response = await self._http.send(request, stream=True, follow_redirects=False)
         if response.is_success:
             return response
         try:
@@ -127,14 +128,16 @@ class ModelClient:
         finally:
             await response.aclose()
 
-    def _request(self, body: bytes, key: str, below: str) -> httpx2.Request:
+    def _request(self, body: bytes | None, key: str, below: str, query: str) -> httpx2.Request:
         assert self._template is not None  # noqa: S101 - `__aenter__` sets it
         template = self._template
         if self._headers is None or self._headers[0] != key:
             self._headers = key, self._headers_with(key, template.headers)
         url = template.url.copy_with(path=template.url.path + below) if below else template.url
+        if query:
+            url = url.copy_with(query=query.encode())
         return httpx2.Request(
-            template.method,
+            "GET" if body is None else template.method,
             url,
             headers=self._headers[1],
             content=body,

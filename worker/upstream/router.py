@@ -21,27 +21,22 @@ from jobs.config.models import RESPONSES
 from jobs.summary import COMPACT
 from jobs.tokens import COUNT
 
+from .background import BackgroundAnswer
 from .chat import request as chat_request
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
 from .deltas import WholeAnswer
+from .model_errors import Broken, Busy, ModelError, NoSuchRoute, NotKept, Refused
 from .responses import request as responses_request
-from .responses.events import NOT_CALLED
-from .stream import (
-    Answer,
-    Broken,
-    Busy,
-    ModelError,
-    NoSuchRoute,
-    Refused,
-    UpstreamModel,
-)
+from .responses.events import NOT_CALLED, Position
+from .stream import Answer, UpstreamModel
 from .summaries import PARAMETER, SummaryNeeded, check, check_refusal
 from .truncation import shorten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from jobs.checkpoint import Checkpoint
     from jobs.record import Job
     from worker.config import Config, Endpoint
 
@@ -70,13 +65,15 @@ COOLDOWN_SECONDS: Final = 10.0
 class StartedAnswer:
     """An answer whose first pieces have arrived.
 
-    `model` is the name of the model that gives the answer.
+    `model` is the name of the model that gives the answer. `background` is the answer if the
+    endpoint generates it in the background.
     """
 
     def __init__(self, answer: Answer, first: list[Delta], model: str) -> None:
         self._answer = answer
         self._first = first
         self.model = model
+        self.background = answer if isinstance(answer, BackgroundAnswer) else None
 
     async def next(self) -> list[Delta]:
         """Returns the next pieces of the answer, or an empty list after the last piece."""
@@ -117,18 +114,33 @@ class Router:
         return self._borrowed.get(name, 0)
 
     @contextlib.asynccontextmanager
-    async def answer(self, job: Job) -> AsyncIterator[StartedAnswer]:
+    async def answer(
+        self, job: Job, checkpoint: Checkpoint | None = None
+    ) -> AsyncIterator[StartedAnswer]:
         """Yields the answer of the job's model, or of the first fallback that begins to answer.
 
-        Raises: UnsupportedInput; SummaryNeeded; ModelError, which the methods of the answer raise
-        too.
+        With a checkpoint, yields the rest of the answer that an earlier call began.
+
+        Raises: NotKept if the endpoint no longer has that answer; UnsupportedInput; SummaryNeeded;
+        ModelError, which the methods of the answer raise too.
         """
         routes = self._config.routes(job.params.get("model"))
         if not routes:
             raise Refused("upstream_model_not_found", "the model is not in HOLDLINE_MODELS")
         deadline = asyncio.get_running_loop().time() + self._config.total
         async with contextlib.AsyncExitStack() as stack:
-            yield await self._first(job, routes, deadline, stack)
+            if checkpoint is None:
+                yield await self._first(job, routes, deadline, stack)
+                return
+            endpoint = self._config.endpoints.get(checkpoint.model)
+            if endpoint is None or not endpoint.background:
+                raise NotKept("the model no longer generates in the background")
+            yield await self._start(job, endpoint, deadline, stack, checkpoint)
+
+    async def cancel(self, model: str, upstream_id: str) -> None:
+        """Ends the generation of an answer in the background. Errors are ignored."""
+        if (upstream := self._models.get(model)) is not None:
+            await upstream.cancel(upstream_id)
 
     async def try_model(self, job: Job, endpoint: Endpoint) -> None:
         """Waits until this model has begun to answer the job. No fallback is tried.
@@ -185,7 +197,12 @@ class Router:
             unsupported.clear()
 
     async def _start(
-        self, job: Job, endpoint: Endpoint, deadline: float, attempt: contextlib.AsyncExitStack
+        self,
+        job: Job,
+        endpoint: Endpoint,
+        deadline: float,
+        attempt: contextlib.AsyncExitStack,
+        checkpoint: Checkpoint | None = None,
     ) -> StartedAnswer:
         if job.params.get(COUNT):
             return await self._count(job, endpoint, deadline)
@@ -210,6 +227,15 @@ class Router:
                     answer: Answer
                     if job.params.get(COMPACT):
                         answer = await model.compact(arguments, deadline)
+                    elif checkpoint is not None:
+                        after = Position(checkpoint.upstream_id, checkpoint.sequence_number)
+                        answer = await call.enter_async_context(
+                            model.background_answer(after, deadline)
+                        )
+                    elif arguments.get("background"):
+                        answer = await call.enter_async_context(
+                            model.background_answer(arguments, deadline)
+                        )
                     else:
                         answer = await call.enter_async_context(model.answer(arguments, deadline))
                     first = await answer.next()
@@ -260,7 +286,10 @@ class Router:
                 return self._adapted(endpoint, responses_request.compaction(job, model=model))
             if PARAMETER in self._left_out[endpoint.name]:
                 check(job)
-            return self._adapted(endpoint, responses_request.request(job, model=model))
+            background = endpoint.background and job.params.get("store") is not False
+            return self._adapted(
+                endpoint, responses_request.request(job, model=model, background=background)
+            )
         check_chat(job.params)
         check(job)
         limit = endpoint.output_limit or chat_request.limit_name(endpoint.base_url)

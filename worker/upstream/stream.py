@@ -4,35 +4,34 @@
 it through the package's event objects takes sixteen times as long and hides errors: a truncated
 stream looks complete, an incomplete event disappears silently, and an HTML page with status 200
 looks like an empty answer.
-
-The module maps all errors to three classes. Each error has a code, which is a key of
-`outcome.CAUSES`. The provider's own message is never passed on, because it may contain a key, an
-address or the prompt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from urllib.parse import quote
 
 from jobs.config.models import RESPONSES
-from runtime.open_files import is_exhausted
 
+from .background import BackgroundAnswer
 from .chat.chunks import ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
-from .credentials import PAUSE_SECONDS, KeyUnavailable
 from .deadline import Deadline
 from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, WholeAnswer, parse
-from .failures import Failure, classify, retry_after
+from .model_errors import Broken, NoSuchRoute, NotKept, translated
 from .payload import is_done
-from .responses.events import ResponsesEventReader, compacted, counted
+from .responses.events import Position, ResponsesEventReader, compacted, counted
 from .sse import EventTooLarge, Splitter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    import httpx2
 
     from worker.config import Endpoint
 
@@ -41,56 +40,19 @@ USAGE_SECONDS: Final = 5.0
 # After the last event, the worker waits this long for the end of the body, which usually arrives at
 # once.
 DRAIN_SECONDS: Final = 0.1
+# The limit on the time to cancel an answer that the endpoint generates in the background.
+CANCEL_SECONDS: Final = 5.0
 # The content types of web pages, for example from a captive portal or a wrong address. For all
 # other types, the content of the body decides whether it is an answer.
 _PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
-# The codes of permanent failures. Another attempt would fail in the same way.
-_FINAL: Final = frozenset(
-    {
-        "upstream_input_too_long",
-        "upstream_model_not_found",
-        "upstream_rejected",
-        "upstream_unauthorized",
-    }
-)
 # The statuses with which endpoints refuse a route that they do not have.
 _NO_ROUTE: Final = (404, 405, 501)
+# The statuses with which endpoints refuse to send an answer again that they do not have.
+_NOT_KEPT: Final = (400, 404, 405, 409, 410, 422, 501)
 # The factor and the additional bytes for the size limit of an event. One event may contain a whole
 # answer, and JSON may encode one byte of text as six bytes.
 _ESCAPED: Final = 6
 _ENVELOPE: Final = 65_536
-
-
-class ModelError(Exception):
-    """A model call failed before or during the answer.
-
-    `code` is a key of `outcome.CAUSES`, and `detail` is for the log. `retry_after` is the delay in
-    seconds that the provider asked for. `parameter` names an optional argument that the endpoint
-    has refused; without it, the endpoint may accept the request.
-    """
-
-    parameter = ""
-
-    def __init__(self, code: str, detail: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-        self.retry_after = retry_after
-
-
-class Refused(ModelError):
-    """A permanent failure: another attempt of the same request would fail too."""
-
-
-class Busy(ModelError):
-    """The provider is busy.
-
-    If `retry_after` is set, the request should be retried after that many seconds.
-    """
-
-
-class Broken(ModelError):
-    """A temporary failure: the endpoint was unreachable or too slow, or its stream was invalid."""
 
 
 class Answer(Protocol):
@@ -102,10 +64,6 @@ class Answer(Protocol):
         Raises: ModelError.
         """
         ...
-
-
-class NoSuchRoute(Exception):
-    """The endpoint does not have the route that was called."""
 
 
 _Reader = ChatChunkReader | ResponsesEventReader
@@ -138,20 +96,73 @@ class UpstreamModel:
 
         Raises: ModelError, which the methods of the answer raise too.
         """
+        async with self._stream(
+            partial(self._client.send, arguments), self._reader(arguments), until
+        ) as stream:
+            yield stream
+
+    @contextlib.asynccontextmanager
+    async def background_answer(
+        self, given: dict[str, Any] | Position, until: float
+    ) -> AsyncIterator[BackgroundAnswer]:
+        """Yields an answer that the endpoint generates in the background.
+
+        `given` are the arguments of a new call, or the position after which to read an answer that
+        an earlier call began. `until` is as for `answer`.
+
+        Raises: ModelError, which the methods of the answer raise too; NotKept if the endpoint no
+        longer has the answer.
+        """
+        start, arguments = (given, None) if isinstance(given, Position) else (None, given)
+        reader = ResponsesEventReader(start)
+
+        def connect(after: Position | None) -> AbstractAsyncContextManager[_Stream]:
+            begin = partial(self._client.send, arguments)
+            send = begin if after is None else partial(self._read_again, after)
+            return self._stream(send, reader, until)
+
+        async with contextlib.aclosing(BackgroundAnswer(connect, reader, until)) as answer:
+            await answer.connect()
+            yield answer
+
+    async def _read_again(self, after: Position) -> httpx2.Response:
+        query = f"stream=true&starting_after={after.sequence_number}"
+        try:
+            return await self._client.send(None, f"/{quote(after.upstream_id, safe='')}", query)
+        except StatusError as error:
+            if error.status in _NOT_KEPT:
+                raise NotKept(f"StatusError {error.status}") from None
+            raise
+
+    async def cancel(self, upstream_id: str) -> None:
+        """Ends the generation of an answer in the background. Errors are ignored.
+
+        The endpoint may have ended the answer, or may be unavailable.
+        """
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                below = f"/{quote(upstream_id, safe='')}/cancel"
+                response = await self._client.send({}, below)
+                await response.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, send: Callable[[], Awaitable[httpx2.Response]], reader: _Reader, until: float
+    ) -> AsyncIterator[_Stream]:
         loop = asyncio.get_running_loop()
         total_at = min(loop.time() + self._endpoint.timeout_seconds, until)
         first_at = min(loop.time() + self._endpoint.first_token_seconds, total_at)
         try:
             async with asyncio.timeout_at(first_at):
-                response = await self._client.send(arguments)
+                response = await send()
         except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
-            raise _translated(error, late="upstream_timeout") from None
+            raise translated(error, late="upstream_timeout") from None
         async with contextlib.aclosing(response):
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type in _PAGES:
                 raise Broken("upstream_malformed", f"unsupported content type {media_type}")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
-            reader, silence = self._reader(arguments), self._endpoint.stall_timeout_seconds
+            silence = self._endpoint.stall_timeout_seconds
             raw = iter_body(response)
             with contextlib.closing(
                 _Stream(raw, splitter, reader, silence, first_at, total_at)
@@ -190,9 +201,9 @@ class UpstreamModel:
         except StatusError as error:
             if error.status in _NO_ROUTE:
                 raise NoSuchRoute from None
-            raise _translated(error, late="upstream_over_time") from None
+            raise translated(error, late="upstream_over_time") from None
         except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
-            raise _translated(error, late="upstream_over_time") from None
+            raise translated(error, late="upstream_over_time") from None
 
     def _reader(self, arguments: dict[str, Any]) -> _Reader:
         if self._endpoint.api == RESPONSES:
@@ -252,7 +263,7 @@ class _Stream:
         except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
             if self._stopped and not isinstance(error, Malformed):
                 return []  # the answer is complete and lacks only its usage
-            raise _translated(error, late=late) from None
+            raise translated(error, late=late) from None
         if pieces:
             self._first_at = None
         elif not self._stopped:
@@ -350,42 +361,3 @@ def _is_whole(payload: bytes) -> bool:
     except Malformed:
         return False
     return True
-
-
-def _translated(error: Exception, *, late: str) -> ModelError:
-    # aiohttp's reader keeps the error, whose traceback would keep the frames of this module in
-    # memory.
-    error.__traceback__ = None
-    detail = type(error).__name__
-    match error:
-        case TimeoutError():
-            kind = Refused if late == "upstream_over_time" else Broken
-            return kind(late, "time limit exceeded")
-        case Malformed():
-            return Broken("upstream_malformed", detail)
-        case ErrorInStream(error=content):
-            return _failed(classify(content), detail, None)
-        case StatusError(status=status, headers=headers, error=content):
-            asked = retry_after(headers, time.time())
-            return _failed(classify(content, status), f"{detail} {status}", asked)
-        case KeyUnavailable():
-            return Broken("upstream_key_unavailable", str(error), PAUSE_SECONDS)
-        case EventTooLarge():
-            return Refused("output_too_long", detail)
-        case _ if is_exhausted(error):
-            return Broken("worker_exhausted", detail)
-        case _:
-            # All other errors count as unavailability, for example transport errors before or
-            # during the stream.
-            return Broken("upstream_unavailable", detail)
-
-
-def _failed(failure: Failure, detail: str, asked: float | None) -> ModelError:
-    asked = failure.retry_after if asked is None else asked
-    if failure.code == "upstream_busy":
-        return Busy(failure.code, detail, asked)
-    if failure.code not in _FINAL:
-        return Broken(failure.code, detail, asked)
-    error = Refused(failure.code, detail)
-    error.parameter = failure.parameter
-    return error

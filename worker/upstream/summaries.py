@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from jobs.record import Job
 
-    from .stream import Refused
+    from .model_errors import Refused
 
 Item = dict[str, Any]
 
@@ -84,6 +84,7 @@ def request(job: Job) -> Job:
     params: dict[str, Any] = {name: job.params[name] for name in _SAME if name in job.params}
     params |= {
         "input": [*asked, {"type": "message", "role": "user", "content": [prompt]}],
+        "store": False,
         "truncation": "auto",  # if the conversation is too long even for a summary
     }
     if params.get("tools"):

@@ -9,7 +9,7 @@ complete only after the last event.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jobs.summary import COMPACTION
 from worker.upstream.deltas import (
@@ -29,17 +29,73 @@ from worker.upstream.provider_data import storable
 # The fields of events about output. An event without any of them is a heartbeat, or concerns only
 # the upstream's response object.
 _PLACED: Final = frozenset({"output_index", "item_id", "item", "delta", "text", "arguments"})
+
+
+class Position(NamedTuple):
+    """A position in the stream of a response, after the event with this sequence number."""
+
+    upstream_id: str
+    sequence_number: int
+
+
 _ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
 
 
 class ResponsesEventReader:
-    """Reads the payloads of one stream, in order."""
+    """Reads the payloads of one stream, in order.
 
-    def __init__(self) -> None:
+    With `after`, the stream continues after this position: the endpoint's id of the response, and
+    the sequence number of the last event that was read.
+    """
+
+    def __init__(self, after: Position | None = None) -> None:
         # Events that only add items and parts are held back until the first output. Before the
         # first output, a fallback model can still take over.
-        self._begun: list[Delta] | None = []
-        self._understood = False
+        self._begun: list[Delta] | None = [] if after is None else None
+        self._understood = after is not None
+        self._upstream_id, self._number = after or ("", -1)
+        self._numbered = True  # False if some event had no number, or not the next one
+        self._continues = after is not None
+        self.ended = False  # True after the event that ends the response
+
+    @property
+    def position(self) -> Position | None:
+        """The position after the last event, or None if it is unknown."""
+        known = self._upstream_id and self._numbered and self._number >= 0
+        return Position(self._upstream_id, self._number) if known else None
+
+    @property
+    def has_returned_all(self) -> bool:
+        """True if no piece of the events so far is held back."""
+        return not self._begun
+
+    def continues(self) -> None:
+        """The next payloads come from another stream, which continues after `position`."""
+        self._continues = True
+
+    def _is_next(self, event: dict[str, Any]) -> bool:
+        """Returns False for an event that was read before, from an earlier stream.
+
+        Raises: Malformed if a stream that continues an earlier one lacks an event, or belongs to
+        another response.
+        """
+        response = event.get("response")
+        id_ = response.get("id") if isinstance(response, dict) else None
+        if isinstance(id_, str):
+            if self._continues and id_ != self._upstream_id:
+                raise Malformed("the stream continues with another response")
+            self._upstream_id = self._upstream_id or id_
+        number = event.get("sequence_number")
+        if self._continues:
+            if number is not None and number <= self._number:
+                return False
+            if number != self._number + 1:
+                raise Malformed("the stream does not continue after the last event")
+        elif self._number >= 0 and number != self._number + 1:
+            self._numbered = False
+        self._number = number if isinstance(number, int) else -1
+        self._numbered = self._numbered and self._number >= 0
+        return True
 
     def fast_text(self, _payload: bytes) -> str | None:
         """Returns None, because no payload contains only text.
@@ -56,6 +112,12 @@ class ResponsesEventReader:
         if (event := object_of(payload)) is None:
             return []
         kind = event.get("type")
+        if isinstance(kind, str) and (kind.startswith("response.") or "sequence_number" in event):
+            try:
+                if not self._is_next(event):
+                    return []
+            except TypeError:
+                raise Malformed("a sequence number is not a number") from None
         if "status" in event and (event.get("object") == "response" or "output" in event):
             # The server sent the whole response in one payload, although a stream was requested.
             kind, event = f"response.{event['status']}", {"response": event}
@@ -91,6 +153,7 @@ class ResponsesEventReader:
         return self._end("completed", {"response": body})
 
     def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:
+        self.ended = True
         response = event.get("response")
         # LiteLLM puts the fields of the response object directly into the event.
         body = event | (response if isinstance(response, dict) else {})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .upstream_item import UpstreamItem, check_names, text_of
 
 if TYPE_CHECKING:
+    from jobs.checkpoint import Row
     from jobs.log.codec import Event
     from jobs.log.items import Item
 
@@ -58,6 +59,35 @@ class ItemIndex:
         held.ids.add(id_)
         self._by_id[id_] = held
         return held
+
+    def rows(self) -> list[Row] | None:
+        """Returns the rows of a checkpoint, or None if the log lacks something of an item."""
+        if not all(one.is_in_log for one in self.items):
+            return None
+        indexes = {id(one): index for index, one in self._by_index.items()}
+        return [
+            [
+                one.index,
+                indexes.get(id(one), -1),
+                one.done,
+                [*one.ids],
+                [] if one.done else [[*key, at] for key, at in one.parts.items()],
+            ]
+            for one in self.items
+        ]
+
+    def restore(self, rows: list[Row], items: dict[int, Item]) -> None:
+        """Adds the items of a checkpoint. `items` are the items of the log, by output index."""
+        for at, index, done, ids, parts in rows:
+            item = items[at]
+            one = UpstreamItem(
+                item["type"], item, at, announced=True, ids=set(ids), confirmed=True, done=done
+            )
+            one.parts = {(group, number, kind): ours for group, number, kind, ours in parts}
+            self.items.append(one)
+            self._by_id |= dict.fromkeys(ids, one)
+            if index >= 0:
+                self._by_index[index] = one
 
     def find_or_new(self, event: Event, type_: str) -> UpstreamItem:
         """Returns the item that an event belongs to, and adds an item if it is new."""

@@ -1,7 +1,8 @@
 """Converts a request to the arguments of an endpoint of the Responses API.
 
 Nearly all parameters are passed on unchanged. The request contains the items of all earlier turns,
-because only Holdline stores responses. The endpoint never stores them.
+because only Holdline stores responses. The endpoint stores a response only if it generates the
+response in the background.
 """
 
 from __future__ import annotations
@@ -77,8 +78,10 @@ _NOT_RUN: Final[dict[str, Item]] = {
 _FINISHED: Final = (None, "completed", "failed")
 
 
-def request(job: Job, *, model: str) -> dict[str, Any]:
-    """Returns the arguments for `POST /responses`, with streaming and without storage.
+def request(job: Job, *, model: str, background: bool = False) -> dict[str, Any]:
+    """Returns the arguments for `POST /responses`, with streaming.
+
+    If the endpoint generates the response in the `background`, it also stores the response.
 
     Raises: UnsupportedInput if the request has a parameter that the Responses API lacks.
     """
@@ -89,9 +92,11 @@ def request(job: Job, *, model: str) -> dict[str, Any]:
         "model": model,
         "input": items(job),
         "stream": True,
-        "store": False,
+        "store": background,
         **{name: _given(params[name]) for name in _SAME if params.get(name) is not None},
     }
+    if background:
+        arguments["background"] = True
     if tools := params.get("tools"):
         arguments["tools"] = [
             _given(tool) if tool["type"] in _READ_TOOLS else tool for tool in tools

@@ -28,6 +28,7 @@ from .item_index import ItemIndex
 from .upstream_item import KNOWN, UpstreamItem, check_names, has_text, merged_parts, name_of
 
 if TYPE_CHECKING:
+    from jobs.checkpoint import Row
     from jobs.log.codec import Event
     from jobs.log.items import Item, Part
 
@@ -84,6 +85,7 @@ class ItemTranslator:
         self._name = name
         self._take_index = take_index
         self._index = ItemIndex()
+        self._restored = False
 
     def translate(self, event: Event) -> Iterator[Step]:
         """Yields the events and pieces of text to send for an event of the upstream.
@@ -110,6 +112,18 @@ class ItemTranslator:
         return [
             (one.index, one.item) for one in self._index.items if one.announced and not one.done
         ]
+
+    def rows(self) -> list[Row] | None:
+        """Returns the rows of a checkpoint, or None if some output is not in the log yet."""
+        return self._index.rows()
+
+    def restore(self, rows: list[Row], items: dict[int, Item]) -> None:
+        """Continues after a checkpoint. `items` are the items of the log, by output index.
+
+        Afterwards, an event that contradicts these items makes the stream malformed.
+        """
+        self._restored = True
+        self._index.restore(rows, items)
 
     @property
     def interruptible(self) -> bool:
@@ -250,6 +264,8 @@ class ItemTranslator:
         if whole.startswith(text):
             if rest := whole[len(text) :]:
                 yield PlacedText(place, rest, None, held.item)
+        elif self._restored:
+            raise Malformed("the rest belongs to another text")
         else:
             holder[name] = whole
 
@@ -381,6 +397,12 @@ class ItemTranslator:
             cut = not completed and whole.get("status") in (None, "in_progress")
             item = {**whole, "status": "incomplete"} if cut else whole
             yield from self._complete(held, item, final=True)
+        if (
+            self._restored
+            and output
+            and any(held.announced and id(held) not in matched for held in self._index.items)
+        ):
+            raise Malformed("the response lacks items of the log")
         if not completed:
             return
         for held in self._index.items:

@@ -40,6 +40,15 @@ class UpstreamItem:
     parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
     joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
 
+    @property
+    def is_in_log(self) -> bool:
+        """True if all that the endpoint has sent of this item is in the log."""
+        if self.done:
+            return True
+        halves = any(joiner.high for joiner in self.joiners.values())
+        more = self.held is not None and has_text(self.held) and not has_text(self.item)
+        return self.announced and not halves and not more
+
     def joined(self, place: Place, text: str) -> str:
         """Returns the next piece of a text, with split surrogate pairs joined."""
         return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)

@@ -1,0 +1,195 @@
+"""Tests answers that the model's endpoint generates in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.log.codec import Event
+from jobs.log.events import RESTARTED, output_text
+from jobs.record import Status
+from tests.fake_background import RUDE
+from tests.fake_model import FakeModel
+from tests.system import wait_until
+from tests.worker.conftest import MakeHarness, Work
+from tests.worker.harness import Harness, begun, numbered, response, said
+from worker.execute import Stop
+from worker.rescue import Rescue
+
+MODELS = """
+[models.m]
+base_url = "{url}"
+api = "responses"
+background = true
+"""
+
+
+@pytest.fixture
+async def harness(make_harness: MakeHarness, model: FakeModel, tmp_path: Path) -> Any:
+    path = tmp_path / "models.toml"
+    path.write_text(MODELS.format(url=model.url))
+    async with make_harness(HOLDLINE_MODELS=str(path), HOLDLINE_MAX_ATTEMPTS="3") as harness:
+        yield harness
+
+
+def without_restart(events: list[Event]) -> list[Event]:
+    assert RESTARTED not in [event["type"] for event in events]
+    return events
+
+
+def answered(events: list[Event]) -> str:
+    """Joins the deltas of messages."""
+    return "".join(
+        event["delta"] for event in events if event["type"] == "response.output_text.delta"
+    )
+
+
+async def lost(harness: Harness, running: asyncio.Task[None]) -> None:
+    """Kills the attempt, as if its worker had died."""
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_the_call_asks_for_a_stored_background_response(harness: Harness) -> None:
+    view = await harness.execute("mode=ok")
+    assert Status.COMPLETED is view.status
+    (call,) = harness.model.calls
+    assert (True, True, True) == tuple(
+        call.body[name] for name in ("background", "store", "stream")
+    )
+    job = await harness.context.pipe.call("HKEYS", f"holdline:job:{harness.only}")
+    assert b"checkpoint" not in job
+
+
+async def test_nothing_is_stored_at_the_provider_for_a_request_that_forbids_it(
+    harness: Harness,
+) -> None:
+    await harness.execute("mode=ok", store=False)
+    (call,) = harness.model.calls
+    assert call.body["store"] is False
+    assert "background" not in call.body
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+@pytest.mark.parametrize("mode", ["slow", "rich"])
+async def test_another_worker_continues_the_same_answer(
+    harness: Harness, kills: int, mode: str
+) -> None:
+    tokens = 30 * (kills + 1)
+    tools = [{"type": "function", "name": "f", "parameters": {}, "strict": False}]
+    await harness.submit(f"mode={mode} tokens={tokens} pace=0.05", tools=tools)
+    texts = []
+    for _ in range(kills):
+        before = said(await harness.events(harness.only))
+        running = asyncio.create_task(harness.execution(await harness.claim()).run())
+
+        async def grown(before: str = before) -> bool:
+            return len(said(await harness.events(harness.only))) > len(before) + 8
+
+        await wait_until(grown)
+        await lost(harness, running)
+        texts.append(said(await harness.events(harness.only)))
+    await harness.execution(await harness.claim()).run()
+    events = without_restart(await harness.events(harness.only))
+    end = events[-1]["response"]
+    assert ("completed", 1) == (end["status"], end["holdline"]["attempts"])
+    assert numbered(1, tokens) == answered(events) == output_text(end["output"])
+    assert all(said(events).startswith(text) for text in texts)
+    assert 1 == len(harness.model.calls)
+    added = [e["output_index"] for e in events if e["type"] == "response.output_item.added"]
+    done = [e["output_index"] for e in events if e["type"] == "response.output_item.done"]
+    assert sorted(added) == sorted(done) == list(range(len(added)))
+    assert 16 == end["usage"]["total_tokens"]
+
+
+async def test_a_lost_connection_is_read_on_by_the_same_worker(harness: Harness) -> None:
+    harness.model.background.cuts_after = 7
+    view = await harness.execute("mode=slow tokens=40 pace=0.005")
+    events = without_restart(await harness.events(harness.only))
+    assert Status.COMPLETED is view.status
+    assert numbered(1, 40) == said(events)
+    assert 1 == len(harness.model.calls)
+    assert (
+        "GET /responses/resp_up0?stream=true&starting_after=6" == harness.model.background.reads[0]
+    )
+
+
+@pytest.mark.parametrize("rude", RUDE)
+async def test_an_endpoint_that_does_not_continue_the_answer_is_called_again(
+    harness: Harness, rude: str
+) -> None:
+    await harness.submit("mode=slow tokens=20 pace=0.03")
+    running = await begun(harness)
+    await harness.until_text(harness.only)
+    await lost(harness, running)
+    harness.model.background.rude = rude
+    view = None
+    for _ in range(2):
+        await harness.execution(await harness.claim()).run()
+        if (view := await harness.view(harness.only)).status.ended:
+            break
+    assert view is not None
+    assert Status.COMPLETED is view.status
+    events = await harness.events(harness.only)
+    end = response(events)
+    assert 2 == end["holdline"]["attempts"]
+    assert numbered(2, 20) == said(events)
+    assert 1 == [event["type"] for event in events].count(RESTARTED)
+    assert 2 == len(harness.model.calls)
+
+
+async def test_a_cancellation_reaches_the_provider(harness: Harness) -> None:
+    await harness.submit("mode=slow tokens=200 pace=0.03")
+    execution = harness.execution(await harness.claim())
+    running = asyncio.create_task(execution.run())
+    await harness.until_text(harness.only)
+    execution.stop(Stop.CANCEL)
+    await running
+    assert Status.CANCELLED is (await harness.view(harness.only)).status
+    (stored,) = harness.model.background.stored.values()
+    assert stored.cancelled
+
+
+async def test_a_cancellation_between_two_workers_reaches_the_provider(harness: Harness) -> None:
+    await harness.submit("mode=slow tokens=200 pace=0.03")
+    running = await begun(harness)
+    await harness.until_text(harness.only)
+    await lost(harness, running)
+    view = await harness.view(harness.only)
+    await harness.context.queue.cancel(harness.only, view.length, [])
+    async with Rescue(harness.context) as rescue:
+
+        async def ended() -> bool:
+            await rescue.rescue(0)
+            return (await harness.view(harness.only)).status.ended
+
+        await wait_until(ended)
+        await wait_until(lambda: harness.model.background.reads)
+    assert Status.CANCELLED is (await harness.view(harness.only)).status
+    (stored,) = harness.model.background.stored.values()
+    assert stored.cancelled
+
+
+async def test_a_stopping_worker_hands_its_answers_over_at_once(
+    make_harness: MakeHarness, model: FakeModel, tmp_path: Path, work: Work
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(MODELS.format(url=model.url))
+    settings = {"HOLDLINE_MODELS": str(path), "HOLDLINE_SHUTDOWN_GRACE_SECONDS": "60"}
+    async with make_harness(**settings) as harness:
+        async with work(harness) as running:
+            await harness.submit("mode=slow tokens=60 pace=0.03")
+            await harness.until_text(harness.only)
+            running.quiet.set()
+            assert running.task is not None
+            async with asyncio.timeout(5):
+                await running.task
+        before = said(await harness.events(harness.only))
+        assert before != numbered(1, 60)
+        await harness.execution(await harness.claim()).run()
+        events = without_restart(await harness.events(harness.only))
+        assert numbered(1, 60) == said(events)
+        assert 1 == len(model.calls)

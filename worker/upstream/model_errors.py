@@ -1,0 +1,115 @@
+"""Defines the errors of model calls, and maps all exceptions to them.
+
+Each error has a code, which is a key of `outcome.CAUSES`. The provider's own message is never
+passed on, because it may contain a key, an address or the prompt.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from runtime.open_files import is_exhausted
+
+from .client import StatusError
+from .credentials import PAUSE_SECONDS, KeyUnavailable
+from .deltas import ErrorInStream, Malformed
+from .failures import Failure, classify, retry_after
+from .sse import EventTooLarge
+
+# The codes of permanent failures. Another attempt would fail in the same way.
+_FINAL: Final = frozenset(
+    {
+        "upstream_input_too_long",
+        "upstream_model_not_found",
+        "upstream_rejected",
+        "upstream_unauthorized",
+    }
+)
+
+
+class ModelError(Exception):
+    """A model call failed before or during the answer.
+
+    `code` is a key of `outcome.CAUSES`, and `detail` is for the log. `retry_after` is the delay in
+    seconds that the provider asked for. `parameter` names an optional argument that the endpoint
+    has refused; without it, the endpoint may accept the request. `resumable` is True if the
+    endpoint may still be generating the answer, so that it can be read on later.
+    """
+
+    parameter = ""
+    resumable = False
+
+    def __init__(self, code: str, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Refused(ModelError):
+    """A permanent failure: another attempt of the same request would fail too."""
+
+
+class Busy(ModelError):
+    """The provider is busy.
+
+    If `retry_after` is set, the request should be retried after that many seconds.
+    """
+
+
+class Broken(ModelError):
+    """A temporary failure: the endpoint was unreachable or too slow, or its stream was invalid."""
+
+
+class NotKept(Broken):
+    """The endpoint no longer has the answer that an earlier call began in the background."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("upstream_truncated", detail)
+
+
+class NoSuchRoute(Exception):
+    """The endpoint does not have the route that was called."""
+
+
+def translated(error: Exception, *, late: str) -> ModelError:
+    """Returns the error of a model call for any exception. `late` is the code of a time-out."""
+    # aiohttp's reader keeps the error, whose traceback would keep the frames of this module in
+    # memory.
+    error.__traceback__ = None
+    detail = type(error).__name__
+    match error:
+        case ModelError():
+            return error
+        case TimeoutError():
+            kind = Refused if late == "upstream_over_time" else Broken
+            return kind(late, "time limit exceeded")
+        case Malformed():
+            return Broken("upstream_malformed", detail)
+        case ErrorInStream(error=content):
+            return _failed(classify(content), detail, None)
+        case StatusError(status=status, headers=headers, error=content):
+            asked = retry_after(headers, time.time())
+            return _failed(classify(content, status), f"{detail} {status}", asked)
+        case KeyUnavailable():
+            return Broken("upstream_key_unavailable", str(error), PAUSE_SECONDS)
+        case EventTooLarge():
+            return Refused("output_too_long", detail)
+        case _ if is_exhausted(error):
+            return Broken("worker_exhausted", detail)
+        case _:
+            # All other errors count as unavailability, for example transport errors before or
+            # during the stream.
+            return Broken("upstream_unavailable", detail)
+
+
+def _failed(failure: Failure, detail: str, asked: float | None) -> ModelError:
+    asked = failure.retry_after if asked is None else asked
+    if failure.code == "upstream_busy":
+        return Busy(failure.code, detail, asked)
+    if failure.code not in _FINAL:
+        return Broken(failure.code, detail, asked)
+    error = Refused(failure.code, detail)
+    error.parameter = failure.parameter
+    return error
