@@ -94,11 +94,15 @@ class Background:
         stored.task = asyncio.create_task(generate())
         return stored
 
-    async def close(self) -> None:
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Ends all generation, and returns its tasks."""
         tasks = [one.task for one in self.stored.values() if one.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
+
+    async def close(self) -> None:
+        await asyncio.gather(*self.cancel(), return_exceptions=True)
 
     async def serve(self, method: str, target: str, wire: Wire) -> None:
         """Answers a retrieval or a cancellation."""

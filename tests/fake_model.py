@@ -53,6 +53,7 @@ class FakeModel:
 
     def __init__(self, **script: Any) -> None:
         self.url = ""
+        self.background = Background()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.reset(**script)
@@ -69,6 +70,7 @@ class FakeModel:
         self.compacts: list[dict[str, Any]] | None = None
         # The number that `POST /v1/responses/input_tokens` returns, or None without such a route.
         self.counts: int | None = None
+        self.background.cancel()
         self.background = Background()
         self._asked_count: Counter[str] = Counter()
 

@@ -125,6 +125,8 @@ class Execution:
             await self._run()
         except (Fenced, Gone, UnknownResponse) as error:
             self._log.info("lease lost: job stopped on this worker", error=type(error).__name__)
+            if not isinstance(error, Fenced):  # the response was deleted
+                await self._cancel_upstream()
         except asyncio.CancelledError:
             if self._stopped is not Stop.LOST:
                 raise
@@ -331,10 +333,13 @@ class Execution:
 
     async def _end_upstream(self, decision: Decision) -> None:
         """Ends the generation of an answer in the background that nothing will read on."""
+        if not (isinstance(decision, RetryAfter) and self._call.resumable):
+            await self._cancel_upstream()
+
+    async def _cancel_upstream(self) -> None:
         call = self._call
-        if call.upstream_id is None or (isinstance(decision, RetryAfter) and call.resumable):
-            return
-        await self._context.router.cancel(call.model or "", call.upstream_id)
+        if call.upstream_id is not None:
+            await self._context.router.cancel(call.model or "", call.upstream_id)
 
     async def _finish(
         self, decision: Finished, job: Job, items: list[Item], flusher: Flusher

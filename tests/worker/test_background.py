@@ -153,6 +153,16 @@ async def test_a_cancellation_reaches_the_provider(harness: Harness) -> None:
     assert stored.cancelled
 
 
+async def test_a_deletion_reaches_the_provider(harness: Harness) -> None:
+    await harness.submit("mode=slow tokens=200 pace=0.03")
+    running = await begun(harness)
+    await harness.until_text(harness.only)
+    await harness.context.queue.delete(harness.only)
+    await running
+    (stored,) = harness.model.background.stored.values()
+    assert stored.cancelled
+
+
 async def test_a_cancellation_between_two_workers_reaches_the_provider(harness: Harness) -> None:
     await harness.submit("mode=slow tokens=200 pace=0.03")
     running = await begun(harness)
