@@ -16,8 +16,8 @@ from tests.fake_model import FakeModel
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness, Work
 from tests.worker.harness import Harness, begun, numbered, response, said
-from worker.execute import Stop
 from worker.rescue import Rescue
+from worker.stop import Stop
 
 MODELS = """
 [models.m]

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from .deltas import Delta
+    from .deltas import Answer, Delta
     from .responses.events import Position, ResponsesEventReader
-    from .stream import Answer
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jiter
 
@@ -135,6 +135,17 @@ class ErrorInStream(Exception):
     def __init__(self, error: Any) -> None:
         super().__init__()
         self.error = error
+
+
+class Answer(Protocol):
+    """A model's answer in progress."""
+
+    async def next(self) -> list[Delta]:
+        """Returns the next pieces, or an empty list after the last piece.
+
+        Raises: ModelError, which is defined in `model_errors`.
+        """
+        ...
 
 
 def parse(payload: bytes) -> Any:

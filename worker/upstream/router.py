@@ -25,11 +25,11 @@ from .background import BackgroundAnswer
 from .chat import request as chat_request
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
-from .deltas import WholeAnswer
+from .deltas import Answer, WholeAnswer
 from .model_errors import Broken, Busy, ModelError, NoSuchRoute, NotKept, Refused
 from .responses import request as responses_request
 from .responses.events import NOT_CALLED, Position
-from .stream import Answer, UpstreamModel
+from .stream import UpstreamModel
 from .summaries import PARAMETER, SummaryNeeded, check, check_refusal
 from .truncation import shorten
 

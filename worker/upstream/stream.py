@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from jobs.config.models import RESPONSES
@@ -53,17 +53,6 @@ _NOT_KEPT: Final = (400, 404, 405, 409, 410, 422, 501)
 # answer, and JSON may encode one byte of text as six bytes.
 _ESCAPED: Final = 6
 _ENVELOPE: Final = 65_536
-
-
-class Answer(Protocol):
-    """A model's answer in progress."""
-
-    async def next(self) -> list[Delta]:
-        """Returns the next pieces, or an empty list after the last piece.
-
-        Raises: ModelError.
-        """
-        ...
 
 
 _Reader = ChatChunkReader | ResponsesEventReader
