@@ -21,7 +21,7 @@ from .background import BackgroundAnswer
 from .chat.chunks import ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
 from .deadline import Deadline
-from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, WholeAnswer, parse
+from .deltas import Answer, Delta, ErrorInStream, Malformed, Stopped, Text, WholeAnswer, parse
 from .model_errors import Broken, NoSuchRoute, NotKept, translated
 from .payload import is_done
 from .responses.events import Position, ResponsesEventReader, compacted, counted
