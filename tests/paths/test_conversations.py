@@ -187,7 +187,7 @@ async def test_a_tool_call_in_a_conversation_is_answered_in_the_next_response(
         ({"conversation": "conv_x"}, "conversation_not_found", "conversation"),
         ({"conversation": "conv_000" + "0" * 32}, "conversation_not_found", "conversation"),
         ({"conversation": {"id": 5}}, "invalid_value", "conversation.id"),
-        ({"conversation": {"id": "conv_x", "x": 1}}, "invalid_value", "conversation"),
+        ({"conversation": {"id": "conv_x", "x": 1}}, "unknown_parameter", "conversation.x"),
         (
             {"conversation": "conv_x", "previous_response_id": "resp_x"},
             "mutually_exclusive_parameters",

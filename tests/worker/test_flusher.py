@@ -158,10 +158,10 @@ async def test_an_unexpected_error_reaches_the_producer_and_unblocks_it(
 ) -> None:
     await log.flusher.drain()
 
-    async def broken(entries: list[bytes]) -> bool:
+    async def broken(entries: list[bytes], _: bytes) -> bool:
         raise ValueError(len(entries))
 
-    monkeypatch.setattr(log.flusher._writer, "begin", lambda entries: None)
+    monkeypatch.setattr(log.flusher._writer, "begin", lambda *_: None)
     monkeypatch.setattr(log.flusher._writer, "append", broken)
     log.flusher.add_text(PLACE, "x" * (MAX_UNSENT_BYTES + 1))
     await log.flusher.room()

@@ -156,8 +156,9 @@ class Both:
     def _hold(self, claim: str, granted: list[str]) -> None:
         self.holders += [(id_, claim) for id_ in granted if (id_, claim) not in self.holders]
 
-    def append(self, id_: str, claim: str, expected: int, count: int) -> Call:
+    def append(self, id_: str, claim: str, expected: int, count: int, *, marked: bool) -> Call:
         frames = [self.mark(claim) for _ in range(count)]
+        checkpoint = self.mark("checkpoint") if marked else b""
 
         async def call() -> None:
             appends = calls.append(
@@ -167,10 +168,11 @@ class Both:
                 claim=claim,
                 expected=expected,
                 max_bytes=100,
+                checkpoint=checkpoint,
                 entries=frames,
             )
             reply = await self.pipe.run(appends)
-            assert self.model.append(id_, claim, expected, frames) == reply
+            assert self.model.append(id_, claim, expected, frames, checkpoint) == reply
 
         return call
 
@@ -217,10 +219,17 @@ class Both:
 
         return call
 
-    def put_back(self, script: str, id_: str, claim: str) -> Call:
+    def begin_again(self, id_: str, claim: str) -> Call:
+        async def call() -> None:
+            reply = await self.pipe.run(calls.begin_again(job_key=NAMES.job(id_), claim=claim))
+            assert self.model.begin_again(id_, claim) == reply
+
+        return call
+
+    def put_back(self, script: str, id_: str, claim: str, *, keeps: bool) -> Call:
         async def call() -> None:
             retries = script == "retry"
-            delay = {"delay_ms": HOUR} if retries else {}
+            more = {"delay_ms": HOUR, "keeps_checkpoint": int(keeps)} if retries else {}
             puts_back = getattr(calls, script)(
                 job_key=NAMES.job(id_),
                 channel=NAMES.notifications(id_),
@@ -228,11 +237,13 @@ class Both:
                 id=id_,
                 claim=claim,
                 reason="why",
-                **delay,
+                **more,
             )
             reply = await self.pipe.run(puts_back)
-            model = self.model.retry if retries else self.model.give_back
-            assert model(id_, claim) == reply
+            if retries:
+                assert self.model.retry(id_, claim, keeps_checkpoint=keeps) == reply
+            else:
+                assert self.model.give_back(id_, claim) == reply
 
         return call
 

@@ -40,6 +40,7 @@ class Response:
     due: bool = False
     ending: bool = False
     compacted: bool = False
+    checkpoint: bytes = b""
 
     def push(self, expected: int, frames: list[bytes]) -> bool | None:
         """Appends entries if the log has the expected length.
@@ -109,7 +110,7 @@ class Model:
             )
             free.remove(id_)
             self.all[id_].run(claim)
-            self.all[id_].attempt += 1
+            self.all[id_].attempt += not self.all[id_].checkpoint
             self.all[id_].begin()
             if (model := model_of(self.all[id_].queue_name)) in room:
                 room[model] -= 1
@@ -123,7 +124,9 @@ class Model:
         running = sum(one.owner == owner and one.status == RUNNING for one in self.all.values())
         return running < MAX_RUNNING and room.get(model_of(self.all[id_].queue_name), 1) > 0
 
-    def append(self, id_: str, claim: str, expected: int, frames: list[bytes]) -> list[Any]:
+    def append(
+        self, id_: str, claim: str, expected: int, frames: list[bytes], checkpoint: bytes
+    ) -> list[Any]:
         one = self.all.get(id_)
         if one is None:
             return [b"gone"]
@@ -131,7 +134,20 @@ class Model:
             return [b"fenced"]
         if one.push(expected, frames) is None:
             return [b"diverged", len(one.log)]
+        if checkpoint not in (b"", one.checkpoint):
+            one.failures = 0
+        one.checkpoint = checkpoint
         return [b"ok", len(one.log), int(one.cancel)]
+
+    def begin_again(self, id_: str, claim: str) -> list[Any]:
+        one = self.all.get(id_)
+        if one is None:
+            return [b"gone"]
+        if not self._holds(id_, claim):
+            return [b"fenced"]
+        one.attempt += bool(one.checkpoint)
+        one.checkpoint = b""
+        return [b"ok", one.attempt]
 
     def finish(
         self, id_: str, claim: str, expected: int, status: str, frames: list[bytes]
@@ -155,7 +171,7 @@ class Model:
         one.compacted = one.compacted or (one.claim == claim and one.log == log)
         return int(one.compacted)
 
-    def retry(self, id_: str, claim: str) -> list[Any]:
+    def retry(self, id_: str, claim: str, *, keeps_checkpoint: bool) -> list[Any]:
         one = self.all.get(id_)
         if one is None:
             return [b"gone"]
@@ -165,6 +181,7 @@ class Model:
             return [b"fenced"]
         one.wait(f"was {claim}")
         one.failures += 1
+        one.checkpoint = one.checkpoint if keeps_checkpoint else b""
         one.delayed, one.due = True, one.cancel
         return [b"ok"]
 

@@ -26,6 +26,7 @@ STEPS = [
     *["submit", "submit", "claim", "claim", "append", "append", "append", "finish", "retry"],
     *[
         "give_back",
+        "begin_again",
         "extend",
         "cancel",
         "delete",
@@ -80,14 +81,17 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
         length = len(both.model.all[id_].log) if id_ in both.model.all else length
         length = max(0, length + draw(st.sampled_from([0, 0, 0, 0, -1])))
         if what == "append":
-            await both.make(both.append(id_, claim, length, draw(st.integers(0, 3))))
+            count, marked = draw(st.integers(0, 3)), draw(st.booleans())
+            await both.make(both.append(id_, claim, length, count, marked=marked))
         elif what == "finish":
             await both.make(both.finish(id_, claim, length, draw(st.sampled_from(ENDS))))
         elif what == "compact":
             log = both.model.all[id_].log if id_ in both.model.all else [b"gone"]
             await both.make(both.compact(id_, claim, log[:length] or [b"none"]))
+        elif what == "begin_again":
+            await both.make(both.begin_again(id_, claim))
         else:
-            await both.make(both.put_back(what, id_, claim))
+            await both.make(both.put_back(what, id_, claim, keeps=draw(st.booleans())))
 
 
 # The examples are divided into parts, so that each part stays far below the time limit of a test.

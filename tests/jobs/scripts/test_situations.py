@@ -71,6 +71,10 @@ def situations() -> list[Situation]:
         await queue.leases.claim(0, "mine", 1)
         await queue.submit(job, opening(job), begins=begins(job))
 
+    async def marked(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await writer(pipe).append([b"a"], b"c")
+
     async def hooked(pipe: Pipe) -> None:
         await waiting(pipe)
         await writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000)
@@ -172,7 +176,12 @@ def situations() -> list[Situation]:
             waiting,
             lambda pipe: Queue(pipe, SETTINGS).leases.extend(0, [(running.id, "mine")]),
         ),
-        Situation("append", waiting, lambda pipe: writer(pipe).append([b"a", b"b"])),
+        Situation("append", waiting, lambda pipe: writer(pipe).append([b"a", b"b"], b"c")),
+        Situation(
+            "begin_again",
+            marked,
+            lambda pipe: Queue(pipe, SETTINGS).leases.begin_again(running.id, "mine"),
+        ),
         Situation(
             "finish",
             waiting,

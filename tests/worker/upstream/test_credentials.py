@@ -272,7 +272,7 @@ async def test_a_job_is_postponed_without_a_model_call_while_no_key_is_available
     make_harness: MakeHarness, tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr("worker.upstream.stream.PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("worker.upstream.model_errors.PAUSE_SECONDS", 0.05)
     source.fail()
     setting = f"api_key_command = {json.dumps(source.command)}"
     async with keyed(make_harness, tmp_path, setting) as (harness, model):
