@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from .items import Item
 from .problem import Problem, invalid
-from .request import parse_create
+from .request import Key, parse_create
 
 if TYPE_CHECKING:
     from jobs.conversations import Conversation
@@ -21,23 +21,25 @@ Metadata = Annotated[
 ]
 
 
-class ConversationCreate(msgspec.Struct):
+class ConversationCreate(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/conversations`."""
 
     items: Annotated[list[Item], Meta(max_length=MAX_ADDED)] | None = None
     metadata: Metadata | None = None
+    idempotency_key: Key | None = None
 
 
-class ConversationUpdate(msgspec.Struct):
+class ConversationUpdate(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/conversations/{id}`."""
 
     metadata: Metadata | None
 
 
-class ItemsCreate(msgspec.Struct):
+class ItemsCreate(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/conversations/{id}/items`."""
 
     items: Annotated[list[Item], Meta(min_length=1, max_length=MAX_ADDED)]
+    idempotency_key: Key | None = None
 
 
 def metadata_in(body: dict[str, Any], *, required: bool = False) -> dict[str, str]:

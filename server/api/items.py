@@ -30,7 +30,9 @@ FileUrl = Annotated[str, Meta(pattern=r"^https?://", max_length=8192)]
 
 
 # Fields whose content the standard does not define. Their values are kept unchanged.
-_OPAQUE: Final = frozenset({"extra_content", "output_schema", "parameters", "schema"})
+_OPAQUE: Final = frozenset(
+    {"caller", "extra_content", "output_schema", "parameters", "prompt_cache_breakpoint", "schema"}
+)
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -40,8 +42,10 @@ class Opaque(msgspec.Struct):
     def __post_init__(self) -> None:
         """Raises ValueError for an integer of more than 64 bits; msgspec adds the field's path."""
         for name in _OPAQUE:
+            if (value := getattr(self, name, None)) in (None, msgspec.UNSET):
+                continue
             try:
-                _pack(getattr(self, name, None))
+                _pack(value)
             except OverflowError:
                 raise ValueError(f"integers in '{name}' must fit in 64 bits") from None
 
@@ -50,7 +54,7 @@ class Opaque(msgspec.Struct):
 Breakpoint = dict[str, Any]
 
 
-class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_defaults=True):
+class InputText(Opaque, tag_field="type", tag="input_text", omit_defaults=True):
     """A content part with text from the caller."""
 
     text: str
@@ -69,7 +73,7 @@ class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
     refusal: str
 
 
-class InputImage(msgspec.Struct, tag_field="type", tag="input_image"):
+class InputImage(Opaque, tag_field="type", tag="input_image"):
     """A content part with an image: an http(s) URL, a data URL, or the id of a provider's file."""
 
     image_url: ImageUrl | msgspec.UnsetType = msgspec.UNSET
@@ -78,12 +82,13 @@ class InputImage(msgspec.Struct, tag_field="type", tag="input_image"):
     prompt_cache_breakpoint: Breakpoint | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the part has no image; msgspec adds the part's path."""
+        """Raises ValueError if the part has no image; msgspec adds the part's path."""
+        super().__post_init__()
         if self.image_url is msgspec.UNSET and self.file_id is msgspec.UNSET:
             raise ValueError("Object missing required field `image_url`")
 
 
-class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_defaults=True):
+class InputFile(Opaque, tag_field="type", tag="input_file", omit_defaults=True):
     """A content part with a file: base64 data, a data URL, or a file that a provider fetches."""
 
     file_data: FileData | None = None
@@ -94,7 +99,8 @@ class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_default
     prompt_cache_breakpoint: Breakpoint | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the part has no file; msgspec adds the part's path."""
+        """Raises ValueError if the part has no file; msgspec adds the part's path."""
+        super().__post_init__()
         if self.file_data is None and self.file_id is None and self.file_url is None:
             raise ValueError("Object missing required field `file_data`")
 
@@ -129,9 +135,7 @@ class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=
     status: str | None = None
 
 
-class FunctionCallOutput(
-    msgspec.Struct, tag_field="type", tag="function_call_output", omit_defaults=True
-):
+class FunctionCallOutput(Opaque, tag_field="type", tag="function_call_output", omit_defaults=True):
     """The result of a function call, sent by the client."""
 
     call_id: CallId

@@ -162,10 +162,10 @@ class ResponseRoutes:
         """
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         after = integer(request, "starting_after", -1, -1, 2**53)
+        events = Events(obfuscated=_flag(request, "include_obfuscation"))
         if _flag(request, "stream"):
             await self._responses.owned(viewer, id_)
             shown = Shown(request.query.get("item_id"), request.query.get("event_type"))
-            events = Events(obfuscated=_flag(request, "include_obfuscation"))
             return await self.stream(request, viewer, id_, after, events, shown=shown)
         return await self._hand_over(request, viewer, id_)
 

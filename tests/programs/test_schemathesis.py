@@ -12,11 +12,11 @@ from tests.system import run_command
 
 SCHEMATHESIS = environment("schemathesis") / "schemathesis"
 SEED = "7"
-# The schema cannot express three rules: a function call's result needs the call, a tool choice
-# needs the chosen tool, and `after` needs an existing item.
+# The schema cannot express four rules: a function call's result needs the call, a tool choice needs
+# the chosen tool, a file needs its data or its id, and `after` needs an existing item.
 CONFIG = """
 [[operations]]
-include-path-regex = "chat/completions|responses"
+include-path-regex = "chat/completions|responses|conversations/.*items$|conversations$"
 [operations.checks]
 positive_data_acceptance.enabled = false
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from jobs.support import INCLUDES
 from server.api import conversations as sent
 from server.api.schema import bodies
 
@@ -28,12 +29,18 @@ ROUTES: Final = (
 )
 
 _WORD: Final = {"type": "string"}
-_KEY: Final = ("header", "Idempotency-Key", {**_WORD, "maxLength": 255})
-_INCLUDE: Final = ("query", "include", {"type": "array", "items": _WORD})
+KEY: Final = ("header", "Idempotency-Key", {**_WORD, "minLength": 1, "maxLength": 255})
+_INCLUDE: Final = (
+    "query",
+    "include",
+    {"type": "array", "items": {"enum": sorted(INCLUDES)}},
+)
+# A request without a body creates an empty conversation.
+OPTIONAL_BODY: Final = (("post", CONVERSATIONS),)
 PARAMETERS: Final = {
-    ("post", COMPACT): (_KEY,),
-    ("post", CONVERSATIONS): (_KEY,),
-    ("post", ITEMS): (_KEY, _INCLUDE),
+    ("post", COMPACT): (KEY,),
+    ("post", CONVERSATIONS): (KEY,),
+    ("post", ITEMS): (KEY, _INCLUDE),
     ("get", ITEMS): (
         ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),
         ("query", "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),

@@ -11,6 +11,7 @@ from server.api.schema import bodies
 from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
 
+from .conversation_routes import OPTIONAL_BODY
 from .routes import CHAT_BODY, JSON, PARAMETERS, ROUTES, STREAMED, SUMMARY, VERSION, WORD
 from .schemas import Document, allow_what_is_taken, schemas_of
 
@@ -56,7 +57,8 @@ def openapi() -> Document:
         if body is not None:
             schema = CHAT_BODY if path == "/v1/chat/completions" else schemas[body]
             content = {JSON: {"schema": schema}}
-            operation["requestBody"] = {"required": True, "content": content}
+            required = (method, path) not in OPTIONAL_BODY
+            operation["requestBody"] = {"required": required, "content": content}
         paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.1",

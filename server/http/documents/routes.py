@@ -101,7 +101,7 @@ WORD: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
 # Parameters in the query or a header. Path parameters are derived from the path and are required.
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
-    ("post", RESPONSES): (("header", "Idempotency-Key", {**WORD, "maxLength": 255}),),
+    ("post", RESPONSES): (conversation_routes.KEY,),
     ("get", f"{RESPONSES}/{{id}}"): (
         ("query", "stream", {"type": "boolean", "default": False}),
         ("query", "starting_after", _NUMBER),

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
-from server.api.items import Item
+from server.api.items import Item, Passed
 from server.api.request import ReasoningEffort
 from server.api.tools import TOOLS
+from server.api.validation import TypeName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,9 @@ def schemas_of(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
     found = found[: len(kinds)]
     components = _portable(components)
     # Each of these objects is kept as the client sent it.
-    components["Passed"] = _other_type([one.__struct_config__.tag for one in get_args(Item)])
+    # The tag of `Passed` is internal, so a client may use it as a type.
+    read_items = set(get_args(Item)) - {Passed}
+    components["Passed"] = _other_type([one.__struct_config__.tag for one in read_items])
     components["OtherTool"] = _other_type([one.__struct_config__.tag for one in TOOLS])
     named = [*(tool.__name__ for tool in TOOLS), "OtherTool"]
     tool = {"anyOf": [{"$ref": REF.format(name=name)} for name in named]}
@@ -43,10 +46,11 @@ def schemas_of(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
 
 def _other_type(known: list[Any]) -> Document:
     """Returns the schema of an object with a type other than the known types."""
+    name = _portable(msgspec.json.schema(TypeName))
     return {
         "type": "object",
         "required": ["type"],
-        "properties": {"type": {"type": "string", "not": {"enum": known}}},
+        "properties": {"type": {**name, "not": {"enum": sorted(known)}}},
         "additionalProperties": True,
     }
 

@@ -29,6 +29,9 @@ IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 TOOLS = [{"type": "function", "name": "f"}]
 HUGE = {"maximum": 2**64}
+BREAKPOINT = {"prompt_cache_breakpoint": {"x": 2**70}}
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": "42"}
 OTHER = {"type": "function", "name": "g"}
 AFTER, WRONG, UNKNOWN = "starting_after", "invalid_value", "unknown_parameter"
 STEER = {"previous_response_id": "resp_1", "input": "x"}
@@ -183,6 +186,20 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ),
         ({"input": [{"type": "x", "call_id": 2**70}]}, "input[0].call_id", "invalid_value"),
         ({"input": [{"type": "x", "more": 2**70}]}, "input[0]", "invalid_value"),
+        *(
+            (
+                {"input": [CALL, {**RESULT, "output": [part | BREAKPOINT]}]},
+                "input[1].output[0]",
+                "invalid_value",
+            )
+            for part in (
+                {"type": "input_text", "text": "x"},
+                {"type": "input_image", "image_url": "https://x.example/y"},
+                {"type": "input_file", "file_data": "x"},
+            )
+        ),
+        ({"input": [CALL, {**RESULT, "caller": {"x": 2**70}}]}, "input[1]", "invalid_value"),
+        ({"input": [{**CALL, "caller": {"x": 2**70}}, RESULT]}, "input[0]", "invalid_value"),
         (
             {"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]},
             "input[0].tools[0].name",
