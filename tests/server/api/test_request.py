@@ -30,7 +30,6 @@ CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 TOOLS = [{"type": "function", "name": "f"}]
 HUGE = {"maximum": 2**64}
 BREAKPOINT = {"prompt_cache_breakpoint": {"x": 2**70}}
-CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 RESULT = {"type": "function_call_output", "call_id": "c", "output": "42"}
 OTHER = {"type": "function", "name": "g"}
 AFTER, WRONG, UNKNOWN = "starting_after", "invalid_value", "unknown_parameter"
