@@ -54,6 +54,11 @@ class Call:
     marker: str
     tokens: int
 
+    @property
+    def text(self) -> str:
+        """The whole text of the call."""
+        return "".join(f"c{self.number}t{index} " for index in range(self.tokens))
+
 
 @dataclass
 class History:

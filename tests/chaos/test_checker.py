@@ -22,9 +22,13 @@ def _asked(id_: str, marker: str) -> Asked:
     return Asked(id_, "public", 0, {"model": "m", "metadata": {"marker": marker}})
 
 
-def _log(id_: str, marker: str, first: int, second: int) -> list[Event]:
-    """Returns a log with a lost attempt of two tokens and a completed attempt of three tokens."""
+def _log(id_: str, marker: str, first: int, second: int, lost: str = "") -> list[Event]:
+    """Returns a log with a lost attempt of two tokens and a completed attempt of three tokens.
+
+    `lost` replaces the text of the lost attempt.
+    """
     job = _asked(id_, marker)
+    lost = lost or f"c{first}t0 c{first}t1 "
     text = f"c{second}t0 c{second}t1 c{second}t2 "
     done = message_done("msg_2", 1, text, "completed")
     return [
@@ -32,8 +36,8 @@ def _log(id_: str, marker: str, first: int, second: int) -> list[Event]:
         lifecycle(job, "response.queued", "queued"),
         lifecycle(job, "response.in_progress", "in_progress"),
         *message_added("msg_1", 0),
-        text_delta("msg_1", 0, f"c{first}t0 c{first}t1 "),
-        *message_done("msg_1", 0, f"c{first}t0 c{first}t1 ", "incomplete"),
+        text_delta("msg_1", 0, lost),
+        *message_done("msg_1", 0, lost, "incomplete"),
         restarted(job, 2, "worker_lost"),
         *message_added("msg_2", 1),
         text_delta("msg_2", 1, f"c{second}t0 "),
@@ -75,8 +79,8 @@ def _trace(client: str, *sockets: tuple[Event, list[Event]]) -> ClientTrace:
     return ClientTrace(client, lines)
 
 
-def _correct_run() -> History:
-    mine, other = _log(MINE, "m1", 1, 3), _log(OTHER, "m2", 2, 4)
+def _correct_run(lost: str = "") -> History:
+    mine, other = _log(MINE, "m1", 1, 3), _log(OTHER, "m2", 2, 4, lost)
     return History(
         traces=[
             _trace(
@@ -184,6 +188,16 @@ def a_token_is_lost(history: History) -> None:
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
+def a_partial_token_has_another_index(history: History) -> None:
+    history.logs[OTHER] = _log(OTHER, "m2", 2, 4, lost="c2t0 c2t2")
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(history.logs[OTHER])))
+
+
+def an_attempt_has_more_text_than_its_call(history: History) -> None:
+    history.logs[OTHER] = _log(OTHER, "m2", 2, 4, lost="c2t0 c2t1 c2t2 c2")
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(history.logs[OTHER])))
+
+
 def a_truncated_answer_is_completed(history: History) -> None:
     history.calls[3] = Call(4, "m2", 50)
 
@@ -246,6 +260,8 @@ BAD: list[tuple[Callable[[History], None], str]] = [
     (a_log_has_no_end, "I3"),
     (a_job_never_ends, "I4"),
     (a_token_is_lost, "I1"),
+    (a_partial_token_has_another_index, "I1"),
+    (an_attempt_has_more_text_than_its_call, "I1"),
     (a_truncated_answer_is_completed, "G7"),
     (the_checksum_is_wrong, "I5"),
     (an_extra_model_call, "I6"),
@@ -273,6 +289,10 @@ def test_the_checker_detects_each_violation(
     history = _correct_run()
     spoil(history)
     assert invariant in {violation.invariant for violation in check(history).violations}
+
+
+def test_the_text_of_a_lost_attempt_may_end_within_a_token() -> None:
+    assert [] == check(_correct_run(lost="c2t0 c2")).violations
 
 
 def _already_ended(number: int) -> Event:
