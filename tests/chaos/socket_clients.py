@@ -111,9 +111,15 @@ class SocketClient(Client):
                 self.spawn(self._cancel(ws, request))
 
     async def _cancel(self, ws: aiohttp.ClientWebSocketResponse, request: Request) -> None:
-        message = {"type": "response.cancel", "response_id": request.response_id}
+        # An error repeats this lane. Without a lane of its own, the error would seem to end the
+        # answer, which the server still follows, or the next request, if the answer has ended.
+        message = {
+            "type": "response.cancel",
+            "response_id": request.response_id,
+            "stream_id": f"cancel-{request.marker}",
+        }
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-            await self._send(ws, message | ({"stream_id": request.lane} if request.lane else {}))
+            await self._send(ws, message)
 
     def make_request(self) -> Request | None:
         request = super().make_request()

@@ -171,8 +171,9 @@ async def test_resuming_or_cancelling_an_unknown_response_keeps_the_socket_open(
     await talk.say("holdline:resume", response_id=id_, stream_id="x")
     assert (404, "response_not_found", "response_id") == await talk.error()
     assert "x" == talk.events[-1]["stream_id"]
-    await talk.say("response.cancel", response_id=id_)
+    await talk.say("response.cancel", response_id=id_, stream_id="y")
     assert (404, "response_not_found", "response_id") == await talk.error()
+    assert "y" == talk.events[-1]["stream_id"]
 
     assert await still_open(talk)
 
