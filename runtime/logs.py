@@ -16,6 +16,7 @@ reason          explanation in words
 exception       traceback of an unhandled error in a server, without the error's message
 action          step that the operator has to take
 model           name of a model in the models file
+upstream_id     id that a model's endpoint has given to its answer
 partition       number of a partition
 key_id          id of an API key or of an encryption key
 setting         name of a setting
