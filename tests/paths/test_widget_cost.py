@@ -60,6 +60,7 @@ async def main_thread_ms(page: Page, devtools: CDPSession, script: str) -> float
     return await now() - before
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(240)
 async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
     shared: Shared, open_page: NewPage

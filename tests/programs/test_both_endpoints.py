@@ -103,7 +103,10 @@ def check_sent_back(shared: Shared, prompt: str) -> None:
             assert item == {**items[item["type"]], "id": item["id"]}
 
 
-@pytest.mark.parametrize("program", ["agents_sessions.py", "agents_sessions.mjs"])
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param("agents_sessions.py", marks=pytest.mark.heavy), "agents_sessions.mjs"],
+)
 async def test_the_sessions_the_handoffs_and_the_hosted_tools_of_an_agents_sdk(
     upstreams: Shared, program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +154,9 @@ async def test_the_sessions_the_handoffs_and_the_hosted_tools_of_an_agents_sdk(
         check_approval(upstreams, asked, approved)
         output = "found" if approved else "refused"
         assert {"output": output, "requests": [["docs", "find", '{"q":"sky"}']]} == seen
-    assert f"of the type 'mcp'. Use a model that can: {HOSTED}." in refusal["refused"]
+    # The SDK shows the error as a Python literal, which escapes the quotes.
+    told = refusal["refused"].replace("\\", "")
+    assert f"of the type 'mcp'. Use a model that can: {HOSTED}." in told
     assert [] == upstreams.calls(refused)
 
     [(_, asked)], [outputs] = parts["hosted"], saw["hosted"]

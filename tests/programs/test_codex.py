@@ -24,8 +24,15 @@ SCHEMA = {
 }
 
 
-@pytest.mark.parametrize("transport", ["http", "websocket"])
-@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize(
+    ("api", "transport"),
+    [
+        ("chat", "http"),
+        ("responses", "websocket"),
+        pytest.param("chat", "websocket", marks=pytest.mark.heavy),
+        pytest.param("responses", "http", marks=pytest.mark.heavy),
+    ],
+)
 async def test_codex_patches_runs_searches_and_resumes(
     tmp_path: Path, api: Api, transport: Transport
 ) -> None:
@@ -68,9 +75,14 @@ async def test_codex_patches_runs_searches_and_resumes(
     ("api", "transport", "provider"),
     [
         ("chat", "http", "OpenAI"),
-        ("chat", "websocket", "Holdline"),
-        ("responses", "http", "Holdline"),
-        ("responses", "websocket", "OpenAI"),
+        *(
+            pytest.param(*case, marks=pytest.mark.heavy)
+            for case in (
+                ("chat", "websocket", "Holdline"),
+                ("responses", "http", "Holdline"),
+                ("responses", "websocket", "OpenAI"),
+            )
+        ),
     ],
 )
 async def test_codex_compacts_its_conversation(
