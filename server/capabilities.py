@@ -98,7 +98,7 @@ def _provider_tools(create: Create) -> Iterator[tuple[str, str]]:
     for index, tool in enumerate(create.tools or ()):
         if chat_refuses_tool(tool):
             yield f"tools[{index}].type", f"this tool of the type '{tool['type']}'"
-    for index, item in enumerate(create.input):
+    for index, item in enumerate(create.items):
         if not isinstance(item, Passed):
             continue
         if chat_refuses_item(item.fields["type"]):
@@ -126,7 +126,7 @@ def _refused(create: Create) -> Iterator[tuple[str, str]]:
             yield "tool_choice.type", f"the tool choice '{choice['type']}'"
     if (allowed := _required_tools(create)) and all(map(chat_refuses_tool, allowed)):
         yield "tool_choice", "any of the tools of which 'tool_choice' requires one"
-    for index, item in enumerate(create.input):
+    for index, item in enumerate(create.items):
         match item:
             case Message(content=list(parts)):
                 yield from _files(parts, f"input[{index}].content")
@@ -140,7 +140,7 @@ def _required_tools(create: Create) -> list[dict[str, Any]]:
     """Returns the tools of which `tool_choice` requires one, or [] if it requires none of them."""
     match create.tool_choice:
         case "required":
-            items = (item.fields for item in create.input if isinstance(item, Passed))
+            items = (item.fields for item in create.items if isinstance(item, Passed))
             added = (item.get("tools") or () for item in items if item["type"] in SOURCES)
             return [*(create.tools or ()), *(tool for tools in added for tool in tools)]
         case {"type": "allowed_tools", "mode": "required", "tools": list(allowed)}:

@@ -152,7 +152,7 @@ class Responses:
         takes = generate and steers is not None and steers.successor == PENDING
         items = input_of(steers.steers, id_) if takes and steers is not None else []
         first = len(items)
-        items += stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, first + index))
+        items += stored(create.items, lambda prefix, index: item_id(prefix, id_, 0, first + index))
         if before is not None:
             context = before
         else:
@@ -227,7 +227,7 @@ class Responses:
                 create, who, self._catalog, self._templates, self._max_context_bytes
             )
         id_ = new_response_id(pick_partition(self._partitions, who.owner, None))
-        items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
+        items = stored(create.items, lambda prefix, index: item_id(prefix, id_, 0, index))
         context = await self._context(who.owner, create, params)
         context, items = await self._conversations.whole(who.owner, params, context, items)
         # The job is deleted with its result, and belongs to no conversation.

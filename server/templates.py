@@ -145,19 +145,13 @@ def _expanded_bytes(template: Template, variables: Mapping[str, Variable]) -> in
     )
 
 
-def _input(
-    create: Create, template: Template, variables: Mapping[str, Variable]
-) -> str | list[Item]:
+def _input(create: Create, template: Template, variables: Mapping[str, Variable]) -> list[Item]:
     """Returns the template's messages, followed by the request's own input."""
-    if not template.messages:
-        return create.input
     begun: list[Item] = [
         Message(role=each.role, content=_content(each.role, each.content, variables))
         for each in template.messages
     ]
-    if isinstance(create.input, str):
-        return begun + ([Message(role="user", content=create.input)] if create.input else [])
-    return begun + create.input
+    return begun + create.items
 
 
 def _instructions(template: Template, variables: Mapping[str, Variable]) -> str | None:

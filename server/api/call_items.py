@@ -19,6 +19,7 @@ from .items import (
     InputFile,
     InputImage,
     InputText,
+    Item,
     ItemId,
     Passed,
     without_nulls,
@@ -164,9 +165,9 @@ _SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
 }
 
 
-def check_items(items: Any) -> None:
+def check_items(items: list[Item]) -> None:
     """Checks the items that are kept as the client sent them. Raises: Problem."""
-    for index, item in enumerate(items if isinstance(items, list) else ()):
+    for index, item in enumerate(items):
         if isinstance(item, Passed):
             fields, place = item.fields, f"input[{index}]"
             shape = _SHAPES.get(fields["type"], AnyItem)

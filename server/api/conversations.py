@@ -62,11 +62,9 @@ def items_in(body: dict[str, Any], *, required: bool = False) -> list[Item]:
         least = 1 if required else 0
         raise invalid("items", f"'items' must be a list of {least} to {MAX_ADDED} items.")
     try:
-        items = parse_create({"input": found, "model": "any"}).input
+        return parse_create({"input": found, "model": "any"}).items
     except Problem as problem:
         raise of_items(problem) from None
-    assert not isinstance(items, str)  # noqa: S101 - the input was a list
-    return items
 
 
 def of_items(problem: Problem) -> Problem:

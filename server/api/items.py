@@ -291,7 +291,7 @@ def _call_of(item: dict[str, Any]) -> tuple[str, str] | None:
     return (kind, item["call_id"]) if f"{kind}_output" in _RESULTS else None
 
 
-def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
+def stored(items: list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
     """Returns the input as the standard's items, each with an id from `make_id(prefix, index)`.
 
     Items of void attempts are left out. References are kept unchanged, because the referenced items
@@ -299,8 +299,6 @@ def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[
     another item of the input names keeps the client's id: the model's output may name the item too,
     and the client must recognize it there.
     """
-    if isinstance(items, str):
-        items = [Message(role="user", content=items)]
     items = _without_void(items)
     found = [_stored(item, index, make_id) for index, item in enumerate(items)]
     sent = {

@@ -14,7 +14,17 @@ from msgspec import Meta
 from jobs.tools import SOURCES
 
 from .call_items import check_items
-from .items import InputFile, InputImage, InputText, Item, Opaque, Passed, typed, without_nulls
+from .items import (
+    InputFile,
+    InputImage,
+    InputText,
+    Item,
+    Message,
+    Opaque,
+    Passed,
+    typed,
+    without_nulls,
+)
 from .problem import Problem, invalid
 from .tools import MAX_NESTED_TOOLS, MAX_TOOLS, ToolSource, checked_choice, checked_tools
 from .validation import check_storable, convert
@@ -180,6 +190,14 @@ class Create(msgspec.Struct, kw_only=True):
         """True if the delta events for this client are padded."""
         return self.stream_options is not None and self.stream_options.include_obfuscation
 
+    @property
+    def items(self) -> list[Item]:
+        """The items of `input`. A string is one message of the user."""
+        if not isinstance(self.input, str):
+            return self.input
+        empty = not self.input and self.prompt is not None
+        return [] if empty else [Message(role="user", content=self.input)]
+
 
 class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=True):
     """A message that creates a response over a socket, optionally on a lane."""
@@ -330,7 +348,7 @@ def _check(create: Create, body: dict[str, Any]) -> None:
 
     Raises: Problem.
     """
-    check_items(create.input)
+    check_items(create.items)
     if create.tools is not None:
         create.tools = checked_tools(create.tools)
     available = _available(create)
@@ -356,7 +374,7 @@ def _check(create: Create, body: dict[str, Any]) -> None:
 def _available(create: Create) -> list[dict[str, Any]]:
     """Returns the tools of the request, including those in its input items. Raises: Problem."""
     tools = list(create.tools or ())
-    for index, item in enumerate(create.input):
+    for index, item in enumerate(create.items):
         if isinstance(item, Passed) and item.fields["type"] in SOURCES:
             found = convert(item.fields, ToolSource, f"input[{index}]")
             if len(tools) + len(found.tools) > MAX_NESTED_TOOLS:

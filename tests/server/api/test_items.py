@@ -87,7 +87,7 @@ def test_messages_and_reasoning_of_void_attempts_are_left_out() -> None:
         message(one, 2, 3, "cd34"),
         message(other, 1, 0),
     ]
-    found = stored(parse_create({"model": "m", "input": sent}).input, lambda *_: "")
+    found = stored(parse_create({"model": "m", "input": sent}).items, lambda *_: "")
     assert ["q", "2.3", "1.0"] == [item["content"][0]["text"] for item in found if "role" in item]
     kinds = ["message", "function_call", "function_call_output", "item_reference", "message"]
     assert [*kinds, "message"] == [item["type"] for item in found]

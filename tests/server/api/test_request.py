@@ -95,8 +95,8 @@ def with_nulls(value: Any) -> Any:
 def test_null_equals_an_absent_field(body: dict[str, Any], nulls: dict[str, Any]) -> None:
     told = body | nulls if nulls else {name: with_nulls(value) for name, value in body.items()}
     assert parse_create(body) == parse_create(told)
-    kept = stored(parse_create(told).input, lambda prefix, index: f"{prefix}_{index}")
-    assert kept == stored(parse_create(body).input, lambda prefix, index: f"{prefix}_{index}")
+    kept = stored(parse_create(told).items, lambda prefix, index: f"{prefix}_{index}")
+    assert kept == stored(parse_create(body).items, lambda prefix, index: f"{prefix}_{index}")
 
 
 def test_nulls_inside_of_schemas_are_kept() -> None:
@@ -108,7 +108,7 @@ def test_nulls_inside_of_schemas_are_kept() -> None:
     extra = {"google": {"signature": None}}
     asked = parse_create({"input": [CALL | {"extra_content": extra}]})
     assert (
-        extra == stored(asked.input, lambda prefix, index: f"{prefix}_{index}")[0]["extra_content"]
+        extra == stored(asked.items, lambda prefix, index: f"{prefix}_{index}")[0]["extra_content"]
     )
 
 
@@ -457,7 +457,7 @@ def test_items_of_other_types_get_new_ids_unless_another_item_names_them() -> No
     odd = {"type": "new_call", "x": {"y": None}}
 
     create = parse_create({"input": [asked, answer, drawn, shell, said, odd]})
-    items = stored(create.input, "{}_{}".format)
+    items = stored(create.items, "{}_{}".format)
 
     assert [
         asked,
@@ -507,7 +507,7 @@ def test_any_bytes_become_an_object_or_raise_a_problem(data: bytes | str) -> Non
 
 
 def test_a_string_input_becomes_one_user_message() -> None:
-    items = stored(Create(input="Why?").input, "{}_{}".format)
+    items = stored(Create(input="Why?").items, "{}_{}".format)
 
     assert [
         {
@@ -530,7 +530,7 @@ def test_output_items_are_accepted_as_input() -> None:
     }
 
     create = parse_create({"input": [ours, {"role": "user", "content": "And?"}]})
-    items = stored(create.input, "{}_{}".format)
+    items = stored(create.items, "{}_{}".format)
 
     assert ["output_text", "input_text"] == [item["content"][0]["type"] for item in items]
     assert ["So.", "And?"] == [item["content"][0]["text"] for item in items]
@@ -546,7 +546,7 @@ def test_items_of_every_type_are_stored_with_generated_ids() -> None:
     reference = {"type": "item_reference", "id": "msg_1"}
 
     create = parse_create({"input": [thought, call, came, asked, reference, {"id": "fc_2"}]})
-    items = stored(create.input, "{}_{}".format)
+    items = stored(create.items, "{}_{}".format)
 
     assert ["rs_0", "fc_1", "fco_2", "msg_3", "msg_1", "fc_2"] == [item["id"] for item in items]
     assert {**call, "id": "fc_1", "status": "completed"} == items[1]

@@ -39,7 +39,7 @@ def kept(items: list[Json]) -> list[Json]:
 def sent_back(items: list[Json]) -> list[Json]:
     """Returns the items as they arrive from a client that stored and resent them."""
     create = parse_create({"model": "m", "input": json.loads(json.dumps(items))})
-    return stored(create.input, lambda prefix, index: f"{prefix}_{index}")
+    return stored(create.items, lambda prefix, index: f"{prefix}_{index}")
 
 
 def stream(*deltas: Json, reason: str = "tool_calls") -> bytes:
