@@ -62,11 +62,11 @@ def test_the_request_overrides_the_template_and_its_input_comes_last() -> None:
         text={},
     )
     assert ("Speak.", "n", 0) == (create.instructions, create.model, create.temperature)
-    assert "And?" == create.input[-1].content
+    assert "And?" == create.items[-1].content
     assert not isinstance(create.text.format, JsonObject)
     items = [{"role": "user", "content": "a"}]
     assert 3 == len(request("both", {"language": "", "what": ""}, input=items).input)
-    assert "Hi" == request("told", input="Hi").input
+    assert ["Hi"] == [item.content for item in request("told", input="Hi").items]
 
 
 def test_an_image_variable_becomes_a_part_at_its_place() -> None:

@@ -14,6 +14,7 @@ from server.access.principal import Principal
 from server.admission import admitted
 from server.api.request import parse_create
 
+TOOLS = [{"type": "function", "name": "f"}]
 CATALOG = Catalog({"m": Model()}, "m")
 
 
@@ -35,7 +36,7 @@ def lines_executed(call: Callable[[], object]) -> int:
     return lines
 
 
-@pytest.mark.parametrize("members", [{}, {"tool_choice": "required", "tools": []}])
+@pytest.mark.parametrize("members", [{}, {"tool_choice": "required", "tools": TOOLS}])
 def test_the_checks_of_a_string_do_not_depend_on_its_length(members: dict[str, Any]) -> None:
     def check(text: str) -> None:
         create = parse_create({"model": "m", "input": text, **members})
