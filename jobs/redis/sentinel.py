@@ -63,20 +63,15 @@ class Sentinels(Redis):
     async def open(self) -> Wire:
         """Opens a connection to the current master. Raises: RedisAway."""
         for sentinel in list(self._sentinels):
-            place = await self._named_by(sentinel)
-            if place is None:
-                # This Sentinel did not name a master. It is moved to the end of the list, so the
-                # next attempt asks the other Sentinels first.
-                self._sentinels.remove(sentinel)
-                self._sentinels.append(sentinel)
-                continue
-            master = self._master(*place)
-            # A partitioned Sentinel may still name a master that has become a replica.
-            if _is_replica(await master.ask("ROLE")):
-                continue
-            wire = await master.open()
-            self._opened = place
-            return wire
+            place = await self._master_by(sentinel)
+            if place is not None:
+                wire = await self._node(*place).open()
+                self._opened = place
+                return wire
+            # This Sentinel named no running master. It is moved to the end of the list, so the next
+            # attempt asks the other Sentinels first.
+            self._sentinels.remove(sentinel)
+            self._sentinels.append(sentinel)
         raise RedisAway(f"no Sentinel knows a master named {self._name}")
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
@@ -112,8 +107,13 @@ class Sentinels(Redis):
 
         def take(message: object) -> None:
             match message:
-                case [b"message", _, bytes(told)] if told.split()[:1] == [self._name.encode()]:
-                    wire.close()
+                case [b"message", _, bytes(told)]:
+                    # The name of the group, and host and port of its old and its new master.
+                    fields = told.decode().split()
+                    if fields[:1] == [self._name] and tuple(fields[3:]) != place:
+                        wire.close()
+                case _:
+                    pass  # the reply to SUBSCRIBE
 
         try:
             line.send(pack("SUBSCRIBE", "+switch-master"))
@@ -121,10 +121,27 @@ class Sentinels(Redis):
                 group.create_task(line.receive(take))
                 # The Sentinel does not announce a replacement that took place before the
                 # subscription, so this query checks whether the master is still the same.
-                if await self._named_by(sentinel) not in (None, place):
+                if await self._master_by(sentinel) not in (None, place):
                     wire.close()
         finally:
             line.close()
+
+    async def _master_by(self, sentinel: Redis) -> Place | None:
+        """Returns the address of the running master that one Sentinel names. Returns None if none.
+
+        A partitioned Sentinel still names the old master after a failover. The old master may be
+        frozen or dead, or may have become a replica, so the named node must reply to ROLE.
+        """
+        place = await self._named_by(sentinel)
+        if place is None:
+            return None
+        try:
+            role = await self._node(*place).ask("ROLE")
+        except RedisAway:
+            return None
+        except RedisRefused:
+            return place  # `open` raises this error
+        return None if _is_replica(role) else place
 
     async def _named_by(self, sentinel: Redis) -> Place | None:
         """Asks one Sentinel for the master's address. Returns None if the Sentinel knows none."""
@@ -138,7 +155,7 @@ class Sentinels(Redis):
             case _:
                 return None
 
-    def _master(self, host: str, port: str) -> Redis:
+    def _node(self, host: str, port: str) -> Redis:
         scheme, db, query = self._rest
         return Redis(urlunsplit((scheme, self._login + join_host_port(host, port), db, query, "")))
 

@@ -1,4 +1,4 @@
-"""Tests that Sentinels replace a frozen master, which receives no writes even after it resumes."""
+"""Tests connections by Sentinels: failovers, a frozen master, and a partitioned Sentinel."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobs.errors import RedisAway
+from jobs.redis import sentinel
+from jobs.redis.connection import Redis
 from jobs.redis.sentinel import Sentinels
-from tests.paths.topologies.several import with_sentinels
-from tests.system import wait_until
+from tests.paths.topologies.several import wait_for_promotion, with_sentinels
+from tests.system import free_port, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from jobs.redis.sentinel import Place
 
 
 async def test_an_idle_connection_to_a_replaced_master_is_closed(tmp_path: Path) -> None:
@@ -22,11 +26,7 @@ async def test_an_idle_connection_to_a_replaced_master_is_closed(tmp_path: Path)
         before = pipe._wire
         master.signal(signal.SIGSTOP)
         try:
-
-            async def promoted() -> bool:
-                return bool([b"master"] == (await replica.call("ROLE"))[:1])
-
-            await wait_until(promoted, 30)
+            await wait_for_promotion(replica)
             # This client sends no commands, so only the Sentinels' announcement can close its
             # connection.
             await wait_until(lambda: pipe._wire not in (before, None), 10)
@@ -52,3 +52,32 @@ async def test_a_replica_is_not_accepted_as_the_master(
         monkeypatch.setattr(sentinels, "_named_by", named)
         with pytest.raises(RedisAway, match="no Sentinel knows a master"):
             (await sentinels.open()).close()
+
+
+@pytest.mark.parametrize("named", ["a replica", "no running Redis"])
+async def test_a_partitioned_sentinel_neither_prevents_nor_closes_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """After a failover, a partitioned Sentinel still names the old master."""
+    monkeypatch.setattr(sentinel, "WATCH_SECONDS", 0.5)
+    async with with_sentinels(tmp_path, sentinels=2) as (url, master, replica):
+        sentinels, asked = Sentinels(url), list[Redis]()
+        partitioned = sentinels._sentinels[0]
+        named_by = sentinels._named_by
+        old_master = replica.port if named == "a replica" else free_port()
+
+        async def named_by_each(asked_one: Redis) -> Place | None:
+            asked.append(asked_one)
+            if asked_one is partitioned:
+                return "127.0.0.1", str(old_master)
+            return await named_by(asked_one)
+
+        monkeypatch.setattr(sentinels, "_named_by", named_by_each)
+        async with sentinels.pipe() as pipe:
+            await pipe.call("SET", "key", "value")
+            assert b"value" == await master.call("GET", "key")
+            connection = pipe._wire
+            # The next turn of the other Sentinel begins after this one's reply was judged.
+            asked.clear()
+            await wait_until(lambda: partitioned in asked and asked[-1] is not partitioned)
+            assert connection is pipe._wire

@@ -128,6 +128,7 @@ async def test_killing_a_server_with_200_sockets_loses_no_event_and_causes_no_ca
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(120)
 async def test_a_rolling_restart_under_load_loses_no_event(
     system: System, model: FakeModel, http: aiohttp.ClientSession
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dev.pdeathsig import with_pdeathsig
 from dev.redis import installed
-from jobs.errors import HoldlineError
+from jobs.errors import HoldlineError, RedisAway
 from jobs.redis.connection import Redis
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.store import Store
@@ -125,6 +125,19 @@ async def with_sentinels(
                 await _wait_for_discovery(port, sentinels)
             places = ",".join(f"127.0.0.1:{port}" for port in ports)
             yield f"redis+sentinel://{places}/{MASTER}", master, replica
+
+
+async def wait_for_promotion(replica: Store) -> None:
+    """Waits until Sentinels have made a replica the master."""
+
+    async def promoted() -> bool:
+        # The promotion closes all connections to the replica.
+        with contextlib.suppress(RedisAway):
+            role = await Redis(replica.url).ask("ROLE")
+            return isinstance(role, list) and role[:1] == [b"master"]
+        return False
+
+    await wait_until(promoted, 30)
 
 
 async def _wait_for_discovery(port: int, sentinels: int) -> None:
