@@ -101,7 +101,7 @@ def stage(target: Path, root: Path = ROOT) -> None:
 def _sources(root: Path) -> Iterator[Path]:
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.suffix != ".pyc":
+            if path.is_file() and path.parent.name != "__pycache__":
                 yield path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dev.wheel import FOLDERS, PACKAGE, ROOT, StagingError, rewrite, stage
+from dev.wheel import FOLDERS, PACKAGE, ROOT, StagingError, _sources, rewrite, stage
 from tests.fake_model import FakeModel
 from tests.system import System, run_command, wait_until
 
@@ -50,6 +50,14 @@ def test_package_names_are_prefixed(source: str, staged: str) -> None:
 def test_a_line_that_cannot_be_rewritten_is_rejected_with_its_location(source: str) -> None:
     with pytest.raises(StagingError, match=r"^a\.py:1: "):
         rewrite(source, "a.py", MODULES)
+
+
+def test_bytecode_that_another_process_is_writing_is_left_out(tmp_path: Path) -> None:
+    cache = tmp_path / "jobs" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "a.cpython-311.pyc.140737").write_bytes(b"\x00")
+    (tmp_path / "jobs" / "a.py").touch()
+    assert [tmp_path / "jobs" / "a.py"] == list(_sources(tmp_path))
 
 
 async def install(folder: Path) -> str:
