@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -31,6 +32,9 @@ SLOW = (
     "test_widget",
     "test_review",
 )
+# The folders whose tests start processes and browsers. A file takes up to minutes, and one of the
+# other folders seconds.
+END_TO_END = ("attacks", "bench", "dev", "paths", "programs", "proxies")
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +97,12 @@ async def _no_leaked_tasks() -> AsyncIterator[None]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs the slowest files first, so that the run does not end with one worker still busy."""
-    items.sort(key=lambda item: not item.path.name.startswith(SLOW))
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return not item.path.name.startswith(SLOW), folder not in END_TO_END
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)
