@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,8 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 from tests.fake_wire import Call, Mode, Script, Wire
 
 # The rude answers: the response is unknown, an event is left out, the rest belongs to another
-# response or to another text, or the answer is a web page.
-RUDE = ("gone", "gap", "other_id", "other_text", "page")
+# response, the complete text or all of the rest is another text, the answer is a web page, or
+# there are no events.
+RUDE = ("gone", "gap", "other_id", "other_whole", "other_text", "page", "nothing")
 
 
 @dataclass
@@ -78,6 +80,10 @@ class Background:
     def __init__(self) -> None:
         self.stored: dict[str, Stored] = {}
         self.reads: list[str] = []
+        # The number of events that were sent, also those that were sent again.
+        self.sent = 0
+        # The seconds until the endpoint accepts a request.
+        self.accepts_after = 0.0
         # How the endpoint answers a retrieval: one of `RUDE`, or "" for the right answer.
         self.rude = ""
         # After this many events, a stream is cut, if the number is not 0.
@@ -127,14 +133,17 @@ class Background:
 
     async def send(self, stored: Stored, wire: Wire, first: int = 0) -> None:
         """Sends the events from number `first` on, as they arrive."""
+        sent, again = 0, first > 0
+        if not again:
+            await asyncio.sleep(self.accepts_after)
         await wire.begin()
-        sent = 0
-        while True:
+        while not (again and self.rude == "nothing"):
             grown = stored.grown
             for payload in stored.events[first:]:
                 first += 1
                 sent += 1
-                await wire.raw(b"data: %b\n\n" % self._changed(payload, again=first > sent))
+                self.sent += 1
+                await wire.raw(b"data: %b\n\n" % self._changed(payload, again=again))
                 if self.cuts_after and sent >= self.cuts_after:
                     wire.reset()
                     return
@@ -148,6 +157,6 @@ class Background:
             return payload
         if self.rude == "other_id":
             return payload.replace(b'"id": "resp_up', b'"id": "resp_other')
-        if self.rude == "other_text":
-            return payload if b".delta" in payload else payload.replace(b"c1t", b"x1t")
+        if self.rude == "other_text" or (self.rude == "other_whole" and b".delta" not in payload):
+            return re.sub(rb"\bc(\d+t)", rb"x\1", payload)
         return payload

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.fake_wire import Call, Mode, Script, Wire
@@ -39,13 +42,37 @@ def tokens(script: Script, call: Call) -> list[str]:
     """Returns the tokens of the answer to a model call."""
     if script.say:
         return list(script.say.replace("_", " ").replace("|", "\n"))
-    return [f"c{call.number}t{index} " for index in range(script.tokens)]
+    if begun := re.match(r"c(\d+)t", call.before):
+        # The model goes on with the text of the call that began it.
+        rest = numbered(int(begun[1]), script.tokens)
+        assert rest.startswith(call.before), "the text is not the beginning of a call's text"
+        return re.findall(r"\S* ", rest[len(call.before) :])
+    return re.findall(r"\S* ", numbered(call.number, script.tokens))
 
 
-async def say(wire: Wire, script: Script, call: Call, stop: int | None = None) -> None:
+def unending(call: Call) -> Iterator[str]:
+    """Yields tokens until `call.closing` is set."""
+    for index in itertools.count():
+        if call.closing:
+            return
+        yield f"c{call.number}t{index} "
+
+
+def numbered(call: int, tokens: int) -> str:
+    """Returns the text that call number `call` of the fake model sends."""
+    return "".join(f"c{call}t{index} " for index in range(tokens))
+
+
+async def say(
+    wire: Wire,
+    script: Script,
+    call: Call,
+    stop: int | None = None,
+    said: Iterable[str] | None = None,
+) -> None:
     """Sends the tokens of the answer to a model call, or only the first `stop` tokens."""
     await wire.event(chunk({"role": "assistant", "content": ""}))
-    for token in tokens(script, call)[:stop]:
+    for token in tokens(script, call)[:stop] if said is None else said:
         await wire.event(chunk({"content": token}))
         call.sent += token
         if script.pace:
@@ -81,6 +108,15 @@ async def slow(wire: Wire, script: Script, call: Call) -> None:
     """Sends an answer with a pause between tokens."""
     script.pace = script.pace or 0.02
     await ok(wire, script, call)
+
+
+@mode
+async def until(wire: Wire, script: Script, call: Call) -> None:
+    """Sends tokens until `call.closing` is set."""
+    await wire.begin()
+    script.pace = script.pace or 0.02
+    await say(wire, script, call, said=unending(call))
+    await stop(wire, script, call)
 
 
 @mode

@@ -72,6 +72,8 @@ class FakeModel:
         self.counts: int | None = None
         self.background.cancel()
         self.background = Background()
+        # The connections on which answers are being sent.
+        self._wires: set[Wire] = set()
         self._asked_count: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -91,7 +93,15 @@ class FakeModel:
     @property
     def open_calls(self) -> list[Call]:
         """The calls that are still being answered."""
-        return [call for call in self.calls if call.ended is None]
+        running = {one.call.number for one in self.background.stored.values() if not one.over}
+        return [call for call in self.calls if call.ended is None or call.number in running]
+
+    def cut(self, choose: Callable[[list[Wire]], list[Wire]]) -> int:
+        """Resets some of the connections on which answers are being sent. Returns their number."""
+        chosen = choose(list(self._wires))
+        for wire in chosen:
+            wire.reset()
+        return len(chosen)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -147,7 +157,10 @@ class FakeModel:
         prompt = next((fake_chat.text_of(m) for m in reversed(said) if m.get("role") == "user"), "")
         script = self._read(prompt)
         call = Call(len(self.calls) + 1, prompt, script.mode, body, headers)
+        if not passes and said[-1].get("role") == "assistant":
+            call.before = fake_chat.text_of(said[-1])
         self.calls.append(call)
+        self._wires.add(wire)
         # The client sends nothing during an answer, so a read returns only when the client
         # disconnects or, just after the end, when it sends its next request.
         next_byte = asyncio.create_task(reader.read(1))
@@ -167,6 +180,7 @@ class FakeModel:
                 call.closed_by_client = time.monotonic()
         finally:
             call.ended = time.monotonic()
+            self._wires.discard(wire)
             for task in (next_byte, answer):
                 task.cancel()
             await asyncio.gather(next_byte, answer, return_exceptions=True)
@@ -180,9 +194,11 @@ class FakeModel:
         """Serves a stored response until the client disconnects. Returns what `_serve_one` does."""
         gone = asyncio.create_task(reader.read(1))
         answer = asyncio.create_task(self.background.serve(method, target, wire))
+        self._wires.add(wire)
         try:
             await asyncio.wait({gone, answer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._wires.discard(wire)
             for task in (gone, answer):
                 task.cancel()
             await asyncio.gather(gone, answer, return_exceptions=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
-from tests.fake_chat import tokens, wait_forever
+from tests.fake_chat import tokens, unending, wait_forever
 from tests.fake_wire import Call, Mode, Script, Wire
 
 MODES: dict[str, Mode] = {}
@@ -65,6 +66,7 @@ async def message(
     index: int = 0,
     cut: bool = False,
     phase: str = "final_answer",
+    said: Iterable[str] | None = None,
 ) -> None:
     """Sends a message. With `cut`, sends only the tokens before `at`, without the message's end."""
     id_ = f"msg_up_{index}"
@@ -74,7 +76,8 @@ async def message(
     part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     await writer.item(index, {**item, "status": "in_progress", "content": []})
     await writer.event("content_part.added", **place, part=part)
-    for token in tokens(script, call)[: script.turn if cut else None]:
+    some = tokens(script, call)[: script.turn if cut else None]
+    for token in some if said is None else said:
         call.sent += token
         text += token
         more = {"logprobs": [], "obfuscation": "xyz"}
@@ -106,6 +109,21 @@ async def ok(wire: Wire, script: Script, call: Call) -> None:
 async def slow(wire: Wire, script: Script, call: Call) -> None:
     """Sends an answer with a pause between tokens."""
     script.pace = script.pace or 0.02
+    await ok(wire, script, call)
+
+
+@mode
+async def until(wire: Wire, script: Script, call: Call) -> None:
+    """Sends tokens until `call.closing` is set."""
+    script.pace = script.pace or 0.02
+    writer = await begin(wire)
+    await message(writer, script, call, said=unending(call))
+    await end(wire, writer)
+
+
+@mode
+async def fast(wire: Wire, script: Script, call: Call) -> None:
+    """Sends the tokens without pauses."""
     await ok(wire, script, call)
 
 
@@ -262,6 +280,18 @@ async def begun(wire: Wire, script: Script, call: Call) -> None:
     writer = await begin(wire)
     await writer.item(0, {"id": "rs_up", "type": "reasoning", "summary": []})
     await wait_forever()
+
+
+@mode
+async def late(wire: Wire, script: Script, call: Call) -> None:
+    """Starts an item, thinks for `after` seconds, and then sends an answer."""
+    writer = await begin(wire)
+    thought: dict[str, Any] = {"id": "rs_up", "type": "reasoning", "summary": []}
+    await writer.item(0, thought)
+    await asyncio.sleep(float(script.after))
+    await writer.item(0, thought, done=True)
+    await message(writer, script, call, index=1)
+    await end(wire, writer)
 
 
 @mode

@@ -14,7 +14,11 @@ from typing import Any
 
 @dataclass
 class Call:
-    """The record of one request. Times are from the monotonic clock."""
+    """The record of one request. Times are from the monotonic clock.
+
+    `before` is the text that the model has to go on from. `closing` ends an answer of the mode
+    `until`.
+    """
 
     number: int
     prompt: str
@@ -22,6 +26,8 @@ class Call:
     body: dict[str, Any]
     headers: dict[str, str]
     began: float = field(default_factory=time.monotonic)
+    before: str = ""
+    closing: bool = False
     sent: str = ""
     ended: float | None = None
     closed_by_client: float | None = None

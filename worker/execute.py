@@ -337,9 +337,8 @@ class Execution:
             await self._cancel_upstream()
 
     async def _cancel_upstream(self) -> None:
-        call = self._call
-        if call.upstream_id is not None:
-            await self._context.router.cancel(call.model or "", call.upstream_id)
+        for model, upstream_id in self._call.unfinished:
+            await self._context.router.cancel(model, upstream_id)
 
     async def _finish(
         self, decision: Finished, job: Job, items: list[Item], flusher: Flusher

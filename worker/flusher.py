@@ -29,6 +29,7 @@ The transitions between the states are:
     IDLE        the producer adds output                   SCHEDULED
     SCHEDULED   the callback runs, the connection is up    SENDING
     SCHEDULED   the callback runs, the connection is down  FLUSHING
+    IDLE        the producer stores a checkpoint           as from SCHEDULED
     SENDING     a reply arrives, nothing is buffered       IDLE
     SENDING     a reply arrives, output is buffered        SENDING or FLUSHING, as from SCHEDULED
     SENDING     the append fails, or entries are unsent    FLUSHING
@@ -257,6 +258,15 @@ class Flusher:
         await self._compact(self._entries)
         return True
 
+    def store(self, checkpoint: Callable[[], bytes]) -> None:
+        """Sets `checkpoint`, and stores it at once if all output is in the log.
+
+        Otherwise, or if Redis is unavailable, the next append stores the checkpoint.
+        """
+        self.checkpoint = checkpoint
+        if self._state is _State.IDLE:
+            self._send(even_empty=True)
+
     # Transitions between the states
 
     def _schedule(self) -> None:
@@ -268,9 +278,9 @@ class Flusher:
         if self._state is _State.SCHEDULED:
             self._send()
 
-    def _send(self) -> None:
+    def _send(self, *, even_empty: bool = False) -> None:
         """Appends the buffered output, without creating a task if possible."""
-        if not self._gathered:
+        if not self._gathered and not even_empty:
             self._state = _State.IDLE
             return
         self._encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .outcome import CAUSES, Then, cause_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .flusher import Flusher
     from .output import Output
+    from .upstream.responses.events import Position
     from .upstream.router import Router
 
 
@@ -53,6 +55,8 @@ class ModelCall:
         self.retry_after: float | None = None
         self.resumable = False
         self.upstream_id: str | None = None
+        # The answers in the background that a fallback has replaced.
+        self._abandoned: list[tuple[str, str]] = []
         self.model: str | None = None
         self.reported: dict[str, Any] = {}
         self._counts: dict[str, Any] | None = None
@@ -115,6 +119,12 @@ class ModelCall:
         self._output = None
 
     @property
+    def unfinished(self) -> list[tuple[str, str]]:
+        """The models and ids of the answers that endpoints may still be generating."""
+        last = [(self.model or "", self.upstream_id)] if self.upstream_id is not None else []
+        return self._abandoned + last
+
+    @property
     def can_be_continued(self) -> bool:
         """True if another worker can continue this call now."""
         return self._output is not None and bool(self._output.checkpoint())
@@ -128,12 +138,18 @@ class ModelCall:
         checkpoint: Checkpoint | None,
     ) -> None:
         try:
-            async with router.answer(job, checkpoint) as answer:
-                self.model = output.maker = answer.model
+            accepted = partial(self._accepted, output, flusher)
+            async with router.answer(job, checkpoint, accepted) as answer:
                 background = answer.background
                 if background is not None:
                     flusher.checkpoint = output.checkpoint
+                elif self.upstream_id is not None:  # a fallback took over
+                    self._abandoned = self.unfinished
+                    self.upstream_id = output.position = flusher.checkpoint = None
+                self.model = output.maker = answer.model
                 while pieces := await answer.next():
+                    if background is not None and background.reread:
+                        output.expect_same_text()
                     for piece in pieces:
                         match piece:
                             case Usage(counts):
@@ -171,6 +187,13 @@ class ModelCall:
             self.cause, self.detail = error.code, error.detail
             self.retry_after = error.retry_after
             self.resumable = error.resumable
+
+    def _accepted(self, output: Output, flusher: Flusher, model: str, position: Position) -> None:
+        """Stores the first checkpoint, because the model may think for minutes before it writes."""
+        self._abandoned = self.unfinished
+        self.model = output.maker = model
+        self.upstream_id, output.position = position.upstream_id, position
+        flusher.store(output.checkpoint)
 
     def _end_calls(self, output: Output) -> None:
         if CAUSES[self.cause].then is Then.COMPLETED:

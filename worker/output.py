@@ -197,6 +197,10 @@ class Output:
             self.size += text
             self._other_size += ITEM_BYTES + json_bytes(item) - text
 
+    def expect_same_text(self) -> None:
+        """Makes the output malformed if the rest of an interrupted stream contradicts its items."""
+        self._translator.strict = True
+
     @property
     def interruptible(self) -> bool:
         """True if the output can end here, because the model has called no tool of the client.

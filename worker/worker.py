@@ -46,6 +46,8 @@ DECODED_BY_ENCODED: Final = 8
 MAX_CLAIMED_AT_ONCE: Final = 10
 MARKER_SECONDS: Final = 1
 EXHAUSTED_SECONDS: Final = 1.0
+# A stopping worker looks this often for jobs whose model calls can be continued by now.
+HAND_OVER_SECONDS: Final = 0.25
 # A stopping worker spends at most this time on returning its jobs to the queue. The limit matters
 # if Redis is unavailable.
 STOP_SECONDS: Final = 3.0
@@ -283,20 +285,26 @@ class Worker:
             jobs=len(self._held),
             seconds=self._context.config.grace,
         )
-        for execution in self._held:
-            if execution.can_be_continued:
-                execution.stop(Stop.GIVE_BACK)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.config.grace):
                 stopping = asyncio.create_task(self._stop.wait(), name="stop")
                 try:
                     while self._held and not stopping.done():
+                        self._hand_over()
                         await asyncio.wait(
-                            {stopping, *self._held.values()}, return_when=asyncio.FIRST_COMPLETED
+                            {stopping, *self._held.values()},
+                            timeout=HAND_OVER_SECONDS,
+                            return_when=asyncio.FIRST_COMPLETED,
                         )
                 finally:
                     stopping.cancel()
         await self._give_back()
+
+    def _hand_over(self) -> None:
+        """Returns the jobs to the queue whose model calls another worker can continue."""
+        for execution in self._held:
+            if execution.can_be_continued:
+                execution.stop(Stop.GIVE_BACK)
 
     async def _give_back(self) -> None:
         for execution in self._held:

@@ -1,5 +1,6 @@
 #!lua
--- Appends entries to a log and notifies its followers, if the log has the length that the writer expects.
+-- Appends entries to a log and notifies its followers, if the log has the length that the writer expects. Without
+-- entries, only stores the checkpoint.
 -- KEYS  job_key, log_key, channel
 -- ARGV  claim, expected (length of the log), max_bytes (of the entries in a notification),
 --       checkpoint (that the log has with these entries; "" if it has none), entries...
@@ -22,5 +23,5 @@ if checkpoint ~= (f[4] or '') then
   -- The response makes progress, so earlier failures no longer count.
   else redis.call('HSET', job_key, 'checkpoint', checkpoint, 'failures', 0) end
 end
-if found == false then notify(channel, expected, entries, tonumber(max_bytes)) end
+if found == false and #entries > 0 then notify(channel, expected, entries, tonumber(max_bytes)) end
 return { 'ok', length, tonumber(f[3] or 0) }

@@ -10,6 +10,7 @@ import pytest
 
 from jobs.log.codec import Event
 from jobs.log.events import RESTARTED, output_text
+from jobs.names import names_of
 from jobs.record import Status
 from tests.fake_background import RUDE
 from tests.fake_model import FakeModel
@@ -18,6 +19,7 @@ from tests.worker.conftest import MakeHarness, Work
 from tests.worker.harness import Harness, begun, numbered, response, said
 from worker.rescue import Rescue
 from worker.stop import Stop
+from worker.upstream import background
 
 MODELS = """
 [models.m]
@@ -33,6 +35,11 @@ async def harness(make_harness: MakeHarness, model: FakeModel, tmp_path: Path) -
     path.write_text(MODELS.format(url=model.url))
     async with make_harness(HOLDLINE_MODELS=str(path), HOLDLINE_MAX_ATTEMPTS="3") as harness:
         yield harness
+
+
+@pytest.fixture
+def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "DELAYS", (0.0, 0.05, 0.1))
 
 
 def without_restart(events: list[Event]) -> list[Event]:
@@ -53,6 +60,11 @@ async def lost(harness: Harness, running: asyncio.Task[None]) -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def has_checkpoint(harness: Harness) -> bool:
+    key = names_of(harness.only).job(harness.only)
+    return bool(await harness.context.pipe.call("HEXISTS", key, "checkpoint"))
+
+
 async def test_the_call_asks_for_a_stored_background_response(harness: Harness) -> None:
     view = await harness.execute("mode=ok")
     assert Status.COMPLETED is view.status
@@ -60,8 +72,7 @@ async def test_the_call_asks_for_a_stored_background_response(harness: Harness) 
     assert (True, True, True) == tuple(
         call.body[name] for name in ("background", "store", "stream")
     )
-    job = await harness.context.pipe.call("HKEYS", f"holdline:job:{harness.only}")
-    assert b"checkpoint" not in job
+    assert not await has_checkpoint(harness)
 
 
 async def test_nothing_is_stored_at_the_provider_for_a_request_that_forbids_it(
@@ -105,6 +116,46 @@ async def test_another_worker_continues_the_same_answer(
     assert 16 == end["usage"]["total_tokens"]
 
 
+@pytest.mark.parametrize("kills", [1, 2])
+async def test_a_call_is_continued_before_its_first_output(harness: Harness, kills: int) -> None:
+    await harness.submit("mode=late after=2 tokens=5")
+    for _ in range(kills):
+        running = asyncio.create_task(harness.execution(await harness.claim()).run())
+        await wait_until(lambda: has_checkpoint(harness))
+        await lost(harness, running)
+    assert "" == said(await harness.events(harness.only))
+    await harness.execution(await harness.claim()).run()
+    events = without_restart(await harness.events(harness.only))
+    end = response(events)
+    assert ("completed", 1) == (end["status"], end["holdline"]["attempts"])
+    assert numbered(1, 5) == said(events)
+    assert 1 == len(harness.model.calls)
+
+
+async def test_a_connection_that_breaks_before_the_first_output_is_read_on(
+    harness: Harness,
+) -> None:
+    harness.model.background.cuts_after = 2
+    await harness.execute("mode=late after=0.2 tokens=5")
+    events = without_restart(await harness.events(harness.only))
+    assert numbered(1, 5) == said(events)
+    assert 1 == len(harness.model.calls)
+
+
+async def test_a_fallback_replaces_an_answer_that_has_no_output(
+    make_harness: MakeHarness, model: FakeModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    models = MODELS + 'first_token_seconds = 0.1\nfallbacks = ["other"]\n[models.other]\n'
+    path.write_text((models + 'base_url = "{url}"\n').format(url=model.url))
+    async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+        await harness.execute("mode=begun times=1")
+        end = response(without_restart(await harness.events(harness.only)))
+        assert ("completed", "other") == (end["status"], end["holdline"]["model"])
+        (stored,) = model.background.stored.values()
+        assert stored.cancelled
+
+
 async def test_a_lost_connection_is_read_on_by_the_same_worker(harness: Harness) -> None:
     harness.model.background.cuts_after = 7
     view = await harness.execute("mode=slow tokens=40 pace=0.005")
@@ -118,6 +169,27 @@ async def test_a_lost_connection_is_read_on_by_the_same_worker(harness: Harness)
 
 
 @pytest.mark.parametrize("rude", RUDE)
+@pytest.mark.usefixtures("_short_delays")
+async def test_a_rude_endpoint_after_a_lost_connection_is_called_again(
+    harness: Harness, rude: str
+) -> None:
+    endpoint = harness.model.background
+    endpoint.cuts_after, endpoint.rude = 7, rude
+    await harness.submit("mode=slow tokens=20 pace=0.005")
+    await harness.execution(await harness.claim()).run()
+    endpoint.cuts_after, endpoint.rude = 0, ""
+    await harness.execution(await harness.claim()).run()
+    events = await harness.events(harness.only)
+    assert ("completed", 2) == (
+        response(events)["status"],
+        response(events)["holdline"]["attempts"],
+    )
+    assert numbered(2, 20) == said(events)
+    assert 2 == len(harness.model.calls)
+
+
+@pytest.mark.parametrize("rude", RUDE)
+@pytest.mark.usefixtures("_short_delays")
 async def test_an_endpoint_that_does_not_continue_the_answer_is_called_again(
     harness: Harness, rude: str
 ) -> None:
@@ -183,23 +255,28 @@ async def test_a_cancellation_between_two_workers_reaches_the_provider(harness: 
     assert stored.cancelled
 
 
+@pytest.mark.parametrize("accepts_after", [0.0, 0.5])
 async def test_a_stopping_worker_hands_its_answers_over_at_once(
-    make_harness: MakeHarness, model: FakeModel, tmp_path: Path, work: Work
+    make_harness: MakeHarness, model: FakeModel, tmp_path: Path, work: Work, accepts_after: float
 ) -> None:
+    model.background.accepts_after = accepts_after
     path = tmp_path / "models.toml"
     path.write_text(MODELS.format(url=model.url))
     settings = {"HOLDLINE_MODELS": str(path), "HOLDLINE_SHUTDOWN_GRACE_SECONDS": "60"}
     async with make_harness(**settings) as harness:
         async with work(harness) as running:
-            await harness.submit("mode=slow tokens=60 pace=0.03")
-            await harness.until_text(harness.only)
+            await harness.submit("mode=until pace=0.03")
+            if accepts_after:
+                await wait_until(lambda: model.calls)
+            else:
+                await harness.until_text(harness.only)
             running.quiet.set()
             assert running.task is not None
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 await running.task
-        before = said(await harness.events(harness.only))
-        assert before != numbered(1, 60)
+        assert not (await harness.view(harness.only)).status.ended
+        model.calls[0].closing = True
         await harness.execution(await harness.claim()).run()
         events = without_restart(await harness.events(harness.only))
-        assert numbered(1, 60) == said(events)
+        assert model.calls[0].sent == said(events)
         assert 1 == len(model.calls)

@@ -25,17 +25,12 @@ log = structlog.get_logger()
 
 # The delays before the tries to read on, in seconds. After an event, the first delay is next.
 DELAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
-# The failures after which the endpoint may still have the answer.
-_BROKEN: Final = frozenset(
-    {
-        "upstream_busy",
-        "upstream_error",
-        "upstream_stalled",
-        "upstream_timeout",
-        "upstream_truncated",
-        "upstream_unavailable",
-    }
+# The failures after which the endpoint may still have the answer, although it cannot be reached.
+_AWAY: Final = frozenset(
+    {"upstream_busy", "upstream_stalled", "upstream_timeout", "upstream_unavailable"}
 )
+# The failures after which the endpoint may still have the answer.
+_BROKEN: Final = _AWAY | {"upstream_error", "upstream_truncated"}
 
 
 class BackgroundAnswer:
@@ -57,6 +52,8 @@ class BackgroundAnswer:
         self._stack = contextlib.AsyncExitStack()
         self._answer: Answer | None = None
         self._failures = 0
+        # True after a connection was lost, so that the rest comes from another stream.
+        self.reread = False
         # True until the first pieces, if an earlier call began the answer.
         self._unproven = reader.position is not None
 
@@ -102,21 +99,26 @@ class BackgroundAnswer:
 
     async def _reconnect(self, position: Position | None) -> Answer:
         self._reader.continues()
+        self.reread = True
         self._answer = answer = await self._stack.enter_async_context(self._connect(position))
         return answer
 
-    async def _failed(self, position: Position | None, error: Broken | Busy) -> None:
+    async def _failed(self, before: Position | None, error: Broken | Busy) -> None:
         """Waits before the next try to read on. Raises the error if no try can help."""
         await self.aclose()
-        final = isinstance(error, NotKept) or self._reader.ended or error.code not in _BROKEN
-        if final or position is None:
-            # What arrives after a wrong event belongs to another answer, if any.
-            raise NotKept(error.detail) if self._unproven else error
-        if self._reader.position != position:
+        position = self._reader.position
+        if position != before:
             self._failures = 0  # an event was read, although it had no output
-        loop = asyncio.get_running_loop()
         delay = DELAYS[self._failures] if self._failures < len(DELAYS) else None
-        if delay is None or loop.time() + delay >= self._until:
+        final = isinstance(error, NotKept) or self._reader.ended or error.code not in _BROKEN
+        if final or position is None or (delay is None and error.code not in _AWAY):
+            # What arrives after a wrong event belongs to another answer, if any. An endpoint that
+            # can be reached, but never sends the next event, has lost the answer.
+            if self._unproven:
+                raise NotKept(error.detail)
+            # `NotKept` would mean that this call has read nothing.
+            raise Broken(error.code, error.detail) if isinstance(error, NotKept) else error
+        if delay is None or asyncio.get_running_loop().time() + delay >= self._until:
             error.resumable = True
             raise error
         self._failures += 1

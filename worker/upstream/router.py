@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
@@ -34,13 +35,16 @@ from .summaries import PARAMETER, SummaryNeeded, check, check_refusal
 from .truncation import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from jobs.checkpoint import Checkpoint
     from jobs.record import Job
     from worker.config import Config, Endpoint
 
     from .deltas import Delta
+
+    # A function that gets the name of a model and its endpoint's first position.
+    OnAccepted = Callable[[str, Position], None]
 
 log = structlog.get_logger()
 
@@ -115,11 +119,16 @@ class Router:
 
     @contextlib.asynccontextmanager
     async def answer(
-        self, job: Job, checkpoint: Checkpoint | None = None
+        self,
+        job: Job,
+        checkpoint: Checkpoint | None = None,
+        on_accepted: OnAccepted | None = None,
     ) -> AsyncIterator[StartedAnswer]:
         """Yields the answer of the job's model, or of the first fallback that begins to answer.
 
-        With a checkpoint, yields the rest of the answer that an earlier call began.
+        With a checkpoint, yields the rest of the answer that an earlier call began. `on_accepted`
+        is called when an endpoint has accepted to generate an answer in the background. If that
+        endpoint fails before the answer begins, a fallback may still take over.
 
         Raises: NotKept if the endpoint no longer has that answer; UnsupportedInput; SummaryNeeded;
         ModelError, which the methods of the answer raise too.
@@ -130,7 +139,7 @@ class Router:
         deadline = asyncio.get_running_loop().time() + self._config.total
         async with contextlib.AsyncExitStack() as stack:
             if checkpoint is None:
-                yield await self._first(job, routes, deadline, stack)
+                yield await self._first(job, routes, deadline, stack, on_accepted)
                 return
             endpoint = self._config.endpoints.get(checkpoint.model)
             if endpoint is None or not endpoint.background:
@@ -152,7 +161,12 @@ class Router:
             await self._start(job, endpoint, deadline, attempt)
 
     async def _first(
-        self, job: Job, routes: list[Endpoint], deadline: float, stack: contextlib.AsyncExitStack
+        self,
+        job: Job,
+        routes: list[Endpoint],
+        deadline: float,
+        stack: contextlib.AsyncExitStack,
+        on_accepted: OnAccepted | None,
     ) -> StartedAnswer:
         """Returns the answer of the first model that begins to answer.
 
@@ -167,7 +181,9 @@ class Router:
                 async with contextlib.AsyncExitStack() as attempt:
                     if endpoint is not routes[0]:
                         attempt.enter_context(self._borrow(endpoint.name))
-                    started = await self._start(job, endpoint, deadline, attempt)
+                    started = await self._start(
+                        job, endpoint, deadline, attempt, on_accepted=on_accepted
+                    )
                     stack.push_async_callback(attempt.pop_all().aclose)
                     return started
             except UnsupportedInput as error:
@@ -203,6 +219,7 @@ class Router:
         deadline: float,
         attempt: contextlib.AsyncExitStack,
         checkpoint: Checkpoint | None = None,
+        on_accepted: OnAccepted | None = None,
     ) -> StartedAnswer:
         if job.params.get(COUNT):
             return await self._count(job, endpoint, deadline)
@@ -233,8 +250,9 @@ class Router:
                             model.background_answer(after, deadline)
                         )
                     elif arguments.get("background"):
+                        accepted = partial(on_accepted, endpoint.name) if on_accepted else None
                         answer = await call.enter_async_context(
-                            model.background_answer(arguments, deadline)
+                            model.background_answer(arguments, deadline, accepted)
                         )
                     else:
                         answer = await call.enter_async_context(model.answer(arguments, deadline))

@@ -92,18 +92,22 @@ class UpstreamModel:
 
     @contextlib.asynccontextmanager
     async def background_answer(
-        self, given: dict[str, Any] | Position, until: float
+        self,
+        given: dict[str, Any] | Position,
+        until: float,
+        on_accepted: Callable[[Position], None] | None = None,
     ) -> AsyncIterator[BackgroundAnswer]:
         """Yields an answer that the endpoint generates in the background.
 
         `given` are the arguments of a new call, or the position after which to read an answer that
-        an earlier call began. `until` is as for `answer`.
+        an earlier call began. `until` is as for `answer`. `on_accepted` is called with the first
+        position, as soon as the endpoint has accepted the request.
 
         Raises: ModelError, which the methods of the answer raise too; NotKept if the endpoint no
         longer has the answer.
         """
         start, arguments = (given, None) if isinstance(given, Position) else (None, given)
-        reader = ResponsesEventReader(start)
+        reader = ResponsesEventReader(start, on_accepted)
 
         def connect(after: Position | None) -> AbstractAsyncContextManager[_Stream]:
             begin = partial(self._client.send, arguments)

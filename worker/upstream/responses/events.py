@@ -9,7 +9,7 @@ complete only after the last event.
 from __future__ import annotations
 
 import json
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jobs.summary import COMPACTION
 from worker.upstream.deltas import (
@@ -25,6 +25,9 @@ from worker.upstream.deltas import (
 from worker.upstream.finish_reasons import normalized
 from worker.upstream.payload import object_of
 from worker.upstream.provider_data import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The fields of events about output. An event without any of them is a heartbeat, or concerns only
 # the upstream's response object.
@@ -45,14 +48,20 @@ class ResponsesEventReader:
     """Reads the payloads of one stream, in order.
 
     With `after`, the stream continues after this position: the endpoint's id of the response, and
-    the sequence number of the last event that was read.
+    the sequence number of the last event that was read. `on_accepted` is called with the position
+    after the first event, if that event has an id and a number.
     """
 
-    def __init__(self, after: Position | None = None) -> None:
+    def __init__(
+        self,
+        after: Position | None = None,
+        on_accepted: Callable[[Position], None] | None = None,
+    ) -> None:
         # Events that only add items and parts are held back until the first output. Before the
         # first output, a fallback model can still take over.
         self._begun: list[Delta] | None = [] if after is None else None
         self._understood = after is not None
+        self._on_accepted = on_accepted
         self._upstream_id, self._number = after or ("", -1)
         self._numbered = True  # False if some event had no number, or not the next one
         self._continues = after is not None
@@ -125,6 +134,8 @@ class ResponsesEventReader:
             kind = f"response.{event['response'].get('status')}"
         if not isinstance(kind, str) or not kind.startswith("response."):
             return []
+        if not self._understood and self._on_accepted and (position := self.position):
+            self._on_accepted(position)
         self._understood = True
         if (end := kind.removeprefix("response.")) in _ENDS:
             return self._end(end, event)

@@ -85,7 +85,9 @@ class ItemTranslator:
         self._name = name
         self._take_index = take_index
         self._index = ItemIndex()
-        self._restored = False
+        # True if the items come from several streams of the upstream. An event that contradicts the
+        # items then makes the stream malformed.
+        self.strict = False
 
     def translate(self, event: Event) -> Iterator[Step]:
         """Yields the events and pieces of text to send for an event of the upstream.
@@ -118,11 +120,8 @@ class ItemTranslator:
         return self._index.rows()
 
     def restore(self, rows: list[Row], items: dict[int, Item]) -> None:
-        """Continues after a checkpoint. `items` are the items of the log, by output index.
-
-        Afterwards, an event that contradicts these items makes the stream malformed.
-        """
-        self._restored = True
+        """Continues after a checkpoint. `items` are the items of the log, by output index."""
+        self.strict = True
         self._index.restore(rows, items)
 
     @property
@@ -264,7 +263,7 @@ class ItemTranslator:
         if whole.startswith(text):
             if rest := whole[len(text) :]:
                 yield PlacedText(place, rest, None, held.item)
-        elif self._restored:
+        elif self.strict:
             raise Malformed("the rest belongs to another text")
         else:
             holder[name] = whole
@@ -398,7 +397,7 @@ class ItemTranslator:
             item = {**whole, "status": "incomplete"} if cut else whole
             yield from self._complete(held, item, final=True)
         if (
-            self._restored
+            self.strict
             and output
             and any(held.announced and id(held) not in matched for held in self._index.items)
         ):
