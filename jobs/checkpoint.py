@@ -1,8 +1,11 @@
-"""Defines a checkpoint: the position in the stream of a model's endpoint that a log covers.
+"""Defines a checkpoint, with which another worker can continue an answer where its log ends.
 
 An endpoint can generate a response in the background, and send its events again from any position.
 The worker stores a checkpoint with each append to the log of such a response, in the same script.
 So another worker can continue to read the same response exactly where the log ends.
+
+Other models can go on from the beginning of a text. The checkpoint of such an answer names only the
+model, because the log has the text. It is always the same, so that it is stored only once.
 """
 
 from __future__ import annotations
@@ -21,14 +24,14 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     """The events of an endpoint's response whose output is in the log.
 
     `model` is the name of the model in the models file, and `upstream_id` the endpoint's own id of
-    the response. `sequence_number` is that of the last event. `rows` relate the endpoint's items to
-    those in the log.
+    the response, or empty if the model can only go on from the text. `sequence_number` is that of
+    the last event. `rows` relate the endpoint's items to those in the log.
     """
 
     model: str
-    upstream_id: str
-    sequence_number: int
-    rows: list[Row]
+    upstream_id: str = ""
+    sequence_number: int = 0
+    rows: list[Row] = []
 
     def encoded(self) -> bytes:
         return msgspec.msgpack.encode(self)

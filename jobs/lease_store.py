@@ -95,7 +95,8 @@ class LeaseStore:
     ) -> None:
         """Queues a running job for another attempt after `delay_ms`.
 
-        If the job keeps its checkpoint, it continues the same attempt. Raises: Fenced, Gone.
+        If the job keeps its checkpoint, the next worker may continue its answer. Raises: Fenced,
+        Gone.
         """
         reply = await self._pipe.run(
             calls.retry(
@@ -108,15 +109,23 @@ class LeaseStore:
         )
         check_held(response_id, reply)
 
-    async def begin_again(self, response_id: str, claim: str) -> int:
-        """Removes the checkpoint of a running job, and returns the number of the new attempt.
+    async def begin_again(
+        self, response_id: str, claim: str, attempt: int, *, keeps_checkpoint: bool = False
+    ) -> None:
+        """Counts another attempt of a running job that had a checkpoint.
 
-        Raises: Fenced, Gone.
+        `attempt` is its number. The checkpoint is kept if the model goes on from the text in the
+        log. Raises: Fenced, Gone.
         """
-        job_key = script_keys(response_id)["job_key"]
-        reply = await self._pipe.run(calls.begin_again(job_key=job_key, claim=claim))
-        check_held(response_id, reply[:1])
-        return int(reply[1])
+        reply = await self._pipe.run(
+            calls.begin_again(
+                job_key=script_keys(response_id)["job_key"],
+                claim=claim,
+                attempt=attempt,
+                keeps_checkpoint=int(keeps_checkpoint),
+            )
+        )
+        check_held(response_id, reply)
 
     async def give_back(self, response_id: str, claim: str, reason: str) -> None:
         """Returns a running job to the front of its tenant's queue, without counting a failure.

@@ -28,6 +28,7 @@ from .scripts import calls
 from .steers import SteerLog
 from .tokens import COUNT, input_tokens, output_tokens
 from .turn_store import TurnStore
+from .worker_death import FAIL
 
 if TYPE_CHECKING:
     from .config.models import Price
@@ -85,7 +86,9 @@ class Queue:
         """
         names, settings = names_of(job.id), self._settings
         fails = (
-            settings.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
+            settings.on_worker_death == FAIL
+            if fail_on_worker_death is None
+            else fail_on_worker_death
         )
         cancels = settings.cancel_orphans if cancel_orphan is None else cancel_orphan
         # A count of tokens is no answer: nobody is told of its end, and it uses no tokens.

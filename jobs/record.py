@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from .worker_death import CONTINUE, OnWorkerDeath
+
 
 class Status(StrEnum):
     """The states of a job, with the names of the Responses API.
@@ -115,7 +117,7 @@ class SharedSettings:
     subject_requests: int = 0
     subject_tokens: int = 0
     subject_money: float = 0.0
-    fail_on_worker_death: bool = False
+    on_worker_death: OnWorkerDeath = CONTINUE
     partitions: int = 1
     webhooks: bool = False
     hook_wait_ms: int = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs import worker_death
+
 from . import capabilities, models
 from .api.problem import invalid
 from .api.request import params_of
@@ -11,13 +13,13 @@ from .templates import allowed, expanded
 
 if TYPE_CHECKING:
     from jobs.config.models import Catalog
+    from jobs.worker_death import OnWorkerDeath
 
     from .access.principal import Principal
     from .api.request import Create
     from .templates import Templates
 
 ON_ORPHAN: Final = {"cancel": True, "go_on": False}
-ON_DEATH: Final = {"fail": True, "restart": False}
 
 
 def admitted(
@@ -38,18 +40,18 @@ def admitted(
     return create, params
 
 
-def fails_on_death(create: Create) -> bool | None:
+def fails_on_death(create: Create, of_model: OnWorkerDeath | None) -> bool | None:
     """Returns True if a worker's death fails the response, or None to use the server's setting.
 
-    Raises: Problem.
+    `of_model` is the policy of the requested model. Raises: Problem.
     """
-    word = (create.metadata or {}).get("holdline_on_worker_death")
-    if word is None:
-        return None
-    if word not in ON_DEATH:
-        message = "'holdline_on_worker_death' must be 'restart' or 'fail'."
-        raise invalid("metadata.holdline_on_worker_death", message)
-    return ON_DEATH[word]
+    word = (create.metadata or {}).get(worker_death.METADATA)
+    if word is not None and word not in worker_death.CHOICES:
+        allowed_words = " or ".join(map(repr, worker_death.CHOICES))
+        message = f"'{worker_death.METADATA}' must be {allowed_words}."
+        raise invalid(f"metadata.{worker_death.METADATA}", message)
+    chosen = word or of_model
+    return None if chosen is None else chosen == worker_death.FAIL
 
 
 def cancels_orphan(create: Create) -> bool | None:

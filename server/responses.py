@@ -199,7 +199,9 @@ class Responses:
                 idempotency_key=key,
                 fingerprint=print_,
                 cancel_orphan=cancels_orphan(create),
-                fail_on_worker_death=fails_on_death(create),
+                fail_on_worker_death=fails_on_death(
+                    create, self._catalog.on_worker_death(params["model"])
+                ),
                 queue_name=queue_name,
                 price=self._catalog.price(params["model"]),
                 account=account,

@@ -18,6 +18,7 @@ control the answer, so a prompt is a script:
     say       text to send instead of numbered tokens, `_` for a space, `|` for a new line
     name      the tool to call; see `tests/fake_standard.py` and `tests/fake_tools.py`
     args      its arguments
+    rude      how an endpoint fails to go on from a text; see `tests/fake_continuing.py`
 
 With `model.key = (header, value)`, calls without that header are rejected and counted in `refused`.
 `model.script = {...}` sets defaults for these words. Every call is recorded in `model.calls`. Each
@@ -37,6 +38,7 @@ from typing import Any, Self
 
 from tests import (
     fake_chat,
+    fake_continuing,  # noqa: F401 - adds its modes to those of fake_chat
     fake_hosted,  # noqa: F401 - adds its mode to those of fake_responses
     fake_responses,
     fake_standard,  # noqa: F401 - adds its modes to those of fake_chat

@@ -31,6 +31,7 @@ class Call:
     sent: str = ""
     ended: float | None = None
     closed_by_client: float | None = None
+    whole: bool = True  # False if a mode has not sent the whole answer
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Script:
     say: str = ""
     name: str = ""
     args: str = "{}"
+    rude: str = ""
 
     @property
     def turn(self) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from jobs import worker_death
 from jobs.config import settings, shared_config
 from jobs.config.models import AUTHORIZATION, CHAT, DROP
 from jobs.config.settings import ConfigError, number, text, whole
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobs.cipher import Cipher
-    from jobs.config.models import Api, Model, Price, UnsupportedTools
+    from jobs.config.models import Api, Continues, Model, Price, UnsupportedTools
     from jobs.record import SharedSettings
+    from jobs.worker_death import OnWorkerDeath
 
 # Self-hosted endpoints often need no API key, but the SDK requires one.
 NO_KEY = "none"
@@ -33,7 +35,9 @@ class Endpoint:
     endpoints. `output_limit` is the name of the parameter that limits the output; if it is None,
     the host of the endpoint determines the name. The API key is `api_key`, unless `api_key_file` or
     `api_key_command` is set. The worker sends the key in the header `api_key_header`. If
-    `background` is True, the endpoint generates responses in the background.
+    `background` is True, the endpoint generates responses in the background. `continues` says how
+    the endpoint is asked to go on from a text, if it can. `on_worker_death` is the policy of
+    requests for this model, if its table has one.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Endpoint:
     api_key_command: tuple[str, ...] = field(default=(), repr=False)
     api_key_header: str = AUTHORIZATION
     background: bool = False
+    continues: Continues | None = None
+    on_worker_death: OnWorkerDeath | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,12 @@ class Config:
         if endpoint is None:
             return []
         return [endpoint, *(self.endpoints[name] for name in endpoint.fallbacks)]
+
+    def on_worker_death(self, params: Mapping[str, Any]) -> OnWorkerDeath:
+        """Returns what happens to a response with these parameters if its worker dies."""
+        endpoint = self.endpoints.get(params.get("model") or self.model)
+        of_model = endpoint.on_worker_death if endpoint else None
+        return worker_death.on_worker_death(params, of_model, self.shared.on_worker_death)
 
     def drops(self, model: str | None) -> bool:
         """Returns True if calls for the model, also to its fallbacks, omit unsupported tools."""
@@ -214,4 +226,6 @@ def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, st
         api_key_command=model.api_key_command,
         api_key_header=model.api_key_header,
         background=model.background,
+        continues=model.continues,
+        on_worker_death=model.on_worker_death,
     )

@@ -80,12 +80,13 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
         completed_at=int(time.time()),
         error=error_of(decision),
         called=state.call_ids,
+        continuations=len(state.continued),
     )
     await flusher.finish(
         decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
     )
     await settle(context, job, state.output)
-    if (checkpoint := decoded(grant.checkpoint)) is not None:
+    if (checkpoint := decoded(grant.checkpoint)) is not None and checkpoint.upstream_id:
         await context.router.cancel(checkpoint.model, checkpoint.upstream_id)
     log.info(
         "response ended without a model call",

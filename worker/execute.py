@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
-from jobs.checkpoint import decoded
 from jobs.errors import (
     EncryptionKeyMissing,
     Fenced,
@@ -36,13 +35,12 @@ from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
 from .generation import Generation
 from .job_size import overhead
-from .model_call import NOT_KEPT
-from .opening import begun_again, read_opening
+from .ladder import Ladder
+from .model_pause import pause_model
+from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
-from .output import Output
 from .steering import steer_outcome
 from .stop import Stop
-from .upstream.chat.toolbox import Toolbox
 from .upstream.left_out import left_out
 
 if TYPE_CHECKING:
@@ -52,8 +50,7 @@ if TYPE_CHECKING:
 
     from .context import WorkerContext
     from .model_call import ModelCall
-    from .opening import Opening
-    from .output import Name
+    from .output import Name, Output
 
 log = structlog.get_logger()
 
@@ -82,6 +79,7 @@ class Execution:
         self._generation = Generation(context, self._item_id)
         self._steered = False
         self._called: set[str] = set()  # the call ids of earlier attempts
+        self._continuations = 0
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
     def stop(self, reason: Stop) -> None:
@@ -196,8 +194,6 @@ class Execution:
         return self._job
 
     async def _attempt(self, job: Job) -> None:
-        if self.grant.checkpoint and decoded(self.grant.checkpoint) is None:
-            await self._begin_again()
         grant, context, generation = self.grant, self._context, self._generation
         opening = await context.retry(lambda: read_opening(context, grant, job))
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
@@ -217,72 +213,18 @@ class Execution:
             self._called = opening.state.call_ids
             if grant.steers:
                 self.steer()
-            output = None
-            if opening.checkpoint is not None:
-                output = await self._resumed(job, opening, flusher)
-                if output is None:
-                    await self._begin_again()
-                    opening = begun_again(opening, self.grant, job)
+            ladder = Ladder(context, generation, self._item_id, grant, job, opening, flusher)
+            try:
+                output = await ladder.output()
+            finally:
+                self.grant, self._continuations = ladder.grant, ladder.continuations
             if output is None:
-                if (ending := opening.ending(steered=grant.steers > 0)) is not None:
-                    flusher.add(*opening.closing)
-                    decision = self._decide_on(ending[0])
-                    assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
-                    await self._finish(decision, job, ending[1], flusher)
-                    return
-                output = await self._generated(job, opening, flusher)
-            decision = self._decide()
-            await self._apply(decision, job, output, flusher)
-
-    async def _resumed(self, job: Job, opening: Opening, flusher: Flusher) -> Output | None:
-        """Continues the call of an earlier worker, and returns the output.
-
-        Returns None if the endpoint no longer has the answer.
-        """
-        checkpoint = opening.checkpoint
-        assert checkpoint is not None  # noqa: S101 - the caller checks it
-        output = self._output(job, opening, flusher)
-        output.restore(checkpoint, opening.state)
-        await self._generation.run(job, output, flusher, checkpoint)
-        flusher.check()
-        if self._call.cause != NOT_KEPT:
-            return output
-        self._log.warning(
-            "endpoint no longer has the answer: calling the model again",
-            model=checkpoint.model,
-            error=self._call.detail,
-        )
-        return None
-
-    async def _generated(self, job: Job, opening: Opening, flusher: Flusher) -> Output:
-        """Calls the model, and returns the output."""
-        # The attempt is appended to the log before the model is called, so that the log shows
-        # every call.
-        if opening.closing or opening.events:
-            flusher.add(*opening.closing, *opening.events)
-            await flusher.drain()
-        output = self._output(job, opening, flusher)
-        await self._generation.run(job, output, flusher)
-        flusher.check()
-        return output
-
-    def _output(self, job: Job, opening: Opening, flusher: Flusher) -> Output:
-        return Output(
-            flusher,
-            self._item_id,
-            index=opening.state.next_index,
-            most=self._context.config.max_output_bytes,
-            toolbox=Toolbox.of(job),
-            used=self._called,
-        )
-
-    async def _begin_again(self) -> None:
-        """Begins another attempt, because the call of the earlier one cannot be continued."""
-        grant, queue = self.grant, self._context.queue
-        attempt = await self._context.retry(
-            lambda: queue.leases.begin_again(grant.response_id, grant.claim)
-        )
-        self.grant = grant._replace(attempt=attempt, checkpoint=b"")
+                cause, items = ladder.ending
+                decision = self._decide_on(cause)
+                assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
+                await self._finish(decision, job, items, flusher)
+            else:
+                await self._apply(self._decide(), job, output, flusher)
 
     # The decision on the result of the model call
 
@@ -310,11 +252,11 @@ class Execution:
 
     async def _apply(self, decision: Decision, job: Job, output: Output, flusher: Flusher) -> None:
         if isinstance(decision, GiveBack):
-            if output.checkpoint():
+            if flusher.checkpoint is not None:
                 await flusher.drain()  # stores the checkpoint
             await self._give_back(decision.reason)
             return
-        await self._pause_model(job)
+        await pause_model(self._context, self.grant, job, self._call)
         try:
             match decision:
                 case RetryAfter():
@@ -367,6 +309,7 @@ class Execution:
                 left_out=left,
                 steered=outcome.shown,
                 called=self._called,
+                continuations=self._continuations,
             )
             if await flusher.finish(
                 decision.status,
@@ -414,26 +357,6 @@ class Execution:
 
     async def _close(self, cause: str) -> None:
         await close(self._context, self.grant, cause, self._job)
-
-    async def _pause_model(self, job: Job) -> None:
-        """Keeps all workers from calling the model for the time that its provider asked for.
-
-        The model is paused only if each model has its own queue and this model has no fallback. In
-        a shared queue, one provider's rate limit would stop the requests to all models.
-        """
-        seconds = self._call.retry_after
-        if self._call.cause != "upstream_busy" or not seconds:
-            return
-        routes = self._context.config.routes(job.params.get("model"))
-        if self.grant.model and len(routes) == 1:
-            policy = self._context.policy
-            pause = min(seconds, policy.max_retry_after_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter need not be secure
-            await self._context.retry(lambda: self._context.queue.pause(self.grant.model, pause))
-            self._log.warning(
-                "model paused: its provider sent Retry-After",
-                model=self.grant.model,
-                seconds=round(pause, 1),
-            )
 
     # Values for log lines and events
 

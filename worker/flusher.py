@@ -13,41 +13,13 @@ Rules:
   the log in a failover, the flusher appends them again with the same sequence numbers, and readers
   do not notice the loss.
 
-The flusher is in one of these states:
-
-    IDLE        all output is in the log
-    SCHEDULED   a callback will append the output in the next iteration of the event loop
-    SENDING     one append is in flight, and a callback will handle its reply
-    FLUSHING    a task appends the output
-    DRAINING    the producer appends the output itself, in `drain` or `finish`
-    LOST        an append failed permanently, and `check` raises its error
-    CLOSED      the context manager has exited
-
-The transitions between the states are:
-
-    state       event                                      next state
-    IDLE        the producer adds output                   SCHEDULED
-    SCHEDULED   the callback runs, the connection is up    SENDING
-    SCHEDULED   the callback runs, the connection is down  FLUSHING
-    IDLE        the producer stores a checkpoint           as from SCHEDULED
-    SENDING     a reply arrives, nothing is buffered       IDLE
-    SENDING     a reply arrives, output is buffered        SENDING or FLUSHING, as from SCHEDULED
-    SENDING     the append fails, or entries are unsent    FLUSHING
-    FLUSHING    all output is in the log                   IDLE
-    FLUSHING    a permanent error occurs                   LOST, and `on_loss` is called
-    IDLE, SCHEDULED, SENDING
-                the producer calls `drain` or `finish`     DRAINING, from SENDING after the reply
-    FLUSHING    the producer calls `drain` or `finish`     DRAINING, when the task has ended
-    DRAINING    all output is in the log                   IDLE
-    DRAINING    a permanent error occurs                   LOST, and the producer gets the error
-    any         the context manager exits                  CLOSED
+The module `flusher_state` lists the states and their transitions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -58,6 +30,7 @@ from jobs.redis.retry import retry
 from runtime.loop import cancel_and_wait
 
 from .batch import LOGPROB_BYTES, MAX_BATCH_BYTES, TextRun, batch
+from .flusher_state import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -78,18 +51,6 @@ class LogLost(HoldlineError):
     Either an earlier attempt wrote the entries, or Redis lost entries more than `MAX_REPAIRS` times
     in a row.
     """
-
-
-class _State(Enum):
-    """The states of a flusher. The docstring of the module lists the transitions."""
-
-    IDLE = auto()
-    SCHEDULED = auto()
-    SENDING = auto()
-    FLUSHING = auto()
-    DRAINING = auto()
-    LOST = auto()
-    CLOSED = auto()
 
 
 class Flusher:
@@ -125,7 +86,7 @@ class Flusher:
         self.checkpoint: Callable[[], bytes] | None = None
         # The number of entries that the last checkpoint covers, and this checkpoint.
         self._covered: tuple[int, bytes] = 0, b""
-        self._state = _State.IDLE
+        self._state = State.IDLE
         self._reply: asyncio.Future[object] | None = None  # the reply to the append in flight
         self._task: asyncio.Task[None] | None = None
         self._lost: Exception | None = None
@@ -143,7 +104,7 @@ class Flusher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._state = _State.CLOSED
+        self._state = State.CLOSED
         if self._task is not None:
             await cancel_and_wait(self._task)
         # Breaks reference cycles: the tracebacks of stored errors refer to this object.
@@ -163,7 +124,7 @@ class Flusher:
     def add(self, *events: Event) -> None:
         """Schedules events to be appended."""
         self._gathered.extend(events)
-        if self._state is _State.IDLE:
+        if self._state is State.IDLE:
             self._schedule()
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
@@ -181,7 +142,7 @@ class Flusher:
         self._unsent += size
         if self._unsent > self._max_unsent and self._lost is None:
             self._room.clear()
-        if self._state is _State.IDLE:
+        if self._state is State.IDLE:
             self._schedule()
 
     def check(self) -> None:
@@ -264,36 +225,36 @@ class Flusher:
         Otherwise, or if Redis is unavailable, the next append stores the checkpoint.
         """
         self.checkpoint = checkpoint
-        if self._state is _State.IDLE:
+        if self._state is State.IDLE:
             self._send(even_empty=True)
 
     # Transitions between the states
 
     def _schedule(self) -> None:
-        self._state = _State.SCHEDULED
+        self._state = State.SCHEDULED
         asyncio.get_running_loop().call_soon(self._on_turn)
 
     def _on_turn(self) -> None:
         # The state differs if the producer has called `drain` or `finish` in the meantime.
-        if self._state is _State.SCHEDULED:
+        if self._state is State.SCHEDULED:
             self._send()
 
     def _send(self, *, even_empty: bool = False) -> None:
         """Appends the buffered output, without creating a task if possible."""
         if not self._gathered and not even_empty:
-            self._state = _State.IDLE
+            self._state = State.IDLE
             return
         self._encode()
         self._reply = self._writer.begin(*self._next(len(self._entries)))
         if self._reply is None:
             self._flush()
         else:
-            self._state = _State.SENDING
+            self._state = State.SENDING
             self._reply.add_done_callback(self._on_reply)
 
     def _on_reply(self, reply: asyncio.Future[object]) -> None:
         self._reply = None
-        if self._state is _State.CLOSED:
+        if self._state is State.CLOSED:
             return
         with contextlib.suppress(HoldlineError):  # a failed append is repeated below
             cancel = self._writer.appended(reply.result())
@@ -301,7 +262,7 @@ class Flusher:
             self._at(self._writer.length)
             if cancel:
                 self._on_cancel()
-        if self._state is _State.DRAINING:
+        if self._state is State.DRAINING:
             # The producer waits for this reply, and then appends the rest itself.
             pass
         elif self._sent < len(self._entries):
@@ -310,7 +271,7 @@ class Flusher:
             self._send()
 
     def _flush(self) -> None:
-        self._state = _State.FLUSHING
+        self._state = State.FLUSHING
         self._task = asyncio.create_task(self._append_gathered(), name="flusher")
 
     async def _append_gathered(self) -> None:
@@ -323,7 +284,7 @@ class Flusher:
             self._lose(error)
             self._on_loss()
         else:
-            self._state = _State.IDLE
+            self._state = State.IDLE
 
     @contextlib.asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:
@@ -331,10 +292,10 @@ class Flusher:
 
         After a cancellation in this context, the producer may only exit the flusher.
         """
-        if self._state is _State.FLUSHING and self._task is not None:
+        if self._state is State.FLUSHING and self._task is not None:
             await asyncio.wait([self._task])
         self.check()
-        self._state = _State.DRAINING
+        self._state = State.DRAINING
         if self._reply is not None:
             await asyncio.wait([self._reply])
         try:
@@ -342,10 +303,10 @@ class Flusher:
         except HoldlineError as error:
             self._lose(error)
             raise
-        self._state = _State.IDLE
+        self._state = State.IDLE
 
     def _lose(self, error: Exception) -> None:
-        self._state = _State.LOST
+        self._state = State.LOST
         self._lost = error
         self._room.set()
 

@@ -23,14 +23,17 @@ from jobs.summary import (
     trigger_of,
 )
 
-from .model_call import NO_CALL, SUMMARY_NEEDED, ModelCall
+from .model_call import NO_CALL, SUMMARY_NEEDED, ModelCall, estimate
 from .outcome import CAUSES, Then
 from .output import ITEM_BYTES, Output, json_bytes
 from .upstream import summaries, usage
+from .upstream.chat.continuation import Continuation
 from .upstream.chat.toolbox import Toolbox
 from .upstream.deltas import TooLong
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jobs.checkpoint import Checkpoint
     from jobs.log.codec import Event
     from jobs.log.items import Place
@@ -64,6 +67,8 @@ class Generation:
         # because they refer to the execution, and such a reference cycle would keep the job in
         # memory until the garbage collector runs.
         self._made: list[tuple[ModelCall, Job, int]] = []
+        # The text from which the model goes on, if an earlier attempt has begun it.
+        self._continuation: Continuation | None = None
 
     def stop(self) -> None:
         """Stops the current call, and prevents further calls."""
@@ -76,16 +81,21 @@ class Generation:
         self.call.steer()
 
     async def run(
-        self, job: Job, output: Output, flusher: Flusher, checkpoint: Checkpoint | None = None
+        self,
+        job: Job,
+        output: Output,
+        flusher: Flusher,
+        begun: Checkpoint | Continuation | None = None,
     ) -> None:
         """Makes the calls. Returns when all have succeeded, or when one has failed or was stopped.
 
-        With a checkpoint, continues the call of an earlier worker.
+        If an earlier call has `begun` the answer, continues it.
 
         Raises: EncryptionKeyMissing, Undecodable.
         """
         seen = self._shown(job)
-        await self._call(seen, output, flusher, checkpoint)
+        self._continuation = begun if isinstance(begun, Continuation) else None
+        await self._call(seen, output, flusher, begun)
         if self.call.cause != SUMMARY_NEEDED:
             return
         if (text := await self._summary(seen, flusher)) is None:
@@ -109,17 +119,22 @@ class Generation:
             await self._call(summaries.continued(seen, text), output, flusher)
 
     async def _call(
-        self, job: Job, output: Output, flusher: Flusher, checkpoint: Checkpoint | None = None
+        self,
+        job: Job,
+        output: Output,
+        flusher: Flusher,
+        begun: Checkpoint | Continuation | None = None,
     ) -> None:
         self.job = job
+        before = output.size if isinstance(begun, Continuation) else 0
         if self._made:
             self.call = ModelCall()
             if self._stopped:
                 self.call.stop()
             if self._steered:
                 self.call.steer()
-        await self.call.run(self._context.router, job, output, flusher, checkpoint)
-        self._made.append((self.call, job, output.size))
+        await self.call.run(self._context.router, job, output, flusher, begun)
+        self._made.append((self.call, job, output.size - before))
 
     async def _summary(self, job: Job, flusher: Flusher) -> str | None:
         """Returns the summary of all items of a job.
@@ -177,11 +192,26 @@ class Generation:
         return sum(known) if known else None
 
     def _used(self, default_model: str) -> list[tuple[ModelCall, dict[str, Any] | None]]:
-        return [
+        made = [
             (call, call.usage(job, size, default_model))
             for call, job, size in self._made
             if call.cause not in NO_CALL
         ]
+        return [*self._earlier(default_model), *made]
+
+    def _earlier(self, default_model: str) -> Iterator[tuple[ModelCall, dict[str, Any] | None]]:
+        """Yields the estimated usage of the calls whose text the last call went on from.
+
+        Their workers or connections were lost, so nothing else is known about them. The model is
+        the same.
+        """
+        call, text = self.call, self._continuation
+        if text is None or self.job is None or call.cause in NO_CALL:
+            return
+        said = 0
+        for size in text.earlier:
+            yield call, estimate(self.job, size, default_model, said)
+            said += size
 
 
 class _Discarded:

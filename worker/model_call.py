@@ -7,22 +7,24 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs.checkpoint import Checkpoint
+
 from .outcome import CAUSES, Then, cause_of
 from .output import NotAllowed
 from .upstream import usage
 from .upstream.chat import request as chat_request
 from .upstream.chat.messages import UnsupportedInput
 from .upstream.deltas import Malformed, Reported, Stopped, TooLong, Usage
-from .upstream.model_errors import ModelError, NotKept
+from .upstream.model_errors import CONTINUABLE, ModelError, NotKept
 from .upstream.summaries import SummaryNeeded
 
 if TYPE_CHECKING:
-    from jobs.checkpoint import Checkpoint
     from jobs.record import Job
 
     from .config import Config
     from .flusher import Flusher
     from .output import Output
+    from .upstream.chat.continuation import Continuation
     from .upstream.responses.events import Position
     from .upstream.router import Router
 
@@ -43,9 +45,8 @@ class ModelCall:
 
     `cause` is a key of `outcome.CAUSES`, or one of `NO_CALL`. `detail` is "finish_reason" after a
     regular end. After an error, `detail` describes the error, but never contains the provider's
-    message. `retry_after` is in seconds. `resumable` is True if another attempt can continue this
-    call from the checkpoint of the log. `upstream_id` is the endpoint's id of an answer that it may
-    still be generating in the background.
+    message. `retry_after` is in seconds. `upstream_id` is the endpoint's id of an answer that it
+    may still be generating in the background.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,8 @@ class ModelCall:
         self.cause = "cancelled"
         self.detail = ""
         self.retry_after: float | None = None
-        self.resumable = False
+        self._resumable = False
+        self._goes_on = False  # True if the model can go on from the text
         self.upstream_id: str | None = None
         # The answers in the background that a fallback has replaced.
         self._abandoned: list[tuple[str, str]] = []
@@ -94,22 +96,25 @@ class ModelCall:
         job: Job,
         output: Output,
         flusher: Flusher,
-        checkpoint: Checkpoint | None = None,
+        begun: Checkpoint | Continuation | None = None,
     ) -> None:
-        """Makes the call, or continues an earlier one from a checkpoint.
+        """Makes the call, or continues an answer that an earlier call has `begun`.
 
         Returns when the call has succeeded, failed or been stopped.
         """
         self._began = time.monotonic()
         self._output = output
-        if checkpoint is not None:
-            self.model = output.maker = checkpoint.model
-            self.upstream_id = checkpoint.upstream_id
+        if begun is not None:
+            self.model = output.maker = begun.model
+        if isinstance(begun, Checkpoint):
+            self.upstream_id = begun.upstream_id
+        elif begun is not None:
+            self._mark(flusher, begun.model)
         if not self._stopped:
             deadline = self._deadline = asyncio.timeout(None)
             try:
                 async with deadline:
-                    await self._read(router, job, output, flusher, checkpoint)
+                    await self._read(router, job, output, flusher, begun)
             except TimeoutError:
                 if not deadline.expired():
                     raise
@@ -129,17 +134,28 @@ class ModelCall:
         """True if another worker can continue this call now."""
         return self._output is not None and bool(self._output.checkpoint())
 
+    @property
+    def resumable(self) -> bool:
+        """True if another attempt can continue this answer from the checkpoint of the log."""
+        return self._resumable or (self._goes_on and self.cause in CONTINUABLE)
+
+    def _mark(self, flusher: Flusher, model: str) -> None:
+        """Stores with each append that the model can go on from the text in the log."""
+        self._goes_on = True
+        mark = Checkpoint(model).encoded()
+        flusher.checkpoint = lambda: mark
+
     async def _read(
         self,
         router: Router,
         job: Job,
         output: Output,
         flusher: Flusher,
-        checkpoint: Checkpoint | None,
+        begun: Checkpoint | Continuation | None,
     ) -> None:
         try:
             accepted = partial(self._accepted, output, flusher)
-            async with router.answer(job, checkpoint, accepted) as answer:
+            async with router.answer(job, begun, accepted) as answer:
                 background = answer.background
                 if background is not None:
                     flusher.checkpoint = output.checkpoint
@@ -147,6 +163,8 @@ class ModelCall:
                     self._abandoned = self.unfinished
                     self.upstream_id = output.position = flusher.checkpoint = None
                 self.model = output.maker = answer.model
+                if answer.goes_on:
+                    self._mark(flusher, answer.model)
                 while pieces := await answer.next():
                     if background is not None and background.reread:
                         output.expect_same_text()
@@ -186,7 +204,7 @@ class ModelCall:
         except ModelError as error:
             self.cause, self.detail = error.code, error.detail
             self.retry_after = error.retry_after
-            self.resumable = error.resumable
+            self._resumable = error.resumable
 
     def _accepted(self, output: Output, flusher: Flusher, model: str, position: Position) -> None:
         """Stores the first checkpoint, because the model may think for minutes before it writes."""
@@ -210,11 +228,7 @@ class ModelCall:
         if self.detail == "finish_reason" or not size:
             return None
         # The provider has not sent the usage, so the tokens so far are estimated.
-        try:
-            arguments = chat_request.completion(job, default_model=default_model, drops_tools=True)
-        except UnsupportedInput:
-            return None
-        return usage.estimated(chat_request.characters(arguments), size)
+        return estimate(job, size, default_model)
 
     def cost(self, config: Config, counted: dict[str, Any] | None) -> float | None:
         """Returns the cost in millionths of a unit of the operator's currency.
@@ -241,3 +255,15 @@ class ModelCall:
             timing["first_token_ms"] = round(1000 * (self._first - self._began))
         timing["model_ms"] = round(1000 * (self._ended - self._began))
         return timing
+
+
+def estimate(job: Job, size: int, default_model: str, said: int = 0) -> dict[str, Any] | None:
+    """Returns the estimated usage of a call whose output has `size` bytes, or None if unknown.
+
+    `said` is the size of the text from which the model went on.
+    """
+    try:
+        arguments = chat_request.completion(job, default_model=default_model, drops_tools=True)
+    except UnsupportedInput:
+        return None
+    return usage.estimated(chat_request.characters(arguments) + said, size)

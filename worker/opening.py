@@ -36,8 +36,8 @@ class Opening(NamedTuple):
     The log has `length` entries, which `head` returns. The events in `closing` complete it, and
     `state` is the response state after them. `closing` and then `events` must be appended before
     the model call. `worker_lost` is True if the earlier attempt ended with its worker, and False if
-    its model call failed. With a checkpoint, the call of the earlier worker goes on, so there are
-    no such events.
+    its model call failed. If the grant has a checkpoint, there are no such events, because the
+    answer may go on; `checkpoint` is None if it is invalid.
     """
 
     closing: list[Event]
@@ -48,19 +48,23 @@ class Opening(NamedTuple):
     worker_lost: bool = False
     checkpoint: Checkpoint | None = None
 
-    def ending(self, *, steered: bool) -> tuple[str, list[Item]] | None:
+    def ending(self, *, steered: bool, fails: bool, spent: bool) -> tuple[str, list[Item]] | None:
         """Returns the cause and the output with which the response ends without another attempt.
 
         If a worker was lost, the client may have executed the finished calls of the attempt
         already, and another attempt would repeat them. The response therefore ends with these
-        calls, unless a text was cut off. A steered response ends with any other output. Returns
-        None if another attempt follows.
+        calls, unless a text was cut off. A steered response ends with any other output, and so does
+        a response that has `spent` its output tokens. `fails` is True if the loss of a worker fails
+        the response. Returns None if another attempt follows.
         """
         output = self.state.output
-        if not owed(output):
-            return ("steered", output) if steered and output else None
+        is_owed = owed(output)
         cut = any(item["type"] == "message" and item["status"] == "incomplete" for item in output)
-        return ("stop", list(filter(is_whole, output))) if self.worker_lost and not cut else None
+        if output and not is_owed and (steered or spent):
+            return "steered" if steered else "length", output
+        if is_owed and self.worker_lost and not cut:
+            return "stop", list(filter(is_whole, output))
+        return ("worker_lost", output) if fails and self.worker_lost and output else None
 
 
 async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:
@@ -69,7 +73,7 @@ async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Openin
     Raises: Undecodable, UnknownResponse, RedisTrouble.
     """
     checkpoint = decoded(grant.checkpoint)
-    if grant.attempt == 1 and checkpoint is None:
+    if grant.attempt == 1 and not grant.checkpoint:
         # The claim script has usually appended the event that begins the attempt.
         first = [] if grant.length > SUBMITTED else [begins(job)]
         return Opening(
@@ -78,8 +82,8 @@ async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Openin
     view, state = await read_state(context, grant)
     lost = grant.reason in WORKER_LOST
     opening = Opening([], [], state, view.length, lambda: view.entries, lost, checkpoint)
-    if checkpoint is not None and state.end is None:
-        return opening
+    if grant.checkpoint and state.end is None:
+        return opening  # the ladder decides how to go on
     return begun_again(opening, grant, job)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from jobs.checkpoint import Checkpoint
@@ -24,6 +23,7 @@ from jobs.log.items import Place
 from jobs.owed import owed
 
 from .open_call import PREFIXES, OpenCall
+from .open_item import OpenItem, OpenPart
 from .upstream.deltas import (
     Annotation,
     Call,
@@ -41,7 +41,7 @@ from .upstream.responses.events import Position
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
-    from jobs.log.items import Item, Part
+    from jobs.log.items import Item
     from jobs.log.response_state import ResponseState
 
     from .upstream.chat.toolbox import Toolbox
@@ -76,38 +76,6 @@ class NotAllowed(Exception):
     """The model called a function that the request does not allow it to call."""
 
 
-@dataclass(slots=True)
-class _Part:
-    place: Place
-    pieces: list[str] = field(default_factory=list)
-    logprobs: list[Any] = field(default_factory=list)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
-
-    def whole(self) -> Part:
-        part = items.part_of(self.place.kind, "".join(self.pieces))
-        if self.place.kind == "output_text":
-            part |= {"annotations": self.annotations, "logprobs": self.logprobs}
-        return part
-
-
-@dataclass(slots=True)
-class _Open:
-    """A message or a reasoning item that has not ended yet."""
-
-    type: str
-    item_id: str
-    index: int
-    provider_field: str = ""  # the provider's message field that contained the reasoning
-    maker: str = ""
-    parts: list[_Part] = field(default_factory=list)
-
-    def whole(self, status: str) -> Item:
-        parts = [part.whole() for part in self.parts]
-        if self.type == "message":
-            return items.message(self.item_id, status, parts)
-        return items.reasoning(self.item_id, status, parts, self.provider_field, self.maker)
-
-
 _KINDS = {Text: "output_text", Refusal: "refusal", Reasoning: "reasoning_text"}
 
 
@@ -134,7 +102,7 @@ class Output:
         self._most = most
         self._toolbox = toolbox
         self._used = {*used}
-        self._open: _Open | None = None
+        self._open: OpenItem | None = None
         self._calls: dict[int, OpenCall] = {}
         # The translator gets this counter instead of a method of this object. A method would create
         # a reference cycle, which would keep the job in memory until the garbage collector runs.
@@ -187,9 +155,13 @@ class Output:
 
         Raises: LookupError or ValueError if the checkpoint does not fit the items.
         """
-        self._translator.restore(checkpoint.rows, state.items)
         self.maker = checkpoint.model
-        self.position = Position(checkpoint.upstream_id, checkpoint.sequence_number)
+        if checkpoint.upstream_id:
+            self._translator.restore(checkpoint.rows, state.items)
+            self.position = Position(checkpoint.upstream_id, checkpoint.sequence_number)
+        else:
+            (index,) = state.open_indexes
+            self._open = OpenItem.of(index, state.items[index])
         for index, item in state.items.items():
             if index not in state.open_indexes:
                 self._done[index] = item
@@ -259,7 +231,7 @@ class Output:
             self._close(status)
         return [self._done[index] for index in sorted(self._done)]
 
-    def _part(self, kind: str, provider_field: str = "") -> _Part:
+    def _part(self, kind: str, provider_field: str = "") -> OpenPart:
         """Returns the open part for text of this kind, and begins a part if none is open."""
         wanted = "reasoning" if kind == "reasoning_text" else "message"
         if self._open is not None and self._open.type != wanted:
@@ -268,13 +240,13 @@ class Output:
             self._count(ITEM_BYTES)
             index = self._take_index()
             item_id = self._name("rs" if wanted == "reasoning" else "msg", index)
-            self._open = _Open(wanted, item_id, index, provider_field, self.maker)
+            self._open = OpenItem(wanted, item_id, index, provider_field, self.maker)
             self._sink.add(items.added(index, self._open.whole("in_progress")))
         parts = self._open.parts
         if not parts or parts[-1].place.kind != kind:
             self._count(PART_BYTES)
             place = Place(kind, self._open.item_id, self._open.index, len(parts))
-            parts.append(_Part(place))
+            parts.append(OpenPart(place))
             self._sink.add(items.part_added(place))
         return parts[-1]
 

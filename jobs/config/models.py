@@ -20,11 +20,14 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from jobs.worker_death import OnWorkerDeath
+
 from .toml import InvalidTable, NonEmpty, Table, convert, invalid, parse
 
 Api = Literal["chat", "responses"]
 OutputLimit = Literal["max_tokens", "max_completion_tokens"]
 UnsupportedTools = Literal["refuse", "drop"]
+Continues = Literal["vllm", "prefix", "assistant"]
 CHAT: Final = "chat"
 RESPONSES: Final = "responses"
 MAX_CONCURRENCY: Final = 1000
@@ -91,7 +94,9 @@ class Model(Table, frozen=True, kw_only=True):
     tools and items that a chat-completions endpoint cannot express: the request is refused, or they
     are left out of the call. The setting of the requested model also applies to its fallbacks.
     `background` is True if the endpoint can generate a response in the background and send its
-    events again, so that no answer is lost with a worker or a connection.
+    events again, so that no answer is lost with a worker or a connection. `continues` says how a
+    chat-completions endpoint is asked to go on from the beginning of an answer, if it can.
+    `on_worker_death` is the policy for the responses of this model, also if a fallback answers.
     """
 
     base_url: _Url | None = None
@@ -105,6 +110,8 @@ class Model(Table, frozen=True, kw_only=True):
     stream_options: bool = True
     unsupported_tools: UnsupportedTools = "refuse"
     background: bool = False
+    continues: Continues | None = None
+    on_worker_death: OnWorkerDeath | None = None
     concurrency: Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)] | None = None
     first_token_seconds: _Seconds | None = None
     stall_timeout_seconds: _Seconds | None = None
@@ -153,6 +160,11 @@ class Catalog:
         model = self.models.get(name)
         return model is not None and model.unsupported_tools == DROP
 
+    def on_worker_death(self, name: str) -> OnWorkerDeath | None:
+        """Returns the policy in the table of a model, or None if the setting applies."""
+        model = self.models.get(name)
+        return model.on_worker_death if model else None
+
     def price(self, name: str) -> Price | None:
         """Returns the price of a model, or None if the models file does not state it."""
         model = self.models.get(name)
@@ -198,6 +210,8 @@ def _model(name: str, values: Any) -> Model:
         raise invalid(place, "api_key_command", "must begin with the name of a program")
     if model.background and model.api != RESPONSES:
         raise invalid(place, "background", 'requires api = "responses"')
+    if model.continues and model.api != CHAT:
+        raise invalid(place, "continues", 'requires api = "chat"')
     if not model.base_url and not sources:
         raise invalid(
             place,

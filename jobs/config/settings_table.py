@@ -486,9 +486,10 @@ _TABLE: Final = (
     choice(
         "HOLDLINE_ON_WORKER_DEATH",
         ALL,
-        ("restart", "fail"),
-        "the policy for the unfinished responses of a dead worker: `restart` runs them again, "
-        "`fail` ends them with an error",
+        ("continue", "restart", "fail"),
+        "the [policy](recover.md#when-a-worker-dies) for the unfinished responses of a dead "
+        "worker: `continue` goes on with the answers of models that can, and begins the others "
+        "again, `restart` begins all of them again, `fail` ends them with an error",
     ),
     number(
         "HOLDLINE_PARTITIONS",

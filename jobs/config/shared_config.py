@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from jobs.record import SharedSettings
@@ -18,6 +18,7 @@ from .toml import InvalidTable
 
 if TYPE_CHECKING:
     from jobs.cipher import Cipher
+    from jobs.worker_death import OnWorkerDeath
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
@@ -119,7 +120,7 @@ def shared_settings(environ: Mapping[str, str]) -> SharedSettings:
         subject_requests=whole(environ, "HOLDLINE_SUBJECT_REQUESTS_PER_MINUTE"),
         subject_tokens=whole(environ, "HOLDLINE_SUBJECT_TOKENS_PER_DAY"),
         subject_money=number(environ, "HOLDLINE_SUBJECT_MONEY_PER_DAY"),
-        fail_on_worker_death=text(environ, "HOLDLINE_ON_WORKER_DEATH") == "fail",
+        on_worker_death=cast("OnWorkerDeath", text(environ, "HOLDLINE_ON_WORKER_DEATH")),
         webhooks=bool(text(environ, "HOLDLINE_WEBHOOK_URL")),
         hook_wait_ms=milliseconds(environ, "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS"),
         partitions=whole(environ, "HOLDLINE_PARTITIONS"),

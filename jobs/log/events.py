@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jobs.record import Job
 
     from .codec import Event
-    from .items import Item
+    from .items import Item, Place
 
 _TERMINAL: Final = {
     Status.COMPLETED: "response.completed",
@@ -31,6 +31,7 @@ _TERMINAL: Final = {
 }
 TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())
 RESTARTED: Final = "holdline:restarted"
+CONTINUED: Final = "holdline:continued"
 NO_USAGE: Final = {
     "input_tokens": 0,
     "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -138,6 +139,15 @@ def restarted(job: Job, attempt: int, reason: str) -> Event:
     return {"type": RESTARTED, "response_id": job.id, "attempt": attempt, "reason": reason}
 
 
+def continued(job: Job, attempt: int, reason: str, place: Place, at: int) -> Event:
+    """Returns the event that announces another attempt, in which the model goes on from the text.
+
+    `place` is the place of the text, and `at` its length so far in Unicode code points.
+    """
+    told = {"response_id": job.id, "attempt": attempt, "reason": reason}
+    return {"type": CONTINUED, **told, **place.fields, "at": at}
+
+
 def terminal(
     job: Job,
     status: Status,
@@ -154,6 +164,7 @@ def terminal(
     reported: dict[str, Any] | None = None,
     steered: dict[str, Any] | None = None,
     called: Collection[str] = (),
+    continuations: int = 0,
 ) -> Event:
     """Returns the last event of a log, which has the checksum of the text and the timing.
 
@@ -162,7 +173,7 @@ def terminal(
     types of the tools and items that this model did not get. `reported` contains members of the
     response object that the model's provider has determined. `steered` contains the outcome of the
     response's steers. `called` contains the call ids of all attempts: those that are not in the
-    output belong to void calls.
+    output belong to void calls. `continuations` is how often a model went on from the text.
     """
     response = snapshot(
         job,
@@ -183,6 +194,8 @@ def terminal(
     }
     if model is not None:
         response["holdline"]["model"] = model
+    if continuations:
+        response["holdline"]["continuations"] = continuations
     response["holdline"] |= {**(left_out or {}), **(steered or {})}
     if void := set(called) - {item.get("call_id") for item in output}:
         response["holdline"]["void_calls"] = sorted(void)

@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from . import items as item_events
-from .events import RESTARTED, TERMINAL_TYPES
+from .events import CONTINUED, RESTARTED, TERMINAL_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,9 +27,9 @@ class ResponseState:
     output index that no attempt has used. The next attempt must begin with this index, because the
     accumulators of the official SDKs reject an index that is used twice. `call_ids` are the call
     ids of all attempts, which another attempt must not use for the same reason. `void` maps the id
-    of each item of an earlier attempt to the item's call id, or to None. `last` is the last
-    response object, or None before the first one. `end` is the terminal event, or None before the
-    end.
+    of each item of an earlier attempt to the item's call id, or to None. `continued` are the
+    lengths of the text from which models went on. `last` is the last response object, or None
+    before the first one. `end` is the terminal event, or None before the end.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -38,6 +38,7 @@ class ResponseState:
         self.next_index = 0
         self.call_ids: set[str] = set()
         self.void: dict[str, str | None] = {}
+        self.continued: list[int] = []
         self.end: Event | None = None
         self.last: dict[str, Any] | None = None
         for event in events:
@@ -61,6 +62,8 @@ class ResponseState:
                     self.open_indexes.add(index)
                 else:
                     self.open_indexes.discard(index)
+            case kind if kind == CONTINUED:
+                self.continued.append(event["at"])
             case _ if "output_index" in event:
                 item_events.apply(self.items[event["output_index"]], event)
             case kind if kind == RESTARTED:
@@ -68,6 +71,7 @@ class ResponseState:
                     self.void[item["id"]] = item.get("call_id")
                 self.items.clear()
                 self.open_indexes.clear()
+                self.continued.clear()
             case kind if "response" in event:
                 self.last = event["response"]
                 if kind in TERMINAL_TYPES:

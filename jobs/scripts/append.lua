@@ -20,8 +20,9 @@ if not length then return { 'diverged', found } end
 if expected == 0 then redis.call('PEXPIRE', log_key, redis.call('PTTL', job_key)) end
 if checkpoint ~= (f[4] or '') then
   if checkpoint == '' then redis.call('HDEL', job_key, 'checkpoint')
-  -- The response makes progress, so earlier failures no longer count.
-  else redis.call('HSET', job_key, 'checkpoint', checkpoint, 'failures', 0) end
+  else redis.call('HSET', job_key, 'checkpoint', checkpoint) end
+  -- A checkpoint that replaces another one shows progress, so earlier failures no longer count.
+  if checkpoint ~= '' and f[4] then redis.call('HSET', job_key, 'failures', 0) end
 end
 if found == false and #entries > 0 then notify(channel, expected, entries, tonumber(max_bytes)) end
 return { 'ok', length, tonumber(f[3] or 0) }

@@ -1,15 +1,13 @@
 #!lua
--- Removes the checkpoint of a running job, and counts another attempt, because the model is called again.
+-- Counts another attempt of a running job that had a checkpoint, because the model is called again.
 -- KEYS  job_key
--- ARGV  claim
--- Returns {"ok", attempt} · {"gone"} · {"fenced"}
--- May be repeated: without a checkpoint, the script counts no attempt.
+-- ARGV  claim, attempt (its number), keeps_checkpoint (0/1; 1: the model goes on from the text in the log)
+-- Returns {"ok"} · {"gone"} · {"fenced"}
+-- May be repeated: the number of the attempt is an argument.
 -- @include fields
-local job = fields(job_key, 'status', 'claim', 'attempt', 'checkpoint')
+local job = fields(job_key, 'status', 'claim', 'attempt')
 if not job.status then return { 'gone' } end
 if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
-local attempt = tonumber(job.attempt or 0)
-if not job.checkpoint then return { 'ok', attempt } end
-redis.call('HDEL', job_key, 'checkpoint')
-redis.call('HSET', job_key, 'attempt', attempt + 1)
-return { 'ok', attempt + 1 }
+redis.call('HSET', job_key, 'attempt', math.max(tonumber(job.attempt or 0), tonumber(attempt)))
+if keeps_checkpoint == '0' then redis.call('HDEL', job_key, 'checkpoint') end
+return { 'ok' }

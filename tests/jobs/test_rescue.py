@@ -119,7 +119,7 @@ async def test_the_rescuer_is_told_to_end_a_job_without_retries_at_the_first_dea
 async def test_a_request_can_opt_into_another_attempt_after_a_death(
     pipe: Pipe,
 ) -> None:
-    queue = Queue(pipe, SharedSettings(fail_on_worker_death=True))
+    queue = Queue(pipe, SharedSettings(on_worker_death="fail"))
     job = a_job()
     await queue.submit(job, opening(job), fail_on_worker_death=False)
     await claim_ids(queue)

@@ -140,8 +140,10 @@ def test_seconds_become_milliseconds() -> None:
 
 
 def test_the_policy_for_answers_of_a_dead_worker_is_configurable() -> None:
-    assert not shared_config.shared_settings({}).fail_on_worker_death
-    assert shared_config.shared_settings({"HOLDLINE_ON_WORKER_DEATH": "fail"}).fail_on_worker_death
+    assert "continue" == shared_config.shared_settings({}).on_worker_death
+    for chosen in ("continue", "restart", "fail"):
+        settings = shared_config.shared_settings({"HOLDLINE_ON_WORKER_DEATH": chosen})
+        assert chosen == settings.on_worker_death
 
 
 @pytest.mark.parametrize("url", ["http://redis:6379", "redis", "localhost:6379", "://"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from .model_errors import Broken, Busy, NotKept
+from .model_errors import AWAY, CONTINUABLE, Broken, Busy, NotKept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,12 +25,6 @@ log = structlog.get_logger()
 
 # The delays before the tries to read on, in seconds. After an event, the first delay is next.
 DELAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
-# The failures after which the endpoint may still have the answer, although it cannot be reached.
-_AWAY: Final = frozenset(
-    {"upstream_busy", "upstream_stalled", "upstream_timeout", "upstream_unavailable"}
-)
-# The failures after which the endpoint may still have the answer.
-_BROKEN: Final = _AWAY | {"upstream_error", "upstream_truncated"}
 
 
 class BackgroundAnswer:
@@ -110,8 +104,8 @@ class BackgroundAnswer:
         if position != before:
             self._failures = 0  # an event was read, although it had no output
         delay = DELAYS[self._failures] if self._failures < len(DELAYS) else None
-        final = isinstance(error, NotKept) or self._reader.ended or error.code not in _BROKEN
-        if final or position is None or (delay is None and error.code not in _AWAY):
+        final = isinstance(error, NotKept) or self._reader.ended or error.code not in CONTINUABLE
+        if final or position is None or (delay is None and error.code not in AWAY):
             # What arrives after a wrong event belongs to another answer, if any. An endpoint that
             # can be reached, but never sends the next event, has lost the answer.
             if self._unproven:

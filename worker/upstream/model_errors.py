@@ -18,7 +18,7 @@ from .failures import Failure, classify, retry_after
 from .sse import EventTooLarge
 
 # The codes of permanent failures. Another attempt would fail in the same way.
-_FINAL: Final = frozenset(
+FINAL: Final = frozenset(
     {
         "upstream_input_too_long",
         "upstream_model_not_found",
@@ -26,6 +26,18 @@ _FINAL: Final = frozenset(
         "upstream_unauthorized",
     }
 )
+# The failures after which an answer may be continued, although the endpoint cannot be reached.
+AWAY: Final = frozenset(
+    {
+        "upstream_busy",
+        "upstream_key_unavailable",
+        "upstream_stalled",
+        "upstream_timeout",
+        "upstream_unavailable",
+    }
+)
+# The failures after which an answer may be continued.
+CONTINUABLE: Final = AWAY | {"upstream_error", "upstream_truncated"}
 
 
 class ModelError(Exception):
@@ -63,7 +75,11 @@ class Broken(ModelError):
 
 
 class NotKept(Broken):
-    """The endpoint no longer has the answer that an earlier call began in the background."""
+    """An answer that an earlier call began cannot be continued.
+
+    The endpoint no longer has an answer that it generated in the background, or does not let the
+    model go on from a text.
+    """
 
     def __init__(self, detail: str) -> None:
         super().__init__("upstream_truncated", detail)
@@ -108,7 +124,7 @@ def _failed(failure: Failure, detail: str, asked: float | None) -> ModelError:
     asked = failure.retry_after if asked is None else asked
     if failure.code == "upstream_busy":
         return Busy(failure.code, detail, asked)
-    if failure.code not in _FINAL:
+    if failure.code not in FINAL:
         return Broken(failure.code, detail, asked)
     error = Refused(failure.code, detail)
     error.parameter = failure.parameter

@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
+from jobs.checkpoint import Checkpoint
 from jobs.config.models import RESPONSES
 from jobs.summary import COMPACT
 from jobs.tokens import COUNT
+from jobs.worker_death import CONTINUE
 
 from .background import BackgroundAnswer
 from .chat import request as chat_request
+from .chat.continuation import Continuation, ContinuedAnswer, continued
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
 from .deltas import Answer, WholeAnswer
-from .model_errors import Broken, Busy, ModelError, NoSuchRoute, NotKept, Refused
+from .model_errors import FINAL, Broken, Busy, ModelError, NoSuchRoute, NotKept, Refused
 from .responses import request as responses_request
 from .responses.events import NOT_CALLED, Position
 from .stream import UpstreamModel
@@ -37,7 +40,6 @@ from .truncation import shorten
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from jobs.checkpoint import Checkpoint
     from jobs.record import Job
     from worker.config import Config, Endpoint
 
@@ -70,13 +72,17 @@ class StartedAnswer:
     """An answer whose first pieces have arrived.
 
     `model` is the name of the model that gives the answer. `background` is the answer if the
-    endpoint generates it in the background.
+    endpoint generates it in the background. `goes_on` is True if the model can go on from the text
+    of this answer, and the response's policy for the death of its worker allows it.
     """
 
-    def __init__(self, answer: Answer, first: list[Delta], model: str) -> None:
+    def __init__(
+        self, answer: Answer, first: list[Delta], model: str, *, goes_on: bool = False
+    ) -> None:
         self._answer = answer
         self._first = first
         self.model = model
+        self.goes_on = goes_on
         self.background = answer if isinstance(answer, BackgroundAnswer) else None
 
     async def next(self) -> list[Delta]:
@@ -121,16 +127,16 @@ class Router:
     async def answer(
         self,
         job: Job,
-        checkpoint: Checkpoint | None = None,
+        begun: Checkpoint | Continuation | None = None,
         on_accepted: OnAccepted | None = None,
     ) -> AsyncIterator[StartedAnswer]:
         """Yields the answer of the job's model, or of the first fallback that begins to answer.
 
-        With a checkpoint, yields the rest of the answer that an earlier call began. `on_accepted`
-        is called when an endpoint has accepted to generate an answer in the background. If that
-        endpoint fails before the answer begins, a fallback may still take over.
+        If an earlier call has `begun` the answer, yields the rest of it. `on_accepted` is called
+        when an endpoint has accepted to generate an answer in the background. If that endpoint
+        fails before the answer begins, a fallback may still take over.
 
-        Raises: NotKept if the endpoint no longer has that answer; UnsupportedInput; SummaryNeeded;
+        Raises: NotKept if that answer cannot be continued; UnsupportedInput; SummaryNeeded;
         ModelError, which the methods of the answer raise too.
         """
         routes = self._config.routes(job.params.get("model"))
@@ -138,13 +144,18 @@ class Router:
             raise Refused("upstream_model_not_found", "the model is not in HOLDLINE_MODELS")
         deadline = asyncio.get_running_loop().time() + self._config.total
         async with contextlib.AsyncExitStack() as stack:
-            if checkpoint is None:
+            if begun is None:
                 yield await self._first(job, routes, deadline, stack, on_accepted)
                 return
-            endpoint = self._config.endpoints.get(checkpoint.model)
+            endpoint = self._config.endpoints.get(begun.model)
+            if isinstance(begun, Continuation):
+                if endpoint is None or endpoint.continues is None:
+                    raise NotKept("the model can no longer go on from a text")
+                yield await self._continued(job, endpoint, deadline, stack, begun)
+                return
             if endpoint is None or not endpoint.background:
                 raise NotKept("the model no longer generates in the background")
-            yield await self._start(job, endpoint, deadline, stack, checkpoint)
+            yield await self._start(job, endpoint, deadline, stack, begun)
 
     async def cancel(self, model: str, upstream_id: str) -> None:
         """Ends the generation of an answer in the background. Errors are ignored."""
@@ -212,18 +223,46 @@ class Router:
             errors.clear()
             unsupported.clear()
 
+    async def _continued(
+        self,
+        job: Job,
+        endpoint: Endpoint,
+        deadline: float,
+        stack: contextlib.AsyncExitStack,
+        begun: Continuation,
+    ) -> StartedAnswer:
+        """Returns the rest of an answer whose model goes on from the text.
+
+        Raises: NotKept if the endpoint refuses to go on, or cannot be reached although the job has
+        other models; ModelError.
+        """
+        others = len(self._config.routes(job.params.get("model"))) > 1
+        try:
+            return await self._start(job, endpoint, deadline, stack, begun)
+        except (UnsupportedInput, SummaryNeeded) as error:
+            raise NotKept(type(error).__name__) from None
+        except ModelError as error:
+            if error.code in FINAL or (others and error.code in FALLBACK_CODES):
+                raise NotKept(error.detail) from None
+            raise
+
     async def _start(
         self,
         job: Job,
         endpoint: Endpoint,
         deadline: float,
         attempt: contextlib.AsyncExitStack,
-        checkpoint: Checkpoint | None = None,
+        begun: Checkpoint | Continuation | None = None,
         on_accepted: OnAccepted | None = None,
     ) -> StartedAnswer:
         if job.params.get(COUNT):
             return await self._count(job, endpoint, deadline)
         arguments = self._arguments(job, endpoint)
+        fixed: frozenset[str] = frozenset()
+        if isinstance(begun, Continuation):
+            assert endpoint.continues is not None  # noqa: S101 - `answer` checks it
+            limit = self._limit_name(endpoint)
+            arguments, fixed = continued(arguments, begun, endpoint.continues, limit)
         slot = self._slots[endpoint.name]
         if slot.locked():
             try:
@@ -244,8 +283,8 @@ class Router:
                     answer: Answer
                     if job.params.get(COMPACT):
                         answer = await model.compact(arguments, deadline)
-                    elif checkpoint is not None:
-                        after = Position(checkpoint.upstream_id, checkpoint.sequence_number)
+                    elif isinstance(begun, Checkpoint):
+                        after = Position(begun.upstream_id, begun.sequence_number)
                         answer = await call.enter_async_context(
                             model.background_answer(after, deadline)
                         )
@@ -256,16 +295,24 @@ class Router:
                         )
                     else:
                         answer = await call.enter_async_context(model.answer(arguments, deadline))
+                    if isinstance(begun, Continuation):
+                        answer = ContinuedAnswer(answer, begun)
                     first = await answer.next()
                     attempt.push_async_callback(call.pop_all().aclose)
-                    return StartedAnswer(answer, first, endpoint.name or arguments["model"])
+                    name = endpoint.name or arguments["model"]
+                    goes_on = self._goes_on(job, endpoint)
+                    return StartedAnswer(answer, first, name, goes_on=goes_on)
             except NoSuchRoute:
                 raise SummaryNeeded from None
             except Refused as error:
-                adapted = self._adapt(job, endpoint, arguments, error)
+                adapted = self._adapt(job, endpoint, arguments, error, fixed)
                 check_refusal(job, error)
                 if not adapted:
                     raise
+
+    def _goes_on(self, job: Job, endpoint: Endpoint) -> bool:
+        policy = self._config.on_worker_death(job.params)
+        return endpoint.continues is not None and policy == CONTINUE
 
     async def _count(self, job: Job, endpoint: Endpoint, deadline: float) -> StartedAnswer:
         """Counts the input tokens, which is no call of the model and needs no slot.
@@ -281,12 +328,20 @@ class Router:
         return StartedAnswer(answer, [], endpoint.name or model)
 
     def _adapt(
-        self, job: Job, endpoint: Endpoint, arguments: dict[str, Any], error: Refused
+        self,
+        job: Job,
+        endpoint: Endpoint,
+        arguments: dict[str, Any],
+        error: Refused,
+        fixed: frozenset[str],
     ) -> bool:
         """Changes the arguments after a refusal, so that the endpoint may accept them.
 
-        Returns False if no change of the arguments can help.
+        The arguments whose names are in `fixed` are not changed. Returns False if no change of the
+        arguments can help.
         """
+        if fixed and (error.parameter in fixed or error.parameter not in arguments):
+            return False
         if error.parameter in arguments:
             self._left_out[endpoint.name].add(error.parameter)
             del arguments[error.parameter]
@@ -310,17 +365,19 @@ class Router:
             )
         check_chat(job.params)
         check(job)
-        limit = endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
         sent = chat_request.completion(
             job,
             default_model=self._config.model,
-            limit=limit,
+            limit=self._limit_name(endpoint),
             asked=endpoint.name,
             drops_tools=self._config.drops(job.params.get("model")),
         )
         if not endpoint.stream_options:
             del sent["stream_options"]
         return self._adapted(endpoint, sent | {"model": model})
+
+    def _limit_name(self, endpoint: Endpoint) -> str:
+        return endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
 
     def _adapted(self, endpoint: Endpoint, arguments: dict[str, Any]) -> dict[str, Any]:
         """Returns the arguments without those that the endpoint has refused before."""

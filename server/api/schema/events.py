@@ -118,6 +118,13 @@ class Restarted(Numbered):
     reason: str
 
 
+class Continued(Restarted):
+    item_id: str
+    output_index: int
+    content_index: int
+    at: int
+
+
 EVENTS: Final[dict[str, type[Struct]]] = {
     **tagged(OfResponse, "response.created", "response.queued", "response.in_progress"),
     **tagged(OfResponse, "response.completed", "response.incomplete", "response.failed"),
@@ -140,4 +147,5 @@ EVENTS: Final[dict[str, type[Struct]]] = {
     **tagged(CommandText, "response.shell_call_command.added", "response.shell_call_command.done"),
     **tagged(CommandDelta, "response.shell_call_command.delta"),
     **tagged(Restarted, "holdline:restarted"),
+    **tagged(Continued, "holdline:continued"),
 }

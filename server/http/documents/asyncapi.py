@@ -24,7 +24,8 @@ SUBPROTOCOLS: Final = {
             "type": "string",
             "description": "Each subprotocol switches on the server's messages that begin with "
             "'holdline:'. So does the client's first message that begins with 'holdline:'. "
-            "Without either, the server sends no such message except 'holdline:restarted'.",
+            "Without either, the server sends no such message except 'holdline:restarted' and "
+            "'holdline:continued'.",
             "enum": list(ENCODINGS),
         }
     },

@@ -219,10 +219,13 @@ class Both:
 
         return call
 
-    def begin_again(self, id_: str, claim: str) -> Call:
+    def begin_again(self, id_: str, claim: str, attempt: int, *, keeps: bool) -> Call:
         async def call() -> None:
-            reply = await self.pipe.run(calls.begin_again(job_key=NAMES.job(id_), claim=claim))
-            assert self.model.begin_again(id_, claim) == reply
+            begins = calls.begin_again(
+                job_key=NAMES.job(id_), claim=claim, attempt=attempt, keeps_checkpoint=int(keeps)
+            )
+            reply = await self.pipe.run(begins)
+            assert self.model.begin_again(id_, claim, attempt, keeps=keeps) == reply
 
         return call
 

@@ -134,20 +134,20 @@ class Model:
             return [b"fenced"]
         if one.push(expected, frames) is None:
             return [b"diverged", len(one.log)]
-        if checkpoint not in (b"", one.checkpoint):
+        if one.checkpoint and checkpoint not in (b"", one.checkpoint):
             one.failures = 0
         one.checkpoint = checkpoint
         return [b"ok", len(one.log), int(one.cancel)]
 
-    def begin_again(self, id_: str, claim: str) -> list[Any]:
+    def begin_again(self, id_: str, claim: str, attempt: int, *, keeps: bool) -> list[Any]:
         one = self.all.get(id_)
         if one is None:
             return [b"gone"]
         if not self._holds(id_, claim):
             return [b"fenced"]
-        one.attempt += bool(one.checkpoint)
-        one.checkpoint = b""
-        return [b"ok", one.attempt]
+        one.attempt = max(one.attempt, attempt)
+        one.checkpoint = one.checkpoint if keeps else b""
+        return [b"ok"]
 
     def finish(
         self, id_: str, claim: str, expected: int, status: str, frames: list[bytes]

@@ -89,7 +89,8 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
             log = both.model.all[id_].log if id_ in both.model.all else [b"gone"]
             await both.make(both.compact(id_, claim, log[:length] or [b"none"]))
         elif what == "begin_again":
-            await both.make(both.begin_again(id_, claim))
+            attempt, keeps = draw(st.integers(1, 4)), draw(st.booleans())
+            await both.make(both.begin_again(id_, claim, attempt, keeps=keeps))
         else:
             await both.make(both.put_back(what, id_, claim, keeps=draw(st.booleans())))
 

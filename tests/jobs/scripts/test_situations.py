@@ -180,7 +180,7 @@ def situations() -> list[Situation]:
         Situation(
             "begin_again",
             marked,
-            lambda pipe: Queue(pipe, SETTINGS).leases.begin_again(running.id, "mine"),
+            lambda pipe: Queue(pipe, SETTINGS).leases.begin_again(running.id, "mine", 2),
         ),
         Situation(
             "finish",

@@ -1,0 +1,77 @@
+"""Decides whether a model may go on from the text in a log, after its call was lost.
+
+It may if the rest will follow the text seamlessly: the output is one unfinished text, perhaps after
+finished reasoning, without annotations or log probabilities. The request must leave the model free
+in what it writes. A grammar, as for structured output, and a forced call begin with the answer, and
+an endpoint cannot resume them within it.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from jobs.log.items import Place
+from jobs.summary import COMPACT
+from jobs.tokens import CHARACTERS_A_TOKEN, COUNT
+
+from .upstream.chat.continuation import Continuation, is_long_enough
+from .upstream.chat.request import LOGPROBS
+from .upstream.responses.upstream_item import text_of
+
+if TYPE_CHECKING:
+    from jobs.log.response_state import ResponseState
+    from jobs.record import Job
+
+
+def continuation(job: Job, state: ResponseState, model: str) -> tuple[Continuation, Place] | None:
+    """Returns the text from which `model`, which has written it, may go on, and its place.
+
+    Returns None if the answer has to begin again.
+    """
+    if len(state.open_indexes) != 1 or not _is_free(job.params):
+        return None
+    (index,) = state.open_indexes
+    item = state.items[index]
+    match item:
+        case {
+            "type": "message",
+            "content": [
+                {"type": "output_text", "text": str(text), "annotations": [], "logprobs": []}
+            ],
+        } if is_long_enough(text):
+            pass
+        case _:
+            return None
+    before = [one for number, one in state.items.items() if number != index]
+    if any(one["type"] != "reasoning" for one in before):
+        return None
+    sizes = _sizes(text, state.continued)
+    sizes[0] += sum(len(text_of(one).encode()) for one in before)
+    tokens = -(-sum(sizes) // CHARACTERS_A_TOKEN)
+    place = Place("output_text", item["id"], index)
+    return Continuation(model, text, tokens, tuple(sizes)), place
+
+
+def _sizes(text: str, continued: list[int]) -> list[int]:
+    """Returns the sizes in bytes of the parts of a text that each call has written.
+
+    `continued` are the lengths of the text at which the calls after the first began.
+    """
+    bounds = pairwise([0, *continued, len(text)])
+    return [len(text[start:stop].encode()) for start, stop in bounds]
+
+
+def _is_free(params: dict[str, Any]) -> bool:
+    """Returns True if the request determines neither the form of the answer nor a call in it."""
+    if params.get(COMPACT) or params.get(COUNT):
+        return False
+    if params.get("top_logprobs") or LOGPROBS in (params.get("include") or ()):
+        return False
+    if ((params.get("text") or {}).get("format") or {}).get("type", "text") != "text":
+        return False
+    match params.get("tool_choice"):
+        case None | "auto" | "none" | {"type": "allowed_tools", "mode": "auto"}:
+            return True
+        case _:
+            return False

@@ -1,0 +1,201 @@
+"""Gets the output of an attempt in the cheapest way that is left after a lost worker or connection.
+
+The ways are the rungs of a ladder. An attempt takes the first rung that holds:
+
+    1. read on      The endpoint generates the answer in the background, and sends the rest of it.
+                    The model is not called again.
+    2. go on        The model that began the text is called again, and goes on from the text. The
+                    event `holdline:continued` announces it.
+    3. begin again  The model or a fallback is called again, and the output so far is void. The
+                    event `holdline:restarted` announces it. The first attempt begins here, too.
+
+The policy for the death of a worker, which `jobs.worker_death` defines, decides which rungs are
+allowed: `restart` only the last, and `fail` only the first after a worker has stopped. Some outputs
+need no further call at all: the response then ends with them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from jobs.log.events import continued
+from jobs.worker_death import CONTINUE, FAIL, RESTART
+
+from .continuing import continuation
+from .model_call import NOT_KEPT
+from .opening import begun_again
+from .output import Output
+from .upstream.chat.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from jobs.checkpoint import Checkpoint
+    from jobs.log.items import Item
+    from jobs.record import Job
+    from jobs.replies import Grant
+
+    from .context import WorkerContext
+    from .flusher import Flusher
+    from .generation import Generation
+    from .opening import Opening
+    from .output import Name
+    from .upstream.chat.continuation import Continuation
+
+log = structlog.get_logger()
+
+
+class Ladder:
+    """The ways to the output of one attempt. Call `output` once.
+
+    `grant` is the claimed job, with the number of the current attempt. After `output` has returned
+    None, `ending` has the cause and the output with which the response ends. `continuations` is how
+    often a model went on from the text of the output.
+    """
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        generation: Generation,
+        name: Name,
+        grant: Grant,
+        job: Job,
+        opening: Opening,
+        flusher: Flusher,
+    ) -> None:
+        self.grant = grant
+        self.ending: tuple[str, list[Item]] = "stop", []
+        self.continuations = len(opening.state.continued)
+        self._context = context
+        self._generation = generation
+        self._name = name
+        self._job = job
+        self._opening = opening
+        self._flusher = flusher
+        self._policy = context.config.on_worker_death(job.params)
+        self._is_counted = False  # True if the attempt is counted, although there is a checkpoint
+        self._is_spent = False  # True if the text has reached the limit of output tokens
+
+    async def output(self) -> Output | None:
+        """Returns the output of the attempt, or None if the response ends without another call."""
+        has_checkpoint = bool(self.grant.checkpoint)
+        if has_checkpoint:
+            if (output := await self._continue(self._opening.checkpoint)) is not None:
+                return output
+            self._opening = begun_again(self._opening, self._next, self._job)
+        found = self._opening.ending(
+            steered=self.grant.steers > 0, fails=self._policy == FAIL, spent=self._is_spent
+        )
+        if found is not None:
+            self.ending = found
+            self._flusher.add(*self._opening.closing)
+            return None
+        if has_checkpoint:
+            await self._count(keeps_checkpoint=False)
+        return await self._begin_again()
+
+    # The rungs
+
+    async def _continue(self, checkpoint: Checkpoint | None) -> Output | None:
+        """Continues the answer of an earlier call, or returns None if that is impossible."""
+        if checkpoint is None:
+            return None
+        return await (self._read_on if checkpoint.upstream_id else self._go_on)(checkpoint)
+
+    async def _read_on(self, checkpoint: Checkpoint) -> Output | None:
+        if self._policy == RESTART:
+            await self._context.router.cancel(checkpoint.model, checkpoint.upstream_id)
+            return None
+        return await self._continued(checkpoint, checkpoint)
+
+    async def _go_on(self, checkpoint: Checkpoint) -> Output | None:
+        if self._policy != CONTINUE or self.grant.steers:
+            return None
+        found = continuation(self._job, self._opening.state, checkpoint.model)
+        if found is None:
+            return None
+        begun, place = found
+        self._is_spent = _left(self._job, begun) < 1
+        if self._is_spent:
+            return None
+        await self._count(keeps_checkpoint=True)
+        # The attempt is appended to the log before the model is called, as a restart is.
+        encoded = checkpoint.encoded()
+        self._flusher.checkpoint = lambda: encoded
+        self._flusher.add(
+            continued(self._job, self.grant.attempt, self.grant.reason, place, len(begun.text))
+        )
+        await self._flusher.drain()
+        self.continuations += 1
+        return await self._continued(checkpoint, begun)
+
+    async def _begin_again(self) -> Output:
+        opening, flusher = self._opening, self._flusher
+        self.continuations = 0
+        flusher.checkpoint = None
+        # The attempt is appended to the log before the model is called, so that the log shows
+        # every call.
+        if opening.closing or opening.events:
+            flusher.add(*opening.closing, *opening.events)
+            await flusher.drain()
+        output = self._output()
+        await self._generation.run(self._job, output, flusher)
+        flusher.check()
+        return output
+
+    async def _continued(
+        self, checkpoint: Checkpoint, begun: Checkpoint | Continuation
+    ) -> Output | None:
+        """Gets the rest of the answer, and returns the output with it.
+
+        Returns None if the endpoint does not continue the answer.
+        """
+        output = self._output()
+        output.restore(checkpoint, self._opening.state)
+        await self._generation.run(self._job, output, self._flusher, begun)
+        self._flusher.check()
+        call = self._generation.call
+        if call.cause != NOT_KEPT:
+            return output
+        log.warning(
+            "endpoint does not continue the answer: calling the model again",
+            response_id=self._job.id,
+            model=checkpoint.model,
+            error=call.detail,
+        )
+        return None
+
+    def _output(self) -> Output:
+        state = self._opening.state
+        return Output(
+            self._flusher,
+            self._name,
+            index=state.next_index,
+            most=self._context.config.max_output_bytes,
+            toolbox=Toolbox.of(self._job),
+            used=state.call_ids,
+        )
+
+    # Counting the attempts
+
+    @property
+    def _next(self) -> Grant:
+        """The grant with the number of the next attempt. A claim with a checkpoint counts none."""
+        return self.grant._replace(attempt=self.grant.attempt + (not self._is_counted))
+
+    async def _count(self, *, keeps_checkpoint: bool) -> None:
+        """Counts the attempt, because the model is called again."""
+        self.grant = grant = self._next
+        self._is_counted = True
+        leases = self._context.queue.leases
+        await self._context.retry(
+            lambda: leases.begin_again(
+                grant.response_id, grant.claim, grant.attempt, keeps_checkpoint=keeps_checkpoint
+            )
+        )
+
+
+def _left(job: Job, begun: Continuation) -> int:
+    """Returns an estimate of the output tokens that the request leaves for the rest of the text."""
+    limit = job.params.get("max_output_tokens")
+    return 1 if limit is None else limit - begun.tokens
