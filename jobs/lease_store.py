@@ -70,7 +70,7 @@ class LeaseStore:
 
         "held" means that the claim still holds the job, "cancel" that the claim holds the job but
         the worker must cancel it, "steered" that the claim holds the job and the job has steers,
-        and "lost" that the claim no longer holds the job.
+        "gone" that the response was deleted, and "lost" that the claim no longer holds the job.
         """
         names = Partition(partition)
         flat = [part for pair in held for part in pair]

@@ -40,7 +40,7 @@ from .model_pause import pause_model
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .steering import steer_outcome
-from .stop import Stop
+from .stop import ENDED, Stop
 from .upstream.left_out import left_out
 
 if TYPE_CHECKING:
@@ -83,11 +83,12 @@ class Execution:
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
     def stop(self, reason: Stop) -> None:
-        """Stops the job. LOST overrides any other reason, and CANCEL overrides GIVE_BACK."""
-        if reason is Stop.LOST or self._stopped in (None, Stop.GIVE_BACK):
+        """Stops the job. LOST and GONE override all others, and CANCEL overrides GIVE_BACK."""
+        if reason in ENDED or self._stopped in (None, Stop.GIVE_BACK):
             self._stopped = reason
-        if reason is Stop.LOST and self._task is not None:
+        if reason in ENDED and self._task is not None:
             self._task.cancel()
+            self._task = None  # the next renewal reports the same again
         else:
             self._generation.stop()
 
@@ -117,24 +118,25 @@ class Execution:
         Raises: RedisTrouble if Redis was unavailable for too long. The job's lease then expires,
         and another worker takes the job over.
         """
-        self._task = asyncio.current_task()
-        assert self._task is not None  # noqa: S101 - a coroutine runs in a task
+        task = self._task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
         try:
             await self._run()
         except (Fenced, Gone, UnknownResponse) as error:
             self._log.info("lease lost: job stopped on this worker", error=type(error).__name__)
-            if not isinstance(error, Fenced):  # the response was deleted
-                await self._cancel_upstream()
+            self._stopped = Stop.LOST if isinstance(error, Fenced) else Stop.GONE
         except asyncio.CancelledError:
-            if self._stopped is not Stop.LOST:
+            if self._stopped not in ENDED:
                 raise
             # The cancellation came from `stop` and must not leave this method.
-            self._task.uncancel()
+            task.uncancel()
             self._log.info(
                 "lease lost: job stopped on this worker", reason="the lease could not be renewed"
             )
         finally:
             self._task = None
+        if self._stopped is Stop.GONE:
+            await self._cancel_upstream()
 
     async def fail(self) -> None:
         """Retries the job or ends its response after an unexpected error.

@@ -198,8 +198,8 @@ class Leases:
             for execution, answer in zip(executions, answers, strict=True):
                 if execution not in self._held:
                     continue  # the job has ended in the meantime and has no lease
-                if answer == "lost":
-                    execution.stop(Stop.LOST)
+                if answer in ("lost", "gone"):
+                    execution.stop(Stop.LOST if answer == "lost" else Stop.GONE)
                 elif answer == "cancel":
                     execution.stop(Stop.CANCEL)
                 elif answer == "steered":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 
 class Stop(Enum):
@@ -12,8 +13,15 @@ class Stop(Enum):
                 of the queue
     LOST        another worker may hold the job: the worker drops the job at once and writes
                 nothing more to its log
+    GONE        the response was deleted: the worker does the same, and also ends the model call at
+                its endpoint
     """
 
     CANCEL = "cancel"
     GIVE_BACK = "give back"
     LOST = "lost"
+    GONE = "gone"
+
+
+# The worker no longer has the job.
+ENDED: Final = (Stop.LOST, Stop.GONE)

@@ -3,7 +3,7 @@
 -- their leases.
 -- KEYS  leases_key
 -- ARGV  prefix, lease_ms, held... (two for each job: id and claim)
--- Returns {"held" | "cancel" | "steered" | "lost"...}, one for each id
+-- Returns {"held" | "cancel" | "steered" | "gone" | "lost"...}, one for each id
 -- May be repeated: the script sets the end of a lease to a new time, which is never earlier than the old time.
 -- @include now tenant_of lease
 local till, answers, leases = now() + lease_ms, {}, {}
@@ -16,7 +16,7 @@ for index = 1, #held, 2 do
     of[#of + 1], of[#of + 2], leases[tenant] = till, id, of
     answers[#answers + 1] = f[3] and 'cancel' or f[5] and 'steered' or 'held'
   else
-    answers[#answers + 1] = 'lost'
+    answers[#answers + 1] = f[1] and 'lost' or 'gone'
   end
 end
 for tenant, of in pairs(leases) do lease(prefix, tenant, of) end

@@ -136,7 +136,7 @@ async def test_a_full_queue_accepts_a_repeated_key(pipe: Pipe) -> None:
 # Extending leases
 
 
-async def test_extend_reports_each_lease_as_held_lost_or_to_be_cancelled(
+async def test_extend_reports_each_lease_as_held_lost_gone_or_to_be_cancelled(
     pipe: Pipe, queue: Queue
 ) -> None:
     kept, _ = await claimed(queue)
@@ -153,7 +153,7 @@ async def test_extend_reports_each_lease_as_held_lost_or_to_be_cancelled(
 
     held = [(job.id, claims[job.id]) for job in (kept, asked, ended, gone)]
 
-    assert ["held", "cancel", "lost", "lost"] == await queue.leases.extend(0, held)
+    assert ["held", "cancel", "lost", "gone"] == await queue.leases.extend(0, held)
     assert ["lost"] == await queue.leases.extend(0, [(kept.id, "another claim")])
     assert [] == await queue.leases.extend(0, [])
 

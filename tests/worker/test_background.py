@@ -235,6 +235,18 @@ async def test_a_deletion_reaches_the_provider(harness: Harness) -> None:
     assert stored.cancelled
 
 
+async def test_a_deletion_during_a_pause_of_the_model_reaches_the_provider(
+    harness: Harness, work: Work
+) -> None:
+    """The worker learns of the deletion from a lease renewal, because it has nothing to append."""
+    async with work(harness):
+        await harness.submit("mode=hang")
+        await harness.until_text(harness.only)
+        await harness.context.queue.delete(harness.only)
+        (stored,) = harness.model.background.stored.values()
+        await wait_until(lambda: stored.cancelled)
+
+
 async def test_a_cancellation_between_two_workers_reaches_the_provider(harness: Harness) -> None:
     await harness.submit("mode=slow tokens=200 pace=0.03")
     running = await begun(harness)

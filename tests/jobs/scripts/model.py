@@ -203,7 +203,7 @@ class Model:
                 self.all[id_].ran_out = False
                 answers.append(b"cancel" if self.all[id_].cancel else b"held")
             else:
-                answers.append(b"lost")
+                answers.append(b"lost" if id_ in self.all else b"gone")
         return answers
 
     def cancel(self, id_: str, expected: int, frames: list[bytes]) -> list[Any]:
