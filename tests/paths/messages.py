@@ -12,11 +12,17 @@ def said(text: Any, role: str = "user") -> Any:
 
 
 def shown(call: Call) -> list[str]:
-    """Returns the texts that a call of a chat model contains."""
-    return [
-        content if isinstance(content := message["content"], str) else content[0]["text"]
-        for message in call.body["messages"]
-    ]
+    """Returns the text of each message in a call of a chat model.
+
+    A message with calls of tools has no text, and its content is null.
+    """
+    return [_text(message["content"] or []) for message in call.body["messages"]]
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)
 
 
 def sent(output: list[Any]) -> list[Any]:
