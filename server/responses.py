@@ -127,7 +127,7 @@ class Responses:
         consists of the compacted conversation.
         """
         # A caller can continue only from its own responses, even if it can see more.
-        owner = who.owner
+        owner, given = who.owner, create.items
         create, params = admitted(
             create, who, self._catalog, self._templates, self._max_context_bytes
         )
@@ -166,10 +166,10 @@ class Responses:
                 return Accepted(made, 0, fresh=False)
         context, items = await self._conversations.whole(owner, params, context, items)
         items = without_void_results(context.items, items, context.void_calls)
-        check_results(context.items, items)
+        check_results(context.items, items, given)
         check_items(self._catalog, params["model"], who, context, items)
         foreign = allows_foreign(self._catalog, params["model"])
-        check_summaries(context, items, owner, self._pipe.cipher, foreign=foreign)
+        check_summaries(context, items, given, owner, self._pipe.cipher, foreign=foreign)
         if compact and not (context.items or items):
             raise invalid("input", "'input' must contain at least one item.")
         if generate and not (context.items or items or params.get("instructions")):

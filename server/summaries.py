@@ -9,6 +9,7 @@ from jobs.errors import EncryptionKeyMissing, Undecodable
 from jobs.summary import COMPACTION, TRIGGER, is_own, leading_rules, opened, replaced_before
 
 from .api.context import packed_bytes
+from .api.items import place_of
 from .api.problem import Problem, invalid
 
 if TYPE_CHECKING:
@@ -16,37 +17,50 @@ if TYPE_CHECKING:
     from jobs.config.models import Catalog
 
     from .api.context import Context
+    from .api.items import Item as InputItem
 
 Item = dict[str, Any]
 
 
 def check(
-    context: Context, items: list[Item], owner: str, cipher: Cipher | None, *, foreign: bool
+    context: Context,
+    items: list[Item],
+    given: list[InputItem],
+    owner: str,
+    cipher: Cipher | None,
+    *,
+    foreign: bool,
 ) -> None:
     """Raises Problem for a compaction item that the request's model cannot read.
 
-    `foreign` is True if compaction items of providers are allowed. In earlier turns they are always
-    allowed, because the worker leaves them out if the model cannot read them.
+    `given` is the input as the client sent it. `foreign` is True if compaction items of providers
+    are allowed. In earlier turns they are always allowed, because the worker leaves them out if the
+    model cannot read them.
     """
     for before, place in ((context.items, context.source), (items, "input")):
-        for index, item in enumerate(before):
+        for item in before:
             if item.get("type") != COMPACTION:
                 continue
-            named = f"input[{index}].encrypted_content" if before is items else place
-            if is_own(item):
-                try:
-                    opened(item, owner, cipher)
-                except EncryptionKeyMissing:
-                    raise _refused(
-                        named, "is encrypted with a key that this server lacks"
-                    ) from None
-                except Undecodable:
-                    raise _refused(named, "was altered, or belongs to another user") from None
-            elif before is items and not foreign:
-                raise _refused(named, "was created by a provider, so this model cannot read it")
+            why = _unreadable(item, owner, cipher, foreign=foreign or before is not items)
+            if why is not None:
+                own = f"{place_of(item, given)}.encrypted_content"
+                raise _refused(own if before is items else place, why)
     if [one for one in items if one.get("type") == TRIGGER] and not (context.items or items[1:]):
         message = f"'input' must contain at least one item before the '{TRIGGER}'."
         raise invalid("input", message)
+
+
+def _unreadable(item: Item, owner: str, cipher: Cipher | None, *, foreign: bool) -> str | None:
+    """Returns the reason why a compaction item cannot be read, or None if it can."""
+    if not is_own(item):
+        return None if foreign else "was created by a provider, so this model cannot read it"
+    try:
+        opened(item, owner, cipher)
+    except EncryptionKeyMissing:
+        return "is encrypted with a key that this server lacks"
+    except Undecodable:
+        return "was altered, or belongs to another user"
+    return None
 
 
 def allows_foreign(catalog: Catalog, model: str) -> bool:

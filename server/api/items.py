@@ -248,17 +248,39 @@ _RESULTS: Final = {
 }
 
 
-def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> None:
-    """Raises Problem for the result of a call without an earlier call, which models reject."""
+def place_of(item: dict[str, Any], given: list[Item]) -> str:
+    """Returns the place of an item in the client's input, for an error.
+
+    The index in the list that a model receives may be another: a template's messages and pending
+    steers come before the input, and items of void attempts are left out.
+    """
+    for index, one in enumerate(given):
+        told = one.fields if isinstance(one, Passed) else msgspec.to_builtins(one)
+        if all(told.get(name) == item.get(name) for name in _PLACED):
+            return f"input[{index}]"
+    return "input"
+
+
+# The members that `stored` keeps, and by which an error finds a result or a summary in the input.
+_PLACED: Final = ("type", "call_id", "encrypted_content")
+
+
+def check_results(
+    before: list[dict[str, Any]], items: list[dict[str, Any]], given: list[Item]
+) -> None:
+    """Raises Problem for the result of a call without an earlier call, which models reject.
+
+    `given` is the input as the client sent it.
+    """
     if any(item["type"] == "compaction" for item in (*before, *items)):
         return  # the call may be in the compacted part of the conversation
     asked = {call for item in before if (call := _call_of(item)) is not None}
-    for index, item in enumerate(items):
+    for item in items:
         if (call := _call_of(item)) is not None:
             asked.add(call)
         elif (kind := _RESULTS.get(item["type"])) and (kind, item["call_id"]) not in asked:
             raise invalid(
-                f"input[{index}].call_id",
+                f"{place_of(item, given)}.call_id",
                 f"No earlier {kind} has the call_id '{item['call_id'][:64]}'. Send the call "
                 "too, or continue from its response with 'previous_response_id'.",
             )
@@ -274,15 +296,16 @@ def without_void_results(
     """
     if not void_calls:
         return items
-    known = {item.get("call_id") for item in (*before, *items) if not _is_result(item)}
+    known = {item.get("call_id") for item in (*before, *items) if not is_result(item)}
     return [
         item
         for item in items
-        if not (_is_result(item) and item.get("call_id") in void_calls - known)
+        if not (is_result(item) and item.get("call_id") in void_calls - known)
     ]
 
 
-def _is_result(item: dict[str, Any]) -> bool:
+def is_result(item: dict[str, Any]) -> bool:
+    """Returns True for the result of a call."""
     return str(item["type"]).endswith("_output")
 
 

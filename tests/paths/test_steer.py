@@ -167,6 +167,9 @@ async def test_steers_wait_for_the_results_of_calls(shared: Shared, client: Asyn
             "input": [{**stub, "output": "done"}],
             "idempotency_key": other,
         }
+        wrong = {**create, "input": [{**stub, "call_id": "x", "output": "done"}]}
+        await ws.send_json({**wrong, "idempotency_key": f"{other} wrong"})
+        [*_, refused] = await until(ws, "error")
         await ws.send_json(create)
         await until(ws, "response.completed")
         await ws.send_json(create)
@@ -176,6 +179,7 @@ async def test_steers_wait_for_the_results_of_calls(shared: Shared, client: Asyn
     assert 2 == last["response"]["holdline"]["pending_steers"]
     assert {"function_call_output", "f"} == {stub["type"], stub["name"]}
     assert last["sequence_number"] == pending[0]["sequence_number"]
+    assert "input[0].call_id" == refused["error"]["param"]
     calls = shared.calls(other)
     assert 1 == len(calls)
     assert ["tool", "user", "user"] == [m["role"] for m in calls[0].body["messages"]][-3:]

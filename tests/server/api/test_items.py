@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.ids import item_id, new_response_id
-from server.api.items import check_results, stored, without_void_results
+from server.api.items import Passed, check_results, stored, without_void_results
 from server.api.problem import Problem
 from server.api.request import parse_create
 
@@ -29,7 +29,7 @@ SAID = {"type": "message", "role": "user", "content": []}
     ],
 )
 def test_a_result_after_its_call_is_accepted(before: list[Any], items: list[Any]) -> None:
-    check_results(before, items)
+    check_results(before, items, [])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,8 @@ def test_the_error_of_a_result_without_a_call_names_its_place(
     before: list[Any], items: list[Any], param: str
 ) -> None:
     with pytest.raises(Problem) as refused:
-        check_results(before, items)
+        # Pending steers come before the client's own items.
+        check_results(before, [SAID, *items], [Passed(item) for item in items])
     assert (400, param) == (refused.value.status, refused.value.param)
 
 
