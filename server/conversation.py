@@ -25,6 +25,7 @@ from .api.context import (
     void_calls,
 )
 from .api.frames import finished, response_of, state_of
+from .api.items import is_result
 from .api.problem import Problem
 from .api.refusals import previous_not_found, unknown_item
 from .large_requests import LargeRequests
@@ -93,7 +94,8 @@ class Conversations:
         """Returns the context and the input of a job, with item references replaced by the items.
 
         The size of the job is computed before the job is built. References to items of void
-        attempts are left out, and the context's `void_calls` contains the calls of these attempts.
+        attempts are left out, and the context's `void_calls` contains the calls of these attempts
+        and of the last response in a conversation.
         With `truncation: "auto"`, the oldest turns are left out of a context that is too large.
 
         Raises: Problem.
@@ -122,7 +124,7 @@ class Conversations:
                     beside = await self._items_beside(owner, id_)
                     found |= {one["id"]: one for one in beside if one["id"] in wanted}
                     if id_ not in found:
-                        void |= await self._void(owner, response_of_item(id_))
+                        void |= await self._void(owner, id_)
                 if id_ in void:
                     continue
                 if id_ not in found:
@@ -136,6 +138,8 @@ class Conversations:
                 whole.append(item)
             if left < 0:
                 raise too_large("input", self._max_bytes)
+        if context.source == "conversation" and context.items and any(map(is_result, whole)):
+            void |= await self._void(owner, context.items[-1]["id"])
         called = context.void_calls.union(filter(None, void.values()))
         context = replace(without_replaced(context, owner, self._pipe.cipher), void_calls=called)
         if len(whole) > MAX_ITEMS:
@@ -150,9 +154,13 @@ class Conversations:
             raise unknown_item(id_, "input") from None
         return [*job.params["input"], *response["output"]]
 
-    async def _void(self, owner: str, response_id: str) -> dict[str, str | None]:
-        """Returns the ids of the items of a response's void attempts, with their call ids."""
+    async def _void(self, owner: str, id_: str) -> dict[str, str | None]:
+        """Returns the ids and the call ids of the void attempts beside an item.
+
+        The void attempts are those of the response to which the item belongs.
+        """
         try:
+            response_id = response_of_item(id_)
             if (await self.head(owner, response_id)).attempt < 2:
                 return {}
             return state_of(await self.view(owner, response_id)).void

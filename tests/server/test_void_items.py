@@ -27,8 +27,8 @@ def reference(id_: str) -> Json:
     return {"type": "item_reference", "id": id_}
 
 
-async def ask(client: Client, *items: Json) -> tuple[int, Json]:
-    body = {"input": list(items), "background": True}
+async def ask(client: Client, *items: Json, **more: Any) -> tuple[int, Json]:
+    body = {"input": list(items), "background": True, **more}
     async with client.post("/v1/responses", json=body) as response:
         return response.status, await response.json()
 
@@ -37,9 +37,9 @@ async def append(answer: Answer, *events: Event) -> None:
     await answer.writer.append([encode_event(event) for event in events])
 
 
-async def restart(client: Client, worker: Worker, pipe: Pipe) -> list[str]:
+async def restart(client: Client, worker: Worker, pipe: Pipe, **more: Any) -> list[str]:
     """Returns the ids of the items of a response: a void message, a void call and the answer."""
-    assert 200 == (await ask(client, USER))[0]
+    assert 200 == (await ask(client, USER, **more))[0]
     first = await worker.take()
     job = first.job
     call = {
@@ -78,6 +78,23 @@ async def test_references_to_items_of_a_void_attempt_are_left_out_with_the_resul
     assert (400, "input") == (status, body["error"]["param"]), "nothing is left to answer"
     async with client.post("/v1/conversations", json={"items": named}) as response:
         assert 200 == response.status
+
+
+async def test_the_results_of_void_calls_are_left_out_of_the_next_request_in_a_conversation(
+    client: Client, worker: Worker, pipe: Pipe
+) -> None:
+    async with client.post("/v1/conversations", json={}) as response:
+        conversation = (await response.json())["id"]
+    await restart(client, worker, pipe, conversation=conversation)
+    status, body = await ask(client, RESULT, USER, conversation=conversation)
+    assert (200, None) == (status, body["error"])
+    job = (await worker.take()).job
+    assert ["And?", "Because.", "And?"] == [
+        item["content"][0]["text"] for item in (*job.context, *job.params["input"])
+    ]
+    unknown = {**RESULT, "call_id": "call_2"}
+    status, body = await ask(client, USER, unknown, conversation=conversation)
+    assert (400, "input[1].call_id") == (status, body["error"]["param"])
 
 
 async def test_another_unknown_item_of_a_restarted_response_is_refused(
