@@ -25,7 +25,7 @@ from .answers import encoded_answer, error_answer, json_answer
 from .auth_middleware import principal_of
 from .bodies import Bodies, Body
 from .body import read_body, with_key
-from .sse import Events, Stream, Waiter
+from .sse import HELPER_HEADER, Events, Stream, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -124,7 +124,8 @@ class ResponseRoutes:
 
     async def _reply(self, request: web.Request, viewer: str, asked: Asked) -> web.StreamResponse:
         if asked.stream:
-            events = Events(obfuscated=asked.obfuscated)
+            helper = request.headers.get(HELPER_HEADER)
+            events = Events(obfuscated=asked.obfuscated, helper=helper)
             return await self.stream(request, viewer, asked.response_id, -1, events)
         if asked.follows:
             await self.wait(request, viewer, asked.response_id)
@@ -162,7 +163,8 @@ class ResponseRoutes:
         """
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         after = integer(request, "starting_after", -1, -1, 2**53)
-        events = Events(obfuscated=_flag(request, "include_obfuscation"))
+        helper = request.headers.get(HELPER_HEADER)
+        events = Events(obfuscated=_flag(request, "include_obfuscation"), helper=helper)
         if _flag(request, "stream"):
             await self._responses.owned(viewer, id_)
             shown = Shown(request.query.get("item_id"), request.query.get("event_type"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
+from jobs.log.events import RESTARTED
 from server.api.frames import NO_LANE, encode, queued, sse
 from server.api.obfuscation import is_padded, padded_json
 from server.api.problem import restarting
@@ -26,6 +27,8 @@ MAX_BUFFERED: Final = 65_536
 # How long a chat stream waits for its first piece before it sends the HTTP status.
 HELD_SECONDS: Final = 1.0
 CUT_SECONDS: Final = 0.1
+# The header in which an official SDK names the helper that reads the reply.
+HELPER_HEADER: Final = "X-Stainless-Helper-Method"
 DONE: Final = b"data: [DONE]\n\n"
 HEARTBEAT: Final = b": still here\n\n"
 
@@ -57,7 +60,9 @@ class StreamFormat(Protocol):
 class Events:
     """The stream format of the Responses API: the standard's events, unchanged and resumable.
 
-    If `obfuscated` is True, delta events are padded.
+    If `obfuscated` is True, delta events are padded. `helper` is the SDK's helper that reads the
+    stream. The helper `stream` of the Node SDK raises an error for every event type that is not
+    OpenAI's, so it receives the announcement of a restart with the type `keepalive`.
     """
 
     begun = True
@@ -65,18 +70,24 @@ class Events:
     broken = False
     ended = False
 
-    def __init__(self, *, obfuscated: bool = False) -> None:
+    def __init__(self, *, obfuscated: bool = False, helper: str | None = None) -> None:
         self._obfuscated = obfuscated
+        self._renamed = helper == "stream"
 
     def events(self, frames: list[Frame]) -> list[bytes]:
         """Converts each event into one server-sent event."""
-        if self._obfuscated:
-            return [part for frame in frames for part in self._padded(frame)]
+        if self._obfuscated or self._renamed:
+            return [part for frame in frames for part in self._changed(frame)]
         return [part for frame in frames for part in sse(frame)]
 
-    def _padded(self, frame: Frame) -> tuple[bytes, bytes, bytes]:
+    def _changed(self, frame: Frame) -> tuple[bytes, bytes, bytes]:
         head, json, end = sse(frame)
-        return head, padded_json(frame, NO_LANE) if is_padded(frame) else json, end
+        if self._obfuscated and is_padded(frame):
+            json = padded_json(frame, NO_LANE)
+        elif self._renamed and frame.type == RESTARTED:
+            head = b"event: keepalive\ndata: "
+            json = encode({**frame.event, "type": "keepalive"})
+        return head, json, end
 
     def problem(self, problem: Problem) -> bytes:
         """Returns the standard's `error` event."""

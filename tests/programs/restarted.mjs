@@ -41,15 +41,19 @@ async function events(prompt) {
   return { streamed, final: (await client.responses.retrieve(id)).output_text };
 }
 
-// The helper of the SDK raises an error for each event that it does not know.
+// The helper of the SDK receives the announcement of a restart as a `keepalive` with an `attempt`.
 async function helper(prompt) {
   const stream = client.responses.stream({ model, input: prompt });
-  let id;
-  stream.on("response.created", ({ response }) => (id = response.id));
-  const raised = await stream.finalResponse().catch((error) => error.message);
-  let found = { status: "queued" };
-  while (["queued", "in_progress"].includes(found.status)) found = await client.responses.retrieve(id);
-  return { raised, final: found.output_text };
+  let [streamed, cleared] = ["", ""];
+  stream.on("event", (event) => {
+    if (event.type === "keepalive" && event.attempt) cleared = "";
+  });
+  stream.on("response.output_text.delta", ({ delta }) => {
+    streamed += delta;
+    cleared += delta;
+  });
+  const final = (await stream.finalResponse()).output_text;
+  return { streamed, cleared, final };
 }
 
 const ways = [agents, ai, events, helper];

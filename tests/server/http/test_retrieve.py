@@ -7,7 +7,10 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from yarl import URL
 
+from jobs.log.codec import encode_event
+from jobs.log.events import RESTARTED, restarted
 from server.api.frames import item_id_of
+from server.http.sse import HELPER_HEADER
 from tests.error_codes import own_code
 from tests.server.factories import RESPONSE, Worker
 from tests.server.http.steps import ALL, answered, background, events_of, refusal
@@ -55,6 +58,33 @@ async def test_a_resume_of_a_running_answer_continues_live(client: Client, worke
     assert done
     assert ["a", "b", "c"] == [event["delta"] for event in events if "delta" in event]
     assert list(range(5, 5 + len(events))) == [event["sequence_number"] for event in events]
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        ({}, RESTARTED),
+        ({HELPER_HEADER: "runTools"}, RESTARTED),
+        ({HELPER_HEADER: "stream"}, "keepalive"),
+    ],
+)
+@pytest.mark.parametrize("padded", ["false", "true"])
+async def test_a_helper_that_knows_only_openais_events_gets_a_restart_as_a_keepalive(
+    client: Client, worker: Worker, headers: dict[str, str], kind: str, padded: str
+) -> None:
+    id_ = await background(client)
+    answer = await worker.take()
+    told = restarted(answer.job, 2, "worker_lost")
+    await answer.writer.append([encode_event(told)])
+    await answer.complete()
+    url = f"{ALL}/{id_}?stream=true&include_obfuscation={padded}"
+    async with client.get(url, headers=headers) as response:
+        events, done = await events_of(response)
+
+    assert done
+    assert list(range(len(events))) == [event["sequence_number"] for event in events]
+    [number] = [n for n, event in enumerate(events) if event.get("attempt") == 2]
+    assert {**told, "type": kind, "sequence_number": number} == events[number]
 
 
 async def test_a_running_response_can_be_retrieved(client: Client, worker: Worker) -> None:
