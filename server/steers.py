@@ -56,15 +56,27 @@ class SteerRefused(Exception):
 class Added(NamedTuple):
     """An accepted steer: its response, its number, and the length of the response's log before it.
 
-    `successor` is the id of the response that contains the steer, `PENDING`, or "" if the steer is
-    new or has no successor. `fresh` is False if an earlier request has stored the steer.
+    `fingerprint` identifies its input. `successor` is the id of the response that contains the
+    steer, `PENDING`, or "" if the steer is new or has no successor. `fresh` is False if an earlier
+    request has stored the steer.
     """
 
     response_id: str
     number: int
+    fingerprint: str
     length: int
     successor: str
     fresh: bool
+
+
+class Outcome(NamedTuple):
+    """The outcomes of steers: the events that report them, and the steers without an outcome yet.
+
+    `waiting` contains the fingerprint of each of these steers by its number.
+    """
+
+    events: list[Event]
+    waiting: dict[int, str]
 
 
 class SteerService:
@@ -109,16 +121,17 @@ class SteerService:
             items = _messages(message)
             capabilities.check(self._catalog, Create(input=[*items]), job.params, who)
             own = message.holdline and message.holdline.idempotency_key
+            print_ = _fingerprint(body["input"])
             number, fresh = await steers.add(
                 response_id,
                 Steer(body["input"], stored([*items], lambda *_: _NO_ID), self._max_context_bytes),
                 key=own or secrets.token_hex(16),
-                fingerprint=fingerprint({"input": body["input"]}),
+                fingerprint=print_,
                 max_bytes=self._max_bytes,
             )
             await self._queue.replicated(response_id)
             successor = "" if fresh else (await steers.read(response_id)).successor
-            return Added(response_id, number, view.length, successor, fresh)
+            return Added(response_id, number, print_, view.length, successor, fresh)
         except UnknownResponse:
             raise SteerRefused(
                 "response_not_found", f"Response with id '{response_id[:64]}' not found."
@@ -171,23 +184,29 @@ class SteerService:
         with contextlib.suppress(RedisTrouble):
             await self._queue.steers.notify(response_id)
 
-    async def outcome(self, owner: str, response_id: str, numbers: list[int]) -> list[Event]:
-        """Returns the events that report the outcome of the steers with these numbers.
+    async def outcome(self, owner: str, response_id: str, told: dict[int, str]) -> Outcome:
+        """Returns the outcomes of accepted steers, given as fingerprints by number.
 
-        The list is empty if the response has not ended. It is also empty for committed steers,
-        which the `response.created` of the successor reports.
+        Redis can lose a steer, and then use its number again for another one, when a replica that
+        lacks the steer becomes the master. There is no event for a committed steer, because the
+        `response.created` of the successor reports it.
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
         found = await self._queue.steers.read(response_id, owner)
-        if not found.status.ended or found.successor not in ("", PENDING):
-            return []
-        if found.successor == PENDING:
+        stored = {n: steer for n, steer in enumerate(found.steers) if n in told}
+        kept = {n: told[n] for n, one in stored.items() if _fingerprint(one.given) == told[n]}
+        events = [_lost(response_id, number) for number in told if number not in kept]
+        if not found.status.ended:
+            return Outcome(events, kept)
+        if found.successor == PENDING and kept:
             _, response = await self._conversations.response(owner, response_id)
             stubs = owed(response["output"])
-            return [_pending(response_id, number, stubs) for number in numbers]
-        code, steers = _code(found.status), found.steers
-        return [failed(code, _GIVEN_BACK, steers[n].given, response_id, n) for n in numbers]
+            events += [_pending(response_id, number, stubs) for number in kept]
+        elif not found.successor:
+            code = _code(found.status)
+            events += [failed(code, _GIVEN_BACK, stored[n].given, response_id, n) for n in kept]
+        return Outcome(events, {})
 
 
 _GIVEN_BACK: Final = (
@@ -199,6 +218,20 @@ _GIVEN_BACK: Final = (
 def _code(status: Status) -> str:
     ended_well = status in (Status.COMPLETED, Status.INCOMPLETE)
     return "successor_creation_failed" if ended_well else "response_not_active"
+
+
+def _fingerprint(given: Any) -> str:
+    return fingerprint({"input": given})
+
+
+def _lost(response_id: str, number: int) -> Event:
+    problem = Problem(
+        410,
+        "steer_lost",
+        f"The server's storage lost the steer '{steer_id(response_id, number)}' after it was "
+        "accepted. Send its input again.",
+    )
+    return problem.event(response_id=response_id)
 
 
 def _messages(message: ResponseSteer) -> list[Message]:

@@ -203,7 +203,8 @@ _TABLE: Final = (
         0,
         0,
         10,
-        "the number of Redis replicas that must acknowledge a prompt before the server accepts it",
+        "the number of Redis replicas that must acknowledge a prompt or a steer before the server "
+        "accepts it",
     ),
     number(
         "HOLDLINE_PROCESSES",

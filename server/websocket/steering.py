@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Place = tuple[int, str | None]
 NOWHERE: Final[Place] = (-1, None)
 RETRY_SECONDS: Final = 1.0
+# The codes of errors for a response that exists, but whose latest events Redis has lost.
+EVENTS_LOST: Final = frozenset({"response_rolled_back", "starting_after_beyond_end"})
 
 
 class SteeringSocket(Protocol):
@@ -54,7 +56,8 @@ class Steering:
         self._steers = steers
         # Steers are stored in the order in which the client sent them.
         self._order = asyncio.Lock()
-        self._numbers: dict[str, list[int]] = {}
+        # The fingerprints of each response's steers, by number.
+        self._waiting: dict[str, dict[int, str]] = {}
         self._watches: dict[str, Follower] = {}
 
     async def submit(self, who: Principal, body: dict[str, Any]) -> None:
@@ -77,17 +80,18 @@ class Steering:
             self._say(accepted(added), response_id)
             if added.fresh:
                 await self._steers.notify(response_id)
-        numbers = self._numbers.setdefault(response_id, [])
-        if added.number not in numbers:
-            numbers.append(added.number)
+        self._wait(response_id, who.owner, {added.number: added.fingerprint}, added.length - 1)
+
+    def _wait(self, response_id: str, owner: str, steers: dict[int, str], after: int) -> None:
+        """Waits for the end of a response, to report the outcomes of these steers."""
+        self._waiting[response_id] = self._waiting.get(response_id, {}) | steers
         if self._socket.place_of(response_id) is None and response_id not in self._watches:
             # This socket does not follow the response, but has to report the outcome at its end.
-            watch = _Watch(self, who.owner)
-            follower = self._relay.follow(response_id, who.owner, added.length - 1, watch)
-            self._watches[response_id] = follower
+            watch = _Watch(self, owner)
+            self._watches[response_id] = self._relay.follow(response_id, owner, after, watch)
 
     def _check_room(self, response_id: str) -> None:
-        if len(self._numbers) >= MAX_FOLLOWED and response_id not in self._numbers:
+        if len(self._waiting) >= MAX_FOLLOWED and response_id not in self._waiting:
             raise SteerRefused(
                 "too_many_pending_steers",
                 f"One socket may steer at most {MAX_FOLLOWED} responses at a time. Wait until one "
@@ -95,21 +99,25 @@ class Steering:
             )
 
     def ended(self, response_id: str, owner: str, place: Place) -> None:
-        """Reports the outcomes of a response's steers, after the response's last event."""
-        if (numbers := self._numbers.pop(response_id, None)) is not None:
-            self._socket.spawn(self._report(response_id, owner, numbers, place))
+        """Reports the outcomes of a response's steers, after its last event or a rollback."""
+        if (steers := self._waiting.pop(response_id, None)) is not None:
+            self._socket.spawn(self._report(response_id, owner, steers, place))
 
     def watch_ended(self, response_id: str, owner: str, problem: Problem | None) -> None:
         """Reports the outcomes of the steers of a response that the socket does not follow.
 
-        `problem` is set if the response was deleted or lost together with its steers.
+        `problem` is set if the response was deleted or lost together with its steers, or if Redis
+        lost only events of it.
         """
         self._watches.pop(response_id, None)
-        # If the socket has begun to follow the response, its own follower reports the end later.
-        if self._socket.place_of(response_id) is None:
-            if problem is not None:
-                self._socket.say(problem.event(response_id=response_id))
+        if self._socket.place_of(response_id) is not None:
+            # The socket has begun to follow the response, so its own follower reports the end.
+            return
+        if problem is None or problem.code in EVENTS_LOST:
             self.ended(response_id, owner, NOWHERE)
+        else:
+            self._waiting.pop(response_id, None)
+            self._socket.say(problem.event(response_id=response_id))
 
     def leave(self) -> None:
         """Ends all watches when the socket ends."""
@@ -117,18 +125,24 @@ class Steering:
             follower.leave()
         self._watches.clear()
 
-    async def _report(self, response_id: str, owner: str, numbers: list[int], place: Place) -> None:
+    async def _report(
+        self, response_id: str, owner: str, steers: dict[int, str], place: Place
+    ) -> None:
         while True:
             try:
-                for event in await self._steers.outcome(owner, response_id, numbers):
-                    self._say(event, response_id, place)
+                events, waiting = await self._steers.outcome(owner, response_id, steers)
             except RedisTrouble:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except HoldlineError:
                 # The response was deleted. The client has received an `error` event, or receives
                 # one when it sends the steer again.
-                pass
+                return
+            for event in events:
+                self._say(event, response_id, place)
+            if waiting:
+                # Redis lost events of the response, maybe its last ones, so it has not ended yet.
+                self._wait(response_id, owner, waiting, -1)
             return
 
     def _say(

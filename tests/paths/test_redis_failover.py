@@ -28,8 +28,7 @@ async def test_after_a_failover_the_worker_appends_the_events_that_the_replica_l
         RedirectingProxy(master.url) as proxy,
         deploy(replica, tmp_path, workers=2, redis_url=proxy.url) as deployment,
     ):
-        await replica.call("REPLICAOF", "127.0.0.1", replication.url.rpartition(":")[2])
-        await wait_for_sync(replica)
+        await replica.replicate(replication.url)
         async with socket_client(deployment.server) as client:
             answers = [await client.ask(prompt) for prompt in prompts(3)]
             await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
@@ -68,8 +67,7 @@ async def test_an_answer_whose_claim_was_lost_restarts_and_is_never_spliced(
         RedirectingProxy(master.url) as proxy,
         deploy(replica, tmp_path, redis_url=proxy.url) as deployment,
     ):
-        await replica.call("REPLICAOF", "127.0.0.1", replication.url.rpartition(":")[2])
-        await wait_for_sync(replica)
+        await replica.replicate(replication.url)
         async with socket_client(deployment.server) as client:
             deployment.workers[0].signal(signal.SIGSTOP)
             try:
@@ -95,13 +93,3 @@ async def wait_for_job(replica: stores.Store, response_id: str) -> None:
     """Waits until the replica has a job."""
     async with Pipe(Redis(replica.url)) as pipe:
         await wait_until(lambda: pipe.call("EXISTS", stores.NAMES.job(response_id)), 10)
-
-
-async def wait_for_sync(replica: stores.Store) -> None:
-    """Waits until the replica is in sync with its master."""
-    async with Pipe(Redis(replica.url)) as pipe:
-
-        async def linked() -> bool:
-            return b"master_link_status:up" in await pipe.call("INFO", "replication")
-
-        await wait_until(linked, 10)

@@ -84,6 +84,15 @@ class Store:
         async with Pipe(Redis(self.url)) as pipe:
             return await pipe.call(*command)
 
+    async def replicate(self, url: str) -> None:
+        """Makes this Redis a replica of another one, and waits until both are in sync."""
+        await self.call("REPLICAOF", "127.0.0.1", url.rpartition(":")[2])
+
+        async def linked() -> bool:
+            return b"master_link_status:up" in await self.call("INFO", "replication")
+
+        await wait_until(linked, 10)
+
     async def leftovers(self) -> dict[str, Any]:
         """Returns the keys, by kind, that a finished answer must not leave behind."""
         async with Pipe(Redis(self.url)) as pipe:
