@@ -9,6 +9,7 @@ I6   every model call is an attempt in the log, and one key creates one response
 I7   no client sees another response's data
 I10  every loss is reported with an error code
 G7   a completed answer is complete
+G5   in a profile of the ladder, no death of a worker costs output
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from functools import partial
 
 from server.api.failures import translated
 from tests.chaos.history import Event, History
-from tests.chaos.log_rules import TERMINAL, LogChecker
+from tests.chaos.log_rules import TERMINAL, TOKEN, LogChecker
 from tests.chaos.segments import Segment, TraceReader
+from worker.upstream.chat.continuation import MIN_OVERLAP
 
 # After one of these errors, the request can be retried and no data is lost.
 PASSING = frozenset(
@@ -36,6 +38,8 @@ PASSING = frozenset(
 )
 DELETED = frozenset({"response_gone", "response_not_found"})
 LOST = DELETED | {"response_rolled_back", "starting_after_beyond_end"}
+# The maximum number of tokens that models generate for one that is delivered.
+MAX_GENERATED = 1.05
 ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
@@ -84,7 +88,7 @@ class _Checker:
         self.summaries = [TraceReader(trace, self.markers).summary for trace in history.traces]
         self.segments = [segment for summary in self.summaries for segment in summary.segments]
         self.deleted = {id_ for summary in self.summaries for id_ in summary.deleted}
-        self.attempts: dict[str, int] = {}
+        self.read: dict[str, LogChecker] = {}
 
     def run(self) -> None:
         for summary in self.summaries:
@@ -98,6 +102,8 @@ class _Checker:
         if not self.history.loss:
             self.model_calls()
             self.keys()
+        if self.history.ladder:
+            self.ladder()
         self.count()
 
     def complain(
@@ -121,10 +127,9 @@ class _Checker:
 
     def log(self, id_: str) -> None:
         job, log = self.history.jobs[id_], self.history.logs.get(id_, [])
-        log_checker = LogChecker(partial(self._about, id_), job.marker, self.calls)
         if not self.history.loss:
-            log_checker.read(log)
-            self.attempts[id_] = len(log_checker.attempts)
+            self.read[id_] = self._log_checker(id_, job.marker)
+            self.read[id_].read(log)
         ended = next((event for event in log if event["type"] in TERMINAL), None)
         if job.status not in ENDED:
             self.complain("I4", id_, f"is {job.status} forever")
@@ -136,6 +141,10 @@ class _Checker:
             self.complain(
                 "I3", id_, f"is {job.status}, but its log ends with {ended['response']['status']}"
             )
+
+    def _log_checker(self, id_: str, marker: str) -> LogChecker:
+        rude = self.history.rude
+        return LogChecker(partial(self._about, id_), marker, self.calls, rude=rude)
 
     def _about(self, id_: str, invariant: str, says: str) -> None:
         self.complain(invariant, id_, says)
@@ -223,8 +232,7 @@ class _Checker:
                 "I4", id_, f"{segments[0].client} received the end {late:.1f} s after the faults"
             )
         if base == -1 and (self.history.loss or id_ not in self.history.logs):
-            log_checker = LogChecker(partial(self._about, id_), marker, self.calls)
-            log_checker.read(have)
+            self._log_checker(id_, marker).read(have)
 
     # Checks of model calls
 
@@ -240,7 +248,8 @@ class _Checker:
                     "I6", "", f"{number} calls for {marker}, which belongs to no response"
                 )
             elif not any(id_ in self.deleted for id_ in mine):
-                attempts = sum(self.attempts.get(id_, 0) for id_ in mine)
+                read = [self.read[id_] for id_ in mine if id_ in self.read]
+                attempts = sum(len(one.attempts) + one.continuations for one in read)
                 if number > attempts:
                     self.complain("I6", mine[0], f"{number} calls for {attempts} attempts")
 
@@ -256,12 +265,34 @@ class _Checker:
             if id_ not in self.history.jobs:
                 self.complain("I10", id_, "was acknowledged but is not in Redis")
 
+    def ladder(self) -> None:
+        """Checks that each answer has ended with the output of its first call that has any."""
+        for id_, job in self.history.jobs.items():
+            if job.status != "completed":
+                self.complain("G5", id_, f"is {job.status}")
+            model = self.history.logs[id_][0]["response"]["model"]
+            least = MIN_OVERLAP if model == "continuing" else 0
+            for attempt in self.read[id_].attempts[:-1]:
+                if attempt.items and len(attempt.text.strip()) >= least:
+                    self.complain("G5", id_, f"the output of attempt {attempt.number} was lost")
+        generated, delivered = self._tokens()
+        if generated > MAX_GENERATED * delivered:
+            self.complain("G5", "", f"{generated} tokens generated for {delivered} delivered")
+
+    def _tokens(self) -> tuple[int, int]:
+        """Returns the numbers of generated and of delivered tokens."""
+        last = [read.attempts[-1].text for read in self.read.values() if read.attempts]
+        delivered = sum(len(TOKEN.findall(text)) for text in last)
+        return sum(call.generated for call in self.history.calls), delivered
+
     def count(self) -> None:
         counts = self.verdict.counts
+        counts["tokens generated"], counts["tokens delivered"] = self._tokens()
         self.verdict.codes.update(code for segment in self.segments for code in segment.codes)
         for log in self.history.logs.values():
             kinds = Counter(event["type"] for event in log)
             counts["restarts"] += kinds["holdline:restarted"]
+            counts["continuations"] += kinds["holdline:continued"]
             counts["entries"] += len(log)
         for job in self.history.jobs.values():
             counts[job.status] += 1

@@ -22,6 +22,7 @@ import msgspec
 from tests.chaos.checker import PASSING
 from tests.chaos.history import ClientTrace, Event, TraceEntry, What
 from tests.chaos.log_rules import TERMINAL
+from tests.chaos.profiles import PROFILES, Profile
 from tests.error_codes import own_code
 
 TICK_SECONDS = 0.1
@@ -29,23 +30,6 @@ PING_SECONDS = 0.5
 SILENT_SECONDS = 2.5
 SEND_SECONDS = 2.0
 
-# The fake model's modes, with their weights in percent.
-MODES = (
-    (62, ""),
-    (6, "mode=eof times=1"),
-    (4, "mode=rst times=1"),
-    (4, "mode=drop times=1"),
-    (4, "mode=500 times=1"),
-    (3, "mode=503 times=1 after=0.2"),
-    (3, "mode=busy times=1 after=0.3"),
-    (3, "mode=hang times=1"),
-    (2, "mode=silent times=1"),
-    (2, "mode=headers times=1"),
-    (2, "mode=errorobject times=1"),
-    (2, "mode=cutchunk times=1"),
-    (2, "mode=badjson times=1"),
-    (1, "mode=400"),
-)
 decode = msgspec.json.decode
 encode = msgspec.json.encode
 
@@ -85,15 +69,15 @@ class Workload:
 
     urls: list[str]
     http: aiohttp.ClientSession
+    profile: Profile = PROFILES["usual"]
     traces: list[ClientTrace] = field(default_factory=list)
     tokens: dict[str, int] = field(default_factory=dict)
     joinable: deque[Request] = field(default_factory=lambda: deque(maxlen=200))
     open: bool = True
     closing: bool = False
+    models: list[str] = field(default_factory=lambda: ["simulation"])
     pace: float = 1.0
-    model_pace: tuple[float, float] = (0.005, 0.04)
     count: int = 0
-    plain: bool = False
 
 
 class Client:
@@ -161,27 +145,27 @@ class Client:
 
     def make_request(self) -> Request | None:
         """Creates a request with a new prompt."""
-        rng, workload = self.rng, self.workload
+        rng, workload, profile = self.rng, self.workload, self.workload.profile
         workload.count += 1
         marker = f"m{workload.count}"
-        if rng.random() < 0.03 and not workload.plain:
+        if rng.random() < 0.03 and not profile.plain:
             tokens, how = 3000, "mode=fast"
         else:
-            tokens = rng.randint(20, 60) if workload.plain else rng.randint(3, 40)
-            how = rng.choices([m for _, m in MODES], [w for w, _ in MODES])[0]
-            if workload.plain:
+            tokens = rng.randint(*profile.tokens) if profile.plain else rng.randint(3, 40)
+            how = rng.choices([m for _, m in profile.modes], [w for w, _ in profile.modes])[0]
+            if profile.plain:
                 how = ""
-            how += f" pace={rng.uniform(*workload.model_pace):.4f}"
+            how += f" pace={rng.uniform(*profile.model_pace):.4f}"
         workload.tokens[marker] = tokens
         body = {
-            "model": "simulation",
+            "model": rng.choice(workload.models),
             "input": f"marker={marker} tokens={tokens} {how}",
             "metadata": {"marker": marker},
             "idempotency_key": f"key of {marker}",
         }
         request = Request(marker, body)
         fate = rng.random()
-        if workload.plain:
+        if profile.plain:
             return request
         if fate < 0.06:
             request.cancel_at = rng.randint(1, 12)

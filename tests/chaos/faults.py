@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from tests.chaos.fleet import Fleet, Member, Storage
 from tests.chaos.profiles import Profile
 from tests.chaos.proxy import Link, Proxy
+from tests.fake_model import FakeModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Faults:
     storage: Storage
     redis_proxy: Proxy
     server_proxies: Sequence[Proxy]
+    model: FakeModel
     done: Counter[str] = field(default_factory=Counter)
     injected: list[tuple[float, str, str]] = field(default_factory=list)
     lost_replies: Counter[str] = field(default_factory=Counter)

@@ -48,11 +48,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Call:
-    """A model call, whose text consists of `tokens` tokens of the form `c<number>t<index> `."""
+    """A model call, whose text consists of `tokens` tokens of the form `c<number>t<index> `.
+
+    The model has generated `generated` of them.
+    """
 
     number: int
     marker: str
     tokens: int
+    generated: int = 0
 
     @property
     def text(self) -> str:
@@ -62,7 +66,12 @@ class Call:
 
 @dataclass
 class History:
-    """A finished run. `loss` is set if faults made Redis lose acknowledged writes."""
+    """A finished run. `loss` is set if faults made Redis lose acknowledged writes.
+
+    `ladder` is set if the models' endpoints keep all answers, or go on from their text, so that
+    nothing that is in a log was generated again. `rude` is set if an endpoint may have continued an
+    answer with another text, whose tokens begin with `x`. Such an answer must not be completed.
+    """
 
     traces: list[ClientTrace]
     logs: dict[str, list[Event]]
@@ -71,3 +80,5 @@ class History:
     calm_at: float
     bound: float
     loss: bool = False
+    ladder: bool = False
+    rude: bool = False

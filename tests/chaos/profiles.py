@@ -4,6 +4,7 @@ worker    killed · paused for slightly or much longer than its lease · SIGTERM
 server    killed · SIGTERM · paused
 client    connections reset · closed · half-open · delayed · throttled · stalled
 wire      the same between Holdline and Redis, and the reply to a command lost
+model     connections reset · the endpoint answers wrongly to workers that read on
 redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers ·
           writes rejected · disk full
 sentinel  the master frozen for less time than the Sentinels wait
@@ -16,19 +17,74 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The fake model's modes, with their weights in percent.
+MODES = (
+    (62, ""),
+    (6, "mode=eof times=1"),
+    (4, "mode=rst times=1"),
+    (4, "mode=drop times=1"),
+    (4, "mode=500 times=1"),
+    (3, "mode=503 times=1 after=0.2"),
+    (3, "mode=busy times=1 after=0.3"),
+    (3, "mode=hang times=1"),
+    (2, "mode=silent times=1"),
+    (2, "mode=headers times=1"),
+    (2, "mode=errorobject times=1"),
+    (2, "mode=cutchunk times=1"),
+    (2, "mode=badjson times=1"),
+    (1, "mode=400"),
+)
+# The modes of an endpoint that generates in the background.
+BACKGROUND_MODES = (
+    (80, ""),
+    (6, "mode=late after=0.5"),
+    (4, "mode=eof times=1"),
+    (4, "mode=failed times=1"),
+    (4, "mode=errorevent times=1"),
+    (2, "mode=hang times=1"),
+)
+BACKGROUND = """
+[models.background]
+base_url = "{url}"
+api = "responses"
+background = true
+"""
+CONTINUING = """
+[models.continuing]
+base_url = "{url}"
+continues = "vllm"
+on_worker_death = "continue"
+"""
+
 
 @dataclass(frozen=True)
 class Profile:
-    """A set of faults with their weights, and the range of seconds between two faults."""
+    """A set of faults with their weights, and the range of seconds between two faults.
+
+    `models` is the models file, in which `{url}` is the fake model's URL. Without it, all requests
+    name the same model. In a `plain` profile, no prompt selects a mode, and no client cancels or
+    deletes a response.
+    """
 
     weights: dict[str, float]
     pause: tuple[float, float] = (0.05, 0.35)
     wire_delay: float = 0.0
     lease: float = 0.3
+    # The seconds for which a worker waits for the next piece of an answer.
+    patience: float = 1.0
     plain: bool = False
+    models: str = ""
+    modes: tuple[tuple[int, str], ...] = MODES
+    tokens: tuple[int, int] = (20, 60)
     model_pace: tuple[float, float] = (0.005, 0.04)
     # If set, Redis loses acknowledged writes. The loss must be reported; all other promises hold.
     loss: bool = False
+    # If set, the faults are no reason to generate again what is in a log.
+    ladder: bool = False
+    # If set, the endpoint may continue an answer with another text.
+    rude: bool = False
+    # All answers must end within this many seconds after the faults.
+    calm: float = 10.0
     # If above 0, Redis runs as a master with a replica. Sentinels replace the master after it has
     # been silent for this many seconds.
     sentinels: float = 0
@@ -90,6 +146,52 @@ PROFILES = {
         (0.1, 0.6),
         loss=True,
         sentinels=1,
+    ),
+    # No death of a worker and no lost connection causes a second model call.
+    "ladder": Profile(
+        {
+            "worker.kill": 2,
+            "worker.term": 2,
+            "worker.pause": 1,
+            "model.cut": 2,
+            "client.reset": 1,
+            "client.close": 1,
+        },
+        pause=(0.3, 1.2),
+        # A busy machine must not delay a worker so much that it loses its lease or calls again.
+        lease=2.0,
+        patience=10.0,
+        calm=30.0,
+        plain=True,
+        models=BACKGROUND,
+        tokens=(60, 160),
+        model_pace=(0.02, 0.05),
+        ladder=True,
+    ),
+    # The model goes on from the text in the log. A suspended worker would let it generate the same
+    # twice.
+    "continuing": Profile(
+        {"worker.kill": 2, "worker.term": 2, "model.cut": 1, "client.reset": 1},
+        pause=(0.8, 2.4),
+        lease=2.0,
+        patience=10.0,
+        calm=30.0,
+        plain=True,
+        models=CONTINUING,
+        tokens=(60, 160),
+        model_pace=(0.02, 0.05),
+        ladder=True,
+    ),
+    # The endpoint loses answers, or continues them wrongly.
+    "rude": Profile(
+        {"model.rude": 4, "model.cut": 4, "worker.kill": 2, "worker.term": 2, "worker.pause": 2}
+        | {kind: weight / 8 for kind, weight in USUAL.items() if "worker" not in kind},
+        pause=(0.1, 0.5),
+        models=BACKGROUND,
+        modes=BACKGROUND_MODES,
+        rude=True,
+        # A worker tries to read on for eight seconds.
+        calm=30.0,
     ),
     # Each profile tests one defence. If that defence is disabled, the checker must report
     # violations.

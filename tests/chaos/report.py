@@ -26,6 +26,8 @@ def lines(
     )
     deleted, cancels = counts["deleted"], counts["cancels asked"]
     sockets, segments, resumes = counts["sockets"], counts["segments"], counts["resumes"]
+    generated, delivered = counts["tokens generated"], counts["tokens delivered"]
+    continuations, sent = f"{counts['continuations']} continuations", result.events_sent
     events, entries = counts["events received"], counts["entries"]
     settled, baseline = result.settled_after, result.baseline_after
     violations = [(violation.invariant, str(violation)) for violation in verdict.violations]
@@ -36,7 +38,8 @@ def lines(
         f"faults        {result.faults.done.total()}: {kinds}",
         f"lost replies  {lost or 'none'}",
         f"answers       {counts['answers']}: {ends}; {deleted} deleted, {cancels} to be cancelled",
-        f"model         {counts['calls']} calls, {counts['restarts']} restarts",
+        f"model         {counts['calls']} calls, {counts['restarts']} restarts, {continuations}",
+        f"tokens        {generated} generated, {delivered} delivered; {sent} background events",
         f"clients       {len(result.history.traces)}, {sockets} sockets, {segments} segments",
         f"events        {events} of {entries} log entries, {resumes} resumes",
         f"errors sent   {_joined(verdict.codes) or 'none'}",

@@ -9,6 +9,7 @@ import random
 import re
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,19 +22,25 @@ from jobs.log.codec import decode_event, job_of
 from jobs.log.log import read_all
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
-from tests.chaos import network_faults, process_faults, redis_faults, sentinels
+from tests.chaos import model_faults, network_faults, process_faults, redis_faults, sentinels
 from tests.chaos.clients import Client, StreamClient, Workload
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, Member, free_port, running
 from tests.chaos.history import Call, Event, History, Job
+from tests.chaos.log_rules import TOKEN
 from tests.chaos.profiles import PROFILES
 from tests.chaos.proxy import Proxy
 from tests.chaos.socket_clients import Joiner, SocketClient
 from tests.fake_model import FakeModel
 
-FAULTS = process_faults.KINDS | network_faults.KINDS | redis_faults.KINDS | sentinels.KINDS
+FAULTS = (
+    process_faults.KINDS
+    | network_faults.KINDS
+    | redis_faults.KINDS
+    | sentinels.KINDS
+    | model_faults.KINDS
+)
 SERVERS, WORKERS = 3, 3
-CALM_SECONDS = 10.0
 BASELINE_SECONDS = 10.0
 # Clients stop sending prompts this many seconds before the faults end, because retries take time.
 LAST_SECONDS = 1.5
@@ -48,6 +55,8 @@ class RunResult:
     faults: Faults
     # Problems other than violations of the promises that the checker verifies.
     anomalies: list[str] = field(default_factory=list)
+    # The events that the endpoint has sent for answers in the background.
+    events_sent: int = 0
     settled_after: float = 0.0
     baseline_after: float = 0.0
 
@@ -79,7 +88,8 @@ async def run(
         fleet = await stack.enter_async_context(
             Fleet(
                 folder,
-                environ(url, chosen.lease, keys),
+                environ(url, chosen.lease, keys, chosen.patience)
+                | models_file(chosen.models, model, folder),
                 ("tests.chaos.sabotage", sabotage) if sabotage else (),
             )
         )
@@ -95,8 +105,10 @@ async def run(
         http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
-        workload = Workload([f"http://127.0.0.1:{proxy.port}" for proxy in server_proxies], http)
-        workload.plain, workload.model_pace = chosen.plain, chosen.model_pace
+        urls = [f"http://127.0.0.1:{proxy.port}" for proxy in server_proxies]
+        workload = Workload(urls, http, chosen)
+        if chosen.models:
+            workload.models = sorted(tomllib.loads(chosen.models)["models"])
         clients = swarm(workload, seed)
         faults = Faults(
             chosen,
@@ -106,6 +118,7 @@ async def run(
             storage,
             redis_proxy,
             server_proxies,
+            model,
         )
         tasks = [asyncio.create_task(client.run()) for client in clients]
         stack.push_async_callback(end, tasks)
@@ -119,19 +132,22 @@ async def run(
         # A fault ends when the killed process is ready again.
         ready_again = await fleet.ready()
         calm = time.monotonic()
-        result = RunResult(History([], {}, {}, [], calm, CALM_SECONDS, loss=chosen.loss), faults)
+        history = History([], {}, {}, [], calm, chosen.calm)
+        history.loss, history.ladder, history.rude = chosen.loss, chosen.ladder, chosen.rude
+        result = RunResult(history, faults)
         if not ready_again:
             result.anomalies.append("a process was not ready again after the faults")
-        await until(lambda: all(client.idle for client in clients), calm + CALM_SECONDS)
+        await until(lambda: all(client.idle for client in clients), calm + chosen.calm)
         result.settled_after = time.monotonic() - calm
         await end(tasks)
         cipher = None if keys is None else Cipher(keys.read_text())
         async with redis_from_url(f"redis://127.0.0.1:{storage.port}", cipher).pipe() as pipe:
             await check_leftovers(result, fleet, pipe, model, http, baseline)
             await collect(result.history, pipe)
+        result.events_sent = model.background.sent
         result.history.traces = workload.traces
         result.history.calls = [
-            Call(call.number, marker, workload.tokens.get(marker, 0))
+            Call(call.number, marker, workload.tokens.get(marker, 0), len(TOKEN.findall(call.sent)))
             for call in model.calls
             if (marker := _marker(call.prompt))
         ]
@@ -141,7 +157,9 @@ async def run(
     return result
 
 
-def environ(redis_url: str, lease: float, keys: Path | None) -> dict[str, str]:
+def environ(
+    redis_url: str, lease: float, keys: Path | None, patience: float = 1.0
+) -> dict[str, str]:
     """Returns the settings of all processes, with short timeouts."""
     return {
         "HOLDLINE_ENCRYPTION_KEYS": str(keys or ""),
@@ -152,11 +170,20 @@ def environ(redis_url: str, lease: float, keys: Path | None) -> dict[str, str]:
         "HOLDLINE_MAX_ATTEMPTS": "5",
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0.3",
         "HOLDLINE_PING_SECONDS": "1",
-        "HOLDLINE_FIRST_TOKEN_SECONDS": "1",
-        "HOLDLINE_STALL_TIMEOUT_SECONDS": "1",
-        "HOLDLINE_MODEL_TIMEOUT_SECONDS": "20",
+        "HOLDLINE_FIRST_TOKEN_SECONDS": str(patience),
+        "HOLDLINE_STALL_TIMEOUT_SECONDS": str(patience),
+        "HOLDLINE_MODEL_TIMEOUT_SECONDS": str(20 * patience),
         "HOLDLINE_RETENTION_SECONDS": "600",
     }
+
+
+def models_file(models: str, model: FakeModel, folder: Path) -> dict[str, str]:
+    """Writes the models file of the profile, if any, and returns its setting."""
+    if not models:
+        return {}
+    path = folder / "models.toml"
+    path.write_text(models.replace("{url}", model.url))
+    return {"HOLDLINE_MODELS": str(path), "HOLDLINE_MODEL": ""}
 
 
 def swarm(workload: Workload, seed: int) -> list[Client]:

@@ -295,6 +295,68 @@ def test_the_text_of_a_lost_attempt_may_end_within_a_token() -> None:
     assert [] == check(_correct_run(lost="c2t0 c2")).violations
 
 
+def _continued_run(at: int = 9) -> History:
+    """Returns a run in which a second call goes on from the text of the first one."""
+    job = _asked(MINE, "m1")
+    done = message_done("msg_1", 0, "c1t0 c1t1 c1t2 ", "completed")
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    log = [
+        lifecycle(job, "response.created", "queued"),
+        lifecycle(job, "response.queued", "queued"),
+        lifecycle(job, "response.in_progress", "in_progress"),
+        *message_added("msg_1", 0),
+        text_delta("msg_1", 0, "c1t0 c1t1"),
+        {"type": "holdline:continued", "response_id": MINE, "attempt": 2, **place, "at": at},
+        text_delta("msg_1", 0, " c1t2 "),
+        *done,
+        terminal(
+            job,
+            Status.COMPLETED,
+            output=[done[-1]["item"]],
+            attempts=2,
+            timing={},
+            completed_at=1,
+        ),
+    ]
+    return History(
+        traces=[_trace("one", (_create("m1"), _numbered(log)))],
+        logs={MINE: log},
+        jobs={MINE: Job("completed", 2, "m1")},
+        calls=[Call(1, "m1", 3, 2), Call(2, "m1", 3, 1)],
+        calm_at=100,
+        bound=10,
+        ladder=True,
+    )
+
+
+def test_an_attempt_may_go_on_exactly_where_the_text_ends() -> None:
+    assert [] == check(_continued_run()).violations
+    assert {"I5"} == {violation.invariant for violation in check(_continued_run(8)).violations}
+
+
+def test_in_a_profile_of_the_ladder_no_output_is_lost_or_generated_again() -> None:
+    history = _correct_run()
+    history.ladder = True
+    assert {"G5"} == {violation.invariant for violation in check(history).violations}
+    history = _continued_run()
+    history.calls[1] = Call(2, "m1", 3, 2)
+    (violation,) = check(history).violations
+    assert ("G5", "4 tokens generated for 3 delivered") == (violation.invariant, violation.says)
+    history = _continued_run()
+    history.jobs[MINE] = Job("failed", 2, "m1")
+    assert "G5" in {violation.invariant for violation in check(history).violations}
+
+
+def test_an_answer_with_the_text_of_a_rude_endpoint_is_never_completed() -> None:
+    history = _correct_run(lost="c2t0 x2t1 ")
+    assert {"I1"} == {violation.invariant for violation in check(history).violations}
+    history.rude = True
+    assert [] == check(history).violations
+    log = history.logs[MINE]
+    log[13] = text_delta("msg_2", 1, "c3t1 x3t2 ")
+    assert {"I1"} <= {violation.invariant for violation in check(history).violations}
+
+
 def _already_ended(number: int) -> Event:
     return {"type": "holdline:ended", "response_id": MINE, "sequence_number": number}
 

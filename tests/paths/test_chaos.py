@@ -46,6 +46,19 @@ def test_random_faults_break_no_promise() -> None:
     assert 0 == status, report
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "profile",
+    ["ladder", *(pytest.param(name, marks=pytest.mark.heavy) for name in ("continuing", "rude"))],
+)
+def test_dead_workers_and_lost_connections_cost_no_output(profile: str) -> None:
+    """With a rude endpoint, output may be lost, but it is never joined wrongly."""
+    seed = str(random.randrange(1_000_000))
+    status, report = chaos("--seed", seed, "--seconds", "20", "--profile", profile)
+    print(report)
+    assert 0 == status, report
+
+
 # Without a chaos run, `tests/chaos/test_checker.py` tests the checker with each violation.
 @pytest.mark.timeout(350)
 @pytest.mark.parametrize(
