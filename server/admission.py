@@ -33,10 +33,11 @@ def admitted(
 
     Raises: Problem.
     """
+    own = len(create.items)
     create = expanded(create, allowed(templates, who.may_use_prompt), max_context_bytes)
     params = params_of(create, catalog.default)
     models.check(catalog, params["model"], who)
-    capabilities.check(catalog, create, params, who)
+    capabilities.check(catalog, create, params, who, first=len(create.items) - own)
     return create, params
 
 

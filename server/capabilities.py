@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 
     from .access.principal import Principal
     from .api.context import Context
+    from .api.items import Item
     from .api.request import Create
 
 _DROP_ADVICE: Final = (
     " The operator can have Holdline leave out such tools and items: set"
     ' unsupported_tools = "drop" for the model in the models file (docs/models.md).'
 )
+# The place of the parts of a template's messages, because only a variable can insert a file.
+_OF_TEMPLATE: Final = "prompt.variables"
 
 
-def check(catalog: Catalog, create: Create, params: dict[str, Any], who: Principal) -> None:
+def check(
+    catalog: Catalog, create: Create, params: dict[str, Any], who: Principal, *, first: int = 0
+) -> None:
     """Checks that the model, or one of its fallbacks, can handle the request.
+
+    `first` is the number of a template's messages, which precede the client's own items.
 
     Raises: Problem, which names the parameter, tool, item or part that none of them supports.
     """
@@ -41,9 +48,9 @@ def check(catalog: Catalog, create: Create, params: dict[str, Any], who: Princip
     if RESPONSES in apis:
         return
     if not catalog.drops(name):
-        for place, what in _provider_tools(create):
+        for place, what in _provider_tools(create, first):
             raise _unsupported(catalog, name, who, place, what, advice=_DROP_ADVICE)
-    for place, what in _refused(create):
+    for place, what in _refused(create, first):
         raise _unsupported(catalog, name, who, place, what)
 
 
@@ -93,23 +100,29 @@ def _unsupported(
     return invalid(place, message, "unsupported_parameter")
 
 
-def _provider_tools(create: Create) -> Iterator[tuple[str, str]]:
+def _placed(create: Create, first: int) -> Iterator[tuple[str, Item]]:
+    """Yields each item with its place in the request."""
+    for index, item in enumerate(create.items, -first):
+        yield (_OF_TEMPLATE if index < 0 else f"input[{index}]"), item
+
+
+def _provider_tools(create: Create, first: int) -> Iterator[tuple[str, str]]:
     """Yields the place and the name of each tool and item that only a provider can handle."""
     for index, tool in enumerate(create.tools or ()):
         if chat_refuses_tool(tool):
             yield f"tools[{index}].type", f"this tool of the type '{tool['type']}'"
-    for index, item in enumerate(create.items):
+    for place, item in _placed(create, first):
         if not isinstance(item, Passed):
             continue
         if chat_refuses_item(item.fields["type"]):
-            yield f"input[{index}].type", f"items of the type '{item.fields['type']}'"
+            yield f"{place}.type", f"items of the type '{item.fields['type']}'"
         for number, tool in enumerate(additional_tools(item.fields)):
             if chat_refuses_tool(tool):
                 what = f"this tool of the type '{type_of(tool)}'"
-                yield f"input[{index}].tools[{number}].type", what
+                yield f"{place}.tools[{number}].type", what
 
 
-def _refused(create: Create) -> Iterator[tuple[str, str]]:
+def _refused(create: Create, first: int) -> Iterator[tuple[str, str]]:
     """Yields the place and the name of each other part that a chat model cannot handle."""
     for name, row in PARAMETERS.items():
         if row.chat is REFUSED and getattr(create, name, None):
@@ -126,12 +139,13 @@ def _refused(create: Create) -> Iterator[tuple[str, str]]:
             yield "tool_choice.type", f"the tool choice '{choice['type']}'"
     if (allowed := _required_tools(create)) and all(map(chat_refuses_tool, allowed)):
         yield "tool_choice", "any of the tools of which 'tool_choice' requires one"
-    for index, item in enumerate(create.items):
+    for place, item in _placed(create, first):
         match item:
             case Message(content=list(parts)):
-                yield from _files(parts, f"input[{index}].content")
+                for part, what in _files(parts, f"{place}.content"):
+                    yield (place if place == _OF_TEMPLATE else part), what
             case FunctionCallOutput(output=list(parts)) | Passed(fields={"output": list(parts)}):
-                yield from _files(parts, f"input[{index}].output")
+                yield from _files(parts, f"{place}.output")
             case _:
                 pass
 

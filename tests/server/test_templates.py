@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from jobs.config.models import catalog
 from jobs.config.settings import ConfigError
 from jobs.config.toml import InvalidTable
+from server.access.principal import Principal
+from server.admission import admitted
 from server.api.problem import Problem
 from server.api.request import JsonObject, parse_create
 from server.config import Config
@@ -34,6 +36,9 @@ instructions = "Be brief."
 [prompts.shown]
 messages = [{ role = "user", content = "Before {{it}} after {{it}}" }]
 """
+MODEL = '[models.m]\nbase_url = "http://127.0.0.1:9/v1"\n'
+FILE_PART = {"type": "input_file", "file_id": "file_1"}
+OF_INPUT = "input[0].content[0].file_id"
 TEMPLATES = templates(catalog(FILE).prompts)
 
 
@@ -41,6 +46,23 @@ def request(id_: str, variables: dict[str, Any] | None = None, **more: Any) -> A
     return expanded(
         parse_create({"prompt": {"id": id_, "variables": variables}, **more}), TEMPLATES, 10_000
     )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "content", "param"),
+    [
+        ({"id": "both", "variables": {"language": "Greek", "what": "this"}}, [FILE_PART], OF_INPUT),
+        ({"id": "shown", "variables": {"it": FILE_PART}}, "And?", "prompt.variables"),
+    ],
+)
+def test_the_error_for_a_part_names_its_place_in_the_request(
+    prompt: Any, content: Any, param: str
+) -> None:
+    said = {"type": "message", "role": "user", "content": content}
+    create = parse_create({"model": "m", "prompt": prompt, "input": [said]})
+    with pytest.raises(Problem) as refused:
+        admitted(create, Principal("acme"), catalog(MODEL), TEMPLATES, 10_000)
+    assert param == refused.value.param
 
 
 def test_a_template_can_set_every_part_of_a_request() -> None:
