@@ -1,0 +1,95 @@
+"""Tests that a killed worker's answer goes on from its text, for the clients of the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from openai import AsyncOpenAI
+
+from jobs.log.events import CONTINUED, RESTARTED
+from tests.fake_continuing import answer
+from tests.fake_model import FakeModel
+from tests.fake_wire import Script
+from tests.system import System, sdk, wait_until
+
+MODELS = """
+[models.m]
+base_url = "{url}"
+continues = "vllm"
+
+[models.fails]
+base_url = "{url}"
+continues = "vllm"
+on_worker_death = "fail"
+"""
+TEXT = "".join(answer(Script(tokens=20)))
+
+
+@pytest.fixture
+async def client(system: System, model: FakeModel, tmp_path: Path) -> AsyncOpenAI:
+    path = tmp_path / "models.toml"
+    path.write_text(MODELS.format(url=model.url))
+    system.environ |= {"HOLDLINE_MODELS": str(path), "HOLDLINE_MODEL": "m"}
+    return sdk(await system.server())
+
+
+async def test_the_stream_accumulator_of_the_sdk_accepts_a_text_that_goes_on(
+    system: System, model: FakeModel, client: AsyncOpenAI
+) -> None:
+    model.script = {"at": 13}
+    worker = await system.worker()
+
+    async def kill() -> None:
+        await wait_until(lambda: model.calls and len(model.calls[0].sent) == 65)
+        await asyncio.sleep(0.3)
+        await worker.kill()
+        model.script = {}
+        await system.worker()
+
+    async with client.responses.stream(input="mode=continuing tokens=20", model="m") as stream:
+        killing = asyncio.create_task(kill())
+        kinds = [event.type async for event in stream]
+        final = await stream.get_final_response()
+        await killing
+    told: list[str] = [kind for kind in kinds if kind in (CONTINUED, RESTARTED)]
+    assert [CONTINUED] == told
+    assert TEXT == final.output_text
+    assert 1 == len(final.output)
+    first, second = model.calls
+    assert TEXT == first.sent + second.sent
+
+
+@pytest.mark.parametrize(
+    ("named", "chosen", "text"),
+    [("fails", None, TEXT[:65]), ("fails", "continue", TEXT), ("m", "fail", TEXT[:65])],
+)
+async def test_the_request_and_the_models_file_choose_what_a_death_does(
+    system: System, model: FakeModel, client: AsyncOpenAI, named: str, chosen: str, text: str
+) -> None:
+    model.script = {"at": 13}
+    worker = await system.worker()
+    asked = await client.responses.create(
+        input="mode=continuing tokens=20",
+        model=named,
+        background=True,
+        metadata={"holdline_on_worker_death": chosen} if chosen else None,
+    )
+    await wait_until(lambda: model.calls and len(model.calls[0].sent) == 65)
+    await asyncio.sleep(0.3)
+    await worker.kill()
+    model.script = {}
+    await system.worker()
+
+    async def ended() -> bool:
+        return (await client.responses.retrieve(asked.id)).status not in ("queued", "in_progress")
+
+    await wait_until(ended)
+    found = await client.responses.retrieve(asked.id)
+    assert text == found.output_text
+    if text == TEXT:
+        assert "completed" == found.status
+    else:
+        assert found.error is not None
+        assert ("failed", "worker_lost") == (found.status, found.holdline["error_code"])  # type: ignore[attr-defined]
