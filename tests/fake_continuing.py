@@ -16,7 +16,8 @@ from tests.fake_wire import Call, Script, Wire
 # The rude answers that do not go on from the text: one begins with another text that begins in the
 # same way, one with the end of the text, one lacks the space at the end of the text, and one
 # consists of reasoning. The answers `again`, `empty` and `length` do go on: they begin with the
-# whole text, are empty, or end at the limit of tokens.
+# whole text, are empty, or end at the limit of tokens. With `thinks`, the first answer begins with
+# reasoning.
 RUDE = ("other", "end", "space", "reasons")
 
 
@@ -43,6 +44,8 @@ async def _say(wire: Wire, script: Script, call: Call) -> None:
     await wire.begin()
     await wire.event(chunk({"role": "assistant", "content": ""}))
     rest = text[len(begun) :]
+    if not begun and script.rude == "thinks":
+        await wire.event(chunk({"reasoning_content": "Well. "}))
     if begun:
         assert text.startswith(begun)
         match script.rude:

@@ -220,6 +220,7 @@ class Execution:
                 output = await ladder.output()
             finally:
                 self.grant, self._continuations = ladder.grant, ladder.continuations
+                self._log = self._log.bind(attempt=self.grant.attempt)
             if output is None:
                 cause, items = ladder.ending
                 decision = self._decide_on(cause)

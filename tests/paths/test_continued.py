@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from jobs.log.events import CONTINUED, RESTARTED
 from tests.fake_continuing import answer
 from tests.fake_model import FakeModel
 from tests.fake_wire import Script
-from tests.system import System, sdk, wait_until
+from tests.paths.conftest import sdk
+from tests.system import System, wait_until
 
 MODELS = """
 [models.m]
@@ -28,33 +30,38 @@ TEXT = "".join(answer(Script(tokens=20)))
 
 
 @pytest.fixture
-async def client(system: System, model: FakeModel, tmp_path: Path) -> AsyncOpenAI:
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+@pytest.fixture
+async def client(system: System, model: FakeModel, tmp_path: Path) -> AsyncIterator[AsyncOpenAI]:
     path = tmp_path / "models.toml"
     path.write_text(MODELS.format(url=model.url))
     system.environ |= {"HOLDLINE_MODELS": str(path), "HOLDLINE_MODEL": "m"}
-    return sdk(await system.server())
+    async with sdk(await system.server()) as client:
+        yield client
 
 
 async def test_the_stream_accumulator_of_the_sdk_accepts_a_text_that_goes_on(
     system: System, model: FakeModel, client: AsyncOpenAI
 ) -> None:
     model.script = {"at": 13}
-    worker = await system.worker()
+    worker = await system.worker(model.url)
 
     async def kill() -> None:
         await wait_until(lambda: model.calls and len(model.calls[0].sent) == 65)
-        await asyncio.sleep(0.3)
-        await worker.kill()
+        await system.worker(model.url)
         model.script = {}
-        await system.worker()
+        await worker.kill()
 
     async with client.responses.stream(input="mode=continuing tokens=20", model="m") as stream:
         killing = asyncio.create_task(kill())
-        kinds = [event.type async for event in stream]
+        kinds: list[str] = [event.type async for event in stream]
         final = await stream.get_final_response()
         await killing
-    told: list[str] = [kind for kind in kinds if kind in (CONTINUED, RESTARTED)]
-    assert [CONTINUED] == told
+    assert [CONTINUED] == [kind for kind in kinds if kind in (CONTINUED, RESTARTED)]
     assert TEXT == final.output_text
     assert 1 == len(final.output)
     first, second = model.calls
@@ -64,12 +71,13 @@ async def test_the_stream_accumulator_of_the_sdk_accepts_a_text_that_goes_on(
 @pytest.mark.parametrize(
     ("named", "chosen", "text"),
     [("fails", None, TEXT[:65]), ("fails", "continue", TEXT), ("m", "fail", TEXT[:65])],
+    ids=["model", "request", "request-fails"],
 )
 async def test_the_request_and_the_models_file_choose_what_a_death_does(
     system: System, model: FakeModel, client: AsyncOpenAI, named: str, chosen: str, text: str
 ) -> None:
     model.script = {"at": 13}
-    worker = await system.worker()
+    worker = await system.worker(model.url)
     asked = await client.responses.create(
         input="mode=continuing tokens=20",
         model=named,
@@ -77,10 +85,9 @@ async def test_the_request_and_the_models_file_choose_what_a_death_does(
         metadata={"holdline_on_worker_death": chosen} if chosen else None,
     )
     await wait_until(lambda: model.calls and len(model.calls[0].sent) == 65)
-    await asyncio.sleep(0.3)
-    await worker.kill()
+    await system.worker(model.url)
     model.script = {}
-    await system.worker()
+    await worker.kill()
 
     async def ended() -> bool:
         return (await client.responses.retrieve(asked.id)).status not in ("queued", "in_progress")

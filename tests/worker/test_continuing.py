@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
+from jobs.cipher import Cipher
 from jobs.log.codec import Event
 from jobs.log.events import CONTINUED, RESTARTED, output_text
-from jobs.record import Status
+from jobs.log.response_state import ResponseState
+from jobs.names import Partition
+from jobs.queue import Queue
+from jobs.record import Job, Status
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from jobs.steers import Steer
 from tests.fake_continuing import RUDE, answer
 from tests.fake_model import FakeModel
@@ -20,6 +28,7 @@ from tests.fake_wire import Script
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response, said
+from worker.continuing import continuation
 from worker.stop import Stop
 
 MODELS = """
@@ -27,7 +36,8 @@ MODELS = """
 base_url = "{url}"
 continues = "{kind}"
 {more}
-price = {{ input = 1.0, output = 1.0 }}
+[models.n]
+base_url = "{other}"
 """
 KINDS = ("vllm", "prefix", "assistant")
 TOKENS = 20
@@ -42,10 +52,10 @@ def going(make_harness: MakeHarness, model: FakeModel, tmp_path: Path) -> Going:
 
     @contextlib.asynccontextmanager
     async def make(
-        kind: str = "assistant", more: str = "", **environ: str
+        kind: str = "assistant", more: str = "", other: str = "http://127.0.0.1:9", **environ: str
     ) -> AsyncIterator[Harness]:
         path = tmp_path / "models.toml"
-        path.write_text(MODELS.format(url=model.url, kind=kind, more=more))
+        path.write_text(MODELS.format(url=model.url, kind=kind, more=more, other=other))
         settings = {"HOLDLINE_MODELS": str(path), "HOLDLINE_MAX_ATTEMPTS": "50"} | environ
         async with make_harness(**settings) as harness:
             yield harness
@@ -204,6 +214,117 @@ async def test_unusual_answers_that_go_on(going: Going, rude: str, status: str, 
         events = await ended(harness)
         assert (status, text) == (response(events)["status"], said(events))
         assert [CONTINUED] == kinds(events)
+
+
+async def test_a_text_after_finished_reasoning_goes_on(going: Going) -> None:
+    async with going() as harness:
+        harness.model.script = {"at": 13}
+        await lose(await start(harness, f"mode=continuing tokens={TOKENS} rude=thinks", 71))
+        harness.model.script = {}
+        events = await ended(harness)
+        output = events[-1]["response"]["output"]
+        assert ["reasoning", "message"] == [item["type"] for item in output]
+        assert ("Well. " + TEXT, [CONTINUED]) == (said(events), kinds(events))
+        assert ["user", "assistant"] == [m["role"] for m in harness.model.calls[1].body["messages"]]
+
+
+async def test_an_endpoint_that_is_away_leaves_the_answer_to_a_fallback(going: Going) -> None:
+    async with FakeModel() as other, going(more='fallbacks = ["n"]', other=other.url) as harness:
+        harness.model.script = {"at": 13}
+        await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
+        harness.model.refuse = lambda _: {"message": "no", "code": "model_not_found"}
+        events = await ended(harness)
+        end = response(events)
+        assert ("n", 2) == (end["holdline"]["model"], end["holdline"]["attempts"])
+        assert (TEXT, [CONTINUED, RESTARTED]) == (said(events), kinds(events))
+        (call,) = other.calls
+        assert ["user"] == [message["role"] for message in call.body["messages"]]
+
+
+async def test_an_endpoint_that_is_away_goes_on_later_if_there_is_no_fallback(
+    going: Going,
+) -> None:
+    async with going() as harness:
+        harness.model.script = {"at": 13}
+        prompt = f"mode=continuing tokens={TOKENS}"
+        await lose(await start(harness, prompt))
+        harness.model.script = {"at": 0}
+        execution = harness.execution(await harness.claim())
+        running = asyncio.create_task(execution.run())
+        await wait_until(lambda: len(harness.model.calls) == 2)
+        harness.model.cut(lambda wires: wires)
+        await running
+        harness.model.script = {}
+        events = await ended(harness)
+        assert (TEXT, [CONTINUED, CONTINUED]) == (said(events), kinds(events))
+        assert 3 == response(events)["holdline"]["attempts"]
+
+
+async def test_an_encrypted_text_goes_on(going: Going, redis_url: str) -> None:
+    cipher = Cipher(base64.b64encode(bytes(range(32))).decode())
+    async with going() as harness, Pipe(Redis(redis_url, cipher)) as locked:
+        queue = Queue(locked, harness.context.config.shared)
+        harness.context = replace(harness.context, pipe=locked, queue=queue)
+        harness.model.script = {"at": 13}
+        await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
+        harness.model.script = {}
+        events = await ended(harness)
+        assert (TEXT, [CONTINUED]) == (said(events), kinds(events))
+        kept = await harness.context.pipe.call("LRANGE", Partition(0).log(harness.only), 0, -1)
+        assert not any(b"b6589" in entry or CONTINUED.encode() in entry for entry in kept)
+
+
+LONG = "A text of more than thirty-two characters, which is "
+MESSAGE: Event = {
+    "type": "response.output_item.added",
+    "output_index": 1,
+    "item": {
+        "id": "msg_1",
+        "type": "message",
+        "status": "in_progress",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": LONG, "annotations": [], "logprobs": []}],
+    },
+}
+
+
+def before(kind: str, *, done: bool = True) -> Event:
+    """Returns the event of an item of this type before the message."""
+    event = f"response.output_item.{'done' if done else 'added'}"
+    return {"type": event, "output_index": 0, "item": {"id": "x", "type": kind, "content": []}}
+
+
+def with_part(**changes: Any) -> Event:
+    part = MESSAGE["item"]["content"][0] | changes
+    return MESSAGE | {"item": MESSAGE["item"] | {"content": [part]}}
+
+
+REFUSED = MESSAGE["item"]["content"][0], {"type": "refusal", "refusal": "No."}
+
+
+@pytest.mark.parametrize(
+    ("events", "goes_on"),
+    [
+        ([MESSAGE], True),
+        ([before("reasoning"), MESSAGE], True),
+        ([], False),
+        ([before("reasoning", done=False)], False),
+        ([before("reasoning", done=False), MESSAGE], False),
+        ([before("function_call"), MESSAGE], False),
+        ([before("message"), MESSAGE], False),
+        ([before("compaction"), MESSAGE], False),
+        ([MESSAGE | {"type": "response.output_item.done"}], False),
+        ([with_part(annotations=[{"type": "url_citation"}])], False),
+        ([with_part(logprobs=[{"token": "A"}])], False),
+        ([with_part(type="refusal", refusal=LONG)], False),
+        ([MESSAGE | {"item": MESSAGE["item"] | {"content": [*REFUSED]}}], False),
+        ([with_part(text="Short.")], False),
+        ([with_part(text=" \n" * 40)], False),
+    ],
+)
+def test_only_one_unfinished_text_goes_on(events: list[Event], goes_on: bool) -> None:
+    job = Job("resp_1", "me", 1, {"model": "m", "input": "hi"})
+    assert goes_on == (continuation(job, ResponseState(events), "m") is not None)
 
 
 async def test_a_refused_request_begins_again_at_once(going: Going) -> None:
