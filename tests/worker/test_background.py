@@ -188,6 +188,21 @@ async def test_a_rude_endpoint_after_a_lost_connection_is_called_again(
     assert 2 == len(harness.model.calls)
 
 
+@pytest.mark.usefixtures("_short_delays")
+async def test_an_answer_that_the_endpoint_never_goes_on_with_is_called_again(
+    make_harness: MakeHarness, model: FakeModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    limits = "first_token_seconds = 0.3\nstall_timeout_seconds = 0.3\n"
+    path.write_text(MODELS.format(url=model.url) + limits)
+    async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+        await harness.execute("mode=hang times=1", attempts=2)
+        end = response(await harness.events(harness.only))
+        assert ("completed", 2) == (end["status"], end["holdline"]["attempts"])
+        assert 2 == len(model.calls)
+        assert [True, False] == [one.cancelled for one in model.background.stored.values()]
+
+
 @pytest.mark.parametrize("rude", RUDE)
 @pytest.mark.usefixtures("_short_delays")
 async def test_an_endpoint_that_does_not_continue_the_answer_is_called_again(

@@ -107,7 +107,7 @@ class BackgroundAnswer:
         final = isinstance(error, NotKept) or self._reader.ended or error.code not in CONTINUABLE
         if final or position is None or (delay is None and error.code not in AWAY):
             # What arrives after a wrong event belongs to another answer, if any. An endpoint that
-            # can be reached, but never sends the next event, has lost the answer.
+            # can be reached, but never sends the next event, has lost the answer, or hangs.
             if self._unproven:
                 raise NotKept(error.detail)
             # `NotKept` would mean that this call has read nothing.

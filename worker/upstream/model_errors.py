@@ -27,17 +27,14 @@ FINAL: Final = frozenset(
     }
 )
 # The failures after which an answer may be continued, although the endpoint cannot be reached.
-AWAY: Final = frozenset(
-    {
-        "upstream_busy",
-        "upstream_key_unavailable",
-        "upstream_stalled",
-        "upstream_timeout",
-        "upstream_unavailable",
-    }
-)
+AWAY: Final = frozenset({"upstream_busy", "upstream_key_unavailable", "upstream_unavailable"})
 # The failures after which an answer may be continued.
-CONTINUABLE: Final = AWAY | {"upstream_error", "upstream_truncated"}
+CONTINUABLE: Final = AWAY | {
+    "upstream_error",
+    "upstream_stalled",
+    "upstream_timeout",
+    "upstream_truncated",
+}
 
 
 class ModelError(Exception):
