@@ -98,6 +98,13 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
         (ONE + "api = 'latin'", "api must be chat or responses"),
         (ONE + "unsupported_tools = 'keep'", "unsupported_tools must be (drop|refuse) or"),
         (ONE + "api = 'responses'\nunsupported_tools = 'drop'", "unsupported_tools has no effect"),
+        (ONE + "background = true", r"\[models.m\] background requires api = .responses."),
+        (
+            ONE + "api = 'responses'\ncontinues = 'vllm'",
+            r"\[models.m\] continues requires api = .chat.",
+        ),
+        (ONE + "continues = 'text'", "continues must be (assistant|prefix|vllm)"),
+        (ONE + "on_worker_death = 'die'", "on_worker_death must be (continue|fail|restart)"),
         (ONE + "concurrency = 0", "between 1 and 1000"),
         (ONE + "concurrency = 1.5", "whole number"),
         (ONE + "concurrency = true", "concurrency must be a whole number"),

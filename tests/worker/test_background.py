@@ -240,6 +240,37 @@ async def test_a_cancellation_reaches_the_provider(harness: Harness) -> None:
     assert stored.cancelled
 
 
+async def test_a_request_may_choose_to_begin_again(harness: Harness) -> None:
+    policy = {"holdline_on_worker_death": "restart"}
+    await harness.submit("mode=slow tokens=20 pace=0.03", metadata=policy)
+    running = await begun(harness)
+    await harness.until_text(harness.only)
+    await lost(harness, running)
+    await harness.execution(await harness.claim()).run()
+    events = await harness.events(harness.only)
+    assert numbered(2, 20) == said(events)
+    assert 1 == [event["type"] for event in events].count(RESTARTED)
+    assert 2 == response(events)["holdline"]["attempts"]
+    first, _ = harness.model.background.stored.values()
+    assert first.cancelled
+
+
+async def test_a_stopped_worker_leaves_an_answer_that_must_not_begin_again(
+    harness: Harness,
+) -> None:
+    policy = {"holdline_on_worker_death": "fail"}
+    await harness.submit("mode=slow tokens=20 pace=0.03", metadata=policy)
+    execution = harness.execution(await harness.claim())
+    running = asyncio.create_task(execution.run())
+    await harness.until_text(harness.only)
+    execution.stop(Stop.GIVE_BACK)
+    await running
+    await harness.execution(await harness.claim()).run()
+    events = without_restart(await harness.events(harness.only))
+    assert ("completed", numbered(1, 20)) == (response(events)["status"], said(events))
+    assert 1 == len(harness.model.calls)
+
+
 async def test_a_deletion_reaches_the_provider(harness: Harness) -> None:
     await harness.submit("mode=slow tokens=200 pace=0.03")
     running = await begun(harness)
