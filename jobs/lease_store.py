@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, script_keys
-from .replies import check_held, granted
+from .replies import Claimed, check_held, granted
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -35,26 +35,29 @@ class LeaseStore:
         room: Mapping[str, int] | None = None,
         rates: Mapping[str, tuple[int, int]] | None = None,
         max_job_bytes: int = MAX_JOB_BYTES,
-    ) -> list[Grant]:
+        worker: str = "",
+    ) -> Claimed:
         """Assigns up to `count` waiting jobs to the caller. `claim` is a random id for the claim.
 
         A repeated call with the same `claim` returns the same jobs. The script adds no further job
         once the jobs together have `max_job_bytes`.
         `room` limits the number of jobs that may begin, by model. Other models are not limited.
         `rates` contains the requests and tokens per minute that a model's provider allows, by
-        model. 0 means no limit.
+        model. 0 means no limit. `worker` is the worker to wake when a job is queued, unless the
+        next claim may return further jobs.
         """
         names = Partition(partition)
         room, rates = room or {}, rates or {}
         rooms: list[str | int] = []
         for model in dict.fromkeys((*room, *rates)):
             rooms += [model, room.get(model, -1), *rates.get(model, (0, 0))]
-        reply = await self._pipe.run(
+        left, *rows = await self._pipe.run(
             calls.claim(
                 queues_key=names.queues,
                 claimed_key=names.claimed(claim),
                 prefix=names.prefix,
                 claim=claim,
+                worker=worker,
                 count=count,
                 lease_ms=self._settings.lease_ms,
                 tenant_running=self._settings.tenant_running,
@@ -63,7 +66,24 @@ class LeaseStore:
                 model_limits=rooms,
             )
         )
-        return [granted(claim, row) for row in reply]
+        return Claimed([granted(claim, row) for row in rows], left)
+
+    def wake_another(self, partition: int) -> None:
+        """Wakes another idle worker for the waiting jobs of a partition, if there are any.
+
+        Does not wait for the reply. If the call is lost, idle workers find the jobs by themselves.
+        """
+        names = Partition(partition)
+        self._pipe.begin(calls.wake(queues_key=names.queues, prefix=names.prefix))
+
+    async def has_work(self, partition: int) -> bool:
+        """Returns True if jobs of a partition may be waiting, or may be due for a retry."""
+        names = Partition(partition)
+        return bool(await self._pipe.call("EXISTS", names.queues, names.delayed))
+
+    def is_reachable(self, partition: int) -> bool:
+        """Returns True if there is a connection to the Redis that has the partition."""
+        return self._pipe.is_connected_for(Partition(partition).queues)
 
     async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
         """Renews the leases of `(response id, claim)` pairs and returns a state for each pair.

@@ -239,12 +239,19 @@ class Partition:
         return f"{self.prefix}queues"
 
     @property
-    def wake(self) -> str:
-        """The key of the list from which idle workers pop a marker when a job arrives.
+    def idle_workers(self) -> str:
+        """The key of the sorted set of workers to wake when a job arrives.
 
-        Workers block on this list for a second at most, so a lost marker delays a job by a second.
+        The scores are the times of the workers' last claims.
         """
-        return f"{self.prefix}wake"
+        return f"{self.prefix}idle_workers"
+
+    def wake(self, worker: str) -> str:
+        """Returns the channel that wakes one worker when a job arrives in this partition.
+
+        Idle workers also look for jobs once a second, so a lost message delays a job by a second.
+        """
+        return f"{self.prefix}wake:{worker}"
 
     @property
     def leases(self) -> str:

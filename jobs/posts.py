@@ -68,7 +68,6 @@ class Posts:
             id=response_id,
             window_ms=RETRY_WINDOW_MS,
             settle_ms=SETTLE_MS,
-            subscribers=int(self._pipe.sees_subscribers),
         )
         found = (await self._pipe.run(call)).decode()
         if found == "open":

@@ -53,6 +53,7 @@ class Queue:
         self.turns = TurnStore(pipe, settings.job_ttl_ms, self.conversations)
         self.steers = SteerLog(pipe, settings)
         self.leases = LeaseStore(pipe, settings)
+        self.partitions = settings.partitions
 
     async def submit(
         self,

@@ -76,6 +76,18 @@ class Grant(NamedTuple):
         return model_of(self.queue_name)
 
 
+class Claimed(list[Grant]):
+    """The jobs of one claim.
+
+    `more` is True if the next claim may return further jobs. `blocked` is True if jobs are waiting
+    that the limits of their models did not allow to begin.
+    """
+
+    def __init__(self, grants: list[Grant], left: int) -> None:
+        super().__init__(grants)
+        self.blocked, self.more = left == 1, left == 2  # as in claim.lua
+
+
 def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accepted:
     """Decodes the reply of the script `submit` or `submit_completed` for a response.
 

@@ -136,7 +136,7 @@ class SteerLog:
 
         Without the notification, the worker learns of the steer when it renews its lease.
         """
-        await self._pipe.call("PUBLISH", names_of(response_id).cancels, response_id)
+        await self._pipe.call("SPUBLISH", names_of(response_id).cancels, response_id)
 
     async def read(self, response_id: str, viewer: str = "") -> Steers:
         """Returns the steers of a response. An empty viewer may see every response.

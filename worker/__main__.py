@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import secrets
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,10 +16,9 @@ from jobs.config.shared_config import hide
 from jobs.errors import RedisAway, RedisTrouble
 from jobs.hooks import Hooks
 from jobs.main import Program
-from jobs.names import Partition
+from jobs.notifications import subscriber
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available
-from jobs.redis.subscriber import Subscriber
 from jobs.redis.url import redis_from_url
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.supervisor import Children, handle_stop
@@ -43,9 +41,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Redis replies to a blocking pop within one second. If no reply arrives within this deadline, the
-# worker closes the connection and reconnects.
-BLOCKING_SECONDS = 4.0
 # The supervisor kills a worker that still runs this long after the grace period. A worker returns
 # its unfinished jobs to the queue within three seconds, or later on a busy machine.
 STOP_SECONDS = 8.0
@@ -83,7 +78,6 @@ class _Worker(Program[Config]):
         handle_stop(on_signal, quiet.set if child else None)
         async with (
             redis.pipe() as pipe,
-            redis.pipe(deadline=BLOCKING_SECONDS) as waiting,
             Router(config) as router,
             Compactor() as compactor,
         ):
@@ -93,13 +87,9 @@ class _Worker(Program[Config]):
             queue = Queue(pipe, config.shared)
             policy = Policy(max_attempts=config.shared.max_attempts)
             context = WorkerContext(config, pipe, queue, router, policy, compactor)
-            subscriber = Subscriber(
-                redis,
-                probe=Partition(0).probe(secrets.token_hex(8)),
-                publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
-            )
             async with contextlib.AsyncExitStack() as stack:
-                await stack.enter_async_context(subscriber)
+                notifications = subscriber(redis, pipe, config.shared.partitions)
+                await stack.enter_async_context(notifications)
                 rescue = await stack.enter_async_context(Rescue(context))
                 await stack.enter_async_context(conversation_settler(context))
                 if config.receiver is not None:
@@ -109,7 +99,7 @@ class _Worker(Program[Config]):
                         Hooks(pipe), post, config.receiver, config.shared.partitions
                     )
                     await stack.enter_async_context(dispatcher)
-                worker = Worker(context, waiting, subscriber, rescue, quiet, stop)
+                worker = Worker(context, notifications, rescue, quiet, stop)
                 freeze_and_tune_gc()
                 log.info("worker ready", redis=found, concurrency=config.concurrency)
                 await worker.run()

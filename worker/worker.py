@@ -4,9 +4,8 @@
     stop    the worker returns running jobs to the queue at once; other workers can claim them
             without waiting for the leases to expire
 
-A Redis script claims the jobs. An idle worker waits in a blocking pop on a Redis list, to which a
-marker is pushed when a job is queued. If a marker is lost, the worker still looks for jobs after
-one second.
+A Redis script claims the jobs. A notification wakes an idle worker when a job is queued, as the
+module `wakeups` describes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -29,9 +28,9 @@ from runtime.loop import cancel_all
 from .execute import Execution
 from .leases import FAILURE_PAUSE_SECONDS, Leases, RedisHealth
 from .stop import Stop
+from .wakeups import WakeUps
 
 if TYPE_CHECKING:
-    from jobs.redis.pipe import Pipe
     from jobs.redis.subscriber import Subscriber
     from jobs.replies import Grant
 
@@ -44,7 +43,6 @@ log = structlog.get_logger()
 DECODED_BY_ENCODED: Final = 8
 # A worker claims at most this many jobs at once, which leaves queued jobs for other idle workers.
 MAX_CLAIMED_AT_ONCE: Final = 10
-MARKER_SECONDS: Final = 1
 EXHAUSTED_SECONDS: Final = 1.0
 # A stopping worker looks this often for jobs whose model calls can be continued by now.
 HAND_OVER_SECONDS: Final = 0.25
@@ -57,27 +55,22 @@ class Worker:
     """Runs the jobs of one worker process.
 
     Call `run` once. To shut down, set the event `quiet` and then, if needed, `stop`.
-
-    `waiting` is a connection that is used only for blocking commands, because a blocking command
-    delays all later commands on the same connection.
     """
 
     def __init__(
         self,
         context: WorkerContext,
-        waiting: Pipe,
         subscriber: Subscriber,
         rescue: Rescue,
         quiet: asyncio.Event,
         stop: asyncio.Event,
     ) -> None:
         self._context = context
-        self._waiting = waiting
         self._subscriber = subscriber
         self._quiet = quiet
         self._stop = stop
         self._partitions = list(range(context.config.shared.partitions))
-        self._markers = {Partition(number).wake: number for number in self._partitions}
+        self._wakeups = WakeUps(context.queue.leases, len(self._partitions))
         self._claims = {number: secrets.token_hex(8) for number in self._partitions}
         self._rates = {
             name: endpoint.rates
@@ -87,9 +80,6 @@ class Worker:
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
         self._paused_until = 0.0  # compared with time.monotonic()
-        # The pending blocking pop. If a job ends before a marker arrives, the worker claims again
-        # and keeps this pop pending.
-        self._pop: asyncio.Future[Any] | None = None
         self._health = RedisHealth()
         self._leases = Leases(
             context, rescue, self._held.keys(), self._health, lambda: not quiet.is_set()
@@ -106,11 +96,13 @@ class Worker:
             self._subscriber.subscribe(
                 Partition(number).cancels, self._on_cancel, self._leases.renew_now
             )
+        self._wakeups.subscribe(self._subscriber)
         try:
             async with self._leases, asyncio.TaskGroup() as group:
                 claiming = group.create_task(self._claim_until_cancelled(), name="claim")
                 await self._quiet.wait()
                 claiming.cancel()
+                self._wakeups.unsubscribe(self._subscriber)
                 await self._drain()
         finally:
             await self._give_back()
@@ -118,69 +110,67 @@ class Worker:
     # Claiming jobs
 
     async def _claim_until_cancelled(self) -> None:
-        partitions = self._partitions
-        try:
-            while True:
+        while True:
+            try:
                 await self._wait_for_room()
-                self._freed.clear()
-                try:
-                    if not await self._claim(partitions):
-                        partitions = await self._wait_for_marker()
-                    self._health.succeeded()
-                except RedisTrouble as error:
-                    self._health.failed(error)
-                    partitions = self._partitions
-                    await asyncio.sleep(random.uniform(*FAILURE_PAUSE_SECONDS))  # noqa: S311 - jitter need not be secure
-        finally:
-            if self._pop is not None:
-                self._pop.cancel()
-                await asyncio.wait({self._pop})
+                await self._claim(await self._wakeups.next())
+                self._health.succeeded()
+            except RedisTrouble as error:
+                self._health.failed(error)
+                await asyncio.sleep(random.uniform(*FAILURE_PAUSE_SECONDS))  # noqa: S311 - jitter need not be secure
 
     async def _wait_for_room(self) -> None:
-        """Waits until the worker can hold one more job and renew its lease on time."""
-        while True:
-            if min(self._left) <= 0:
-                self._freed.clear()
-                await self._freed.wait()
-            elif (pause := self._paused_until - time.monotonic()) > 0:
-                await asyncio.sleep(pause)
-            elif self._leases.pace.left <= 0:
-                await self._leases.pace.wait()
-            else:
-                return
+        """Waits until the worker can hold one more job and renew its lease on time.
 
-    async def _claim(self, partitions: list[int]) -> bool:
-        """Claims jobs of these partitions of the queue and starts them.
-
-        Returns True if more jobs may be queued: a partition returned as many jobs as were
-        requested, or the worker had no room for more. Otherwise returns False.
+        Meanwhile, other workers are woken for the jobs for which this worker was woken.
         """
-        more = False
         pace = self._leases.pace
-        for number in partitions:
-            jobs_left, bytes_left = self._left
-            most = min(jobs_left, pace.left, MAX_CLAIMED_AT_ONCE)
-            if most <= 0 or bytes_left <= 0:
-                return True
+        while True:
+            self._freed.clear()
+            pause = self._paused_until - time.monotonic()
+            full = min(self._left) <= 0
+            self._wakeups.full = full or pause > 0 or pace.left <= 0
+            if not self._wakeups.full:
+                return
+            self._wakeups.pass_on()
+            if full:
+                await self._freed.wait()
+            elif pause > 0:
+                await asyncio.sleep(pause)
+            else:
+                await pace.wait()
+
+    async def _claim(self, partition: int) -> None:
+        """Claims jobs of a partition and starts them. Raises: RedisTrouble."""
+        pace = self._leases.pace
+        jobs_left, bytes_left = self._left
+        most = min(jobs_left, pace.left, MAX_CLAIMED_AT_ONCE)
+        if most <= 0 or bytes_left <= 0:
+            self._wakeups.put_back(partition)
+            return
+        try:
             # The claim id changes only after Redis has replied. If only the reply was lost, a
             # repeated request with the same id returns the same jobs.
             grants = await self._context.queue.leases.claim(
-                number,
-                self._claims[number],
+                partition,
+                self._claims[partition],
                 most,
                 self._room_by_model(),
                 self._rates,
                 max_job_bytes=max(bytes_left // DECODED_BY_ENCODED, 1),
+                worker=self._wakeups.worker,
             )
-            self._claims[number] = secrets.token_hex(8)
-            pace.claimed(len(grants))
-            for grant in grants:
-                self._start(number, grant)
-            # If Redis returned fewer jobs than requested, no other queued job can run on this
-            # worker now. A later submission pushes a marker, unless the list already has enough
-            # markers.
-            more = more or len(grants) == most or min(self._left) <= 0
-        return more
+        except RedisTrouble:
+            self._wakeups.put_back(partition)
+            raise
+        self._claims[partition] = secrets.token_hex(8)
+        pace.claimed(len(grants))
+        for grant in grants:
+            self._start(partition, grant)
+        if grants.more:
+            self._wakeups.add(partition)
+        elif grants.blocked:
+            self._wakeups.blocked(partition)
 
     @property
     def _left(self) -> tuple[int, int]:
@@ -202,29 +192,6 @@ class Worker:
             for name, endpoint in config.endpoints.items()
             if endpoint.concurrency < config.concurrency
         }
-
-    async def _wait_for_marker(self) -> list[int]:
-        """Waits until a job is queued or a running job ends.
-
-        Returns the partitions from which to claim jobs next.
-        """
-        pop = self._pop or self._waiting.pop(self._markers, MARKER_SECONDS)
-        self._pop = None
-        if self._room_by_model():
-            self._pop = pop = asyncio.ensure_future(pop)
-            freed = asyncio.create_task(self._freed.wait(), name="freed")
-            try:
-                await asyncio.wait({pop, freed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                freed.cancel()
-            if not pop.done():
-                # The pop stays pending, and the next call to this method awaits it.
-                return self._partitions
-            self._pop = None
-        reply = await pop
-        # If no marker arrived, the worker claims from all partitions, because a marker may have
-        # been lost.
-        return self._partitions if reply is None else [self._markers[reply[0].decode()]]
 
     def _start(self, partition: int, grant: Grant) -> None:
         execution = Execution(self._context, partition, grant)
@@ -255,6 +222,8 @@ class Worker:
                 self._pause()
             del self._held[execution]
             self._freed.set()
+            if self._room_by_model():
+                self._wakeups.freed()
 
     def _pause(self) -> None:
         """Stops claiming jobs for a while.

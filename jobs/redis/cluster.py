@@ -1,12 +1,13 @@
 """Connects to a Redis Cluster or Valkey Cluster, and sends each command to the node with its key.
 
-All keys of a partition are in one slot, so each script runs on one node. Notifications use plain
-pub/sub, which a cluster forwards to all nodes. So a connection to any node receives all messages.
+All keys and channels of a partition are in one slot, so each script runs on one node. One
+connection to each master carries the commands of all its partitions.
 
 The slot table, which maps slots to nodes, is read at the start, every few seconds, and whenever a
 node is lost or replies MOVED. A command is sent to another node only if the first node certainly
 did not execute it. Operators must move slots atomically, as Valkey 9 does. While a slot is divided
-between two nodes, a script would see only some of its keys.
+between two nodes, a script would see only some of its keys. So a command that gets the reply ASK or
+TRYAGAIN is not sent to the other node, but repeated later.
 """
 
 from __future__ import annotations
@@ -28,17 +29,19 @@ from .pipe import Pipe
 from .wire import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Mapping
 
     from jobs.cipher import Cipher
     from jobs.scripts import Call
 
-    from .wire import Argument, Wire
+    from .wire import Argument
 
 DEFAULT_PORT = 6379
 REFRESH_SECONDS = 10.0
 # The minimum number of seconds between two reads of the slot table, even after many errors.
 MIN_REFRESH_SECONDS = 0.2
+# The time limit for one node to send its slot table. A frozen node must not delay the others.
+TABLE_SECONDS = 2.0
 RETRY_SECONDS = 0.05
 # The commands that have no key, so any node can execute them.
 _KEYLESS = {"CLUSTER", "INFO", "PING", "SCRIPT", "TIME", "WAIT"}
@@ -63,6 +66,8 @@ class Cluster(Redis):
         self._query = parts.query
         self._seeds = hosts_of(parts, DEFAULT_PORT)
         self.table: SlotTable = []
+        self._owners: dict[int, str | None] = {}
+        self.on_doubt: set[Callable[[], None]] = set()
 
     @property
     def masters(self) -> set[str]:
@@ -71,30 +76,49 @@ class Cluster(Redis):
 
     def owner(self, slot: int) -> str | None:
         """Returns the `host:port` of the master that has a slot, or None if no master is known."""
-        return next((host for low, high, host in self.table if low <= slot <= high), None)
+        try:
+            return self._owners[slot]
+        except KeyError:
+            rows = self.table
+            found = next((host for low, high, host in rows if low <= slot <= high), None)
+            return self._owners.setdefault(slot, found)
+
+    def node_of(self, key: str) -> str | None:
+        """Returns the `host:port` of the master that has a key or a channel, or None."""
+        return self.owner(key_slot(key.encode()))
 
     def node(self, host: str) -> Redis:
         """Returns an object that opens connections to the node at `host:port`."""
         return Redis(urlunsplit((self._scheme, self._login + host, "", self._query, "")))
 
+    def doubt(self) -> None:
+        """Makes the pipes of this cluster read the slot table again."""
+        for wake in self.on_doubt:
+            wake()
+
     def pipe(self, *, deadline: float = 5.0) -> ClusterPipe:
         """Returns a pipe to all masters. `deadline` is the time limit of a command in seconds."""
         return ClusterPipe(self, deadline=deadline)
 
-    async def open(self) -> Wire:
-        """Opens a connection to any node of the cluster. Raises: RedisAway."""
-        for host in self._hosts():
-            with contextlib.suppress(RedisAway, RedisRefused):
-                return await self.node(host).open()
-        raise RedisAway("no node of the cluster can be reached")
+    async def refresh(self, pipes: Mapping[str, Pipe]) -> None:
+        """Reads the slot table from any node, over its pipe if it is connected.
 
-    async def refresh(self) -> None:
-        """Reads the slot table from any node. Raises: RedisAway if no node replies."""
+        A node that has lost the majority of the masters may have an old table. Its table is used
+        only if no other table is known. Raises: RedisAway if no node replies.
+        """
         for host in self._hosts():
-            with contextlib.suppress(RedisAway, RedisRefused):
-                reply = await self.node(host).ask("CLUSTER", "SLOTS")
-                if isinstance(reply, list) and reply:
-                    self.table = [_range(row, host) for row in reply]
+            with contextlib.suppress(RedisAway, RedisRefused, TimeoutError):
+                pipe = pipes.get(host)
+                ask = pipe.call if pipe is not None and pipe.connected else self.node(host).ask
+                async with asyncio.timeout(TABLE_SECONDS):
+                    info, rows = await ask("CLUSTER", "INFO"), await ask("CLUSTER", "SLOTS")
+                if not isinstance(info, bytes) or not isinstance(rows, list) or not rows:
+                    continue
+                if not self.table or b"cluster_state:ok" in info:
+                    table = sorted(_range(row, host) for row in rows)
+                    if table != self.table:
+                        self.table, self._owners = table, {}
+                        self.version += 1
                     return
         raise RedisAway("no node of the cluster has sent a slot table")
 
@@ -108,18 +132,12 @@ class Cluster(Redis):
 class ClusterPipe(Pipe):
     """Sends each command over the pipe to the master that has the command's key."""
 
-    sees_subscribers = False
-
     def __init__(self, cluster: Cluster, *, deadline: float) -> None:
         super().__init__(cluster, deadline=deadline)
         self._cluster = cluster
         self._pipes: dict[str, Pipe] = {}
         pause = (REFRESH_SECONDS, REFRESH_SECONDS)
         self._refreshing = Loop("cluster", self._refresh, pause)
-        # A blocking pop delays all later commands on its pipe, so each list has a separate pipe.
-        # The dictionary also stores the node of each pipe, because a list may move to another node.
-        self._waiting: dict[str, tuple[str, Pipe]] = {}
-        self._popping: dict[str, asyncio.Task[list[bytes] | None]] = {}
 
     @property
     def connected(self) -> bool:
@@ -129,16 +147,20 @@ class ClusterPipe(Pipe):
             host in self._pipes and self._pipes[host].connected for host in masters
         )
 
+    def is_connected_for(self, key: str) -> bool:
+        """Returns True while the master that has this key is connected."""
+        pipe = self._pipes.get(self._cluster.node_of(key) or "")
+        return pipe is not None and pipe.connected
+
     async def __aenter__(self) -> Self:
         self._refreshing.start()
+        self._cluster.on_doubt.add(self._refreshing.wake)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._cluster.on_doubt.discard(self._refreshing.wake)
         await self._refreshing.stop()
-        for task in self._popping.values():
-            task.cancel()
-        await asyncio.gather(*self._popping.values(), return_exceptions=True)
-        for pipe in [*self._pipes.values(), *(pipe for _, pipe in self._waiting.values())]:
+        for pipe in self._pipes.values():
             await pipe.__aexit__()
 
     async def nodes(self) -> list[Pipe]:
@@ -175,38 +197,6 @@ class ClusterPipe(Pipe):
             self._refreshing.wake()
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
-        """Pops an element from one of several lists, in the same way as `Pipe.pop`.
-
-        If several lists return an element at once, later calls return the other elements.
-        """
-        for key in keys:
-            if key not in self._popping:
-                self._popping[key] = asyncio.create_task(self._pop(key, seconds), name="pop")
-        await asyncio.wait(self._popping.values(), return_when=asyncio.FIRST_COMPLETED)
-        for key, task in list(self._popping.items()):
-            if task.done():
-                del self._popping[key]
-                if (popped := task.result()) is not None:
-                    return popped
-        return None
-
-    async def _pop(self, key: str, seconds: int) -> list[bytes] | None:
-        slot = key_slot(key.encode())
-        await self._at(slot, time.monotonic() + self._deadline)
-        host = self._cluster.owner(slot) or ""
-        last_host, pipe = self._waiting.get(key, ("", None))
-        if pipe is None or last_host != host:
-            if pipe is not None:
-                await pipe.__aexit__()
-            pipe = await self._cluster.node(host).pipe(deadline=self._deadline).__aenter__()
-            self._waiting[key] = host, pipe
-        try:
-            return await pipe.pop([key], seconds)
-        except RedisRefused as refusal:
-            self._refreshing.wake()
-            raise RedisAway(str(refusal).partition(" ")[0]) from refusal
-
     async def _at(self, slot: int, until: float) -> Pipe:
         """Waits until the master that has this slot is connected, and returns the pipe to it."""
         while True:
@@ -220,7 +210,7 @@ class ClusterPipe(Pipe):
 
     async def _refresh(self) -> None:
         with contextlib.suppress(RedisAway):
-            await self._cluster.refresh()
+            await self._cluster.refresh(self._pipes)
             await self._update_pipes()
         await asyncio.sleep(MIN_REFRESH_SECONDS)
 

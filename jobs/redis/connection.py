@@ -50,6 +50,8 @@ class Redis:
     """
 
     refusal: str | None = None
+    # The version of the slot table. It only changes in a cluster.
+    version = 0
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
         self.cipher = cipher
@@ -88,6 +90,22 @@ class Redis:
         # The Wire owns the reader and the writer now, so redis-py must not close them.
         connection._reader = connection._writer = None  # noqa: SLF001
         return Wire(reader, writer)
+
+    def node_of(self, key: str) -> str | None:
+        """Returns the name of the master that has a key or a channel, or None if it is unknown.
+
+        Outside of a cluster, there is only one master, whose name is "".
+        """
+        del key
+        return ""
+
+    def node(self, name: str) -> Redis:
+        """Returns an object that opens connections to the master with this name."""
+        del name
+        return self
+
+    def doubt(self) -> None:
+        """Makes the pipes of a cluster find out again which master has which keys."""
 
     def pipe(self, *, deadline: float = 5.0) -> Pipe:
         """Returns a pipe to this Redis. `deadline` is the time limit of a command in seconds."""

@@ -32,7 +32,7 @@ from .error_reply import exception_of
 from .wire import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable
 
     from .wire import Argument, Connector, Wire
 
@@ -48,9 +48,6 @@ class Pipe:
     Callers encrypt and decrypt jobs and logs with `cipher`. The pipe itself does not encrypt.
     """
 
-    sees_subscribers = True
-    """True if PUBSUB NUMSUB counts the subscribers of all processes."""
-
     def __init__(self, redis: Connector, *, deadline: float = 5.0) -> None:
         self._redis = redis
         self.cipher = redis.cipher
@@ -64,6 +61,11 @@ class Pipe:
     @property
     def connected(self) -> bool:
         """True from the start of a connection until the pipe notices its loss."""
+        return self._wire is not None
+
+    def is_connected_for(self, key: str) -> bool:
+        """Returns True while the node that has this key is connected."""
+        del key  # `Pipe` itself has only one node
         return self._wire is not None
 
     async def __aenter__(self) -> Self:
@@ -114,15 +116,6 @@ class Pipe:
             RedisRefused.
         """
         return await self._reply(pack(*command), at, time.monotonic() + self._deadline)
-
-    async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
-        """Pops an element from the first list that is not empty, and waits for up to `seconds`.
-
-        Returns the name of the list and the element, or None if all lists stayed empty. Meanwhile,
-        all later commands on this pipe wait. Raises the same errors as `call`.
-        """
-        popped: list[bytes] | None = await self.call("BLPOP", *keys, seconds)
-        return popped
 
     async def nodes(self) -> list[Pipe]:
         """Returns a pipe to each master of a cluster, or only this pipe without a cluster.

@@ -1,77 +1,69 @@
-"""Subscribes to pub/sub channels over one connection and reports every possible loss of messages.
+"""Subscribes to sharded pub/sub channels and reports every possible loss of messages.
+
+In a cluster, Redis sends the messages of a sharded channel only to the node that has the channel's
+slot, so this module keeps one connection to each master. Outside of a cluster, there is one master.
 
 Redis drops messages for a disconnected subscriber and does not report the loss. So each
 subscription has two callbacks. `notify` receives the messages. `gap` is called when Redis confirms
-the subscription, at first and again after each reconnect, because earlier messages may be missing.
-The subscribing code then reads the log.
-
-A connection may look alive but deliver nothing, for example if the Redis process is stopped, the
-connection is half-open, or a replica has lost its master. Probes detect this: the process publishes
-a message over another connection, and the message must arrive over the subscriber's connection.
+the subscription, at first and again after each reconnect or move of the slot, because earlier
+messages may be missing. The subscribing code then reads the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import hiredis
+from runtime.loop import Loop
 
-from jobs.errors import RedisTrouble
-from runtime.loop import Loop, cancel_and_wait
-
-from .wire import pack
+from .node_subscriber import NodeSubscriber
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .connection import Redis
-    from .wire import Wire
+    from .node_subscriber import Gap, Notify, Publish
 
-Notify = Callable[[bytes], None]
-Gap = Callable[[], None]
-Publish = Callable[[str, str], Awaitable[object]]
-
-PROBE_SECONDS = 2.0
-MAX_SILENCE_SECONDS = 5.0
+# The time in which a change of the slot table is noticed.
+WATCH_SECONDS = 0.25
+# The pause before a channel is subscribed again that its master no longer serves. Meanwhile, the
+# slot table is read.
+MOVE_SECONDS = 0.05
 
 
 class Subscriber:
-    """Subscribes to many channels over one connection. Use it as an async context manager.
+    """Subscribes to many channels over one connection to each master. An async context manager.
 
-    To check the connection, the subscriber publishes messages to the channel `probe` by calling
-    `publish(channel, message)`. Callbacks of subscriptions must not block and must not raise.
+    To check its connections, the subscriber publishes messages by calling `publish(channel,
+    message)`. `probes` contains one channel for each hash slot that subscriptions use, and each
+    connection uses one of them. Callbacks of subscriptions must not block and must not raise.
     """
 
-    def __init__(self, redis: Redis, *, probe: str, publish: Publish) -> None:
+    def __init__(self, redis: Redis, *, probes: Sequence[str], publish: Publish) -> None:
         self._redis = redis
-        self._probe = probe
+        self._probes = probes
         self._publish = publish
-        self._wire: Wire | None = None
-        self._subscriptions: dict[str, tuple[Notify, Gap]] = {}
-        # The `notify` callbacks of the subscriptions that Redis has confirmed. The keys are channel
-        # names in bytes, as messages contain them.
-        self._confirmed: dict[bytes, Notify] = {}
-        self._last_probe = time.monotonic()
-        self._refused = False
-        self._owner: asyncio.Task[None] | None = None
+        self._nodes: dict[str, NodeSubscriber] = {}
+        # The subscriptions without a master, because it is unknown or no longer serves the channel.
+        self._homeless: dict[str, tuple[Notify, Gap]] = {}
+        self._complete = False  # True if the masters of all probes are known
+        self._version = -1  # of the slot table by which the subscriptions were placed
+        self._watching = Loop("subscriber", self._watch, (WATCH_SECONDS, WATCH_SECONDS))
 
     @property
     def healthy(self) -> bool:
-        """True while the connection delivers messages, according to the last probe."""
-        fresh = time.monotonic() - self._last_probe < MAX_SILENCE_SECONDS
-        return self._wire is not None and self._probe.encode() in self._confirmed and fresh
+        """True while the connections to all masters deliver messages."""
+        return self._complete and all(node.healthy for node in self._nodes.values())
 
     async def __aenter__(self) -> Self:
-        serving = self._redis.stay_connected(self._serve)
-        self._owner = asyncio.create_task(serving, name="subscriber")
+        await self._place()
+        self._watching.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._owner is not None:
-            await cancel_and_wait(self._owner)
+        await self._watching.stop()
+        for node in self._nodes.values():
+            await node.stop()
 
     def subscribe(self, channel: str, notify: Notify, gap: Gap) -> None:
         """Calls `notify` for each message of the channel, and `gap` when messages may be missing.
@@ -79,60 +71,62 @@ class Subscriber:
         All messages that are published after the first call to `gap` arrive. So read the log after
         this call, not before.
         """
-        self._subscriptions[channel] = (notify, gap)
-        self._write("SUBSCRIBE", channel)
+        name = self._redis.node_of(channel)
+        if name is not None and name in self._nodes:
+            self._nodes[name].subscribe(channel, notify, gap)
+        else:
+            self._lost(channel, notify, gap)
 
     def unsubscribe(self, channel: str) -> None:
         """Ends a subscription. Its callbacks are not called again."""
-        self._subscriptions.pop(channel, None)
-        self._confirmed.pop(channel.encode(), None)
-        self._write("UNSUBSCRIBE", channel)
+        self._homeless.pop(channel, None)
+        for node in self._nodes.values():
+            if channel in node.subscriptions:
+                node.unsubscribe(channel)
 
-    def _write(self, *command: str) -> None:
-        if self._wire is not None:
-            self._wire.send(pack(*command))
+    def _lost(self, channel: str, notify: Notify, gap: Gap) -> None:
+        self._homeless[channel] = notify, gap
+        self._redis.doubt()
+        self._watching.wake()
 
-    async def _serve(self, wire: Wire) -> None:
-        self._wire = wire
-        self._refused = False
-        self._last_probe = time.monotonic()
-        self._write("SUBSCRIBE", self._probe, *self._subscriptions)
-        pause = (PROBE_SECONDS, PROBE_SECONDS)
-        ignored = (RedisTrouble, TimeoutError)
-        async with Loop("subscriber probe", partial(self._check, wire), pause, ignored=ignored):
-            try:
-                await wire.receive(self._dispatch)
-            finally:
-                self._wire = None
-                self._confirmed.clear()
-                wire.close()
+    async def _watch(self) -> None:
+        if not all(node.connected for node in self._nodes.values()):
+            self._redis.doubt()  # the master may have failed and been replaced
+        if self._homeless:
+            await asyncio.sleep(MOVE_SECONDS)
+        if self._homeless or self._version != self._redis.version:
+            await self._place()
 
-    def _dispatch(self, message: Any) -> None:
-        match message:
-            case [b"message", channel, payload]:
-                if (notify := self._confirmed.get(channel)) is not None:
-                    notify(payload)
-            case [b"subscribe", bytes(channel), _]:
-                name = channel.decode()
-                # If `unsubscribe` was called before this confirmation arrived, the channel has no
-                # subscription any more, and the confirmation is ignored.
-                if name == self._probe:
-                    self._confirmed[channel] = self._probed
-                elif name in self._subscriptions:
-                    self._confirmed[channel], gap = self._subscriptions[name]
-                    gap()
-            case hiredis.ReplyError():
-                # The error reply does not name the subscription that failed. So the next check
-                # closes the connection, and the reconnect repeats all subscriptions.
-                self._refused = True
-            case _:
-                pass  # the reply to UNSUBSCRIBE needs no action
+    async def _place(self) -> None:
+        """Moves each subscription to the master that has its slot."""
+        self._version, self._complete = self._redis.version, True
+        unplaced, self._homeless = self._homeless, {}
+        for at, node in self._nodes.items():
+            for channel, callbacks in list(node.subscriptions.items()):
+                if self._redis.node_of(channel) != at:
+                    unplaced[channel] = callbacks
+                    node.unsubscribe(channel)
+        probes: dict[str, str] = {}
+        for probe in self._probes:
+            if (name := self._redis.node_of(probe)) is not None:
+                probes.setdefault(name, probe)
+            else:
+                self._complete = False
+        for name, probe in probes.items():
+            self._node(name).use_probe(probe)
+        for channel, callbacks in unplaced.items():
+            if (name := self._redis.node_of(channel)) is not None:
+                self._node(name).subscribe(channel, *callbacks)
+            else:
+                self._homeless[channel] = callbacks
+        for name, node in list(self._nodes.items()):
+            if name not in probes and not node.subscriptions:
+                del self._nodes[name]
+                await node.stop()
 
-    def _probed(self, _: bytes) -> None:
-        self._last_probe = time.monotonic()
-
-    async def _check(self, wire: Wire) -> None:
-        if self._refused or time.monotonic() - self._last_probe > MAX_SILENCE_SECONDS:
-            wire.close()
-        async with asyncio.timeout(PROBE_SECONDS):
-            await self._publish(self._probe, secrets.token_hex(4))
+    def _node(self, name: str) -> NodeSubscriber:
+        if (node := self._nodes.get(name)) is None:
+            redis = self._redis.node(name)
+            node = self._nodes[name] = NodeSubscriber(redis, self._publish, self._lost)
+            node.start()
+        return node

@@ -36,8 +36,13 @@ local function queue_up(list, what)
   return length
 end
 
+-- Wakes one idle worker: the one whose last claim was the earliest. A wake-up removes the worker from the set of idle
+-- workers, and the worker's next claim adds it again. So a job wakes one worker, however many are idle. A worker that
+-- receives no messages has ended or lost its connection, so the next one is woken.
 local function wake(prefix)
-  if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then queue_up(prefix .. 'wake', '1') end
+  repeat
+    local worker = redis.call('ZPOPMIN', prefix .. 'idle_workers')[1]
+  until not worker or redis.call('SPUBLISH', prefix .. 'wake:' .. worker, '') > 0
 end
 
 -- Adds a queue to the list of queues with waiting jobs, unless the list already contains the queue.

@@ -4,7 +4,7 @@
 
 local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- TTL in ms of keys that jobs share, so that no key lives forever
 local TENANT_TTL = 400 * 24 * 3600 * 1000 -- TTL in ms of a tenant's settings since they were last set or used
-local WAKE_BOUND = 64
+local WORKERS_BOUND = 10000 -- maximum number of idle workers that a partition stores
 local DEAD_BOUND = 1000
 local PROMOTE_BOUND = 100 -- maximum number of due retries that one claim returns to the queue
 local MAX_CLAIMED = 1000 -- maximum number of jobs that one claim assigns
@@ -59,7 +59,7 @@ local function model_of(queue_name) return string.sub(queue_name, 3) end
 
 -- Notifies the current followers that a response is queued again. Later followers read this state from the job.
 local function notify_queued(channel, number, delay, reason)
-  redis.call('PUBLISH', channel, cmsgpack.pack({ 'queued', number, delay, reason }))
+  redis.call('SPUBLISH', channel, cmsgpack.pack({ 'queued', number, delay, reason }))
 end
 
 -- Counts an outcome of a webhook in the hash `numbers`, in the field "~sent", "~dead", "~seen" or "~dropped".
@@ -106,7 +106,7 @@ end
 local function notify(channel, first, frames, most)
   local bytes = 0
   for _, frame in ipairs(frames) do bytes = bytes + #frame end
-  redis.call('PUBLISH', channel, cmsgpack.pack({ first, bytes <= most and frames or #frames }))
+  redis.call('SPUBLISH', channel, cmsgpack.pack({ first, bytes <= most and frames or #frames }))
 end
 
 -- Appends entries to a log that has `expected` entries, and returns the new length and false. If the log already

@@ -10,7 +10,7 @@
 expected = tonumber(expected)
 local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel', 'checkpoint')
 if not f[1] then
-  redis.call('PUBLISH', channel, cmsgpack.pack({ 'gone' }))
+  redis.call('SPUBLISH', channel, cmsgpack.pack({ 'gone' }))
   return { 'gone' }
 end
 if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end

@@ -2,12 +2,11 @@
 -- Finds the response of a POST whose connection was cut off. The retry of that POST then waits for this response.
 -- KEYS  replies_key
 -- ARGV  prefix, id (of the response that the retry would create), window_ms (in which an ended response is found),
---       settle_ms (time in which a waiting server subscribes), subscribers (0/1: Redis counts all subscribers)
+--       settle_ms (time in which a waiting server subscribes)
 -- Returns the id of the response; "open" if other POSTs still wait for all responses that were found; "" if none
 --         was found
--- A server that waits is subscribed to its response, so a response without a subscriber has lost its server. But a
--- node of a cluster counts only its own subscribers. In a cluster, the script only finds POSTs that a server has
--- recorded as cut off.
+-- A server that waits is subscribed to its response on the node that runs this script, so a response without a
+-- subscriber has lost its server.
 -- May be repeated: the entry of the response records the id of the retry that found it.
 -- @include now fields
 local time, entries, cut, dead, open = now(), redis.call('HGETALL', replies_key), nil, nil, ''
@@ -24,7 +23,7 @@ for index = 1, #entries, 2 do
   else
     open = 'open'
     local channel = prefix .. 'notifications:' .. other
-    if subscribers == '1' and not young and redis.call('PUBSUB', 'NUMSUB', channel)[2] == 0 then dead = other end
+    if not young and redis.call('PUBSUB', 'SHARDNUMSUB', channel)[2] == 0 then dead = other end
   end
 end
 local found = cut or dead

@@ -11,7 +11,7 @@ local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'mone
 if not job.status then return { 'gone' } end
 if job.status == 'running' then
   redis.call('HSET', job_key, 'cancel', 1)
-  redis.call('PUBLISH', cancels_channel, id)
+  redis.call('SPUBLISH', cancels_channel, id)
   return { 'asked' }
 end
 if job.status ~= 'queued' then return { 'ended' } end

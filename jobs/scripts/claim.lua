@@ -5,12 +5,13 @@
 -- jobs is held back until one of its jobs ends. When a job is assigned for the first time, the script also appends
 -- the first event of that attempt to the job's log.
 -- KEYS  queues_key, claimed_key
--- ARGV  prefix, claim, count, lease_ms, tenant_running (limit of running jobs for tenants whose settings have no
---       such limit; 0 means no limit), max_bytes (of the entries in a notification), max_job_bytes (no further job
---       is assigned once the assigned jobs and the turns that they name have this size), model_limits... (four for
---       each model: its name; how many more of its jobs may begin, -1 means no limit; the requests and the tokens
---       per minute that its provider allows, 0 means no limit)
--- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name,
+-- ARGV  prefix, claim, worker (to wake when a job is queued; "" means none), count, lease_ms,
+--       tenant_running (limit of running jobs for tenants whose settings have no such limit; 0 means no limit),
+--       max_bytes (of the entries in a notification), max_job_bytes (no further job is assigned once the assigned
+--       jobs and the turns that they name have this size), model_limits... (four for each model: its name; how many
+--       more of its jobs may begin, -1 means no limit; the requests and the tokens per minute that its provider
+--       allows, 0 means no limit)
+-- Returns {left, grant...}; `left` is NOTHING, BLOCKED or MORE, as below; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name,
 --         steers, checkpoint}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
@@ -30,6 +31,20 @@ local function record(id)
   return job
 end
 
+-- What the claim has left: no waiting job, only jobs that the limits of their models do not allow now, or jobs that the
+-- next claim may return.
+local NOTHING, BLOCKED, MORE = 0, 1, 2
+
+-- Returns the reply. Unless the next claim may return further jobs, adds the worker to the idle workers. Because the
+-- script is atomic, a job is either found by a claim or wakes an idle worker.
+local function reply(left, grants)
+  if worker ~= '' and left ~= MORE then
+    local idle_workers = prefix .. 'idle_workers'
+    if redis.call('ZADD', idle_workers, time, worker) == 1 then redis.call('PEXPIRE', idle_workers, STRUCTURE_TTL) end
+  end
+  return { left, unpack(grants) }
+end
+
 local before = redis.call('GET', claimed_key)
 if before then
   local again = {}
@@ -39,7 +54,7 @@ if before then
       again[#again + 1] = grant(prefix, id, job, time)
     end
   end
-  return again
+  return reply(MORE, again)
 end
 
 -- Jobs whose retry is due return to the queue here. `rescue` does the same, but only at intervals.
@@ -50,7 +65,7 @@ if retries then
   found = redis.call('LRANGE', queues_key, 0, -1)
 end
 local queues = { unpack(found) }
-if #queues == 0 then return {} end
+if #queues == 0 then return reply(NOTHING, {}) end
 
 -- Reads the virtual time of each queue, and the statistics of earlier claims.
 local virtual_times = {}
@@ -189,10 +204,14 @@ end
 
 -- A queue that this claim has emptied stays in the list until a later claim finds it empty. Usually a new job
 -- arrives before that, and the list does not have to be changed twice.
-local emptied = {}
+local emptied, left = {}, MORE
 for _ = 1, count + 100 do -- one call handles at most 100 stale entries and held back tenants
-  local index = #grants < count and job_bytes < tonumber(max_job_bytes) and choose()
-  if not index then break end
+  if #grants == count or job_bytes >= tonumber(max_job_bytes) then break end
+  local index = choose()
+  if not index then
+    left = #queues > 0 and BLOCKED or NOTHING
+    break
+  end
   local queue_name = table.remove(queues, index)
   local schedule = schedule_of(queue_name)
   local tenant = schedule.tenant and tenant_by(schedule.tenant)
@@ -241,4 +260,4 @@ if #noting > 0 then
   redis.call('HSET', prefix .. 'numbers', unpack(noting))
   if not noted['~last'] then redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL) end
 end
-return grants
+return reply(left, grants)

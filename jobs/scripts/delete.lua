@@ -16,6 +16,6 @@ redis.call('ZREM', prefix .. 'hooks', id)
 redis.call('LREM', prefix .. 'dead', 0, id)
 redis.call('DEL', job_key, log_key, prefix .. 'hook:' .. id, prefix .. 'steers:' .. id)
 if turn_is_held(turn_key) then redis.call('HSET', turn_key, 'deleted', 1) else redis.call('DEL', turn_key) end
-redis.call('PUBLISH', cancels_channel, id)
-redis.call('PUBLISH', channel, cmsgpack.pack({ 'gone' }))
+redis.call('SPUBLISH', cancels_channel, id)
+redis.call('SPUBLISH', channel, cmsgpack.pack({ 'gone' }))
 return job.status and 1 or 0

@@ -8,7 +8,7 @@
 --         "worker_lost" or "expired"
 -- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
 -- next rescue assigns these jobs again.
--- @include STRUCTURE_TTL now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
+-- @include STRUCTURE_TTL WORKERS_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
 -- @include ensure_ready enqueue_first count_running lease release unlease promote close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
@@ -89,9 +89,11 @@ for _, id in ipairs(due(open_key)) do
   end
 end
 
+redis.call('ZREMRANGEBYRANK', prefix .. 'idle_workers', 0, -WORKERS_BOUND - 1)
+
 -- The keys that all jobs share get their TTL only when they are created. On a busy system these keys always exist, so
 -- they would expire if the rescue did not renew the TTL.
-for _, name in ipairs({ 'leases', 'open', 'queues', 'wake', 'followed', 'numbers', 'sizes' }) do
+for _, name in ipairs({ 'leases', 'open', 'queues', 'idle_workers', 'followed', 'numbers', 'sizes' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end
 for _, queue_name in ipairs(redis.call('LRANGE', prefix .. 'queues', 0, -1)) do

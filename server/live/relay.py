@@ -12,7 +12,7 @@ import structlog
 from jobs.errors import RedisTrouble
 from jobs.log.log import read
 from jobs.names import Partition, tenant_of
-from jobs.redis.subscriber import Subscriber
+from jobs.notifications import subscriber
 from runtime.loop import Loop
 from server.api.frames import NOTHING, Shown
 
@@ -61,11 +61,7 @@ class Relay:
         self._epochs: dict[int, bytes] = {}
         self._on_health: list[Callable[[bool], None]] = []
         self._was_healthy = True
-        self.subscriber = Subscriber(
-            redis,
-            probe=Partition(0).probe(secrets.token_hex(8)),
-            publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
-        )
+        self.subscriber = subscriber(redis, pipe, queue.partitions)
 
     async def __aenter__(self) -> Self:
         await self.subscriber.__aenter__()

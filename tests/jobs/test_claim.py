@@ -8,16 +8,20 @@ import pytest
 
 from jobs.ids import new_response_id
 from jobs.log.codec import decode_job
+from jobs.notifications import subscriber
 from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import (
     NAMES,
     SETTINGS,
+    a_job,
     new_claim,
+    opening,
     submitted,
 )
 from tests.jobs.steps import claim_ids, dead, finish
+from tests.system import wait_until
 
 
 async def test_jobs_of_one_owner_are_claimed_in_order_of_arrival(queue: Queue) -> None:
@@ -161,10 +165,97 @@ async def test_concurrent_claims_never_share_a_job(queue: Queue, redis: Redis) -
     assert 60 == len(ids) == len(set(ids))
 
 
-async def test_idle_workers_are_woken_by_a_bounded_number_of_markers(
+async def idle_worker(queue: Queue, name: str) -> None:
+    assert [] == await queue.leases.claim(0, new_claim(), 5, worker=name)
+
+
+async def test_each_job_wakes_one_idle_worker_and_the_longest_idle_one_first(
+    pipe: Pipe, queue: Queue, redis: Redis
+) -> None:
+    async with subscriber(redis, pipe, 1) as notifications:
+        woken: list[str] = []
+        confirmed: list[str] = []
+
+        def listen(name: str) -> None:
+            channel = NAMES.wake(name)
+            notifications.subscribe(
+                channel, lambda _: woken.append(name), lambda: confirmed.append(name)
+            )
+
+        for name in "abcd":
+            listen(name)
+        await wait_until(lambda: sorted(confirmed) == list("abcd"))
+        for name in "cabd":
+            await idle_worker(queue, name)
+            await until_next_ms(pipe)
+        for _ in range(3):
+            await submitted(queue)
+        await wait_until(lambda: len(woken) == 3)
+        assert list("cab") == woken
+        assert [b"d"] == await pipe.call("ZRANGE", NAMES.idle_workers, 0, -1)
+
+
+async def test_a_worker_without_a_connection_is_not_woken_in_the_place_of_another(
+    pipe: Pipe, queue: Queue, redis: Redis
+) -> None:
+    async with subscriber(redis, pipe, 1) as notifications:
+        woken: list[bytes] = []
+        confirmed = asyncio.Event()
+        notifications.subscribe(NAMES.wake("live"), woken.append, confirmed.set)
+        await confirmed.wait()
+        for number in range(50):
+            await idle_worker(queue, f"dead {number}")
+        await until_next_ms(pipe)
+        await idle_worker(queue, "live")
+        await submitted(queue)
+        await wait_until(lambda: woken)
+        assert 0 == await pipe.call("EXISTS", NAMES.idle_workers)
+
+
+async def test_only_a_claim_that_leaves_no_jobs_makes_a_worker_idle(
     pipe: Pipe, queue: Queue
 ) -> None:
-    for _ in range(200):
+    for _ in range(3):
         await submitted(queue)
+    claim = new_claim()
+    first = await queue.leases.claim(0, claim, 3, worker="busy")
+    # The reply to a repeated claim does not say whether the first reply left more jobs.
+    again = await queue.leases.claim(0, claim, 3, worker="busy")
+    assert (3, True, 3, True) == (len(first), first.more, len(again), again.more)
+    assert [] == await pipe.call("ZRANGE", NAMES.idle_workers, 0, -1)
+    last = await queue.leases.claim(0, new_claim(), 3, worker="busy")
+    assert (0, False) == (len(last), last.more)
+    assert [b"busy"] == await pipe.call("ZRANGE", NAMES.idle_workers, 0, -1)
 
-    assert 64 == await pipe.call("LLEN", NAMES.wake)
+
+async def test_a_claim_that_was_limited_by_bytes_may_be_followed_by_another(
+    pipe: Pipe, queue: Queue
+) -> None:
+    for _ in range(2):
+        await submitted(queue)
+    first = await queue.leases.claim(0, new_claim(), 9, max_job_bytes=1, worker="busy")
+    assert (1, True) == (len(first), first.more)
+    assert [] == await pipe.call("ZRANGE", NAMES.idle_workers, 0, -1)
+
+
+async def test_a_claim_reports_jobs_that_are_blocked_by_the_limit_of_their_model(
+    queue: Queue,
+) -> None:
+    job = a_job()
+    await queue.submit(job, opening(job), queue_name="d:m")
+    left = await queue.leases.claim(0, new_claim(), 5, {"m": 0})
+    assert ([], True, False) == (left, left.blocked, left.more)
+    taken = await queue.leases.claim(0, new_claim(), 5, {"m": 5})
+    assert (1, False, False) == (len(taken), taken.blocked, taken.more)
+
+
+async def until_next_ms(pipe: Pipe) -> None:
+    """Returns when the clock of Redis shows another millisecond, so that scores differ."""
+
+    async def now() -> int:
+        seconds, micros = await pipe.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    began = await now()
+    while await now() == began:
+        pass

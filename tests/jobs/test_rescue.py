@@ -184,9 +184,7 @@ async def test_inspecting_a_waiting_job_does_not_queue_it_twice(pipe: Pipe, queu
     assert 3 == await pipe.call("LLEN", NAMES.waiting_prefix + "public")
 
 
-@pytest.mark.parametrize(
-    "key", [NAMES.ready, NAMES.queues, NAMES.leases, NAMES.wake, NAMES.numbers]
-)
+@pytest.mark.parametrize("key", [NAMES.ready, NAMES.queues, NAMES.leases, NAMES.numbers])
 async def test_a_lost_queue_key_loses_no_job_and_is_recreated_with_a_ttl(
     pipe: Pipe, queue: Queue, key: str
 ) -> None:

@@ -238,7 +238,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.idle,
             names.followed,
             names.queues,
-            names.wake,
+            names.idle_workers,
             names.leases,
             names.delayed,
             names.open,
@@ -254,6 +254,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.pending("x"), names.removed("x"), names.unsettled),
         *(names.conversations("x"), names.conversation_bytes("x")),
         names.probe("x"),
+        names.wake("x"),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]
     assert len(public) == len(made) + len(("number", "prefix")), "a key is missing from this test"

@@ -114,7 +114,7 @@ async def test_answers_continue_when_their_slot_moves_to_another_master(tmp_path
         await asyncio.gather(*(answer.wait_for_tokens(5) for answer in answers))
         source = master_of(answers[0], nodes.masters)
         target = next(node for node in nodes.masters if node is not source)
-        slot = key_slot(Partition(0).wake.encode())
+        slot = key_slot(Partition(0).queues.encode())
         await nodes.move(slot, source, target)
         await assert_all_complete(answers, model)
         await assert_all_complete(await send_prompts(shown, 5, "tokens=5"), model)

@@ -23,7 +23,7 @@ from server.api.frames import NOTHING, Frame, Shown, frame
 from server.api.problem import Problem
 from server.live.follower import Follower
 from server.live.look import Look
-from tests.jobs.factories import NAMES, SETTINGS, ending, said, saying, text_delta
+from tests.jobs.factories import SETTINGS, ending, said, saying, text_delta
 
 RESPONSE = "resp_000" + "a" * 32
 # The log entries of a hundred text deltas.
@@ -142,6 +142,10 @@ class Away(RedisTrouble):
     """Raised by a read to simulate that Redis is unavailable."""
 
 
+# The pause between two claims of a worker that waits for a job.
+POLL_SECONDS = 0.005
+
+
 class Worker:
     """A worker that the test controls step by step."""
 
@@ -156,7 +160,7 @@ class Worker:
                 job = job_of(grant.response_id, grant.job, self._pipe.cipher)
                 context = await self._queue.turns.load(job.id, job.turns) or job.context
                 return Answer(self._pipe, self._queue, grant, replace(job, context=context))
-            await self._pipe.call("BLPOP", NAMES.wake, "0.02")
+            await asyncio.sleep(POLL_SECONDS)
 
     async def answer(self, *pieces: str) -> Answer:
         """Claims the next waiting job and writes its complete answer."""

@@ -14,6 +14,7 @@ from aiohttp.web import Application, Request
 from server.app import Server
 from tests.error_codes import own_code
 from tests.server.factories import Answer
+from tests.subscriptions import channels_of
 from tests.system import EXTENSIONS
 
 Client = TestClient[Request, Application]
@@ -76,9 +77,7 @@ async def connected(client: Client) -> AsyncIterator[Talk]:
 def at_rest(server: Server) -> bool:
     """Returns true while the server has no sockets and no followers."""
     return (
-        not server.relay._feeds
-        and not server.relay.subscriber._subscriptions
-        and not server.sockets
+        not server.relay._feeds and not channels_of(server.relay.subscriber) and not server.sockets
     )
 
 

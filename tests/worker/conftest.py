@@ -9,11 +9,10 @@ from typing import TypeAlias
 
 import pytest
 
-from jobs.names import Partition
+from jobs.notifications import subscriber
 from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from jobs.redis.subscriber import Subscriber
 from tests.fake_model import FakeModel
 from tests.worker.harness import Harness, configured
 from worker.compactor import Compactor
@@ -71,15 +70,12 @@ def work(redis: Redis) -> Work:
     async def work(harness: Harness) -> AsyncIterator[Running]:
         context: WorkerContext = harness.context
         quiet, stop = asyncio.Event(), asyncio.Event()
-        subscriber = Subscriber(
-            redis,
-            probe=Partition(0).probe("test"),
-            publish=lambda channel, message: context.pipe.call("PUBLISH", channel, message),
-        )
-        async with Pipe(redis, deadline=4) as waiting, subscriber, Rescue(context) as rescue:
-            running = Running(
-                Worker(context, waiting, subscriber, rescue, quiet, stop), quiet, stop
-            )
+        partitions = context.config.shared.partitions
+        async with (
+            subscriber(redis, context.pipe, partitions) as notifications,
+            Rescue(context) as rescue,
+        ):
+            running = Running(Worker(context, notifications, rescue, quiet, stop), quiet, stop)
             running.task = asyncio.create_task(running.worker.run())
             try:
                 yield running

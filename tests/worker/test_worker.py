@@ -29,12 +29,13 @@ async def test_submitted_jobs_are_answered(harness: Harness, work: Work) -> None
 
 
 async def until_idle(harness: Harness) -> None:
-    """Returns when a worker is blocked in its wait for new jobs."""
+    """Returns when a worker waits for a wake-up."""
 
-    async def blocked() -> bool:
-        return b"blocked_clients:0" not in await harness.context.pipe.call("INFO", "clients")
+    async def idle() -> bool:
+        pipe = harness.context.pipe
+        return bool(1 == await pipe.call("ZCARD", Partition(0).idle_workers))
 
-    await wait_until(blocked)
+    await wait_until(idle)
 
 
 async def test_a_submission_wakes_an_idle_worker_at_once(harness: Harness, work: Work) -> None:

@@ -16,6 +16,7 @@ from jobs.ids import new_response_id
 from jobs.log.codec import Grown, Waits, decode_notification, encode_event
 from jobs.log.events import begins
 from jobs.log.log import MAX_NOTIFICATION_BYTES, LogWriter, read, read_all
+from jobs.notifications import subscriber
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis
@@ -285,13 +286,11 @@ class Notifications:
 async def subscribed_to(
     redis: Redis, pipe: Pipe, job: Job, notifications: Notifications
 ) -> Subscriber:
-    subscriber = Subscriber(
-        redis, probe="holdline:{0}:probe:t", publish=lambda c, m: pipe.call("PUBLISH", c, m)
-    )
-    subscriber.subscribe(
+    listening = subscriber(redis, pipe, 1)
+    listening.subscribe(
         NAMES.notifications(job.id), notifications.notify, notifications.subscribed.set
     )
-    return subscriber
+    return listening
 
 
 async def test_a_notification_carries_the_appended_entries_once(

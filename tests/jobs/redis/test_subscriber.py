@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs.redis import subscriber as subscriber_module
+from jobs.redis import node_subscriber
 from jobs.redis.connection import Redis
+from jobs.redis.node_subscriber import NodeSubscriber
 from jobs.redis.pipe import Pipe
 from jobs.redis.subscriber import Subscriber
 from jobs.redis.wire import Wire
@@ -37,18 +38,24 @@ class Recorder:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriber_module, "PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(subscriber_module, "MAX_SILENCE_SECONDS", 0.4)
+    monkeypatch.setattr(node_subscriber, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(node_subscriber, "MAX_SILENCE_SECONDS", 0.4)
 
 
 def subscriber_of(redis: Redis, pipe: Pipe) -> Subscriber:
-    return Subscriber(redis, probe=PROBE, publish=functools.partial(pipe.call, "PUBLISH"))
+    return Subscriber(redis, probes=[PROBE], publish=functools.partial(pipe.call, "SPUBLISH"))
 
 
 @pytest.fixture
 async def subscriber(redis: Redis, pipe: Pipe) -> AsyncIterator[Subscriber]:
     async with subscriber_of(redis, pipe) as subscriber:
         yield subscriber
+
+
+def node_of(subscriber: Subscriber) -> NodeSubscriber:
+    """Returns the subscriptions at the only master."""
+    [node] = subscriber._nodes.values()
+    return node
 
 
 async def kill_pubsub(pipe: Pipe) -> None:
@@ -61,8 +68,8 @@ async def test_a_subscription_starts_with_a_gap_followed_by_messages(
     recorder = Recorder(subscriber)
     await wait_until(lambda: recorder.gaps)
 
-    await pipe.call("PUBLISH", CHANNEL, b"a\x00\xff")
-    await pipe.call("PUBLISH", CHANNEL, b"b")
+    await pipe.call("SPUBLISH", CHANNEL, b"a\x00\xff")
+    await pipe.call("SPUBLISH", CHANNEL, b"b")
     await wait_until(lambda: len(recorder.received) == 3)
 
     assert [None, b"a\x00\xff", b"b"] == recorder.received
@@ -76,7 +83,7 @@ async def test_everything_published_after_the_gap_is_received(
         channel = f"{CHANNEL}{number}"
         recorder = Recorder(subscriber, channel)
         await wait_until(lambda recorder=recorder: recorder.gaps)  # type: ignore[misc]
-        assert 1 == await pipe.call("PUBLISH", channel, "now")
+        assert 1 == await pipe.call("SPUBLISH", channel, "now")
         await wait_until(lambda recorder=recorder: len(recorder.received) == 2)  # type: ignore[misc]
         subscriber.unsubscribe(channel)
 
@@ -87,8 +94,8 @@ async def test_each_subscription_receives_its_own_channel(
     one, other = Recorder(subscriber), Recorder(subscriber, OTHER)
     await wait_until(lambda: one.gaps and other.gaps)
 
-    await pipe.call("PUBLISH", OTHER, "other")
-    await pipe.call("PUBLISH", CHANNEL, "one")
+    await pipe.call("SPUBLISH", OTHER, "other")
+    await pipe.call("SPUBLISH", CHANNEL, "one")
     await wait_until(lambda: len(one.received) == 2)
 
     assert [None, b"one"] == one.received
@@ -104,7 +111,7 @@ async def test_a_lost_connection_is_a_gap_for_every_subscription(
     await kill_pubsub(pipe)
     await wait_until(lambda: all(recorder.gaps == 2 for recorder in recorders))
 
-    await pipe.call("PUBLISH", f"{CHANNEL}7", "after")
+    await pipe.call("SPUBLISH", f"{CHANNEL}7", "after")
     await wait_until(lambda: recorders[7].received[-1] == b"after")
 
 
@@ -147,7 +154,7 @@ async def test_after_unsubscribing_no_callback_is_called(
     recorder, stays = Recorder(subscriber), Recorder(subscriber, OTHER)
     await wait_until(lambda: recorder.gaps and stays.gaps)
     subscriber.unsubscribe(CHANNEL)
-    await pipe.call("PUBLISH", CHANNEL, "late")
+    await pipe.call("SPUBLISH", CHANNEL, "late")
     await kill_pubsub(pipe)
     await wait_until(lambda: stays.gaps == 2)
 
@@ -165,7 +172,7 @@ async def test_unsubscribing_before_the_confirmation_leaves_nothing_behind(
     stays = Recorder(subscriber, OTHER)
     await wait_until(lambda: stays.gaps)
 
-    assert [CHANNEL.encode(), 0] == await pipe.call("PUBSUB", "NUMSUB", CHANNEL)
+    assert [CHANNEL.encode(), 0] == await pipe.call("PUBSUB", "SHARDNUMSUB", CHANNEL)
 
 
 async def test_resubscribing_at_once_loses_no_message_unless_a_gap_is_reported(
@@ -179,12 +186,12 @@ async def test_resubscribing_at_once_loses_no_message_unless_a_gap_is_reported(
         subscriber.unsubscribe(CHANNEL)
         recorder = Recorder(subscriber)
         message = b"%d" % number
-        await pipe.call("PUBLISH", CHANNEL, message)
+        await pipe.call("SPUBLISH", CHANNEL, message)
         # Either the subscriber receives the message, or it reports a gap, after which a reader
         # would find the message in the log.
-        await pipe.call("PUBLISH", PROBE, "x")
+        await pipe.call("SPUBLISH", PROBE, "x")
         await wait_until(lambda recorder=recorder: recorder.gaps)  # type: ignore[misc]
-        assert 1 == await pipe.call("PUBLISH", CHANNEL, b"after")
+        assert 1 == await pipe.call("SPUBLISH", CHANNEL, b"after")
         await wait_until(lambda recorder=recorder: b"after" in recorder.received)  # type: ignore[misc]
         subscriber.unsubscribe(CHANNEL)
 
@@ -218,7 +225,7 @@ async def test_a_connection_that_lost_its_subscriptions_is_replaced(
 ) -> None:
     recorder = Recorder(subscriber)
     await wait_until(lambda: recorder.gaps == 1 and subscriber.healthy)
-    subscriber._write("UNSUBSCRIBE")  # like a failover that the subscriber did not notice
+    node_of(subscriber)._write("SUNSUBSCRIBE")  # like a failover that the subscriber did not notice
 
     await wait_until(lambda: recorder.gaps == 2)
 
@@ -227,17 +234,17 @@ async def test_a_connection_that_lost_its_subscriptions_is_replaced(
 async def test_a_connection_without_messages_is_kept(subscriber: Subscriber) -> None:
     recorder = Recorder(subscriber)
     await wait_until(lambda: recorder.gaps == 1)
-    wire = subscriber._wire
+    wire = node_of(subscriber)._wire
     probes: set[float] = set()
 
     # Ten probes take more than twice the longest allowed silence.
     def ten_probes() -> bool:
-        probes.add(subscriber._last_probe)
+        probes.add(node_of(subscriber)._last_probe)
         return len(probes) > 10
 
     await wait_until(ten_probes)
 
-    assert wire is subscriber._wire
+    assert wire is node_of(subscriber)._wire
     assert [None] == recorder.received
 
 
@@ -245,7 +252,7 @@ async def test_a_connection_without_messages_is_kept(subscriber: Subscriber) -> 
 async def test_a_subscription_refused_by_a_busy_redis_is_repeated(
     quick: None, subscriber: Subscriber, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber_module, "MAX_SILENCE_SECONDS", 60)
+    monkeypatch.setattr(node_subscriber, "MAX_SILENCE_SECONDS", 60)
     await wait_until(lambda: subscriber.healthy)
     await pipe.call("CONFIG", "SET", "busy-reply-threshold", "10")
     loop = "local over = os.clock() + 0.5 while os.clock() < over do end"
@@ -255,7 +262,7 @@ async def test_a_subscription_refused_by_a_busy_redis_is_repeated(
     try:
         await script
         await wait_until(lambda: recorder.gaps)
-        await pipe.call("PUBLISH", CHANNEL, "x")
+        await pipe.call("SPUBLISH", CHANNEL, "x")
         await wait_until(lambda: b"x" in recorder.received)
     finally:
         await pipe.call("CONFIG", "SET", "busy-reply-threshold", "5000")
@@ -287,8 +294,9 @@ async def test_a_subscriber_can_be_closed_at_any_step_of_losing_its_connection(
     began = time.monotonic()
     async with asyncio.timeout(3), subscriber_of(redis, pipe) as subscriber:
         await wait_until(lambda: subscriber.healthy)
-        assert subscriber._wire is not None
-        subscriber._wire.close()
+        wire = node_of(subscriber)._wire
+        assert wire is not None
+        wire.close()
         for _ in range(turns):
             await asyncio.sleep(0)
 

@@ -135,6 +135,7 @@ class Both:
                 claimed_key=NAMES.claimed(claim),
                 prefix=NAMES.prefix,
                 claim=claim,
+                worker="",
                 count=count,
                 lease_ms=HOUR,
                 tenant_running=MAX_RUNNING,
@@ -142,7 +143,7 @@ class Both:
                 max_job_bytes=10_000,
                 model_limits=flat,
             )
-            rows = await self.pipe.run(claims)
+            _, *rows = await self.pipe.run(claims)
             granted = [row[0].decode() for row in rows]
             self.model.claim(claim, count, room, granted)
             self._hold(claim, granted)

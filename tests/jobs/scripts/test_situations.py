@@ -19,7 +19,7 @@ from jobs.record import Job, Status, TurnSlice
 from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from jobs.scripts import SCRIPTS
+from jobs.scripts import SCRIPTS, calls
 from jobs.steers import Steer
 from jobs.tenants import Tenants
 from jobs.turn_store import TurnStore
@@ -130,6 +130,14 @@ def situations() -> list[Situation]:
         await pending(pipe)
         await pipe.call("ZADD", NAMES.unsettled, 0, talk)
 
+    async def idle(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await pipe.call("ZADD", NAMES.idle_workers, 0, "worker")
+        await pipe.call("PEXPIRE", NAMES.idle_workers, 60_000)
+
+    async def wake(pipe: Pipe) -> None:
+        await pipe.run(calls.wake(queues_key=NAMES.queues, prefix=NAMES.prefix))
+
     async def held(pipe: Pipe) -> None:
         queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
         for one, claim in zip(several, ("mine", "next"), strict=True):
@@ -171,6 +179,7 @@ def situations() -> list[Situation]:
         ),
         Situation("seen", seen, lambda pipe: Queue(pipe, SETTINGS).seen(new.id, 9000)),
         Situation("claim", waiting, lambda pipe: Queue(pipe, SETTINGS).leases.claim(0, "next", 5)),
+        Situation("wake", idle, wake),
         Situation(
             "extend",
             waiting,
@@ -328,6 +337,7 @@ MAY_WRITE = {
     "claim_webhooks",
     "settle_webhook",
     "compact",
+    "wake",
     "seen",
     "hold_turns",
     "release_turns",

@@ -54,9 +54,11 @@ class Nodes:
 
 
 @contextlib.asynccontextmanager
-async def cluster(masters: int = 3, *, replicas: bool = False) -> AsyncIterator[Nodes]:
+async def cluster(
+    masters: int = 3, *, replicas: bool = False, options: tuple[str, ...] = ()
+) -> AsyncIterator[Nodes]:
     """Starts a cluster and waits until it is healthy."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", DOWN_MS)
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", DOWN_MS, *options)
     async with contextlib.AsyncExitStack() as stack:
         nodes: list[Store] = []
         bus = [str(free_port()) for _ in range(masters * (1 + replicas))]

@@ -21,6 +21,7 @@ from server.live.relay import Relay
 from server.metrics import Metrics
 from tests.jobs.factories import SETTINGS, claimed, end_entry, submitted, text_delta
 from tests.server.factories import DELTAS, RecordingSink
+from tests.subscriptions import channels_of
 from tests.system import wait_until
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -200,6 +201,6 @@ async def test_a_feed_without_followers_leaves_nothing_behind(relay: Relay, pipe
     await wait_until(lambda: all(sink.ended_times for sink in sinks[10:]))
 
     assert {} == relay._feeds
-    assert {} == relay.subscriber._subscriptions
-    channels = await pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
+    assert set() == channels_of(relay.subscriber)
+    channels = await pipe.call("PUBSUB", "SHARDCHANNELS", "holdline:*notifications*")
     assert [] == channels

@@ -30,7 +30,8 @@ class Calls:
 
     def __init__(self, server: Server, response_id: str) -> None:
         self.of: Counter[str] = Counter()
-        handlers = server.relay.subscriber._confirmed
+        [node] = server.relay.subscriber._nodes.values()
+        handlers = node.confirmed
         channel = Partition(partition_of(response_id)).notifications(response_id).encode()
         self._notify, handlers[channel] = handlers[channel], self.notify
 

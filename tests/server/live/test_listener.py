@@ -26,6 +26,7 @@ from server.live.submission import EVENT_BYTES, MAX_BYTES, SubmissionListener
 from server.metrics import Metrics
 from tests.jobs.factories import NAMES, SETTINGS, a_job, text_delta
 from tests.server.factories import DELTAS, RESPONSE, RecordingSink
+from tests.subscriptions import channels_of
 from tests.system import wait_until
 
 
@@ -77,7 +78,7 @@ async def test_after_a_notification_without_entries_the_log_is_read(
 ) -> None:
     with relay.listen() as listener:
         job = await submit(relay, pipe, listener)
-        await pipe.call("PUBLISH", NAMES.notifications(job.id), msgpack.packb(said))
+        await pipe.call("SPUBLISH", NAMES.notifications(job.id), msgpack.packb(said))
         await wait_until(lambda: listener._doubted)
         assert await listener.look() is None
 
@@ -89,7 +90,7 @@ async def test_a_follower_that_leaves_at_once_leaves_no_subscription(
         job = await submit(relay, pipe, listener)
         relay.follow(job.id, job.owner, -1, RecordingSink()).leave()
         assert job.id in relay.followed
-    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
+    assert ({}, set()) == (relay._feeds, channels_of(relay.subscriber))
 
 
 async def test_notified_entries_replace_one_read(relay: Relay, pipe: Pipe) -> None:
@@ -103,7 +104,7 @@ async def test_notified_entries_replace_one_read(relay: Relay, pipe: Pipe) -> No
     assert 1 == reads  # the second and the third follower share one read
     for follower in followers:
         follower.leave()
-    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
+    assert ({}, set()) == (relay._feeds, channels_of(relay.subscriber))
 
 
 RINGS = st.lists(
@@ -177,4 +178,4 @@ async def test_a_feed_without_followers_is_released(relay: Relay) -> None:
     feed = relay.feed(RESPONSE)
     assert relay.feed(RESPONSE) is feed
     relay.release(feed)
-    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
+    assert ({}, set()) == (relay._feeds, channels_of(relay.subscriber))

@@ -25,6 +25,7 @@ from tests.error_codes import own_code
 from tests.server.conftest import Client, Serve
 from tests.server.factories import RESPONSE, Worker
 from tests.server.talk import at_rest, connected
+from tests.subscriptions import channels_of
 from tests.system import wait_until
 
 Meanwhile = Callable[[Pipe, Worker], Awaitable[object]]
@@ -36,7 +37,7 @@ def reads(server: Server) -> float:
 
 async def no_subscription(server: Server) -> bool:
     """Returns true if Redis has no subscription except that of the server's probe."""
-    return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
+    return not await server.pipe.call("PUBSUB", "SHARDCHANNELS", "holdline:*notifications*")
 
 
 # Submissions that do not need to read the log
@@ -307,7 +308,7 @@ async def test_a_refused_submission_leaves_no_feed_and_no_subscription(
             async with client.post(path, json=body | {"stream": "?" in path}) as refused:
                 assert code == own_code((await refused.json())["error"])
         assert not server.relay._feeds
-        assert not server.relay.subscriber._subscriptions
+        assert not channels_of(server.relay.subscriber)
     await wait_until(lambda: no_subscription(server))
     assert server.relay.healthy
 

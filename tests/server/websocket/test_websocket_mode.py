@@ -44,7 +44,7 @@ async def test_a_warm_up_ends_at_once_without_a_model_call_and_can_be_continued(
     assert ["response.created", "response.in_progress", "response.completed"] == kinds
     assert ([], 0) == (warm["output"], warm["usage"]["total_tokens"])
     assert warm["id"] == talk.logged()[0]["response"]["id"]
-    for key in (NAMES.ready, NAMES.open, NAMES.wake):
+    for key in (NAMES.ready, NAMES.open, NAMES.queues):
         assert 0 == await pipe.call("EXISTS", key), "nobody is to answer it"
 
     # Each later turn contains the warm-up.

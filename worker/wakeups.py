@@ -1,0 +1,141 @@
+"""Determines the partitions from which a worker claims jobs next.
+
+A claim after which the worker would find no further jobs adds the worker to the idle workers of the
+partition. The next job of the partition wakes one idle worker with a notification. So for each
+partition, the worker either is one of its idle workers or has the partition in `_due`, and each
+partition is claimed from only when it may have jobs.
+
+A notification may be lost: together with its connection, which is reported as a gap, or with the
+process of the woken worker. So once a second, a worker with room also asks Redis which partitions
+have waiting jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from jobs.errors import RedisTrouble
+from jobs.names import Partition
+
+if TYPE_CHECKING:
+    from jobs.lease_store import LeaseStore
+    from jobs.redis.subscriber import Subscriber
+
+POLL_SECONDS: Final = 1.0
+# The pause before the worker looks again whether the Redis of a due partition is connected.
+RECONNECT_SECONDS: Final = 0.1
+
+
+class WakeUps:
+    """The partitions that are due for a claim, in the order of their claims.
+
+    `full` is True while the worker has no room for another job. It then passes its wake-ups on to
+    other idle workers.
+    """
+
+    def __init__(self, leases: LeaseStore, partitions: int) -> None:
+        self.worker = secrets.token_hex(8)
+        self._leases = leases
+        self._partitions = range(partitions)
+        self.full = False
+        self._due: dict[int, None] = {}
+        # The due partitions whose wake-up has not been answered by a claim or passed on.
+        self._woken: set[int] = set()
+        # The partitions with jobs that the limits of their models did not allow to begin.
+        self._blocked: set[int] = set()
+        self._changed = asyncio.Event()
+        self._next_poll = 0.0
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Subscribes to the wake-ups of all partitions. Each of them is due at first."""
+        for number in self._partitions:
+            subscriber.subscribe(
+                Partition(number).wake(self.worker),
+                partial(self._on_wake, number),
+                partial(self.add, number),
+            )
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Ends the subscriptions, because the worker claims no more jobs."""
+        for number in self._partitions:
+            subscriber.unsubscribe(Partition(number).wake(self.worker))
+        self.pass_on()
+
+    def add(self, partition: int) -> None:
+        """Makes a partition due, after the partitions that are already due."""
+        self._due[partition] = None
+        self._changed.set()
+
+    def _on_wake(self, partition: int, _: bytes) -> None:
+        self._woken.add(partition)
+        self.add(partition)
+        if self.full:
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        """Wakes other workers for the partitions for which this worker was woken in vain."""
+        for partition in self._woken:
+            self._leases.wake_another(partition)
+        self._woken.clear()
+
+    def put_back(self, partition: int) -> None:
+        """Makes a partition due again, because `next` returned it, but the claim failed."""
+        self._woken.add(partition)
+        self.add(partition)
+
+    def blocked(self, partition: int) -> None:
+        """Records that a partition has jobs which the limits of their models do not allow now."""
+        self._blocked.add(partition)
+
+    def freed(self) -> None:
+        """Makes the partitions with blocked jobs due, because a job has ended."""
+        for partition in self._blocked:
+            self.add(partition)
+        self._blocked.clear()
+
+    async def next(self) -> int:
+        """Waits until a partition is due, and returns it. The caller must claim from it.
+
+        Partitions whose Redis is not connected stay due, and delay no others.
+
+        Raises: RedisTrouble if no partition can be asked for its jobs.
+        """
+        now = asyncio.get_running_loop().time
+        while True:
+            self._changed.clear()
+            if now() >= self._next_poll:
+                await self._poll()
+                self._next_poll = now() + POLL_SECONDS
+            for partition in self._due:
+                if self._leases.is_reachable(partition):
+                    del self._due[partition]
+                    self._woken.discard(partition)
+                    return partition
+            pause = RECONNECT_SECONDS if self._due else self._next_poll - now()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+
+    async def _poll(self) -> None:
+        """Makes the partitions due that have waiting jobs. Raises: RedisTrouble."""
+        reachable = [number for number in self._partitions if self._leases.is_reachable(number)]
+        asked = [number for number in reachable if number not in self._due]
+        if not reachable:
+            asked = list(self._partitions)  # these calls wait for a connection
+        replies = await asyncio.gather(*map(self._has_work, asked))
+        failed = [reply for reply in replies if isinstance(reply, RedisTrouble)]
+        if failed and len(failed) == len(asked):
+            raise failed[0]
+        for number, reply in zip(asked, replies, strict=True):
+            if reply:  # after an error, the claim finds out whether jobs are waiting
+                self.add(number)
+
+    async def _has_work(self, partition: int) -> bool | RedisTrouble:
+        try:
+            return await self._leases.has_work(partition)
+        except RedisTrouble as error:
+            return error
