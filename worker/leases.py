@@ -147,7 +147,12 @@ class Leases:
             # Redis these leases have expired, and a rescue would take the jobs from a live worker.
             if now >= self._rescue_at and self._rescuing():
                 for number in range(self._context.config.shared.partitions):
-                    await self._rescue.rescue(number)
+                    # The process may have been suspended since the renewal, so it renews the leases
+                    # again. Both scripts are sent in one write, so nothing can delay only the
+                    # rescue, which would then take this worker's own jobs.
+                    held = [execution for execution in self._held if execution.partition == number]
+                    renewal = [self._extend(number, held)] if held else []
+                    await asyncio.gather(*renewal, self._rescue.rescue(number))
                 # Extra renewals by `renew_now` must not make rescues more frequent.
                 self._rescue_at = now + self._period / 2
             self._health.succeeded()
@@ -193,14 +198,17 @@ class Leases:
         for execution in self._held:
             held[execution.partition].append(execution)
         for number, executions in held.items():
-            pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
-            answers = await self._context.queue.leases.extend(number, pairs)
-            for execution, answer in zip(executions, answers, strict=True):
-                if execution not in self._held:
-                    continue  # the job has ended in the meantime and has no lease
-                if answer in ("lost", "gone"):
-                    execution.stop(Stop.LOST if answer == "lost" else Stop.GONE)
-                elif answer == "cancel":
-                    execution.stop(Stop.CANCEL)
-                elif answer == "steered":
-                    execution.steer()
+            await self._extend(number, executions)
+
+    async def _extend(self, partition: int, executions: list[Execution]) -> None:
+        pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
+        answers = await self._context.queue.leases.extend(partition, pairs)
+        for execution, answer in zip(executions, answers, strict=True):
+            if execution not in self._held:
+                continue  # the job has ended in the meantime and has no lease
+            if answer in ("lost", "gone"):
+                execution.stop(Stop.LOST if answer == "lost" else Stop.GONE)
+            elif answer == "cancel":
+                execution.stop(Stop.CANCEL)
+            elif answer == "steered":
+                execution.steer()

@@ -18,6 +18,7 @@ from tests.fake_model import FakeModel
 from tests.system import System, wait_until
 from tests.worker.conftest import MakeHarness, Work
 from tests.worker.harness import Harness, numbered, response, said
+from worker.rescue import Rescue
 
 
 async def test_submitted_jobs_are_answered(harness: Harness, work: Work) -> None:
@@ -250,6 +251,24 @@ async def test_a_worker_suspended_past_its_lease_keeps_jobs_that_nobody_claimed(
         time.sleep(1.0)  # blocks this process, and thus its lease renewals, for longer than a lease
         view = await harness.ended(response_id)
     assert (Status.COMPLETED, 1) == (view.status, view.attempt)
+
+
+async def test_a_worker_suspended_between_a_renewal_and_a_rescue_keeps_its_jobs(
+    harness: Harness, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rescue, suspended = Rescue.rescue, False
+
+    async def rescue_late(self: Rescue, partition: int) -> None:
+        nonlocal suspended
+        if harness.model.calls and not suspended:
+            suspended = True
+            time.sleep(1.0)  # blocks this process for longer than a lease
+        await rescue(self, partition)
+
+    monkeypatch.setattr(Rescue, "rescue", rescue_late)
+    async with work(harness):
+        view = await harness.ended(await harness.submit("mode=slow pace=0.02 tokens=60"))
+    assert (True, Status.COMPLETED, 1) == (suspended, view.status, view.attempt)
 
 
 # Tests with real worker processes
