@@ -110,18 +110,18 @@ class ModelCall:
             self.upstream_id = begun.upstream_id
         elif begun is not None:
             self._mark(flusher, begun.model)
-        if not self._stopped:
-            deadline = self._deadline = asyncio.timeout(None)
-            try:
+        deadline = self._deadline = asyncio.timeout(None)
+        try:
+            if not self._stopped:
                 async with deadline:
                     await self._read(router, job, output, flusher, begun)
-            except TimeoutError:
-                if not deadline.expired():
-                    raise
-            finally:
-                self._deadline = None
-        self._ended = time.monotonic()
-        self._output = None
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+        finally:
+            # The output leads back to the execution, which would be a reference cycle.
+            self._deadline = self._output = None
+            self._ended = time.monotonic()
 
     @property
     def unfinished(self) -> list[tuple[str, str]]:

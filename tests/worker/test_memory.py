@@ -36,12 +36,13 @@ async def test_a_finished_job_leaves_no_reference_cycles(
     assert {} == found.ours
 
 
+@pytest.mark.parametrize("prompt", ["hang at=5", "mode=slow pace=0.02 tokens=1000"])
 @pytest.mark.parametrize("reason", Stop)
 async def test_a_stopped_job_leaves_no_reference_cycles(
-    make_harness: MakeHarness, reason: Stop
+    make_harness: MakeHarness, reason: Stop, prompt: str
 ) -> None:
     async def stopped(harness: Harness) -> None:
-        await harness.submit("hang at=5")
+        await harness.submit(prompt)
         execution = harness.execution(await harness.claim())
         running = asyncio.create_task(execution.run())
         await harness.until_text(execution.grant.response_id)
