@@ -273,9 +273,9 @@ async def leftovers_in_redis(pipe: Pipe) -> list[str]:
     clients = (await pipe.call("CLIENT", "LIST")).splitlines()
     # Do not count the connections of replicas and Sentinels.
     connections = sum(b" name=sentinel" not in one and b" flags=S" not in one for one in clients)
-    # The expected connections: each server has a pipe and a subscriber, each worker also has a pipe
-    # for blocking commands, and this program has one pipe.
-    if connections > (most := 2 * SERVERS + 3 * WORKERS + 1):
+    # The expected connections: each server and each worker has a pipe and a subscriber, and this
+    # program has one pipe.
+    if connections > (most := 2 * (SERVERS + WORKERS) + 1):
         rest.append(f"Redis has {connections} connections, expected at most {most}")
     return rest
 
