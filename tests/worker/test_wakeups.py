@@ -140,7 +140,8 @@ async def test_a_job_costs_one_claim_however_many_partitions_there_are(
         return await claim(self, partition, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(LeaseStore, "claim", counted)
-    async with make_harness(HOLDLINE_PARTITIONS=str(PARTITIONS)) as harness, work(harness):
+    environ = {"HOLDLINE_PARTITIONS": str(PARTITIONS), "HOLDLINE_LEASE_SECONDS": "60"}
+    async with make_harness(**environ) as harness, work(harness):
         await wait_until(lambda: is_idle(harness.context.pipe))
         claims.clear()
         asked = [3, 5, 3, 0, 15, 3]
