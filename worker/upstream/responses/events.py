@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from jobs.log.events import RESTARTED
 from jobs.summary import COMPACTION
 from worker.upstream.deltas import (
     Delta,
@@ -132,6 +133,9 @@ class ResponsesEventReader:
             kind, event = f"response.{event['status']}", {"response": event}
         if kind == "response.done" and isinstance(event.get("response"), dict):
             kind = f"response.{event['response'].get('status')}"
+        if kind == RESTARTED and self._begun is None:
+            # The endpoint is another Holdline, which has begun its answer again.
+            raise Malformed("the output so far is void")
         if not isinstance(kind, str) or not kind.startswith("response."):
             return []
         if not self._understood and self._on_accepted and (position := self.position):
