@@ -19,12 +19,14 @@ from .rig import PEERS_PYTHON
 from .run import run, tell_progress
 
 ROUNDS = {"full": 5, "quick": 3}
+# The measures that another measure includes.
+PART_OF = {"P5": "P4", "P14": "P13"}
 # A limit on open files that is high enough for both ends of 20,000 sockets.
 FILES = 65_536
 
 
 def found() -> dict[str, Measure]:
-    """Returns all benchmarks by name, in the order P1 to P12."""
+    """Returns all benchmarks by name, in the order P1 to P15."""
     names = [
         it.name
         for it in iter_modules(measures.__path__)
@@ -40,7 +42,7 @@ def chosen(names: list[str]) -> list[Measure]:
     Raises: SystemExit for an unknown name.
     """
     there = found()
-    wanted = [{"P5": "P4"}.get(name.upper(), name.upper()) for name in names] or list(there)
+    wanted = [PART_OF.get(name.upper(), name.upper()) for name in names] or list(there)
     if unknown := [name for name in wanted if name not in there]:
         raise SystemExit(f"bench: unknown measure {', '.join(unknown)}; known: {', '.join(there)}")
     return [there[name] for name in dict.fromkeys(wanted)]
@@ -90,7 +92,7 @@ def publish() -> None:
 def main() -> int:
     """Returns the exit status: 0 if every requested benchmark ran, even if a bound was missed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P12; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P15; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, for a rough estimate")
     parser.add_argument("--rounds", type=int, help="number of rounds (default: 5, with --quick 3)")
     parser.add_argument(

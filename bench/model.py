@@ -1,4 +1,7 @@
-"""Simulates a chat completions endpoint for benchmarks, with minimal CPU cost.
+"""Simulates a model's endpoint for benchmarks, with minimal CPU cost.
+
+The endpoint speaks chat completions. Answers that it streams at once are also available in the
+Responses API, for gateways that require it.
 
 Usage: `python -m bench.model PORT`. A prompt can contain these options:
 
@@ -14,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 import re
 import sys
 import time
 from functools import cache
-from typing import Final, cast
+from typing import Any, Final, cast
 
 WORDS: Final = re.compile(rb"\b(tokens|pace)=([0-9.]+)")
 HEAD: Final = (
@@ -32,6 +36,24 @@ BASE: Final = {
     "created": 1_700_000_000,
     "model": "bench",
     "system_fingerprint": "fp_44709d6fcb",
+}
+
+ITEM: Final = b"msg_9f1c2b7d"
+NUMBERS: Final = itertools.count()
+RESPONSE: Final = {
+    "id": "resp_9f1c2b7d4e5a",
+    "object": "response",
+    "created_at": 1_700_000_000,
+    "model": "bench",
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "temperature": 1.0,
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": 1.0,
 }
 
 
@@ -68,6 +90,55 @@ def at_once(tokens: int) -> bytes:
     """Encodes a whole streamed answer, including the HTTP head."""
     said = b"".join(token(b"tok%d " % (number % 1000)) for number in range(tokens))
     return HEAD + FIRST + said + ending(tokens)
+
+
+@cache
+def response_at_once(tokens: int) -> bytes:
+    """Encodes a whole streamed answer of the Responses API, including the HTTP head."""
+    text = "".join(f"tok{number % 1000} " for number in range(tokens))
+    part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+    item = {"type": "message", "id": ITEM.decode(), "role": "assistant", "content": []}
+    item |= {"status": "in_progress"}
+    done_part = part | {"text": text}
+    done_item = item | {"content": [done_part], "status": "completed"}
+    response = RESPONSE | {"status": "in_progress", "output": [], "usage": None}
+    usage = {
+        "input_tokens": 9,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 9 + tokens,
+    }
+    at = {"output_index": 0}
+    place = at | {"item_id": item["id"], "content_index": 0}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": response},
+        {"type": "response.in_progress", "response": response},
+        {"type": "response.output_item.added", **at, "item": item},
+        {"type": "response.content_part.added", **place, "part": part},
+    ]
+    events += (
+        {
+            "type": "response.output_text.delta",
+            **place,
+            "delta": f"tok{number % 1000} ",
+            "logprobs": [],
+        }
+        for number in range(tokens)
+    )
+    completed = response | {"status": "completed", "output": [done_item], "usage": usage}
+    events += (
+        {"type": "response.output_text.done", **place, "text": text, "logprobs": []},
+        {"type": "response.content_part.done", **place, "part": done_part},
+        {"type": "response.output_item.done", **at, "item": done_item},
+        {"type": "response.completed", "response": completed},
+    )
+    sent = HEAD
+    for number, event in enumerate(events):
+        payload = json.dumps(event | {"sequence_number": number}, separators=(",", ":"))
+        said = f"event: {event['type']}\ndata: {payload}\n\n".encode()
+        sent += b"%x\r\n%b\r\n" % (len(said), said)
+    return sent + b"0\r\n\r\n"
 
 
 @cache
@@ -114,14 +185,19 @@ class Line(asyncio.Protocol):
         size = int(found[1]) if found else 0
         if len(rest) >= size:
             body, self._read = rest[:size], rest[size:]
-            self._answer(body)
+            self._answer(head, body)
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, head: bytes, body: bytes) -> None:
         words = dict(WORDS.findall(body))
         tokens, pace = int(words.get(b"tokens", 50)), float(words.get(b"pace", 0))
         if not pace:
-            streams = re.search(rb'"stream": ?true', body)
-            self._write(at_once(tokens) if streams else whole(tokens))
+            if b"/responses " in head:
+                # Gateways that store the item require a unique id.
+                item = b"msg_%08x" % next(NUMBERS)
+                self._write(response_at_once(tokens).replace(ITEM, item))
+            else:
+                streams = re.search(rb'"stream": ?true', body)
+                self._write(at_once(tokens) if streams else whole(tokens))
             return
         self._write(HEAD + FIRST)
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -152,6 +152,32 @@ class Rig:
         argv = [node, str(PEERS / f"{name}.mjs"), *arguments]
         return await self._peer(name, argv, package, environ)
 
+    async def gateway(
+        self,
+        program: str,
+        arguments: Callable[[int], list[str]],
+        *,
+        package: str,
+        seconds: float,
+        **environ: str,
+    ) -> tuple[Process | None, int]:
+        """Starts a gateway of the peers' environment, and waits until its port is open.
+
+        `arguments` returns the arguments of the program for a port. If the gateway does not start,
+        adds the package to `left_out` and returns None.
+        """
+        binary, port = PEERS_PYTHON.parent / program, free_port()
+        if not _there(binary):
+            self.left_out[package] = "make bench installs it"
+            return None, port
+        process = self.start(program, [str(binary), *arguments(port)], environ)
+        try:
+            await process.until(lambda: _is_open(port), seconds)
+        except BenchError:
+            self.left_out[package] = f"it did not start: {process.said[-300:]}"
+            return None, port
+        return process, port
+
     async def _peer(
         self, name: str, argv: list[str], package: str, environ: Mapping[str, str]
     ) -> Process | None:
@@ -187,6 +213,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _there(path: Path) -> bool:

@@ -1,1 +1,1 @@
-"""The benchmarks P1 to P12. Each module whose name begins with `p` defines a `MEASURE`."""
+"""The benchmarks P1 to P15. Each module whose name begins with `p` defines a `MEASURE`."""

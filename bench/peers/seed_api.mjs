@@ -21,7 +21,9 @@ app.get('/jobs/:id', async (request, response) => {
   const text = await results.get(`seed:result:${request.params.id}`)
   response.json(text === null ? { status: 'waiting' } : { status: 'done', text })
 })
-app.listen(Number(process.argv[2]), '127.0.0.1')
+const server = app.listen(Number(process.argv[2]), '127.0.0.1')
+// A client's next poll may come later than after the default of five seconds.
+server.keepAliveTimeout = 60_000
 
 await obey({ ready: () => queue.waitUntilReady().then(() => 'ok') })
 process.exit(0)

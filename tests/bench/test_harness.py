@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import report, rig
 from bench.__main__ import chosen, found
 from bench.processes import BenchError
 from bench.rig import Rig
@@ -37,31 +37,48 @@ async def test_the_memory_measure_runs_against_real_processes() -> None:
     assert figures["redis"].median > figures["text"].median
 
 
+async def test_the_gateway_measures_run_without_their_peers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rig, "PEERS_PYTHON", tmp_path / "python")
+    monkeypatch.setattr(rig, "NODE_MODULES", tmp_path)
+    sizes = {
+        "P13": {"tokens": 20, "answers": 4, "connections": 2, "LiteLLM divisor": 2},
+        "P15": {"rate": 20, "seconds": 1, "tokens": 20},
+    }
+    for name, size in sizes.items():
+        (measure,) = chosen([name])
+        outcome = await run(replace(measure, sizes={"quick": size}), "quick", 1, lambda _: None)
+        assert outcome.figures()["holdline"]
+        assert {"agentic-api"} <= outcome.left_out.keys()
+        assert name in report.for_terminal(report.result(outcome))
+
+
 async def test_a_failed_bench_process_is_reported_with_its_last_output() -> None:
-    async with Rig() as rig:
-        noop = rig.ours("noop")
+    async with Rig() as started:
+        noop = started.ours("noop")
         assert "ok" == await noop.ask("fill 1")
         with pytest.raises(BenchError, match="unknown command: \\['nonsense'\\]"):
             await noop.ask("nonsense")
 
 
 async def test_a_rig_leaves_no_process_and_no_folder() -> None:
-    async with Rig() as rig:
-        redis = rig.redis.popen
+    async with Rig() as started:
+        redis = started.redis.popen
     assert redis.poll() is not None
-    assert not await asyncio.to_thread(rig.folder.exists)
+    assert not await asyncio.to_thread(started.folder.exists)
 
 
 def test_each_performance_target_has_a_measure() -> None:
-    # P5 is one of the limits checked by P4, because the two measures use the same sockets and
-    # bursts.
-    assert [f"P{number}" for number in range(1, 13) if number != 5] == list(found())
-    assert ["P4"] == [measure.name for measure in chosen(["P5", "p4"])]
-    with pytest.raises(SystemExit, match="unknown measure P13"):
-        chosen(["P13"])
+    # P4 also checks the limit of P5, because the two measures use the same sockets and bursts.
+    # P13 also checks the limits of P14, because the two measures use the same answers.
+    assert [f"P{number}" for number in range(1, 16) if number not in (5, 14)] == list(found())
+    assert ["P4", "P13"] == [measure.name for measure in chosen(["P5", "p4", "P14"])]
+    with pytest.raises(SystemExit, match="unknown measure P99"):
+        chosen(["P99"])
 
 
 def test_the_performance_page_describes_each_measure() -> None:
     page = report.DOCUMENT.read_text(encoding="utf-8")
-    for number in range(1, 13):
+    for number in range(1, 16):
         assert re.search(rf"^\| (P\d+, )?P{number}\b", page, re.MULTILINE), number
