@@ -5,7 +5,8 @@
 
 A reply that begins with `HTTP/` is a complete HTTP response; any other is the body of an event
 stream. The last reply is repeated for all further calls. `endpoint.bodies` has the body of each
-request. With `closes=False`, the connection stays open until the client closes it.
+request, `endpoint.paths` its path, and `endpoint.headers` its headers; paths and headers are in
+lower case. With `closes=False`, the connection stays open until the client closes it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class ReplayedEndpoint:
         self._server: asyncio.Server | None = None
         self.bodies: list[dict[str, Any]] = []
         self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -48,6 +50,7 @@ class ReplayedEndpoint:
             headers = dict(field.split(": ", 1) for field in fields if field)
             content = await reader.readexactly(int(headers.get("content-length", "0")))
             self.paths.append(line.split(" ")[1])
+            self.headers.append(headers)
             self.bodies.append(json.loads(content or b"{}"))
             writer.write(self._replies[min(len(self.bodies), len(self._replies)) - 1])
             await writer.drain()

@@ -3,7 +3,8 @@
 For each call, the openai package examines the types of the request and builds the same headers
 again, which takes longer than reading a short response. Therefore the package builds one request at
 start-up, which a recording transport stores instead of sending it. Every call sends a copy of this
-request with another body, through the package's own transport.
+request with another body, through aiohttp. The package's own transport is aiohttp too, but reaches
+it through another HTTP client, which takes as long as aiohttp itself.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import contextlib
 import functools
 import json
 import ssl
+import urllib.request
 import zlib
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import aiohttp
 import httpx2  # the HTTP client of the openai package
 import openai
+from multidict import CIMultiDict
+from yarl import URL
 
 from jobs.config.models import CHAT, RESPONSES
 from worker.config import NO_KEY
@@ -26,7 +31,7 @@ from .credentials import credential_of
 from .deltas import Malformed, parse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from worker.config import Endpoint
 
@@ -59,6 +64,10 @@ class StatusError(Exception):
         self.error = error
 
 
+class DecodingError(Exception):
+    """A body cannot be decoded: its content encoding is unsupported, or its bytes are corrupt."""
+
+
 class ModelClient:
     """The HTTP client of one endpoint.
 
@@ -70,32 +79,47 @@ class ModelClient:
         self._credential = credential_of(endpoint)
         self._key_header = endpoint.api_key_header
         # the headers for the most recent key
-        self._headers: tuple[str, httpx2.Headers] | None = None
+        self._headers: tuple[str, CIMultiDict[str]] | None = None
         self._options: dict[str, Any] = {
             "api_key": NO_KEY,  # a placeholder; each request gets the current key
             "base_url": endpoint.base_url,
             # The worker retries failed calls itself. Retries by the openai package would be
             # invisible to the worker, and the provider may bill each of them.
             "max_retries": 0,
-            # The worker detects stalls itself. The package's timer restarts with every received
-            # byte, so an endpoint that sends only comments would never time out.
-            "timeout": openai.Timeout(None, connect=CONNECT_SECONDS),
+            # Requests without a timeout have no header that announces one.
+            "timeout": openai.Timeout(None),
         }
-        self._http = openai.DefaultAioHttpClient(verify=_ssl_context())
-        self._client = openai.AsyncOpenAI(http_client=self._http, **self._options)
         self._template: httpx2.Request | None = None
+        self._url = URL()
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._template = await self._record_template()
+        template = self._template = await self._record_template()
+        self._url = URL(str(template.url), encoded=True)
+        limits = openai.DEFAULT_CONNECTION_LIMITS
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=_ssl_context(),
+                limit=limits.max_connections or 0,
+                keepalive_timeout=limits.keepalive_expiry,
+            ),
+            # The worker detects stalls itself. A timer that restarts with every received byte would
+            # never fire if an endpoint sends only comments.
+            timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS),
+            auto_decompress=False,
+            # With `trust_env`, aiohttp would look for a proxy in another thread for every request.
+            proxy=_proxy_for(self._url),
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._credential.close()
-        await self._client.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def send(
         self, arguments: dict[str, Any] | None, below: str = "", query: str = ""
-    ) -> httpx2.Response:
+    ) -> aiohttp.ClientResponse:
         """Sends a request and returns the response, whose body is not read yet.
 
         With `arguments` the request is a POST with this body, without them a GET. `below` is
@@ -108,49 +132,52 @@ class ModelClient:
         """
         body = None if arguments is None else _ENCODER.encode(arguments).encode()
         key = await self._credential.key()
+        url = self._url if not below and not query else self._url_with(below, query)
         try:
-            return await self._send(self._request(body, key, below, query))
+            return await self._send(url, body, key)
         except StatusError as error:
             if error.status not in _KEY_REFUSED:
                 raise
             if (renewed := await self._credential.renewed(key)) is None:
                 raise
-        return await self._send(self._request(body, renewed, below, query))
+        return await self._send(url, body, renewed)
 
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+    async def _send(self, url: URL, body: bytes | None, key: str) -> aiohttp.ClientResponse:
+        assert self._session is not None  # noqa: S101 - `__aenter__` sets it
         # The client does not follow redirects, because a redirect would send the prompt and the key
         # to an address that is not configured.
-        response = await self._http.send(request, stream=True, follow_redirects=False)
-        if response.is_success:
+        response = await self._session.request(
+            "GET" if body is None else "POST",
+            url,
+            headers=self._headers_with(key),
+            data=body,
+            allow_redirects=False,
+        )
+        if 200 <= response.status < 300:
             return response
-        try:
-            raise StatusError(response.status_code, response.headers, await _error_of(response))
-        finally:
-            await response.aclose()
+        async with response:
+            raise StatusError(response.status, response.headers, await _error_of(response))
 
-    def _request(self, body: bytes | None, key: str, below: str, query: str) -> httpx2.Request:
+    def _url_with(self, below: str, query: str) -> URL:
         assert self._template is not None  # noqa: S101 - `__aenter__` sets it
-        template = self._template
-        if self._headers is None or self._headers[0] != key:
-            self._headers = key, self._headers_with(key, template.headers)
-        url = template.url.copy_with(path=template.url.path + below) if below else template.url
+        url = self._template.url
+        if below:
+            url = url.copy_with(path=url.path + below)
         if query:
             url = url.copy_with(query=query.encode())
-        return httpx2.Request(
-            "GET" if body is None else template.method,
-            url,
-            headers=self._headers[1],
-            content=body,
-            extensions=template.extensions,
-        )
+        return URL(str(url), encoded=True)
 
-    def _headers_with(self, key: str, recorded: httpx2.Headers) -> httpx2.Headers:
-        headers = recorded.copy()
+    def _headers_with(self, key: str) -> CIMultiDict[str]:
+        if self._headers is not None and self._headers[0] == key:
+            return self._headers[1]
+        assert self._template is not None  # noqa: S101 - `__aenter__` sets it
+        headers = CIMultiDict(self._template.headers.multi_items())
         if self._key_header.lower() == "authorization":
             headers["Authorization"] = f"Bearer {key}"
         else:
             del headers["Authorization"]
             headers[self._key_header] = key
+        self._headers = key, headers
         return headers
 
     async def _record_template(self) -> httpx2.Request:
@@ -176,29 +203,41 @@ def _ssl_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """Returns an iterator over the decoded bytes of an unread body.
+def _proxy_for(url: URL) -> str | None:
+    """Returns the proxy that the environment names for a URL, as the openai package would use it.
 
-    httpx's own iterators decode, count and re-chunk every piece of a body, so they do this work for
-    every token. A body without content encoding does not need it, so this function returns the raw
-    stream.
+    The variables are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
     """
-    packings = response.headers.get("content-encoding", "").lower().split(",")
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(f"{url.host}:{url.port}"):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def iter_body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Returns an iterator over the decoded bytes of an unread body."""
+    return decoded(response.headers, response.content.iter_any())
+
+
+def decoded(headers: Mapping[str, str], raw: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Returns an iterator over the decoded bytes of a body with these headers.
+
+    The iterator yields all bytes that have arrived at once. Raises: DecodingError, while iterating.
+    """
+    packings = headers.get("content-encoding", "").lower().split(",")
     packings = [name for one in packings if (name := one.strip()) not in ("", "identity")]
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - it is asynchronous
-    if packings:
-        return _unpacked(response.stream, ", ".join(packings))
-    return aiter(response.stream)
+    return _unpacked(raw, ", ".join(packings)) if packings else raw
 
 
-async def _unpacked(packed: AsyncIterable[bytes], packing: str) -> AsyncIterator[bytes]:
+async def _unpacked(packed: AsyncIterator[bytes], packing: str) -> AsyncIterator[bytes]:
     """Yields the decompressed body in pieces of at most `MAX_PACKED_BYTES`.
 
     Without the limit, a few compressed bytes could expand to megabytes at once. A gzip body may
     consist of several gzip members; other bytes after the last member are ignored.
     """
     if packing not in PACKINGS:
-        raise httpx2.DecodingError(f"unsupported content encoding {packing[:32]}")
+        raise DecodingError(f"unsupported content encoding {packing[:32]}")
     unpack: zlib._Decompress | None = None
     ended = False
     left = b""
@@ -212,7 +251,7 @@ async def _unpacked(packed: AsyncIterable[bytes], packing: str) -> AsyncIterator
             try:
                 piece = unpack.decompress(left, MAX_PACKED_BYTES)
             except zlib.error as error:
-                raise httpx2.DecodingError(str(error)) from None
+                raise DecodingError(str(error)) from None
             left = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
             if unpack.eof:
                 unpack, ended = None, True
@@ -231,7 +270,7 @@ def _window(head: bytes) -> int:
     return 15 if is_zlib else -15
 
 
-async def _error_of(response: httpx2.Response) -> Any:
+async def _error_of(response: aiohttp.ClientResponse) -> Any:
     """Returns the beginning of an error body: parsed JSON if possible, otherwise text."""
     body = bytearray()
     try:

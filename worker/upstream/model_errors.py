@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import aiohttp
+
 from runtime.open_files import is_exhausted
 
 from .client import StatusError
@@ -95,6 +97,8 @@ def translated(error: Exception, *, late: str) -> ModelError:
     match error:
         case ModelError():
             return error
+        case aiohttp.ServerTimeoutError():  # a TimeoutError, although it is not ours
+            return Broken("upstream_unavailable", detail)
         case TimeoutError():
             kind = Refused if late == "upstream_over_time" else Broken
             return kind(late, "time limit exceeded")

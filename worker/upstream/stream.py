@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    import httpx2
+    import aiohttp
 
     from worker.config import Endpoint
 
@@ -118,7 +118,7 @@ class UpstreamModel:
             await answer.connect()
             yield answer
 
-    async def _read_again(self, after: Position) -> httpx2.Response:
+    async def _read_again(self, after: Position) -> aiohttp.ClientResponse:
         query = f"stream=true&starting_after={after.sequence_number}"
         try:
             return await self._client.send(None, f"/{quote(after.upstream_id, safe='')}", query)
@@ -135,12 +135,12 @@ class UpstreamModel:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CANCEL_SECONDS):
                 below = f"/{quote(upstream_id, safe='')}/cancel"
-                response = await self._client.send({}, below)
-                await response.aclose()
+                async with await self._client.send({}, below):
+                    pass
 
     @contextlib.asynccontextmanager
     async def _stream(
-        self, send: Callable[[], Awaitable[httpx2.Response]], reader: _Reader, until: float
+        self, send: Callable[[], Awaitable[aiohttp.ClientResponse]], reader: _Reader, until: float
     ) -> AsyncIterator[_Stream]:
         loop = asyncio.get_running_loop()
         total_at = min(loop.time() + self._endpoint.timeout_seconds, until)
@@ -150,7 +150,7 @@ class UpstreamModel:
                 response = await send()
         except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
             raise translated(error, late="upstream_timeout") from None
-        async with contextlib.aclosing(response):
+        async with response:
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type in _PAGES:
                 raise Broken("upstream_malformed", f"unsupported content type {media_type}")
@@ -187,8 +187,7 @@ class UpstreamModel:
         total_at = asyncio.get_running_loop().time() + self._endpoint.timeout_seconds
         try:
             async with asyncio.timeout_at(min(total_at, until)):
-                response = await self._client.send(arguments, below)
-                async with contextlib.aclosing(response):
+                async with await self._client.send(arguments, below) as response:
                     body = await _whole(iter_body(response), limit)
                 return WholeAnswer(read(parse(body)))
         except StatusError as error:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import ssl
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import openai
 import pytest
+from multidict import CIMultiDict
 
 from tests.fake_model import FakeModel
 from tests.replay import ReplayedEndpoint
@@ -22,9 +21,10 @@ from worker.upstream.client import (
     ERROR_BODY_SECONDS,
     MAX_ERROR_BYTES,
     MAX_PACKED_BYTES,
+    DecodingError,
     ModelClient,
     StatusError,
-    iter_body,
+    decoded,
 )
 
 ARGUMENTS: dict[str, Any] = {
@@ -47,8 +47,8 @@ async def client(model: FakeModel) -> AsyncIterator[ModelClient]:
 async def test_a_call_is_sent_as_the_sdk_would_send_it(
     model: FakeModel, client: ModelClient
 ) -> None:
-    async with contextlib.aclosing(await client.send(ARGUMENTS)) as response:
-        await response.aread()
+    async with await client.send(ARGUMENTS) as response:
+        await response.read()
     async with openai.AsyncOpenAI(
         api_key="sk-secret",
         base_url=model.url,
@@ -75,24 +75,22 @@ async def test_clients_share_one_load_of_the_ca_certificates(
     assert len(made) <= 1
 
 
-class Sent(httpx2.AsyncByteStream):
+async def sent(*pieces: bytes) -> AsyncIterator[bytes]:
     """A body that arrives in pieces, as from the network."""
+    for piece in pieces:
+        yield piece
 
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = pieces
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
+def headers(encoding: str) -> CIMultiDict[str]:
+    return CIMultiDict({"Content-Encoding": encoding})
 
 
 async def test_plain_bodies_are_passed_through_and_encoded_bodies_are_decoded() -> None:
-    plain = httpx2.Response(200, stream=Sent(b"data: a\n", b"\n"))
-    assert [b"data: a\n", b"\n"] == [piece async for piece in iter_body(plain)]
+    plain = decoded(headers(""), sent(b"data: a\n", b"\n"))
+    assert [b"data: a\n", b"\n"] == [piece async for piece in plain]
     packed = gzip.compress(b"data: a\n\n")
-    headers = {"Content-Encoding": "gzip"}
-    encoded = httpx2.Response(200, headers=headers, stream=Sent(packed[:9], packed[9:]))
-    assert b"data: a\n\n" == b"".join([piece async for piece in iter_body(encoded)])
+    encoded = decoded(headers("gzip"), sent(packed[:9], packed[9:]))
+    assert b"data: a\n\n" == b"".join([piece async for piece in encoded])
 
 
 @pytest.mark.parametrize("packing", ["gzip", "deflate", "raw deflate"])
@@ -101,40 +99,36 @@ async def test_a_compressed_body_is_decompressed_in_bounded_pieces(packing: str)
     pack = zlib.compressobj(wbits=wbits)
     packed = pack.compress(b"a" * 10_000_000) + pack.flush()
     assert len(packed) < 20_000
-    headers = {"Content-Encoding": packing.rpartition(" ")[2]}
-    response = httpx2.Response(200, headers=headers, stream=Sent(packed[:5000], packed[5000:]))
-    sizes = [len(piece) async for piece in iter_body(response)]
+    body = decoded(headers(packing.rpartition(" ")[2]), sent(packed[:5000], packed[5000:]))
+    sizes = [len(piece) async for piece in body]
     assert (10_000_000, MAX_PACKED_BYTES) == (sum(sizes), max(sizes))
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_a_gzip_body_may_have_several_members(size: int) -> None:
     packed = gzip.compress(b"data: a\n\n") + gzip.compress(b"data: b\n\n") + b"\0\0\0"
-    sent = Sent(*(packed[at : at + size] for at in range(0, len(packed), size)))
-    response = httpx2.Response(200, headers={"Content-Encoding": "gzip, identity"}, stream=sent)
-    assert b"data: a\n\ndata: b\n\n" == b"".join([piece async for piece in iter_body(response)])
+    pieces = sent(*(packed[at : at + size] for at in range(0, len(packed), size)))
+    body = decoded(headers("gzip, identity"), pieces)
+    assert b"data: a\n\ndata: b\n\n" == b"".join([piece async for piece in body])
 
 
 async def test_bytes_after_the_end_of_a_compressed_body_are_discarded() -> None:
-    sent = Sent(gzip.compress(b"data: a\n\n"), b"x", b"x")
-    response = httpx2.Response(200, headers={"Content-Encoding": "gzip"}, stream=sent)
-    assert [b"data: a\n\n"] == [piece async for piece in iter_body(response)]
+    body = decoded(headers("gzip"), sent(gzip.compress(b"data: a\n\n"), b"x", b"x"))
+    assert [b"data: a\n\n"] == [piece async for piece in body]
 
 
 @pytest.mark.parametrize("wbits", [31, 15, -15])
 async def test_a_compressed_body_may_arrive_byte_by_byte(wbits: int) -> None:
     pack = zlib.compressobj(wbits=wbits)
     packed = pack.compress(b"data: a\n\n") + pack.flush()
-    sent = Sent(*(bytes([byte]) for byte in packed))
-    response = httpx2.Response(200, headers={"Content-Encoding": "deflate"}, stream=sent)
-    assert b"data: a\n\n" == b"".join([piece async for piece in iter_body(response)])
+    body = decoded(headers("deflate"), sent(*(bytes([byte]) for byte in packed)))
+    assert b"data: a\n\n" == b"".join([piece async for piece in body])
 
 
 @pytest.mark.parametrize("packing", ["br", "gzip"])
 async def test_a_corrupt_compressed_body_is_an_error(packing: str) -> None:
-    response = httpx2.Response(200, headers={"Content-Encoding": packing}, stream=Sent(b"data: a"))
-    with pytest.raises(httpx2.DecodingError):
-        await anext(aiter(iter_body(response)))
+    with pytest.raises(DecodingError):
+        await anext(decoded(headers(packing), sent(b"data: a")))
 
 
 async def test_a_refused_call_reports_status_headers_and_error(client: ModelClient) -> None:
@@ -156,12 +150,17 @@ def refusal(body: bytes, *headers: str, status: str = "400 X") -> bytes:
 
 async def refused(reply: bytes, *, closes: bool = True) -> StatusError:
     async with ReplayedEndpoint([reply], closes=closes) as endpoint:
-        config = load({"REDIS_URL": "redis://127.0.0.1:9/0", "OPENAI_BASE_URL": endpoint.url})
-        assert config.single is not None
-        async with ModelClient(config.single) as client:
-            with pytest.raises(StatusError) as caught:
-                await client.send(ARGUMENTS)
+        error = await refused_by(endpoint.url)
         assert 1 == len(endpoint.bodies)
+    return error
+
+
+async def refused_by(url: str) -> StatusError:
+    config = load({"REDIS_URL": "redis://127.0.0.1:9/0", "OPENAI_BASE_URL": url})
+    assert config.single is not None
+    async with ModelClient(config.single) as client:
+        with pytest.raises(StatusError) as caught:
+            await client.send(ARGUMENTS)
     return caught.value
 
 
@@ -196,3 +195,26 @@ async def test_redirects_are_not_followed() -> None:
         )
         assert 307 == error.status
         assert [] == other.bodies
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+async def test_a_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    reply = b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with ReplayedEndpoint([reply]) as proxy:
+        address = proxy.url.removeprefix("http://").removesuffix("/v1")
+        monkeypatch.setenv(variable, f"http://user:secret@{address}")
+        error = await refused_by("http://model.invalid/v1")
+    assert 400 == error.status
+    assert ["http://model.invalid/v1/chat/completions"] == proxy.paths
+    assert "basic dxnlcjpzzwnyzxq=" == proxy.headers[0]["proxy-authorization"]
+
+
+@pytest.mark.parametrize("excluded", ["127.0.0.1", "*", "localhost,127.0.0.1"])
+async def test_a_model_that_is_excluded_from_the_proxy_is_called_directly(
+    monkeypatch: pytest.MonkeyPatch, excluded: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", excluded)
+    assert 400 == (await refused(refusal(b""))).status
