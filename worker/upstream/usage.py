@@ -101,10 +101,12 @@ def _usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0)
 
 
 def _largest(counts: Any, names: tuple[str, ...]) -> int:
-    return max(_count(counts, name) for name in names)
+    if not isinstance(counts, dict):
+        return 0
+    return max((_count(counts[name]) for name in names if name in counts), default=0)
 
 
-def _count(counts: Any, name: str) -> int:
+def _count(given: Any) -> int:
     """Returns a token count, which may be a number or a string, or 0 if there is none."""
-    value = integer(counts.get(name)) if isinstance(counts, dict) else None
+    value = integer(given)
     return value if value is not None and 0 <= value < _MAX_COUNT else 0

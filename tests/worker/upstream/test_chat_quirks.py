@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -106,8 +107,8 @@ def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
         if payload == DONE:
             pieces += reader.done()
         else:
-            text = reader.fast_text(payload)
-            pieces += [] if text is None else reader.read(b'{"choices":null}')
+            if reader.fast_texts(deque([payload])):
+                pieces += reader.read(b'{"choices":null}')
             pieces += reader.read(payload)
     pieces += reader.end()
     reason = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.upstream.chat.chunks import ChatChunkReader
-from worker.upstream.chat.fast_text import decode_text
+from worker.upstream.chat.fast_text import take_texts
 from worker.upstream.deltas import Text
 
 LEAF: st.SearchStrategy[Any] = (
@@ -42,6 +43,13 @@ CHUNK = st.fixed_dictionaries(
     {"choices": st.lists(CHOICE, min_size=1, max_size=2)},
     optional={"error": LEAF, "usage": LEAF, "x_groq": LEAF, "id": LEAF},
 )
+
+
+def decode_text(payload: bytes) -> str | None:
+    payloads = deque([payload])
+    texts = take_texts(payloads)
+    assert 1 == len(texts) + len(payloads)
+    return texts[0] if texts else None
 
 
 @given(CHUNK, st.booleans())
@@ -84,6 +92,13 @@ def test_text_after_half_a_surrogate_pair_is_left_to_the_full_parser() -> None:
     chunks = ChatChunkReader()
     assert [] == chunks.read(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}')
     rest = b'{"choices":[{"delta":{"content":"a"}}]}'
-    assert chunks.fast_text(rest) is None
+    assert [] == chunks.fast_texts(deque([rest]))
     assert [Text("\ufffda")] == chunks.read(rest)
-    assert "a" == chunks.fast_text(rest)
+    assert ["a"] == chunks.fast_texts(deque([rest]))
+
+
+def test_the_payload_after_the_last_text_remains() -> None:
+    text = PLAIN["openai"].encode()
+    payloads = deque([text, text, b"[DONE]", text])
+    assert ["a", "a"] == take_texts(payloads)
+    assert [b"[DONE]", text] == list(payloads)

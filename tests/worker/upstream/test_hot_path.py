@@ -39,13 +39,13 @@ def counted() -> Iterator[Counter[str]]:
         sys.setprofile(before)
 
 
-async def test_a_token_costs_a_bounded_number_of_function_calls(
+async def test_a_token_costs_no_function_call_of_its_own(
     harness: Harness,
 ) -> None:
-    """Allows 5.5 calls per token, of which four are expected.
+    """No function of the project is called for each token.
 
-    Two of them read the lines of an event, and two look for plain text. The calls for each read
-    and each append are shared by many tokens.
+    Tokens that arrive together are split into events and decoded by compiled functions. The calls
+    for each read, each append and each compacted entry are shared by many tokens.
     """
     await harness.execute(f"mode=fast tokens={FEW}")
     found = []
@@ -54,6 +54,6 @@ async def test_a_token_costs_a_bounded_number_of_function_calls(
             await harness.execute(f"mode=fast tokens={tokens}")
         found.append(calls)
     few, many = found
-    a_token = (many.total() - few.total()) / (MANY - FEW)
-    assert 5.5 > a_token > 3, (many - few).most_common(12)
-    assert MANY - FEW + 10 > many["fast_text"] - few["fast_text"]
+    assert few["take_texts"] > 0  # calls are counted
+    (name, most), *_ = (many - few).most_common(1)
+    assert (MANY - FEW) / 2 > most, name

@@ -14,7 +14,7 @@ has understood the whole stream so far, and `end` rejects a stream with unused f
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from worker.upstream.deltas import (
     Annotation,
@@ -34,7 +34,10 @@ from worker.upstream.provider_data import provider_data
 from worker.upstream.surrogates import SurrogateJoiner, encodable
 
 from .calls import CallAssembler, string
-from .fast_text import decode_text
+from .fast_text import take_texts
+
+if TYPE_CHECKING:
+    from collections import deque
 
 # The fields of a delta that are read. If a response has no output, and other fields of its deltas
 # have values, the response was not understood.
@@ -87,15 +90,14 @@ class ChatChunkReader:
         self._cut: str | None = None
         self._stopped = False  # True if a stop reason was passed on
 
-    def fast_text(self, payload: bytes) -> str | None:
-        """Returns the text of a payload that contains only text.
+    def fast_texts(self, payloads: deque[bytes]) -> list[str]:
+        """Removes the first payloads that contain only text, and returns their texts.
 
-        Returns None if the payload must be read with `read`.
+        The next payload, if any, must be read with `read`.
         """
-        if self._text.high or not (text := decode_text(payload)):
-            return None
-        self._has_output = True
-        return text
+        texts = [] if self._text.high else take_texts(payloads)
+        self._has_output = self._has_output or bool(texts)
+        return texts
 
     def read(self, payload: bytes) -> list[Delta]:
         """Returns the pieces in a payload, which must not be the `[DONE]` at the end of the stream.
@@ -117,7 +119,7 @@ class ChatChunkReader:
             usage = usage or choice.get("usage")  # Moonshot sends the usage in the choice
             index = choice.get("index") or 0
             if self._index is None:
-                self._index = 0 if self._has_output else index  # `fast_text` reads only choice 0
+                self._index = 0 if self._has_output else index  # `fast_texts` reads only choice 0
             if not number or index == self._index:
                 self._choice(choice, pieces, second=index != self._index)
             elif isinstance(message := choice.get("message"), dict) and not self._calls.seen:

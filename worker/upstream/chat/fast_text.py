@@ -7,10 +7,14 @@ reports no errors.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
+if TYPE_CHECKING:
+    from collections import deque
 
 
 class _Reasons(Struct):
@@ -55,12 +59,15 @@ class _Chunk(_Reasons, kw_only=True):
 _DECODER: Final = msgspec.json.Decoder(_Chunk)
 
 
-def decode_text(payload: bytes) -> str | None:
-    """Returns the text of a payload that contains only text, or None for any other payload.
+def take_texts(payloads: deque[bytes]) -> list[str]:
+    """Removes the first payloads that contain only text, and returns their texts.
 
-    The returned text has no lone surrogates, which UTF-8 cannot encode.
+    The first payload that remains, if any, has other content. The texts have no lone surrogates,
+    which UTF-8 cannot encode.
     """
-    try:
-        return _DECODER.decode(payload).choices[0].delta.content
-    except (ValueError, RecursionError):
-        return None
+    texts = []
+    with contextlib.suppress(ValueError, RecursionError):
+        while payloads:
+            texts.append(_DECODER.decode(payloads[0]).choices[0].delta.content)
+            payloads.popleft()
+    return texts

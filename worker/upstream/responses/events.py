@@ -28,6 +28,7 @@ from worker.upstream.payload import object_of
 from worker.upstream.provider_data import storable
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
 # The fields of events about output. An event without any of them is a heartbeat, or concerns only
@@ -107,12 +108,12 @@ class ResponsesEventReader:
         self._numbered = self._numbered and self._number >= 0
         return True
 
-    def fast_text(self, _payload: bytes) -> str | None:
-        """Returns None, because no payload contains only text.
+    def fast_texts(self, _payloads: deque[bytes]) -> list[str]:
+        """Returns an empty list, because no payload contains only text.
 
         Unlike in chat completions, each text event also names its item and its part.
         """
-        return None
+        return []
 
     def read(self, payload: bytes) -> list[Delta]:
         """Returns the pieces of output in a payload.
