@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.payload import Payload
 
+from runtime.deadline import Deadline
 from server.api.frames import encode
 
 from .timeouts import bound_buffers, write_deadline
@@ -62,10 +64,11 @@ class PacedBody(Payload):
         if (transport := self._request.transport) is not None:
             bound_buffers(transport, 0)
         whole = memoryview(self._value)
-        for start in range(0, len(whole), PIECE_BYTES):
-            async with write_deadline(self._request):
-                await writer.write(whole[start : start + PIECE_BYTES])
-                await writer.drain()
+        with contextlib.closing(Deadline()) as deadline:
+            for start in range(0, len(whole), PIECE_BYTES):
+                with write_deadline(self._request, deadline):
+                    await writer.write(whole[start : start + PIECE_BYTES])
+                    await writer.drain()
 
 
 def pace(request: web.Request, response: web.StreamResponse) -> None:

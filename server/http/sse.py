@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aiohttp import web
 
 from jobs.log.events import RESTARTED
+from runtime.deadline import Deadline
 from server.api.frames import NO_LANE, encode, queued, sse
 from server.api.obfuscation import is_padded, padded_json
 from server.api.problem import restarting
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MAX_BUFFERED: Final = 65_536
 # How long a chat stream waits for its first piece before it sends the HTTP status.
 HELD_SECONDS: Final = 1.0
+# How long other streams wait for their first events, which usually arrive within milliseconds.
+FIRST_SECONDS: Final = 0.05
 CUT_SECONDS: Final = 0.1
 # The header in which an official SDK names the helper that reads the reply.
 HELPER_HEADER: Final = "X-Stainless-Helper-Method"
@@ -101,6 +104,12 @@ class Events:
         return self.problem(restarting(response_id))
 
 
+class _EventStream(web.StreamResponse):
+    """A response whose head is sent in one write with its first events."""
+
+    _send_headers_immediately = False
+
+
 class Stream:
     """A `Sink` for the stream of one request. Its buffer is bounded; the log holds the rest."""
 
@@ -155,7 +164,7 @@ class Stream:
         self, request: web.Request, follower: Follower, response_id: str
     ) -> web.StreamResponse:
         """Writes events until the response ends, or the client disconnects or stops reading."""
-        response = web.StreamResponse(
+        response = _EventStream(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
                 "Cache-Control": "no-store",
@@ -163,9 +172,9 @@ class Stream:
                 "X-Response-Id": response_id,
             }
         )
-        await self._hold()
         # The client may disconnect even before the first byte is sent.
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError), contextlib.closing(Deadline()) as deadline:
+            await self._hold(deadline)
             if (failure := self._early_failure) is not None:
                 answer = error_answer(failure)
                 answer.headers["X-Response-Id"] = response_id
@@ -176,7 +185,7 @@ class Stream:
             await response.prepare(request)
             if request.transport is not None:
                 bound_buffers(request.transport, PIECE_BYTES)
-            while await self._write_next(request, response, response_id):
+            while await self._write_next(request, response, response_id, deadline):
                 follower.catch_up_if_behind()
             if self._cut:
                 # The final HTTP chunk is omitted, so that clients that ignore the error see a
@@ -186,16 +195,22 @@ class Stream:
                 if request.transport is not None:
                     request.transport.close()
                 return response
-            await response.write_eof()
             self.handed_over = self._complete or self._format.ended
         return response
 
-    async def _hold(self) -> None:
-        """Waits for the first piece or the end, so that an early failure sets the HTTP status."""
+    async def _hold(self, deadline: Deadline) -> None:
+        """Waits for the first piece or the end.
+
+        So an early failure of a chat stream sets the HTTP status, and the head of a stream and its
+        first events are one write. The next event of a resumed stream may take long, so the wait is
+        limited.
+        """
+        seconds = FIRST_SECONDS if self._format.begun else HELD_SECONDS
+        until = asyncio.get_running_loop().time() + seconds
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HELD_SECONDS):
-                while not (self._format.begun or self._over):
-                    self._news.clear()
+            while not (self._over or (self._parts and self._format.begun)):
+                self._news.clear()
+                with deadline.at(until):
                     await self._news.wait()
         self._news.set()
 
@@ -210,10 +225,16 @@ class Stream:
         return self._over and not (self._complete or self._explained or self._format.broken)
 
     async def _write_next(
-        self, request: web.Request, response: web.StreamResponse, response_id: str
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        response_id: str,
+        deadline: Deadline,
     ) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._heartbeat):
+        """Writes what has gathered, or a heartbeat. Returns False after the end of the stream."""
+        if not self._news.is_set():
+            due = asyncio.get_running_loop().time() + self._heartbeat
+            with contextlib.suppress(TimeoutError), deadline.at(due):
                 await self._news.wait()
         self._news.clear()
         over, parts = self._over, self._parts
@@ -222,9 +243,15 @@ class Stream:
             parts.append(DONE)
         elif self._cut:
             parts.append(self._format.cut(response_id))
-        for piece in _pieces(parts or [HEARTBEAT]):
-            async with write_deadline(request):
-                await response.write(piece)
+        pieces = _pieces(parts or [HEARTBEAT])
+        last = next(pieces)
+        for piece in pieces:
+            with write_deadline(request, deadline):
+                await response.write(last)
+            last = piece
+        with write_deadline(request, deadline):
+            # The last piece and the end of the body are one write.
+            await (response.write_eof(last) if over and not self._cut else response.write(last))
         return not over
 
     def _put(self, *parts: bytes) -> None:

@@ -18,9 +18,11 @@ from aiohttp import web
 from runtime.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable, Iterator
 
     from aiohttp.typedefs import Handler
+
+    from runtime.deadline import Deadline
 
 # Proxies keep idle connections for up to a minute. This timeout is longer, so that the proxy closes
 # first. If the server closed first, a request that is already under way would be lost.
@@ -107,14 +109,14 @@ def bound_buffers(transport: asyncio.WriteTransport, high: int) -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
 
 
-@contextlib.asynccontextmanager
-async def write_deadline(request: web.Request) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def write_deadline(request: web.Request, deadline: Deadline) -> Iterator[None]:
     """Drops the connection if writing to it in the `with` block exceeds `STUCK_SECONDS`.
 
     Raises: ConnectionResetError if the connection was dropped.
     """
     try:
-        async with asyncio.timeout(STUCK_SECONDS):
+        with deadline.at(asyncio.get_running_loop().time() + STUCK_SECONDS):
             yield
     except TimeoutError:
         if request.transport is not None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from jobs.config.models import RESPONSES
+from runtime.deadline import Deadline
 
 from .background import BackgroundAnswer
 from .chat.chunks import ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
-from .deadline import Deadline
 from .deltas import Answer, Delta, ErrorInStream, Malformed, Stopped, Text, WholeAnswer, parse
 from .model_errors import Broken, NoSuchRoute, NotKept, translated
 from .payload import is_done

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.upstream.deadline import Deadline
+from runtime.deadline import Deadline
 
 LONG_SECONDS = 5  # longer than every deadline that is expected to end a wait
 

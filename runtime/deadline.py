@@ -1,8 +1,8 @@
 """A timeout for many consecutive waits of one task, with one timer for all of them.
 
-A stream has one wait for each token, and `asyncio.timeout` would create a timer for each wait. Here
-a single timer runs until the limit of the first wait. If the limit has moved when the timer fires,
-which is the usual case, the timer is started again for the new limit.
+A stream has several waits, in a worker one for each token, and `asyncio.timeout` would create a
+timer for each wait. Here a single timer runs until the limit of the first wait. If the limit has
+moved when the timer fires, which is the usual case, the timer is started again for the new limit.
 """
 
 from __future__ import annotations
