@@ -163,6 +163,9 @@ class Ladder:
             model=checkpoint.model,
             error=call.detail,
         )
+        if checkpoint.upstream_id:
+            # The endpoint may still be generating the answer, although it does not send the rest.
+            await self._context.router.cancel(checkpoint.model, checkpoint.upstream_id)
         return None
 
     def _output(self) -> Output:
