@@ -24,10 +24,13 @@ KEY_ID_TTL_MS: Final = 400 * 24 * 3600 * 1000
 async def check(pipe: Pipe) -> str:
     """Checks every master and returns a line with the versions and the persistence of all masters.
 
-    Raises: RedisAway; RedisUnsuitable, whose message names the setting to change.
+    Raises: RedisAway; RedisUnsuitable, whose message names the setting to change; RedisRefused,
+        whose message names a permission that the Redis user lacks.
     """
     nodes = await pipe.nodes()
     lines = [await _check_node(node) for node in nodes]
+    # Fails if the user's permissions (ACL) are those for a version that used plain pub/sub.
+    await pipe.call("SPUBLISH", Partition(0).probe("check"), "")
     await _check_encryption(pipe)
     return lines[0] if len(lines) == 1 else f"{len(lines)} masters: {', '.join(sorted(set(lines)))}"
 
@@ -39,7 +42,8 @@ async def _check_node(pipe: Pipe) -> str:
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
         minimum = ".".join(map(str, MIN_VERSION))
         raise RedisUnsuitable(
-            f"{name} {version} is too old: use Redis {minimum} or newer, or Valkey 7.2 or newer"
+            f"{name} {version} is too old, because it has no sharded pub/sub: "
+            f"use Redis {minimum} or newer, or Valkey 7.2 or newer"
         )
     memory = _fields(await pipe.call("INFO", "memory"))
     policy = memory.get("maxmemory_policy", "noeviction")

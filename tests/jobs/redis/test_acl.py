@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +13,7 @@ from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import NAMES, SETTINGS, new_claim, submitted
+from tests.jobs.redis.users import as_user
 from tests.paths.documents import SECURE, section
 from tests.system import wait_until
 
@@ -27,12 +27,7 @@ async def limited(redis_url: str, pipe: Pipe) -> AsyncIterator[Redis]:
     commands = (f"+{name}" for name in names)
     await pipe.call("ACL", "SETUSER", "limited", "on", ">pass", *patterns, "-@all", *commands)
     await pipe.call("ACL", "LOG", "RESET")
-    parts = urlsplit(redis_url)
-    if parts.scheme == "unix":
-        yield Redis(f"unix://limited:pass@{parts.path}?{parts.query}")
-    else:
-        at = parts.netloc.rpartition("@")[2]
-        yield Redis(parts._replace(netloc=f"limited:pass@{at}").geturl())
+    yield Redis(as_user(redis_url, "limited:pass"))
     await pipe.call("ACL", "DELUSER", "limited")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import pytest
 
 from jobs.errors import RedisAway, RedisNotReady, RedisRefused, RedisUnsuitable
@@ -11,6 +9,7 @@ from jobs.redis import check as check_module
 from jobs.redis.check import check, check_until_available
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
+from tests.jobs.redis.users import as_user
 
 
 async def test_a_suitable_redis_is_described_in_one_line(pipe: Pipe) -> None:
@@ -53,17 +52,27 @@ async def test_a_missing_password_stops_the_start(pipe: Pipe, redis: Redis) -> N
 
 async def test_a_wrong_password_stops_the_start(pipe: Pipe, redis_url: str) -> None:
     await pipe.call("ACL", "SETUSER", "someone", "on", ">right", "+@all", "~*")
-    parts = urlsplit(redis_url)
-    if parts.scheme == "unix":
-        url = f"unix://someone:wrong@{parts.path}?{parts.query}"
-    else:
-        url = parts._replace(netloc=f"someone:wrong@{parts.netloc.rpartition('@')[2]}").geturl()
+    url = as_user(redis_url, "someone:wrong")
     try:
         async with Pipe(Redis(url), deadline=0.5) as other:
             with pytest.raises(RedisRefused, match="WRONGPASS invalid username-password pair"):
                 await check_until_available(other, unexpected)
     finally:
         await pipe.call("ACL", "DELUSER", "someone")
+
+
+async def test_a_user_who_may_not_publish_sharded_messages_stops_the_start(
+    pipe: Pipe, redis_url: str
+) -> None:
+    rules = ("~*", "&*", "+@all", "-spublish")
+    await pipe.call("ACL", "SETUSER", "old", "on", ">right", *rules)
+    url = as_user(redis_url, "old:right")
+    try:
+        async with Pipe(Redis(url)) as other:
+            with pytest.raises(RedisRefused, match=r"NOPERM .*spublish"):
+                await check_until_available(other, unexpected)
+    finally:
+        await pipe.call("ACL", "DELUSER", "old")
 
 
 async def test_a_transient_error_is_retried_at_the_start(
