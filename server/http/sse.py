@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
-from jobs.log.events import RESTARTED
 from runtime.deadline import Deadline
 from server.api.frames import NO_LANE, encode, queued, sse
 from server.api.obfuscation import is_padded, padded_json
@@ -34,6 +33,8 @@ CUT_SECONDS: Final = 0.1
 HELPER_HEADER: Final = "X-Stainless-Helper-Method"
 DONE: Final = b"data: [DONE]\n\n"
 HEARTBEAT: Final = b": still here\n\n"
+# The prefix of the types of events that are Holdline's own.
+OWN_PREFIX: Final = "holdline:"
 
 
 class StreamFormat(Protocol):
@@ -65,7 +66,7 @@ class Events:
 
     If `obfuscated` is True, delta events are padded. `helper` is the SDK's helper that reads the
     stream. The helper `stream` of the Node SDK raises an error for every event type that is not
-    OpenAI's, so it receives the announcement of a restart with the type `keepalive`.
+    OpenAI's, so it receives Holdline's own events with the type `keepalive`.
     """
 
     begun = True
@@ -87,7 +88,7 @@ class Events:
         head, json, end = sse(frame)
         if self._obfuscated and is_padded(frame):
             json = padded_json(frame, NO_LANE)
-        elif self._renamed and frame.type == RESTARTED:
+        elif self._renamed and frame.type.startswith(OWN_PREFIX):
             head = b"event: keepalive\ndata: "
             json = encode({**frame.event, "type": "keepalive"})
         return head, json, end

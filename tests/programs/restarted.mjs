@@ -41,12 +41,13 @@ async function events(prompt) {
   return { streamed, final: (await client.responses.retrieve(id)).output_text };
 }
 
-// The helper of the SDK receives the announcement of a restart as a `keepalive` with an `attempt`.
+// The helper of the SDK receives the announcement of a restart as a `keepalive` with an `attempt`
+// and without `at`.
 async function helper(prompt) {
   const stream = client.responses.stream({ model, input: prompt });
   let [streamed, cleared] = ["", ""];
   stream.on("event", (event) => {
-    if (event.type === "keepalive" && event.attempt) cleared = "";
+    if (event.type === "keepalive" && event.attempt && !("at" in event)) cleared = "";
   });
   stream.on("response.output_text.delta", ({ delta }) => {
     streamed += delta;

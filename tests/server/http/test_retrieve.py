@@ -11,7 +11,8 @@ from aiohttp.web import Application, Request, RequestHandler
 from yarl import URL
 
 from jobs.log.codec import encode_event
-from jobs.log.events import RESTARTED, restarted
+from jobs.log.events import continued, restarted
+from jobs.log.items import Place
 from server.api.frames import item_id_of
 from server.http.sse import HELPER_HEADER
 from tests.error_codes import own_code
@@ -110,21 +111,20 @@ async def test_a_resume_of_a_running_answer_continues_live(client: Client, worke
 
 
 @pytest.mark.parametrize(
-    ("headers", "kind"),
-    [
-        ({}, RESTARTED),
-        ({HELPER_HEADER: "runTools"}, RESTARTED),
-        ({HELPER_HEADER: "stream"}, "keepalive"),
-    ],
+    ("headers", "renamed"),
+    [({}, False), ({HELPER_HEADER: "runTools"}, False), ({HELPER_HEADER: "stream"}, True)],
 )
 @pytest.mark.parametrize("padded", ["false", "true"])
-async def test_a_helper_that_knows_only_openais_events_gets_a_restart_as_a_keepalive(
-    client: Client, worker: Worker, headers: dict[str, str], kind: str, padded: str
+async def test_a_helper_that_knows_only_openais_events_gets_others_as_keepalives(
+    client: Client, worker: Worker, headers: dict[str, str], renamed: bool, padded: str
 ) -> None:
     id_ = await background(client)
     answer = await worker.take()
-    told = restarted(answer.job, 2, "worker_lost")
-    await answer.writer.append([encode_event(told)])
+    told = [
+        restarted(answer.job, 2, "worker_lost"),
+        continued(answer.job, 3, "worker_lost", Place("output_text", "msg_1", 0), 5),
+    ]
+    await answer.writer.append([encode_event(event) for event in told])
     await answer.complete()
     url = f"{ALL}/{id_}?stream=true&include_obfuscation={padded}"
     async with client.get(url, headers=headers) as response:
@@ -132,8 +132,13 @@ async def test_a_helper_that_knows_only_openais_events_gets_a_restart_as_a_keepa
 
     assert done
     assert list(range(len(events))) == [event["sequence_number"] for event in events]
-    [number] = [n for n, event in enumerate(events) if event.get("attempt") == 2]
-    assert {**told, "type": kind, "sequence_number": number} == events[number]
+    found = [event for event in events if "attempt" in event]
+    expected = [{**event, "type": "keepalive"} if renamed else event for event in told]
+    numbered = [
+        {**event, "sequence_number": n["sequence_number"]}
+        for event, n in zip(expected, found, strict=True)
+    ]
+    assert numbered == found
 
 
 async def test_a_running_response_can_be_retrieved(client: Client, worker: Worker) -> None:
