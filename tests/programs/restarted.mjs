@@ -1,5 +1,5 @@
-// Streams an answer that restarts, with the Agents SDK, the AI SDK and the Node SDK in two ways.
-// The arguments are a prompt for each way. Prints what each way shows, as JSON.
+// Streams an answer that restarts or continues, with the Agents SDK, the AI SDK and the Node SDK in
+// two ways. The arguments are a prompt for each way. Prints what each way shows, as JSON.
 import { createOpenAI } from "@ai-sdk/openai";
 import { Agent, OpenAIResponsesModel, run, setTracingDisabled } from "@openai/agents";
 import { streamText } from "ai";

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.paths.conftest import Shared
+from tests.fake_continuing import answer
+from tests.fake_wire import Script
+from tests.paths.conftest import Shared, running_system
 from tests.programs.running import CALL, SECONDS, has_tokens, run
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
+
+CONTINUES = """
+default = "m"
+[models.m]
+base_url = "{url}"
+continues = "vllm"
+"""
 
 
 async def test_the_node_sdk(shared: Shared) -> None:
@@ -52,6 +63,17 @@ async def test_what_the_clients_for_node_show_of_a_restarted_answer(shared: Shar
     assert {"streamed": whole[2], "final": whole[2]} == events
     shown = {"streamed": cut[3] + whole[3], "cleared": whole[3], "final": whole[3]}
     assert shown == helper
+
+
+async def test_the_clients_for_node_show_a_continued_answer_once(tmp_path: Path) -> None:
+    text = "".join(answer(Script(tokens=20)))
+    with running_system(tmp_path, CONTINUES) as shared:
+        prompts = [shared.prompt("mode=breaking tokens=20 at=13") for _ in range(4)]
+        agents, ai, events, helper = await run(shared, "restarted.mjs", *prompts)
+        calls = [shared.calls(prompt) for prompt in prompts]
+    assert {"streamed": text, "final": text} == agents == ai == events
+    assert {"streamed": text, "cleared": text, "final": text} == helper
+    assert [[text[:65], text[65:]]] * 4 == [[call.sent for call in each] for each in calls]
 
 
 async def test_the_agents_sdk_over_http_and_websocket(shared: Shared) -> None:
