@@ -9,7 +9,7 @@ I6   every model call is an attempt in the log, and one key creates one response
 I7   no client sees another response's data
 I10  every loss is reported with an error code
 G7   a completed answer is complete
-G5   in a profile of the ladder, no death of a worker costs output
+G5   in a profile whose models continue their answers, no output is lost or generated twice
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ PASSING = frozenset(
 )
 DELETED = frozenset({"response_gone", "response_not_found"})
 LOST = DELETED | {"response_rolled_back", "starting_after_beyond_end"}
-# The maximum number of tokens that models generate for one that is delivered.
-MAX_GENERATED = 1.05
+# The maximum ratio of generated to delivered tokens.
+MAX_GENERATED_RATIO = 1.05
 ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
@@ -102,8 +102,8 @@ class _Checker:
         if not self.history.loss:
             self.model_calls()
             self.keys()
-        if self.history.ladder:
-            self.ladder()
+        if self.history.keeps_output:
+            self.kept_output()
         self.count()
 
     def complain(
@@ -265,18 +265,18 @@ class _Checker:
             if id_ not in self.history.jobs:
                 self.complain("I10", id_, "was acknowledged but is not in Redis")
 
-    def ladder(self) -> None:
-        """Checks that each answer has ended with the output of its first call that has any."""
+    def kept_output(self) -> None:
+        """Checks that each answer is complete, and that no output was lost or generated twice."""
         for id_, job in self.history.jobs.items():
             if job.status != "completed":
                 self.complain("G5", id_, f"is {job.status}")
             model = self.history.logs[id_][0]["response"]["model"]
-            least = MIN_OVERLAP if model == "continuing" else 0
+            shortest = MIN_OVERLAP if model == "continuing" else 0
             for attempt in self.read[id_].attempts[:-1]:
-                if attempt.items and len(attempt.text.strip()) >= least:
+                if attempt.items and len(attempt.text.strip()) >= shortest:
                     self.complain("G5", id_, f"the output of attempt {attempt.number} was lost")
         generated, delivered = self._tokens()
-        if generated > MAX_GENERATED * delivered:
+        if generated > MAX_GENERATED_RATIO * delivered:
             self.complain("G5", "", f"{generated} tokens generated for {delivered} delivered")
 
     def _tokens(self) -> tuple[int, int]:

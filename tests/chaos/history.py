@@ -68,8 +68,8 @@ class Call:
 class History:
     """A finished run. `loss` is set if faults made Redis lose acknowledged writes.
 
-    `ladder` is set if the models' endpoints keep all answers, or go on from their text, so that
-    nothing that is in a log was generated again. `rude` is set if an endpoint may have continued an
+    `keeps_output` is set if the models' endpoints keep all answers, or continue their text, so that
+    no output in a log was generated again. `rude` is set if an endpoint may have continued an
     answer with another text, whose tokens begin with `x`. Such an answer must not be completed.
     """
 
@@ -80,5 +80,5 @@ class History:
     calm_at: float
     bound: float
     loss: bool = False
-    ladder: bool = False
+    keeps_output: bool = False
     rude: bool = False

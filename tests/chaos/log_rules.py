@@ -89,14 +89,14 @@ class LogChecker:
                 self._check_item_event(event)
 
     def _continue(self, event: Event) -> None:
-        """Checks that the next attempt goes on exactly where the text of the last one ends."""
+        """Checks that the next attempt continues the text of the last one exactly at its end."""
         self.continuations += 1
         last = self.attempts[-1] if self.attempts else Attempt(0)
         if event["attempt"] <= last.number:
             self._wrong("I2", f"attempt {event['attempt']} after attempt {last.number}")
         text = last.items.get(event["item_id"], "")
         if not text or event["at"] != len(text):
-            self._wrong("I5", f"goes on at {event['at']} of a text of {len(text)} characters")
+            self._wrong("I5", f"continues at {event['at']} of a text of {len(text)} characters")
         last.number = event["attempt"]
 
     def _check_item_event(self, event: Event) -> None:

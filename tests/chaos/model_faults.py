@@ -1,4 +1,4 @@
-"""Faults of the model's endpoint: lost connections, and wrong answers to workers that read on."""
+"""Faults of the model's endpoint: lost connections, and wrong replies to reconnecting workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def model_cut(f: Faults) -> str:
 
 
 async def model_rude(f: Faults) -> str:
-    """Lets the endpoint answer wrongly to workers that read on."""
+    """Lets the endpoint reply wrongly to workers that reconnect to an answer."""
     f.model.background.rude, seconds = f.rng.choice(RUDE), f.rng.uniform(0.5, 2.0)
     await asyncio.sleep(seconds)
     rude, f.model.background.rude = f.model.background.rude, ""

@@ -4,7 +4,7 @@ worker    killed · paused for slightly or much longer than its lease · SIGTERM
 server    killed · SIGTERM · paused
 client    connections reset · closed · half-open · delayed · throttled · stalled
 wire      the same between Holdline and Redis, and the reply to a command lost
-model     connections reset · the endpoint answers wrongly to workers that read on
+model     connections reset · the endpoint replies wrongly to workers that reconnect to an answer
 redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers ·
           writes rejected · disk full
 sentinel  the master frozen for less time than the Sentinels wait
@@ -70,8 +70,8 @@ class Profile:
     pause: tuple[float, float] = (0.05, 0.35)
     wire_delay: float = 0.0
     lease: float = 0.3
-    # The seconds for which a worker waits for the next piece of an answer.
-    patience: float = 1.0
+    # The time limit for each piece of an answer, in seconds.
+    stall_timeout: float = 1.0
     plain: bool = False
     models: str = ""
     modes: tuple[tuple[int, str], ...] = MODES
@@ -79,8 +79,8 @@ class Profile:
     model_pace: tuple[float, float] = (0.005, 0.04)
     # If set, Redis loses acknowledged writes. The loss must be reported; all other promises hold.
     loss: bool = False
-    # If set, the faults are no reason to generate again what is in a log.
-    ladder: bool = False
+    # If set, no fault may cause output to be generated twice.
+    keeps_output: bool = False
     # If set, the endpoint may continue an answer with another text.
     rude: bool = False
     # All answers must end within this many seconds after the faults.
@@ -148,7 +148,7 @@ PROFILES = {
         sentinels=1,
     ),
     # No death of a worker and no lost connection causes a second model call.
-    "ladder": Profile(
+    "background": Profile(
         {
             "worker.kill": 2,
             "worker.term": 2,
@@ -160,27 +160,27 @@ PROFILES = {
         pause=(0.3, 1.2),
         # A busy machine must not delay a worker so much that it loses its lease or calls again.
         lease=2.0,
-        patience=10.0,
+        stall_timeout=10.0,
         calm=30.0,
         plain=True,
         models=BACKGROUND,
         tokens=(60, 160),
         model_pace=(0.02, 0.05),
-        ladder=True,
+        keeps_output=True,
     ),
-    # The model goes on from the text in the log. A suspended worker would let it generate the same
-    # twice.
+    # The model continues the text in the log. Workers are not paused, because a paused worker and
+    # its successor would both have the rest generated.
     "continuing": Profile(
         {"worker.kill": 2, "worker.term": 2, "model.cut": 1, "client.reset": 1},
         pause=(0.8, 2.4),
         lease=2.0,
-        patience=10.0,
+        stall_timeout=10.0,
         calm=30.0,
         plain=True,
         models=CONTINUING,
         tokens=(60, 160),
         model_pace=(0.02, 0.05),
-        ladder=True,
+        keeps_output=True,
     ),
     # The endpoint loses answers, or continues them wrongly.
     "rude": Profile(
@@ -190,7 +190,7 @@ PROFILES = {
         models=BACKGROUND,
         modes=BACKGROUND_MODES,
         rude=True,
-        # A worker tries to read on for eight seconds.
+        # A worker reconnects to an answer for eight seconds.
         calm=30.0,
     ),
     # Each profile tests one defence. If that defence is disabled, the checker must report

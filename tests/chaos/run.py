@@ -89,7 +89,7 @@ async def run(
         fleet = await stack.enter_async_context(
             Fleet(
                 folder,
-                environ(url, chosen.lease, keys, chosen.patience)
+                environ(url, chosen.lease, keys, chosen.stall_timeout)
                 | models_file(chosen.models, model, folder),
                 ("tests.chaos.sabotage", sabotage) if sabotage else (),
             )
@@ -134,7 +134,11 @@ async def run(
         ready_again = await fleet.ready()
         calm = time.monotonic()
         history = History([], {}, {}, [], calm, chosen.calm)
-        history.loss, history.ladder, history.rude = chosen.loss, chosen.ladder, chosen.rude
+        history.loss, history.keeps_output, history.rude = (
+            chosen.loss,
+            chosen.keeps_output,
+            chosen.rude,
+        )
         result = RunResult(history, faults)
         if not ready_again:
             result.anomalies.append("a process was not ready again after the faults")
@@ -159,7 +163,7 @@ async def run(
 
 
 def environ(
-    redis_url: str, lease: float, keys: Path | None, patience: float = 1.0
+    redis_url: str, lease: float, keys: Path | None, stall_timeout: float = 1.0
 ) -> dict[str, str]:
     """Returns the settings of all processes, with short timeouts."""
     return {
@@ -171,9 +175,9 @@ def environ(
         "HOLDLINE_MAX_ATTEMPTS": "5",
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0.3",
         "HOLDLINE_PING_SECONDS": "1",
-        "HOLDLINE_FIRST_TOKEN_SECONDS": str(patience),
-        "HOLDLINE_STALL_TIMEOUT_SECONDS": str(patience),
-        "HOLDLINE_MODEL_TIMEOUT_SECONDS": str(20 * patience),
+        "HOLDLINE_FIRST_TOKEN_SECONDS": str(stall_timeout),
+        "HOLDLINE_STALL_TIMEOUT_SECONDS": str(stall_timeout),
+        "HOLDLINE_MODEL_TIMEOUT_SECONDS": str(20 * stall_timeout),
         "HOLDLINE_RETENTION_SECONDS": "600",
     }
 

@@ -8,95 +8,19 @@ from copy import deepcopy
 
 import pytest
 
-from jobs.log.events import lifecycle, restarted, terminal
-from jobs.record import Job as Asked
-from jobs.record import Status
 from tests.chaos.checker import check
-from tests.chaos.history import Call, ClientTrace, Event, History, Job, TraceEntry
-from tests.jobs.factories import message_added, message_done, text_delta
-
-MINE, OTHER = "resp_000" + "a" * 32, "resp_000" + "b" * 32
-
-
-def _asked(id_: str, marker: str) -> Asked:
-    return Asked(id_, "public", 0, {"model": "m", "metadata": {"marker": marker}})
-
-
-def _log(id_: str, marker: str, first: int, second: int, lost: str = "") -> list[Event]:
-    """Returns a log with a lost attempt of two tokens and a completed attempt of three tokens.
-
-    `lost` replaces the text of the lost attempt.
-    """
-    job = _asked(id_, marker)
-    lost = lost or f"c{first}t0 c{first}t1 "
-    text = f"c{second}t0 c{second}t1 c{second}t2 "
-    done = message_done("msg_2", 1, text, "completed")
-    return [
-        lifecycle(job, "response.created", "queued"),
-        lifecycle(job, "response.queued", "queued"),
-        lifecycle(job, "response.in_progress", "in_progress"),
-        *message_added("msg_1", 0),
-        text_delta("msg_1", 0, lost),
-        *message_done("msg_1", 0, lost, "incomplete"),
-        restarted(job, 2, "worker_lost"),
-        *message_added("msg_2", 1),
-        text_delta("msg_2", 1, f"c{second}t0 "),
-        text_delta("msg_2", 1, f"c{second}t1 c{second}t2 "),
-        *done,
-        terminal(
-            job,
-            Status.COMPLETED,
-            output=[done[-1]["item"]],
-            attempts=2,
-            timing={},
-            completed_at=1,
-        ),
-    ]
-
-
-def _numbered(log: list[Event], start: int = 0, stop: int | None = None) -> list[Event]:
-    return [{**event, "sequence_number": n} for n, event in enumerate(log)][start:stop]
-
-
-def _create(marker: str) -> Event:
-    return {
-        "type": "response.create",
-        "metadata": {"marker": marker},
-        "idempotency_key": f"key of {marker}",
-    }
-
-
-def _resume(id_: str, after: int) -> Event:
-    return {"type": "holdline:resume", "response_id": id_, "starting_after": after}
-
-
-def _trace(client: str, *sockets: tuple[Event, list[Event]]) -> ClientTrace:
-    lines: list[TraceEntry] = []
-    for number, (request, received) in enumerate(sockets, 1):
-        lines.append(TraceEntry(number, number, "sent", request))
-        lines += [TraceEntry(number, number, "received", event) for event in received]
-        lines.append(TraceEntry(number, number, "lost", {"why": "cut"}))
-    return ClientTrace(client, lines)
-
-
-def _correct_run(lost: str = "") -> History:
-    mine, other = _log(MINE, "m1", 1, 3), _log(OTHER, "m2", 2, 4, lost)
-    return History(
-        traces=[
-            _trace(
-                "one",
-                (_create("m1"), _numbered(mine, 0, 6)),
-                (_resume(MINE, 5), _numbered(mine, 6)),
-            ),
-            _trace("two", (_create("m2"), _numbered(other))),
-            _trace("late", (_resume(MINE, -1), _numbered(mine))),
-        ],
-        logs={MINE: mine, OTHER: other},
-        jobs={MINE: Job("completed", 2, "m1"), OTHER: Job("completed", 2, "m2")},
-        calls=[Call(1, "m1", 3), Call(2, "m2", 3), Call(3, "m1", 3), Call(4, "m2", 3)],
-        calm_at=100,
-        bound=10,
-    )
+from tests.chaos.history import Call, Event, History, Job, TraceEntry
+from tests.chaos.runs import (
+    MINE,
+    OTHER,
+    correct_run,
+    create,
+    numbered,
+    restarted_log,
+    resume,
+    trace,
+)
+from tests.jobs.factories import text_delta
 
 
 def _events(history: History, client: int) -> MutableSequence[TraceEntry]:
@@ -158,19 +82,19 @@ def a_zombie_writes(history: History) -> None:
     """
     log = history.logs[OTHER]
     log.insert(12, text_delta("msg_1", 0, "c2t2 "))
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = trace("two", (create("m2"), numbered(log)))
 
 
 def two_calls_are_spliced(history: History) -> None:
     log = history.logs[OTHER]
     log[13] = text_delta("msg_2", 1, "c2t1 c2t2 ")
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = trace("two", (create("m2"), numbered(log)))
 
 
 def an_event_follows_the_terminal_event(history: History) -> None:
     log = history.logs[OTHER]
     log.append(log[-1])
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = trace("two", (create("m2"), numbered(log)))
 
 
 def a_log_has_no_end(history: History) -> None:
@@ -185,17 +109,17 @@ def a_job_never_ends(history: History) -> None:
 def a_token_is_lost(history: History) -> None:
     log = history.logs[OTHER]
     log[13] = text_delta("msg_2", 1, "c4t2 ")
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = trace("two", (create("m2"), numbered(log)))
 
 
 def a_partial_token_has_another_index(history: History) -> None:
-    history.logs[OTHER] = _log(OTHER, "m2", 2, 4, lost="c2t0 c2t2")
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(history.logs[OTHER])))
+    history.logs[OTHER] = restarted_log(OTHER, "m2", 2, 4, lost="c2t0 c2t2")
+    history.traces[1] = trace("two", (create("m2"), numbered(history.logs[OTHER])))
 
 
 def an_attempt_has_more_text_than_its_call(history: History) -> None:
-    history.logs[OTHER] = _log(OTHER, "m2", 2, 4, lost="c2t0 c2t1 c2t2 c2")
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(history.logs[OTHER])))
+    history.logs[OTHER] = restarted_log(OTHER, "m2", 2, 4, lost="c2t0 c2t1 c2t2 c2")
+    history.traces[1] = trace("two", (create("m2"), numbered(history.logs[OTHER])))
 
 
 def a_truncated_answer_is_completed(history: History) -> None:
@@ -207,7 +131,7 @@ def the_checksum_is_wrong(history: History) -> None:
     end = deepcopy(log[-1])
     end["response"]["holdline"]["sha256"] = hashlib.sha256(b"").hexdigest()
     log[-1] = end
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = trace("two", (create("m2"), numbered(log)))
 
 
 def an_extra_model_call(history: History) -> None:
@@ -217,7 +141,7 @@ def an_extra_model_call(history: History) -> None:
 def a_key_creates_two_responses(history: History) -> None:
     third = "resp_000" + "c" * 32
     history.jobs[third] = Job("completed", 2, "m1")
-    history.logs[third] = _log(third, "m1", 1, 3)
+    history.logs[third] = restarted_log(third, "m1", 1, 3)
 
 
 def an_event_of_another_response(history: History) -> None:
@@ -275,7 +199,7 @@ BAD: list[tuple[Callable[[History], None], str]] = [
 
 
 def test_a_correct_run_has_no_violation() -> None:
-    verdict = check(_correct_run())
+    verdict = check(correct_run())
     assert [] == verdict.violations
     assert 2 == verdict.counts["answers"]
     assert 2 == verdict.counts["restarts"]
@@ -286,75 +210,13 @@ def test_a_correct_run_has_no_violation() -> None:
 def test_the_checker_detects_each_violation(
     spoil: Callable[[History], None], invariant: str
 ) -> None:
-    history = _correct_run()
+    history = correct_run()
     spoil(history)
     assert invariant in {violation.invariant for violation in check(history).violations}
 
 
 def test_the_text_of_a_lost_attempt_may_end_within_a_token() -> None:
-    assert [] == check(_correct_run(lost="c2t0 c2")).violations
-
-
-def _continued_run(at: int = 9) -> History:
-    """Returns a run in which a second call goes on from the text of the first one."""
-    job = _asked(MINE, "m1")
-    done = message_done("msg_1", 0, "c1t0 c1t1 c1t2 ", "completed")
-    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    log = [
-        lifecycle(job, "response.created", "queued"),
-        lifecycle(job, "response.queued", "queued"),
-        lifecycle(job, "response.in_progress", "in_progress"),
-        *message_added("msg_1", 0),
-        text_delta("msg_1", 0, "c1t0 c1t1"),
-        {"type": "holdline:continued", "response_id": MINE, "attempt": 2, **place, "at": at},
-        text_delta("msg_1", 0, " c1t2 "),
-        *done,
-        terminal(
-            job,
-            Status.COMPLETED,
-            output=[done[-1]["item"]],
-            attempts=2,
-            timing={},
-            completed_at=1,
-        ),
-    ]
-    return History(
-        traces=[_trace("one", (_create("m1"), _numbered(log)))],
-        logs={MINE: log},
-        jobs={MINE: Job("completed", 2, "m1")},
-        calls=[Call(1, "m1", 3, 2), Call(2, "m1", 3, 1)],
-        calm_at=100,
-        bound=10,
-        ladder=True,
-    )
-
-
-def test_an_attempt_may_go_on_exactly_where_the_text_ends() -> None:
-    assert [] == check(_continued_run()).violations
-    assert {"I5"} == {violation.invariant for violation in check(_continued_run(8)).violations}
-
-
-def test_in_a_profile_of_the_ladder_no_output_is_lost_or_generated_again() -> None:
-    history = _correct_run()
-    history.ladder = True
-    assert {"G5"} == {violation.invariant for violation in check(history).violations}
-    history = _continued_run()
-    history.calls[1] = Call(2, "m1", 3, 2)
-    (violation,) = check(history).violations
-    assert ("G5", "4 tokens generated for 3 delivered") == (violation.invariant, violation.says)
-    history = _continued_run()
-    history.jobs[MINE] = Job("failed", 2, "m1")
-    assert "G5" in {violation.invariant for violation in check(history).violations}
-
-
-def test_an_answer_with_the_text_of_a_rude_endpoint_is_never_completed() -> None:
-    history = _correct_run(lost="c2t0 x2t1 ")
-    assert {"I1"} == {violation.invariant for violation in check(history).violations}
-    history.rude = True
-    assert [] == check(history).violations
-    log = history.logs[MINE]
-    log[13] = text_delta("msg_2", 1, "c3t1 x3t2 ")
-    assert {"I1"} <= {violation.invariant for violation in check(history).violations}
+    assert [] == check(correct_run(lost="c2t0 c2")).violations
 
 
 def _already_ended(number: int) -> Event:
@@ -362,16 +224,16 @@ def _already_ended(number: int) -> Event:
 
 
 def test_a_resume_after_the_last_event_may_only_be_told_that_nothing_is_left() -> None:
-    history = _correct_run()
+    history = correct_run()
     last = len(history.logs[MINE]) - 1
-    history.traces.append(_trace("again", (_resume(MINE, last), [_already_ended(last)])))
+    history.traces.append(trace("again", (resume(MINE, last), [_already_ended(last)])))
     assert [] == check(history).violations
-    history.traces.append(_trace("early", (_resume(MINE, 5), [_already_ended(last)])))
+    history.traces.append(trace("early", (resume(MINE, 5), [_already_ended(last)])))
     assert "I5" in {violation.invariant for violation in check(history).violations}
 
 
 def test_a_violation_report_shows_the_log_and_the_trace() -> None:
-    history = _correct_run()
+    history = correct_run()
     an_event_is_missing(history)
     report = str(check(history).violations[0])
     assert OTHER in report
@@ -380,7 +242,7 @@ def test_a_violation_report_shows_the_log_and_the_trace() -> None:
 
 
 def test_a_response_that_its_client_deleted_may_be_gone() -> None:
-    history = _correct_run()
+    history = correct_run()
     a_response_is_gone(history)
     _events(history, 1).append(TraceEntry(1, 1, "sent", {"type": "delete", "response_id": OTHER}))
     del history.jobs[OTHER], history.logs[OTHER]
@@ -388,7 +250,7 @@ def test_a_response_that_its_client_deleted_may_be_gone() -> None:
 
 
 def test_lost_data_must_be_reported_and_never_spliced() -> None:
-    history = _correct_run()
+    history = correct_run()
     history.loss = True
     a_response_is_gone(history)
     del history.jobs[OTHER], history.logs[OTHER]
@@ -400,6 +262,6 @@ def test_lost_data_must_be_reported_and_never_spliced() -> None:
 
 
 def splice_two_calls_for_the_client(history: History) -> None:
-    log = _log(OTHER, "m2", 2, 4)
+    log = restarted_log(OTHER, "m2", 2, 4)
     log[13] = text_delta("msg_2", 1, "c2t1 c2t2 ")
-    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = trace("two", (create("m2"), numbered(log)))

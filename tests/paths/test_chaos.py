@@ -49,7 +49,11 @@ def test_random_faults_break_no_promise() -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "profile",
-    ["ladder", *(pytest.param(name, marks=pytest.mark.heavy) for name in ("continuing", "rude"))],
+    [
+        "background",
+        pytest.param("continuing", marks=pytest.mark.heavy),
+        pytest.param("rude", marks=pytest.mark.heavy),
+    ],
 )
 def test_dead_workers_and_lost_connections_cost_no_output(profile: str) -> None:
     """With a rude endpoint, output may be lost, but it is never joined wrongly."""
