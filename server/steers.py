@@ -22,11 +22,12 @@ from jobs.steers import (
 from jobs.summary import only_compacts
 
 from . import capabilities
+from .api.client_messages import ResponseSteer, SteerMessage, parse_message
 from .api.frames import fingerprint
 from .api.items import Message, stored
 from .api.problem import Problem
 from .api.refusals import from_error
-from .api.request import Create, ResponseSteer, SteerMessage, parse_message
+from .api.request import Create
 
 if TYPE_CHECKING:
     from jobs.config.models import Catalog

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from server.api.client_messages import ResponseCancel, ResponseCreate, ResponseSteer, Resume
 from server.api.encoding import BEARER
 from server.api.problem import Problem
-from server.api.request import ResponseCancel, ResponseCreate, ResponseSteer, Resume
 
 from .owners import PUBLIC, all_of, owner_of, sees
 

@@ -1,4 +1,4 @@
-"""The types of clients' request bodies and messages, and their validation.
+"""The type of a request that creates a response, and its validation.
 
 A request with an unknown parameter is refused with an error that names the parameter. No parameter
 is silently ignored.
@@ -25,17 +25,12 @@ from .items import (
     typed,
     without_nulls,
 )
-from .problem import Problem, invalid
+from .problem import invalid
 from .tools import MAX_NESTED_TOOLS, MAX_TOOLS, ToolSource, checked_choice, checked_tools
 from .validation import check_storable, convert
 
-LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
-Lane = Annotated[str, Meta(pattern=LANE_PATTERN)]
 Key = Annotated[str, Meta(min_length=1, max_length=255)]
 ResponseId = Annotated[str, Meta(max_length=128)]
-SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
-EventItemId = Annotated[str, Meta(max_length=128)]
-EventType = Annotated[str, Meta(max_length=128)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
@@ -199,83 +194,7 @@ class Create(msgspec.Struct, kw_only=True):
         return [] if empty else [Message(role="user", content=self.input)]
 
 
-class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=True):
-    """A message that creates a response over a socket, optionally on a lane."""
-
-    stream_id: Lane | None = None
-    generate: bool | None = None
-
-
-class SteerMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """A user message with which a client steers a response."""
-
-    role: Literal["user"]
-    content: str | Annotated[list[InputText | InputImage | InputFile], Meta(min_length=1)]
-    type: Literal["message"] = "message"
-    id: Annotated[str, Meta(max_length=128)] | None = None
-    status: Annotated[str, Meta(max_length=32)] | None = None
-
-
-class SteerOptions(msgspec.Struct, forbid_unknown_fields=True):
-    """Holdline's own options of a steer."""
-
-    idempotency_key: Key | None = None
-
-
-class ResponseSteer(
-    msgspec.Struct, tag_field="type", tag="response.steer", forbid_unknown_fields=True
-):
-    """Adds user input to an unfinished response, which a successor then continues."""
-
-    previous_response_id: ResponseId
-    input: (
-        Annotated[str, Meta(min_length=1)]
-        | Annotated[list[SteerMessage], Meta(min_length=1, max_length=64)]
-    )
-    holdline: SteerOptions | None = None
-
-
-class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
-    """Cancels a response; the response's terminal event confirms it."""
-
-    response_id: ResponseId
-    stream_id: Lane | None = None
-
-
-class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
-    """Requests all events after a sequence number; -1 requests all events.
-
-    `event_type` is the type of the event with that number; `item_id` is the id of its item, or ""
-    if the event belongs to no item.
-    """
-
-    response_id: ResponseId
-    starting_after: SequenceNumber = -1
-    item_id: EventItemId | None = None
-    event_type: EventType | None = None
-    include_obfuscation: bool | None = None
-    stream_id: Lane | None = None
-
-
-class Ping(msgspec.Struct, tag_field="type", tag="holdline:ping"):
-    """Requests a pong message from the server."""
-
-    id: str | int | None = None
-
-
-class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
-    """Provides a fresh token for this socket."""
-
-    token: Annotated[str, Meta(max_length=16_384)]
-
-
-AUTH: Final = "holdline:auth"
-CREATE: Final = "response.create"
-STEER: Final = "response.steer"
-ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Ping | Auth
-
-_CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
-_ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
+CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
 
 # The parameters that are passed on unread.
 _UNREAD: Final = (
@@ -292,8 +211,8 @@ def parse_create(body: dict[str, Any]) -> Create:
 
     Raises: Problem, which names the field.
     """
-    create = convert(_known_members(body, _CREATE_FIELDS), Create)
-    _check(create, body)
+    create = convert(known_members(body, CREATE_FIELDS), Create)
+    check(create, body)
     return create
 
 
@@ -306,44 +225,7 @@ def check_key(value: Any) -> None:
     convert({"idempotency_key": value}, _Keyed)
 
 
-def parse_message(message: dict[str, Any]) -> ClientMessage:
-    """Validates a message from a socket and returns it as the struct for its type.
-
-    Raises: Problem, which names the field.
-    """
-    kind = message.get("type")
-    if not isinstance(kind, str):
-        raise invalid(
-            "type", "'type' is required, and must be a string.", "missing_required_parameter"
-        )
-    if kind not in _KINDS:
-        known = ", ".join(sorted(_KINDS))
-        raise invalid("type", f"Unknown type '{kind[:64]}'. Known types: {known}.", "unknown_type")
-    if kind == "response.create":
-        message = _known_members(message, _CREATE_FIELDS | _ENVELOPE)
-        if message.get("background"):
-            raise invalid(
-                "background",
-                "Parameter 'background' is not supported over WebSocket, where every response "
-                "outlives its socket. Leave it out.",
-                "unsupported_parameter",
-            )
-    try:
-        converted = convert(message, _KINDS[kind])
-    except Problem as problem:
-        if problem.param != "stream_id":
-            raise
-        raise invalid(
-            "stream_id",
-            "'stream_id' must be 1 to 256 letters, digits, underscores, hyphens or periods.",
-            "invalid_stream_id",
-        ) from None
-    if isinstance(converted, ResponseCreate):
-        _check(converted, message)
-    return converted
-
-
-def _check(create: Create, body: dict[str, Any]) -> None:
+def check(create: Create, body: dict[str, Any]) -> None:
     """Checks the values that the types do not express, and gives some their stored form.
 
     Raises: Problem.
@@ -391,16 +273,6 @@ def _reasoning(given: dict[str, Any]) -> dict[str, Any]:
     return {**others, "effort": known.effort, "summary": summary}
 
 
-_KINDS: Final[dict[str, type[ClientMessage]]] = {
-    "response.create": ResponseCreate,
-    STEER: ResponseSteer,
-    "response.cancel": ResponseCancel,
-    "holdline:resume": Resume,
-    "holdline:ping": Ping,
-    AUTH: Auth,
-}
-
-
 # The members of a request that are not stored with its job.
 _NOT_STORED: Final = frozenset(
     {
@@ -441,7 +313,8 @@ def prewarms(create: Create) -> bool:
     return bool((create.prompt_cache_options or {}).get("prewarm"))
 
 
-def _known_members(body: dict[str, Any], supported: frozenset[str]) -> dict[str, Any]:
+def known_members(body: dict[str, Any], supported: frozenset[str]) -> dict[str, Any]:
+    """Returns the members that are not null. Raises: Problem for one that is not in `supported`."""
     kept: dict[str, Any] = {}
     for name, given in body.items():
         if name in supported:

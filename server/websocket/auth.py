@@ -18,10 +18,10 @@ from jobs.names import tenant_of
 from server.access import principal
 from server.access.jwt import LEEWAY_SECONDS
 from server.access.principal import OF_MESSAGES, Principal
+from server.api.client_messages import Auth, parse_message
 from server.api.close_codes import CloseCode
 from server.api.problem import Problem
 from server.api.refusals import from_error
-from server.api.request import Auth, parse_message
 
 if TYPE_CHECKING:
     from server.config import AuthConfig

@@ -19,10 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from server.api.frames import NOTHING, Shown
-from server.api.problem import Problem, invalid
-from server.api.refusals import unknown
-from server.api.request import (
+from server.api.client_messages import (
     CREATE,
     LANE_PATTERN,
     STEER,
@@ -34,11 +31,14 @@ from server.api.request import (
     Resume,
     parse_message,
 )
+from server.api.frames import NOTHING, Shown
+from server.api.problem import Problem, invalid
+from server.api.refusals import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from server.api.request import ClientMessage
+    from server.api.client_messages import ClientMessage
 
     from .unstored import ByteLimiter
 

@@ -23,13 +23,13 @@ from aiohttp import WSMsgType, web
 
 from jobs.errors import HoldlineError
 from server.access.principal import missing
+from server.api.client_messages import AUTH
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
 from server.api.frames import FRAGMENT_BYTES, ended, queued, websocket_frame
 from server.api.obfuscation import padded_message
 from server.api.problem import Problem
 from server.api.refusals import from_error
-from server.api.request import AUTH
 from server.http.timeouts import TokenBucket, bound_buffers
 
 from .acks import Delivery

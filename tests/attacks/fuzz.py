@@ -22,11 +22,12 @@ import msgpack  # type: ignore[import-untyped]
 
 from jobs.errors import Undecodable
 from jobs.log.codec import decode_event, decode_job, decode_notification
+from server.api.client_messages import parse_message
 from server.api.encoding import parse_packed
 from server.api.frames import frame as event_frame
 from server.api.json_body import parse_json
 from server.api.problem import Problem
-from server.api.request import parse_create, parse_message
+from server.api.request import parse_create
 from tests.attacks.raw import BINARY, CLOSE, PING, TEXT, Raw, frame
 
 LEAVES: list[Any] = [

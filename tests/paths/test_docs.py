@@ -21,11 +21,12 @@ from jobs.config.settings_table import SETTINGS
 from jobs.names import Partition
 from jobs.scripts import SCRIPTS
 from server.access.principal import CREATE, OF_MESSAGES, OF_ROUTES
-from server.api import request as requests
+from server.api.client_messages import MESSAGE_TYPES
 from server.api.close_codes import CloseCode
 from server.api.failures import FAILURES
 from server.api.problem import STANDARD_CODES
 from server.api.refusals import REFUSALS
+from server.api.request import Create
 from server.config import Config
 from server.metrics import Metrics
 from tests.paths.documents import (
@@ -209,7 +210,7 @@ def test_every_close_code_is_documented_with_its_reconnect_advice() -> None:
 def test_every_message_is_documented() -> None:
     sent = set(first_words(table(REFERENCE, "Server messages")))
     received = set(first_words(table(REFERENCE, "Client messages")))
-    assert set(requests._KINDS) == received
+    assert set(MESSAGE_TYPES) == received
     written: set[str] = set()
     own = r'"((?:holdline:|response\.steer\.)[a-z]+)"'
     for folder in ("jobs", "server"):
@@ -223,7 +224,7 @@ def test_every_message_is_documented() -> None:
 
 def test_every_parameter_is_documented() -> None:
     rows = rows_of(section(REFERENCE, "Parameters"))
-    assert set(requests.Create.__struct_fields__) == set(first_words(rows))
+    assert set(Create.__struct_fields__) == set(first_words(rows))
 
 
 def test_every_script_and_every_key_is_documented() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
-from server.api.request import Lane
+from server.api.client_messages import Lane
 
 from .objects import Item, Part, Response, SummaryPart
 from .tagged import tagged

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from server.api.request import Lane
+from server.api.client_messages import Lane
 
 from .tagged import tagged
 

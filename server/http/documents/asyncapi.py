@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from server.api import request as requests
+from server.api.client_messages import MESSAGE_TYPES
 from server.api.close_codes import CloseCode
 from server.api.encoding import ENCODINGS
 from server.api.schema.events import EVENTS
@@ -34,7 +34,7 @@ SUBPROTOCOLS: Final = {
 
 def asyncapi() -> Document:
     """Returns the AsyncAPI document."""
-    received, sent = dict(requests._KINDS), EVENTS | MESSAGES  # noqa: SLF001 - by type
+    received, sent = dict(MESSAGE_TYPES), EVENTS | MESSAGES
     schemas, components = schemas_of([*received.values(), *sent.values()])
     messages = {
         kind.__name__: {"name": name, "contentType": JSON, "payload": schemas[kind]}

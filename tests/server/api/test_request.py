@@ -11,19 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.api.client_messages import MESSAGE_TYPES, Ping, ResponseCreate, Resume, parse_message
 from server.api.items import stored
 from server.api.json_body import parse_json
 from server.api.problem import Problem
-from server.api.request import (
-    _KINDS,
-    Create,
-    Ping,
-    ResponseCreate,
-    Resume,
-    params_of,
-    parse_create,
-    parse_message,
-)
+from server.api.request import Create, params_of, parse_create
 
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
@@ -492,11 +484,11 @@ def test_an_accepted_number_can_be_stored(name: str) -> None:
         assert isinstance(result, Problem) or msgspec.msgpack.encode(result)
 
 
-@given(st.sampled_from(sorted(_KINDS)), st.dictionaries(fields, anything, max_size=3))
+@given(st.sampled_from(sorted(MESSAGE_TYPES)), st.dictionaries(fields, anything, max_size=3))
 def test_any_message_is_parsed_or_raises_a_problem(kind: str, body: dict[str, Any]) -> None:
     result = outcome(parse_message, {**body, "type": kind})
 
-    assert isinstance(result, _KINDS[kind]) or 400 == result.status
+    assert isinstance(result, MESSAGE_TYPES[kind]) or 400 == result.status
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60) | anything.map(json.dumps))

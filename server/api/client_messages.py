@@ -1,0 +1,143 @@
+"""The types of the messages that clients send over a socket, and their validation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .items import InputFile, InputImage, InputText
+from .problem import Problem, invalid
+from .request import CREATE_FIELDS, Create, Key, ResponseId, check, known_members
+from .validation import convert
+
+LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
+Lane = Annotated[str, Meta(pattern=LANE_PATTERN)]
+SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
+EventItemId = Annotated[str, Meta(max_length=128)]
+EventType = Annotated[str, Meta(max_length=128)]
+
+
+class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=True):
+    """A message that creates a response over a socket, optionally on a lane."""
+
+    stream_id: Lane | None = None
+    generate: bool | None = None
+
+
+class SteerMessage(msgspec.Struct, forbid_unknown_fields=True):
+    """A user message with which a client steers a response."""
+
+    role: Literal["user"]
+    content: str | Annotated[list[InputText | InputImage | InputFile], Meta(min_length=1)]
+    type: Literal["message"] = "message"
+    id: Annotated[str, Meta(max_length=128)] | None = None
+    status: Annotated[str, Meta(max_length=32)] | None = None
+
+
+class SteerOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """Holdline's own options of a steer."""
+
+    idempotency_key: Key | None = None
+
+
+class ResponseSteer(
+    msgspec.Struct, tag_field="type", tag="response.steer", forbid_unknown_fields=True
+):
+    """Adds user input to an unfinished response, which a successor then continues."""
+
+    previous_response_id: ResponseId
+    input: (
+        Annotated[str, Meta(min_length=1)]
+        | Annotated[list[SteerMessage], Meta(min_length=1, max_length=64)]
+    )
+    holdline: SteerOptions | None = None
+
+
+class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
+    """Cancels a response; the response's terminal event confirms it."""
+
+    response_id: ResponseId
+    stream_id: Lane | None = None
+
+
+class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
+    """Requests all events after a sequence number; -1 requests all events.
+
+    `event_type` is the type of the event with that number; `item_id` is the id of its item, or ""
+    if the event belongs to no item.
+    """
+
+    response_id: ResponseId
+    starting_after: SequenceNumber = -1
+    item_id: EventItemId | None = None
+    event_type: EventType | None = None
+    include_obfuscation: bool | None = None
+    stream_id: Lane | None = None
+
+
+class Ping(msgspec.Struct, tag_field="type", tag="holdline:ping"):
+    """Requests a pong message from the server."""
+
+    id: str | int | None = None
+
+
+class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
+    """Provides a fresh token for this socket."""
+
+    token: Annotated[str, Meta(max_length=16_384)]
+
+
+AUTH: Final = "holdline:auth"
+CREATE: Final = "response.create"
+STEER: Final = "response.steer"
+ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Ping | Auth
+
+_ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
+
+MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
+    "response.create": ResponseCreate,
+    STEER: ResponseSteer,
+    "response.cancel": ResponseCancel,
+    "holdline:resume": Resume,
+    "holdline:ping": Ping,
+    AUTH: Auth,
+}
+
+
+def parse_message(message: dict[str, Any]) -> ClientMessage:
+    """Validates a message from a socket and returns it as the struct for its type.
+
+    Raises: Problem, which names the field.
+    """
+    kind = message.get("type")
+    if not isinstance(kind, str):
+        raise invalid(
+            "type", "'type' is required, and must be a string.", "missing_required_parameter"
+        )
+    if kind not in MESSAGE_TYPES:
+        known = ", ".join(sorted(MESSAGE_TYPES))
+        raise invalid("type", f"Unknown type '{kind[:64]}'. Known types: {known}.", "unknown_type")
+    if kind == "response.create":
+        message = known_members(message, CREATE_FIELDS | _ENVELOPE)
+        if message.get("background"):
+            raise invalid(
+                "background",
+                "Parameter 'background' is not supported over WebSocket, where every response "
+                "outlives its socket. Leave it out.",
+                "unsupported_parameter",
+            )
+    try:
+        converted = convert(message, MESSAGE_TYPES[kind])
+    except Problem as problem:
+        if problem.param != "stream_id":
+            raise
+        raise invalid(
+            "stream_id",
+            "'stream_id' must be 1 to 256 letters, digits, underscores, hyphens or periods.",
+            "invalid_stream_id",
+        ) from None
+    if isinstance(converted, ResponseCreate):
+        check(converted, message)
+    return converted
