@@ -134,8 +134,8 @@ class LeaseStore:
     ) -> None:
         """Counts another attempt of a running job that had a checkpoint.
 
-        `attempt` is its number. The checkpoint is kept if the model goes on from the text in the
-        log. Raises: Fenced, Gone.
+        `attempt` is the number of the new attempt. `keeps_checkpoint` is True if the model
+        continues the text in the log. Raises: Fenced, Gone.
         """
         reply = await self._pipe.run(
             calls.begin_again(

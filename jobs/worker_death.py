@@ -1,11 +1,11 @@
-"""Defines what happens to a response whose worker dies or stops in the middle of the answer.
+"""Defines the policies for a response whose worker dies or stops in the middle of the answer.
 
-    continue    the next worker goes on with the answer if the model can, and otherwise begins again
-    restart     the next worker begins the answer again
-    fail        the response ends, and keeps its text so far
+    continue    the next worker continues the answer if the model can, and otherwise restarts it
+    restart     the next worker restarts the answer
+    fail        the response fails, and keeps its output so far
 
-A request may choose one, and so may the table of its model in the models file. The setting
-`HOLDLINE_ON_WORKER_DEATH` applies to all other responses.
+The policy of the request takes precedence over the one in the model's table of the models file, and
+this one over the setting `HOLDLINE_ON_WORKER_DEATH`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ CONTINUE: Final = "continue"
 RESTART: Final = "restart"
 FAIL: Final = "fail"
 CHOICES: Final[tuple[OnWorkerDeath, ...]] = get_args(OnWorkerDeath)
-# The key of a request's metadata with the choice of the request.
+# The key in a request's metadata that selects the request's policy.
 METADATA: Final = "holdline_on_worker_death"
 
 
 def on_worker_death(
     params: Mapping[str, Any], of_model: OnWorkerDeath | None, default: OnWorkerDeath
 ) -> OnWorkerDeath:
-    """Returns what applies to a request with these parameters.
+    """Returns the policy for a request with these parameters.
 
-    `of_model` is the choice of the requested model's table, and `default` the setting.
+    `of_model` is the policy in the requested model's table, or None. `default` is the setting.
     """
     chosen: OnWorkerDeath | None = (params.get("metadata") or {}).get(METADATA)
     return chosen or of_model or default

@@ -35,9 +35,9 @@ class Endpoint:
     endpoints. `output_limit` is the name of the parameter that limits the output; if it is None,
     the host of the endpoint determines the name. The API key is `api_key`, unless `api_key_file` or
     `api_key_command` is set. The worker sends the key in the header `api_key_header`. If
-    `background` is True, the endpoint generates responses in the background. `continues` says how
-    the endpoint is asked to go on from a text, if it can. `on_worker_death` is the policy of
-    requests for this model, if its table has one.
+    `background` is True, the endpoint generates responses in the background. `continues` is the
+    format in which the endpoint accepts an unfinished text to continue, or None if it cannot.
+    `on_worker_death` is the policy in the model's table, or None.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Config:
         return [endpoint, *(self.endpoints[name] for name in endpoint.fallbacks)]
 
     def on_worker_death(self, params: Mapping[str, Any]) -> OnWorkerDeath:
-        """Returns what happens to a response with these parameters if its worker dies."""
+        """Returns the policy for a response with these parameters if its worker dies."""
         endpoint = self.endpoints.get(params.get("model") or self.model)
         of_model = endpoint.on_worker_death if endpoint else None
         return worker_death.on_worker_death(params, of_model, self.shared.on_worker_death)

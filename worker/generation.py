@@ -67,7 +67,7 @@ class Generation:
         # because they refer to the execution, and such a reference cycle would keep the job in
         # memory until the garbage collector runs.
         self._made: list[tuple[ModelCall, Job, int]] = []
-        # The text from which the model goes on, if an earlier attempt has begun it.
+        # The unfinished text that the model continues, or None if it begins an answer.
         self._continuation: Continuation | None = None
 
     def stop(self) -> None:
@@ -200,10 +200,10 @@ class Generation:
         return [*self._earlier(default_model), *made]
 
     def _earlier(self, default_model: str) -> Iterator[tuple[ModelCall, dict[str, Any] | None]]:
-        """Yields the estimated usage of the calls whose text the last call went on from.
+        """Yields the estimated usage of each earlier call whose text the last call continued.
 
-        Their workers or connections were lost, so nothing else is known about them. The model is
-        the same.
+        The endpoint's own figures were lost with the workers or connections of these calls. All
+        calls are to the same model.
         """
         call, text = self.call, self._continuation
         if text is None or self.job is None or call.cause in NO_CALL:

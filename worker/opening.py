@@ -37,7 +37,7 @@ class Opening(NamedTuple):
     `state` is the response state after them. `closing` and then `events` must be appended before
     the model call. `worker_lost` is True if the earlier attempt ended with its worker, and False if
     its model call failed. If the grant has a checkpoint, there are no such events, because the
-    answer may go on; `checkpoint` is None if it is invalid.
+    answer may be continued; `checkpoint` is None if it is invalid.
     """
 
     closing: list[Event]
@@ -83,7 +83,7 @@ async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Openin
     lost = grant.reason in WORKER_LOST
     opening = Opening([], [], state, view.length, lambda: view.entries, lost, checkpoint)
     if grant.checkpoint and state.end is None:
-        return opening  # the ladder decides how to go on
+        return opening  # the worker may continue the answer
     return begun_again(opening, grant, job)
 
 

@@ -170,7 +170,7 @@ class Output:
             self._other_size += ITEM_BYTES + json_bytes(item) - text
 
     def expect_same_text(self) -> None:
-        """Makes the output malformed if the rest of an interrupted stream contradicts its items."""
+        """Rejects events that contradict earlier items, because they come from another stream."""
         self._translator.strict = True
 
     @property

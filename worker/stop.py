@@ -23,5 +23,5 @@ class Stop(Enum):
     GONE = "gone"
 
 
-# The worker no longer has the job.
+# The reasons after which the worker no longer holds the job.
 ENDED: Final = (Stop.LOST, Stop.GONE)

@@ -44,7 +44,7 @@ DECODED_BY_ENCODED: Final = 8
 # A worker claims at most this many jobs at once, which leaves queued jobs for other idle workers.
 MAX_CLAIMED_AT_ONCE: Final = 10
 EXHAUSTED_SECONDS: Final = 1.0
-# A stopping worker looks this often for jobs whose model calls can be continued by now.
+# The interval at which a stopping worker looks for jobs that another worker can continue.
 HAND_OVER_SECONDS: Final = 0.25
 # A stopping worker spends at most this time on returning its jobs to the queue. The limit matters
 # if Redis is unavailable.

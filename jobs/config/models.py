@@ -94,9 +94,10 @@ class Model(Table, frozen=True, kw_only=True):
     tools and items that a chat-completions endpoint cannot express: the request is refused, or they
     are left out of the call. The setting of the requested model also applies to its fallbacks.
     `background` is True if the endpoint can generate a response in the background and send its
-    events again, so that no answer is lost with a worker or a connection. `continues` says how a
-    chat-completions endpoint is asked to go on from the beginning of an answer, if it can.
-    `on_worker_death` is the policy for the responses of this model, also if a fallback answers.
+    events again, so that no answer is lost with a worker or a connection. `continues` is the format
+    in which a chat-completions endpoint accepts an unfinished text to continue, or None if it
+    cannot. `on_worker_death` is the policy for the responses of this model, even if a fallback
+    answers, or None if the setting applies.
     """
 
     base_url: _Url | None = None

@@ -489,8 +489,8 @@ _TABLE: Final = (
         ALL,
         ("continue", "restart", "fail"),
         "the [policy](recover.md#when-a-worker-dies) for the unfinished responses of a dead "
-        "worker: `continue` goes on with the answers of models that can, and begins the others "
-        "again, `restart` begins all of them again, `fail` ends them with an error",
+        "worker: `continue` continues each answer whose model supports it and restarts the other "
+        "responses, `restart` restarts all of them, `fail` ends them with an error",
     ),
     number(
         "HOLDLINE_PARTITIONS",

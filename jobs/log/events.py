@@ -140,7 +140,7 @@ def restarted(job: Job, attempt: int, reason: str) -> Event:
 
 
 def continued(job: Job, attempt: int, reason: str, place: Place, at: int) -> Event:
-    """Returns the event that announces another attempt, in which the model goes on from the text.
+    """Returns the event that announces another attempt, which continues the text of the last one.
 
     `place` is the place of the text, and `at` its length so far in Unicode code points.
     """
@@ -173,7 +173,7 @@ def terminal(
     types of the tools and items that this model did not get. `reported` contains members of the
     response object that the model's provider has determined. `steered` contains the outcome of the
     response's steers. `called` contains the call ids of all attempts: those that are not in the
-    output belong to void calls. `continuations` is how often a model went on from the text.
+    output belong to void calls. `continuations` is the number of attempts that continued the text.
     """
     response = snapshot(
         job,

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 class ResponseState:
     """The state of a response after a number of its events.
 
-    `output` contains only the items of the last attempt. `items` are the same items by their output
-    indexes, and `open_indexes` the indexes of those that have not ended. `next_index` is the lowest
-    output index that no attempt has used. The next attempt must begin with this index, because the
-    accumulators of the official SDKs reject an index that is used twice. `call_ids` are the call
-    ids of all attempts, which another attempt must not use for the same reason. `void` maps the id
-    of each item of an earlier attempt to the item's call id, or to None. `continued` are the
-    lengths of the text from which models went on. `last` is the last response object, or None
-    before the first one. `end` is the terminal event, or None before the end.
+    `output` contains only the items since the last restart. `items` are the same items by their
+    output indexes, and `open_indexes` the indexes of those that have not ended. `next_index` is the
+    lowest output index that no attempt has used. The next attempt must begin with this index,
+    because the accumulators of the official SDKs reject an index that is used twice. `call_ids` are
+    the call ids of all attempts, which another attempt must not use for the same reason. `void`
+    maps the id of each item before the last restart to the item's call id, or to None. `continued`
+    lists the length of the text, in code points, at which each later attempt continued it. `last`
+    is the last response object, or None before the first one. `end` is the terminal event, or None
+    before the end.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:

@@ -127,7 +127,7 @@ class Sentinels(Redis):
             line.close()
 
     async def _master_by(self, sentinel: Redis) -> Place | None:
-        """Returns the address of the running master that one Sentinel names. Returns None if none.
+        """Returns the address of the running master that one Sentinel names, or None.
 
         A partitioned Sentinel still names the old master after a failover. The old master may be
         frozen or dead, or may have become a replica, so the named node must reply to ROLE.

@@ -1,4 +1,4 @@
-"""Tests that a killed worker's answer goes on from its text, for the clients of the SDK."""
+"""Tests answers whose text is continued after their worker was killed, with the SDK."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def client(system: System, model: FakeModel, tmp_path: Path) -> AsyncItera
         yield client
 
 
-async def test_the_stream_accumulator_of_the_sdk_accepts_a_text_that_goes_on(
+async def test_the_stream_accumulator_of_the_sdk_accepts_a_continued_text(
     system: System, model: FakeModel, client: AsyncOpenAI
 ) -> None:
     model.script = {"at": 13}
@@ -73,7 +73,7 @@ async def test_the_stream_accumulator_of_the_sdk_accepts_a_text_that_goes_on(
     [("fails", None, TEXT[:65]), ("fails", "continue", TEXT), ("m", "fail", TEXT[:65])],
     ids=["model", "request", "request-fails"],
 )
-async def test_the_request_and_the_models_file_choose_what_a_death_does(
+async def test_the_request_and_the_models_file_select_the_policy_for_a_death(
     system: System, model: FakeModel, client: AsyncOpenAI, named: str, chosen: str, text: str
 ) -> None:
     model.script = {"at": 13}

@@ -33,7 +33,7 @@ LONG = {"HOLDLINE_MODEL_TIMEOUT_SECONDS": "3000", "HOLDLINE_LEASE_SECONDS": "0.5
 
 @dataclass
 class Row:
-    """Two Holdlines in a row. `system` is the front one, whose model is the back one."""
+    """Two Holdlines. The model of the front one (`system`) is the back one."""
 
     system: System
     front: Server
@@ -104,7 +104,7 @@ async def test_workers_that_die_in_one_answer_of_another_holdline_cost_no_call(
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])
-async def test_the_end_of_an_answer_ends_that_of_the_other_holdline(row: Row, how: str) -> None:
+async def test_a_cancellation_or_deletion_reaches_the_other_holdline(row: Row, how: str) -> None:
     await row.worker()
     async with (
         aiohttp.ClientSession() as http,
