@@ -16,6 +16,7 @@ from jobs.ids import attempt_of
 from jobs.support import ITEMS
 
 from .problem import invalid
+from .validation import LargeInteger, require_storable
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemId = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -33,21 +34,20 @@ FileUrl = Annotated[str, Meta(pattern=r"^https?://", max_length=8192)]
 _OPAQUE: Final = frozenset(
     {"caller", "extra_content", "output_schema", "parameters", "prompt_cache_breakpoint", "schema"}
 )
-_pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class Opaque(msgspec.Struct):
     """A base class for types with `_OPAQUE` fields, whose values must fit into MessagePack."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an integer of more than 64 bits; msgspec adds the field's path."""
+        """Raises LargeInteger, to which msgspec adds the object's path."""
         for name in _OPAQUE:
             if (value := getattr(self, name, None)) in (None, msgspec.UNSET):
                 continue
             try:
-                _pack(value)
-            except OverflowError:
-                raise ValueError(f"integers in '{name}' must fit in 64 bits") from None
+                require_storable(value)
+            except LargeInteger as error:
+                raise LargeInteger(f".{name}{error.place}") from None
 
 
 # Marks the end of a prefix that a provider may cache. It is passed on unread.

@@ -220,7 +220,7 @@ async def test_an_invalid_conversation_of_a_response_is_refused(
         ("post", "", {"items": "x"}, "invalid_value", "items"),
         ("post", "", {"items": [{**MESSAGE, "content": "a"}] * 21}, "invalid_value", "items"),
         ("post", "", {"items": [{"id": "msg_1"}]}, "item_not_found", "items"),
-        ("post", "", {"metadata": {"a": 1}}, "invalid_value", "metadata[...]"),
+        ("post", "", {"metadata": {"a": 1}}, "invalid_value", "metadata.a"),
         ("post", "", {"other": 1}, "unknown_parameter", "other"),
         ("post", "/{id}", {}, MISSING, "metadata"),
         ("post", "/{id}", {"items": []}, "unknown_parameter", "items"),

@@ -176,11 +176,11 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
             "invalid_value",
         ),
         ({"input": [{"type": "x", "call_id": 2**70}]}, "input[0].call_id", "invalid_value"),
-        ({"input": [{"type": "x", "more": 2**70}]}, "input[0]", "invalid_value"),
+        ({"input": [{"type": "x", "more": [{"a": 2**70}]}]}, "input[0].more[0].a", WRONG),
         *(
             (
                 {"input": [CALL, {**RESULT, "output": [part | BREAKPOINT]}]},
-                "input[1].output[0]",
+                "input[1].output[0].prompt_cache_breakpoint.x",
                 "invalid_value",
             )
             for part in (
@@ -189,8 +189,8 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
                 {"type": "input_file", "file_data": "x"},
             )
         ),
-        ({"input": [CALL, {**RESULT, "caller": {"x": 2**70}}]}, "input[1]", "invalid_value"),
-        ({"input": [{**CALL, "caller": {"x": 2**70}}, RESULT]}, "input[0]", "invalid_value"),
+        ({"input": [CALL, {**RESULT, "caller": {"x": 2**70}}]}, "input[1].caller.x", WRONG),
+        ({"input": [{**CALL, "caller": {"x": 2**70}}, RESULT]}, "input[0].caller.x", WRONG),
         (
             {"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]},
             "input[0].tools[0].name",
@@ -239,9 +239,9 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"max_output_tokens": 0}, "max_output_tokens", "invalid_value"),
         ({"max_output_tokens": 1.5}, "max_output_tokens", "invalid_value"),
         ({"metadata": []}, "metadata", "invalid_value"),
-        ({"metadata": {"a": 1}}, "metadata[...]", "invalid_value"),
-        ({"metadata": {"a" * 65: "x"}}, "metadata", "invalid_value"),
-        ({"metadata": {"a": "x" * 513}}, "metadata[...]", "invalid_value"),
+        ({"metadata": {"x": "", "a": 1, "b": ""}}, "metadata.a", "invalid_value"),
+        ({"metadata": {"x": "", "a" * 65: "x"}}, f"metadata.{'a' * 64}", "invalid_value"),
+        ({"metadata": {"a": "x" * 513}}, "metadata.a", "invalid_value"),
         ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "invalid_value"),
         ({"store": "yes"}, "store", "invalid_value"),
         ({"stream": 1}, "stream", "invalid_value"),
@@ -254,7 +254,7 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"tools": [{}]}, "tools[0].type", "missing_required_parameter"),
         ({"tools": [{"type": "web search"}]}, "tools[0].type", "invalid_value"),
         ({"tools": [{"type": "custom"}]}, "tools[0].name", "missing_required_parameter"),
-        ({"tools": [{"type": "mcp", "headers": {"a": 2**70}}]}, "tools[0]", "invalid_value"),
+        ({"tools": [{"type": "mcp", "headers": {"a": 2**70}}]}, "tools[0].headers.a", WRONG),
         (
             {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "mcp"}]}]},
             "tools[0].tools[0].type",
@@ -298,7 +298,7 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
             )
         ),
         ({"reasoning": {"effort": "x" * 33}}, "reasoning.effort", "invalid_value"),
-        ({"reasoning": {"budget": 2**70}}, "reasoning", "invalid_value"),
+        ({"reasoning": {"budget": 2**70}}, "reasoning.budget", "invalid_value"),
         ({"reasoning": "high"}, "reasoning", "invalid_value"),
         ({"image": []}, "image", "invalid_value"),
         ({"stream_options": {"more": 1}}, "stream_options.more", "unknown_parameter"),
@@ -314,10 +314,14 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
             "text.format.schema",
             "missing_required_parameter",
         ),
-        ({"input": "x", "tools": [{**TOOLS[0], "parameters": HUGE}]}, "tools[0]", "invalid_value"),
+        (
+            {"input": "x", "tools": [{**TOOLS[0], "parameters": HUGE}]},
+            "tools[0].parameters.maximum",
+            "invalid_value",
+        ),
         (
             {"text": {"format": {"type": "json_schema", "name": "n", "schema": HUGE}}},
-            "text.format",
+            "text.format.schema.maximum",
             "invalid_value",
         ),
         (
@@ -332,7 +336,7 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
                     }
                 ]
             },
-            "input[0]",
+            "input[0].extra_content.a.maximum",
             "invalid_value",
         ),
         ({"truncation": "always"}, "truncation", "invalid_value"),
@@ -343,7 +347,12 @@ def test_an_unknown_reasoning_effort_is_passed_on() -> None:
         ({"include": ["no such"]}, "include[0]", "invalid_value"),
         ({"service_tier": "slow"}, "service_tier", "invalid_value"),
         ({"prompt": {}}, "prompt.id", "missing_required_parameter"),
-        ({"prompt": {"id": "p", "variables": {"v": 5}}}, "prompt.variables[...]", "invalid_value"),
+        ({"prompt": {"id": "p", "variables": {"v": 5}}}, "prompt.variables.v", "invalid_value"),
+        (
+            {"prompt": {"id": "p", "variables": {"a": "", "v": {"type": "input_text"}}}},
+            "prompt.variables.v.text",
+            "missing_required_parameter",
+        ),
     ],
 )
 def test_an_invalid_body_is_refused_by_field_and_code(
