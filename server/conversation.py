@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,9 +26,9 @@ from .api.context import (
     void_calls,
 )
 from .api.frames import finished, response_of, state_of
-from .api.items import is_result
 from .api.problem import Problem
 from .api.refusals import previous_not_found, unknown_item
+from .api.results import unknown_results
 from .large_requests import LargeRequests
 from .summaries import without_replaced
 
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# The maximum number of responses whose items one request may reference. A single look-up finds all
-# items of a response.
+# The maximum number of responses in which one request looks up items and void calls. A single
+# look-up finds all of a response.
 MAX_REFERRED: Final = 32
 
 
@@ -94,8 +95,8 @@ class Conversations:
         """Returns the context and the input of a job, with item references replaced by the items.
 
         The size of the job is computed before the job is built. References to items of void
-        attempts are left out, and the context's `void_calls` contains the calls of these attempts
-        and of the last response in a conversation.
+        attempts are left out, and the context's `void_calls` contains the calls of these attempts.
+        It also contains the void calls of the previous turns, if the input has their results.
         With `truncation: "auto"`, the oldest turns are left out of a context that is too large.
 
         Raises: Problem.
@@ -138,8 +139,14 @@ class Conversations:
                 whole.append(item)
             if left < 0:
                 raise too_large("input", self._max_bytes)
-        if context.source == "conversation" and context.items and any(map(is_result, whole)):
-            void |= await self._void(owner, context.items[-1]["id"])
+        # A client can send the result of a void call later, after other turns.
+        unknown = unknown_results(context.items, whole) - context.void_calls
+        for id_ in _one_item_of_each_response(context.items) if unknown else ():
+            unknown -= set(void.values())
+            if not unknown or looked == MAX_REFERRED:
+                break
+            looked += 1
+            void |= await self._void(owner, id_)
         called = context.void_calls.union(filter(None, void.values()))
         context = replace(without_replaced(context, owner, self._pipe.cipher), void_calls=called)
         if len(whole) > MAX_ITEMS:
@@ -211,3 +218,12 @@ class Conversations:
         if job.params.get("store") is False:
             raise UnknownResponse(response_id)
         return view, response, job
+
+
+def _one_item_of_each_response(items: list[Item]) -> list[str]:
+    """Returns the id of one item of each response, the newest response first."""
+    found: dict[str, str] = {}
+    for item in reversed(items):
+        with contextlib.suppress(UnknownResponse):
+            found.setdefault(response_of_item(item["id"]), item["id"])
+    return list(found.values())

@@ -26,9 +26,10 @@ from jobs.tokens import COUNT, input_tokens
 from .admission import admitted, cancels_orphan, fails_on_death
 from .api.context import Context
 from .api.frames import fingerprint
-from .api.items import check_results, stored, without_void_results
+from .api.items import stored
 from .api.problem import Problem, invalid
 from .api.request import params_of, prewarms
+from .api.results import check_results, without_void_results
 from .capabilities import check_items
 from .conversation import Conversations
 from .conversations import ConversationService

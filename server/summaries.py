@@ -9,8 +9,8 @@ from jobs.errors import EncryptionKeyMissing, Undecodable
 from jobs.summary import COMPACTION, TRIGGER, is_own, leading_rules, opened, replaced_before
 
 from .api.context import packed_bytes
-from .api.items import place_of
 from .api.problem import Problem, invalid
+from .api.results import place_of
 
 if TYPE_CHECKING:
     from jobs.cipher import Cipher

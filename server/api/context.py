@@ -26,8 +26,8 @@ class Context:
 
     `turns` lists the stored turns that the items come from. The list is empty if the turns are
     unstored and only a socket remembers them. `source` is the parameter that named the items.
-    `void_calls` contains the call ids of void attempts of the previous response or the last one in
-    the conversation, and of responses that the input refers to.
+    `void_calls` contains the call ids of void attempts of the previous response, of responses that
+    the input refers to, and of earlier responses if the input has results of their void calls.
     """
 
     items: list[Item] = field(default_factory=list)

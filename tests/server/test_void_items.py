@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.ids import item_id
+from jobs.ids import item_id, response_of
 from jobs.log.codec import Event, encode_event
 from jobs.log.events import restarted
 from jobs.queue import Queue
@@ -95,6 +95,55 @@ async def test_the_results_of_void_calls_are_left_out_of_the_next_request_in_a_c
     unknown = {**RESULT, "call_id": "call_2"}
     status, body = await ask(client, USER, unknown, conversation=conversation)
     assert (400, "input[1].call_id") == (status, body["error"]["param"])
+
+
+@pytest.mark.parametrize("how", ["conversation", "previous_response_id"])
+async def test_the_result_of_a_void_call_is_left_out_after_other_turns(
+    client: Client, worker: Worker, pipe: Pipe, how: str
+) -> None:
+    """Another device writes into the conversation before the client sends its result."""
+    last = ""
+    if how == "conversation":
+        async with client.post("/v1/conversations", json={}) as response:
+            last = (await response.json())["id"]
+        await restart(client, worker, pipe, conversation=last)
+        more = {"items": [USER]}
+        async with client.post(f"/v1/conversations/{last}/items", json=more) as response:
+            assert 200 == response.status
+    else:
+        ids = await restart(client, worker, pipe)
+        last = response_of(ids[0])
+    for _ in range(2):
+        status, body = await ask(client, USER, **{how: last})
+        assert 200 == status
+        await worker.answer("Because.")
+        last = last if how == "conversation" else body["id"]
+    status, body = await ask(client, RESULT, USER, **{how: last})
+    assert (200, None) == (status, body["error"])
+    job = (await worker.take()).job
+    assert ["message"] == [item["type"] for item in job.params["input"]]
+    status, body = await ask(client, USER, {**RESULT, "call_id": "call_2"}, **{how: last})
+    assert (400, "input[1].call_id") == (status, body["error"]["param"])
+
+
+async def test_the_void_calls_of_few_responses_are_looked_up(
+    client: Client, worker: Worker, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.conversation.MAX_REFERRED", 2)
+    async with client.post("/v1/conversations", json={}) as response:
+        conversation = (await response.json())["id"]
+    await restart(client, worker, pipe, conversation=conversation)
+    for expected in (200, 400):
+        status, body = await ask(client, USER, conversation=conversation)
+        assert 200 == status
+        await worker.answer("Because.")
+        status, body = await ask(client, RESULT, USER, conversation=conversation)
+        assert (expected, None if expected == 200 else "input[0].call_id") == (
+            status,
+            body["error"] and body["error"]["param"],
+        )
+        if expected == 200:
+            await worker.answer("Because.")
 
 
 async def test_another_unknown_item_of_a_restarted_response_is_refused(

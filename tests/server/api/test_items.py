@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from jobs.ids import item_id, new_response_id
-from server.api.items import Passed, check_results, stored, without_void_results
+from server.api.items import Passed, stored
 from server.api.problem import Problem
 from server.api.request import parse_create
+from server.api.results import check_results, without_void_results
 
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 RESULT = {"type": "function_call_output", "call_id": "c", "output": "5"}
