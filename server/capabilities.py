@@ -6,11 +6,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.config.models import CHAT, RESPONSES
 from jobs.support import INCLUDES, PARAMETERS, REFUSED, TOOL_CHOICES
-from jobs.tools import SOURCES, additional_tools, chat_refuses_item, chat_refuses_tool
+from jobs.tools import (
+    SOURCES,
+    chat_refusals,
+    chat_refuses_item,
+    chat_refuses_tool,
+    redefined,
+    sent_tools,
+)
 
-from .api.items import FunctionCallOutput, InputFile, InputImage, Message, Passed
+from .api.items import (
+    FunctionCallOutput,
+    InputFile,
+    InputImage,
+    Message,
+    Passed,
+)
 from .api.problem import Problem, invalid, name_list
-from .api.tools import type_of
+from .api.results import place_of_reference
+from .api.tools import checked_tools, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +40,6 @@ _DROP_ADVICE: Final = (
     " The operator can have Holdline leave out such tools and items: set"
     ' unsupported_tools = "drop" for the model in the models file (docs/models.md).'
 )
-# The place of the parts of a template's messages, because only a variable can insert a file.
-_OF_TEMPLATE: Final = "prompt.variables"
 
 
 def check(
@@ -52,27 +64,35 @@ def check(
             raise _unsupported(catalog, name, who, place, what, advice=_DROP_ADVICE)
     for place, what in _refused(create, first):
         raise _unsupported(catalog, name, who, place, what)
+    _check_definitions(create, first)
 
 
 def check_items(
-    catalog: Catalog, name: str, who: Principal, context: Context, items: list[dict[str, Any]]
+    catalog: Catalog,
+    name: str,
+    who: Principal,
+    context: Context,
+    items: list[dict[str, Any]],
+    given: list[Item],
 ) -> None:
     """Checks the items that a request does not contain itself, but continues from or refers to.
 
     Such items may belong to a turn of another model. Types of items that the model does not support
-    are left out of the call, but a message without its files would mean something else.
+    are left out of the call, but a message without its files would mean something else. `given` is
+    the input as the client sent it.
 
-    Raises: Problem, which names the parameter that leads to the items.
+    Raises: Problem, which names the parameter or the reference that leads to the item.
     """
     if RESPONSES in (catalog.apis(name) or {CHAT}):
         return
-    for place, found in ((context.source, context.items), ("input", items)):
+    for source, found in ((context.source, context.items), ("", items)):
         for item in found:
             if chat_refuses_item(item["type"]):
                 continue
             for member in ("content", "output"):
                 parts = item.get(member)
                 for _, what in _files(parts if isinstance(parts, list) else [], ""):
+                    place = source or place_of_reference(item["id"], given)
                     raise _unsupported(catalog, name, who, place, f"{what}, which an item contains")
 
 
@@ -101,25 +121,37 @@ def _unsupported(
 
 
 def _placed(create: Create, first: int) -> Iterator[tuple[str, Item]]:
-    """Yields each item with its place in the request."""
-    for index, item in enumerate(create.items, -first):
-        yield (_OF_TEMPLATE if index < 0 else f"input[{index}]"), item
+    """Yields each of the client's own items with its place in the request."""
+    for index, item in enumerate(create.items[first:]):
+        yield f"input[{index}]", item
 
 
 def _provider_tools(create: Create, first: int) -> Iterator[tuple[str, str]]:
     """Yields the place and the name of each tool and item that only a provider can handle."""
-    for index, tool in enumerate(create.tools or ()):
-        if chat_refuses_tool(tool):
-            yield f"tools[{index}].type", f"this tool of the type '{tool['type']}'"
+    for found in chat_refusals(create.tools or ()):
+        yield found.place, found.what
     for place, item in _placed(create, first):
         if not isinstance(item, Passed):
             continue
         if chat_refuses_item(item.fields["type"]):
             yield f"{place}.type", f"items of the type '{item.fields['type']}'"
-        for number, tool in enumerate(additional_tools(item.fields)):
-            if chat_refuses_tool(tool):
-                what = f"this tool of the type '{type_of(tool)}'"
-                yield f"{place}.tools[{number}].type", what
+        for found in chat_refusals(sent_tools(item.fields), f"{place}.tools"):
+            yield found.place, found.what
+
+
+def _check_definitions(create: Create, first: int) -> None:
+    """Raises Problem if two tools of the request have one name, but different definitions.
+
+    A chat model cannot tell them apart. The tools of `tool_search_output` repeat others.
+    """
+    tools = [(f"tools[{index}]", tool) for index, tool in enumerate(create.tools or ())]
+    for place, item in _placed(create, first):
+        if isinstance(item, Passed) and item.fields["type"] == "additional_tools":
+            added = checked_tools(sent_tools(item.fields), f"{place}.tools")
+            tools += [(f"{place}.tools[{index}]", tool) for index, tool in enumerate(added)]
+    for place, noun in redefined(tools):
+        message = f"'{place}' defines the {noun} again. Rename it, or send one definition only."
+        raise invalid(place, message)
 
 
 def _refused(create: Create, first: int) -> Iterator[tuple[str, str]]:
@@ -139,11 +171,15 @@ def _refused(create: Create, first: int) -> Iterator[tuple[str, str]]:
             yield "tool_choice.type", f"the tool choice '{choice['type']}'"
     if (allowed := _required_tools(create)) and all(map(chat_refuses_tool, allowed)):
         yield "tool_choice", "any of the tools of which 'tool_choice' requires one"
+    # Only a variable can insert a file into the messages of a template.
+    variables = None if create.prompt is None else create.prompt.variables
+    for name, value in (variables or {}).items():
+        if (found := _file(value)) is not None:
+            yield f"prompt.variables.{name}.{found[0]}", found[1]
     for place, item in _placed(create, first):
         match item:
             case Message(content=list(parts)):
-                for part, what in _files(parts, f"{place}.content"):
-                    yield (place if place == _OF_TEMPLATE else part), what
+                yield from _files(parts, f"{place}.content")
             case FunctionCallOutput(output=list(parts)) | Passed(fields={"output": list(parts)}):
                 yield from _files(parts, f"{place}.output")
             case _:
@@ -165,10 +201,16 @@ def _required_tools(create: Create) -> list[dict[str, Any]]:
 
 def _files(parts: list[Any], place: str) -> Iterator[tuple[str, str]]:
     for index, part in enumerate(parts):
-        match part:
-            case InputImage(file_id=str()) | InputFile(file_id=str()) | {"file_id": str()}:
-                yield f"{place}[{index}].file_id", "files by id"
-            case InputFile(file_url=str()) | {"file_url": str()}:
-                yield f"{place}[{index}].file_url", "files by URL"
-            case _:
-                pass
+        if (found := _file(part)) is not None:
+            yield f"{place}[{index}].{found[0]}", found[1]
+
+
+def _file(part: Any) -> tuple[str, str] | None:
+    """Returns the member and the noun of a file that only a provider can fetch, or None."""
+    match part:
+        case InputImage(file_id=str()) | InputFile(file_id=str()) | {"file_id": str()}:
+            return "file_id", "files by id"
+        case InputFile(file_url=str()) | {"file_url": str()}:
+            return "file_url", "files by URL"
+        case _:
+            return None

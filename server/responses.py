@@ -168,7 +168,7 @@ class Responses:
         context, items = await self._conversations.whole(owner, params, context, items)
         items = without_void_results(context.items, items, context.void_calls)
         check_results(context.items, items, given)
-        check_items(self._catalog, params["model"], who, context, items)
+        check_items(self._catalog, params["model"], who, context, items, given)
         foreign = allows_foreign(self._catalog, params["model"])
         check_summaries(context, items, given, owner, self._pipe.cipher, foreign=foreign)
         if compact and not (context.items or items):

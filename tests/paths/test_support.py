@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from jobs.config.models import catalog
+from jobs.record import Job
 from jobs.support import INCLUDES, ITEMS, PARAMETERS, REFUSED, TOOL_CHOICES, TOOLS
 from server.access.principal import EVERYBODY
 from server.api import request as requests
@@ -18,6 +20,9 @@ from server.capabilities import check
 from tests.paths import sdk_types
 from tests.paths.documents import REFERENCE, section
 from tests.paths.support_table import markdown
+from worker.upstream.chat.messages import UnsupportedInput
+from worker.upstream.chat.unsupported import check as check_chat
+from worker.upstream.left_out import left_out
 
 MODELS = catalog("""
 [models.chat]
@@ -42,6 +47,9 @@ fallbacks = ["dropping"]
 F = {"type": "function", "name": "f"}
 FILE = {"type": "input_file", "file_id": "file_1"}
 SHELL = {"type": "exit", "exit_code": 0}
+NAMED: dict[str, Any] = {"type": "namespace", "name": "n", "description": "", "tools": [F]}
+TOOL_FORMAT = "tools[1].format.type"
+CHAT_ENDPOINT: Any = SimpleNamespace(api="chat")
 # The members of a tool or item that are required for its type.
 SEARCH = {"type": "web_search"}
 MEMBERS: dict[str, dict[str, Any]] = {
@@ -149,6 +157,82 @@ def test_a_chat_model_refuses_what_only_a_provider_can_run(tool: dict[str, Any])
     assert admit("responses", tools=[tool])
     with pytest.raises(Problem, match=tool["type"]):
         admit("chat", tools=[tool])
+
+
+def custom(**form: str) -> dict[str, Any]:
+    return {"type": "custom", "name": "c", "format": form}
+
+
+@pytest.mark.parametrize(
+    ("tool", "member"),
+    [
+        (custom(type="xml"), "format.type"),
+        (custom(type="grammar", syntax="ebnf", definition="x"), "format.syntax"),
+        (custom(type="grammar", definition="x"), "format.syntax"),
+        (custom(type="grammar", syntax="lark"), "format.definition"),
+        ({"type": "namespace", "name": "n", "tools": []}, "tools"),
+        ({"type": "namespace", "name": "n", "tools": [F, custom(type="xml")]}, TOOL_FORMAT),
+        ({"type": "shell", "environment": {"type": "container_auto"}}, "environment.type"),
+        ({"type": "shell", "environment": "local"}, "environment"),
+    ],
+)
+def test_a_chat_model_refuses_the_part_of_a_tool_that_a_function_cannot_express(
+    tool: dict[str, Any], member: str
+) -> None:
+    added = {"type": "additional_tools", "role": "developer", "tools": [F, tool]}
+    found = {"type": "tool_search_output", "call_id": "c", "tools": [F, tool]}
+    for body, place in (
+        ({"tools": [F, tool]}, "tools[1]"),
+        ({"input": [added]}, "input[0].tools[1]"),
+        ({"input": [found]}, "input[0].tools[1]"),
+    ):
+        for model in ("responses", "both", "dropping"):
+            assert admit(model, **body)
+        with pytest.raises(Problem, match="does not support") as refused:
+            admit("chat", **body)
+        assert (f"{place}.{member}", "unsupported_parameter") == (
+            refused.value.param,
+            refused.value.code,
+        )
+        job = Job("resp_x", "me", 0, {"input": [], **body})
+        assert left_out(job, CHAT_ENDPOINT)["dropped_tools"], "the response says so"
+    if member != TOOL_FORMAT:
+        with pytest.raises(Problem, match="tool_choice"):
+            admit("dropping", tools=[tool], tool_choice="required")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "member"),
+    [
+        (F, {**F, "description": "Another."}, "name"),
+        (custom(type="text"), {"type": "custom", "name": "c"}, "name"),
+        ({"type": "shell"}, {"type": "shell", "environment": {"type": "local"}}, "type"),
+        (NAMED, {**NAMED, "description": "Another."}, "name"),
+        (NAMED, {**NAMED, "tools": [{**F, "description": "Another."}]}, "tools[0].name"),
+    ],
+)
+def test_a_chat_model_refuses_two_definitions_of_one_tool(
+    first: dict[str, Any], second: dict[str, Any], member: str
+) -> None:
+    added = {"type": "additional_tools", "role": "developer", "tools": [second]}
+    for body, place in (
+        ({"tools": [first, second]}, "tools[1]"),
+        ({"tools": [first], "input": [added]}, "input[0].tools[0]"),
+    ):
+        for model in ("responses", "both"):
+            assert admit(model, **body)
+        for model in ("chat", "dropping"):
+            with pytest.raises(Problem, match="again") as refused:
+                admit(model, **body)
+            assert f"{place}.{member}" == refused.value.param
+        with pytest.raises(UnsupportedInput, match="two definitions"):
+            check_chat(body)
+
+
+def test_a_tool_may_be_repeated_and_share_its_name_with_a_tool_of_another_kind() -> None:
+    others = [{"type": "custom", "name": "f"}, {**NAMED, "name": "f"}, NAMED]
+    repeated = {**F, "description": None, "defer_loading": True}
+    assert admit("chat", tools=[F, *others, repeated])
 
 
 def test_a_chat_model_refuses_a_provider_s_tool_that_an_item_adds() -> None:

@@ -147,7 +147,7 @@ async def test_a_file_by_id_in_an_earlier_turn_is_refused_for_a_chat_model(
             turn[how] = id_
     refused = await client.post("/v1/responses", json={"model": "c", **turn})
     error = (await refused.json())["error"]
-    place = "input" if how == "item_reference" else how
+    place = "input[0].id" if how == "item_reference" else how
     assert (400, "unsupported_parameter", place) == (refused.status, error["code"], error["param"])
     assert "does not support files by id" in error["message"]
     assert "Use a model that can: r." in error["message"]

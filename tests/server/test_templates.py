@@ -52,7 +52,7 @@ def request(id_: str, variables: dict[str, Any] | None = None, **more: Any) -> A
     ("prompt", "content", "param"),
     [
         ({"id": "both", "variables": {"language": "Greek", "what": "this"}}, [FILE_PART], OF_INPUT),
-        ({"id": "shown", "variables": {"it": FILE_PART}}, "And?", "prompt.variables"),
+        ({"id": "shown", "variables": {"it": FILE_PART}}, "And?", "prompt.variables.it.file_id"),
     ],
 )
 def test_the_error_for_a_part_names_its_place_in_the_request(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.config.models import CHAT
 from jobs.summary import COMPACTION
-from jobs.tools import additional_tools, chat_refuses_item, chat_refuses_tool
+from jobs.tools import chat_refusals, chat_refuses_item, sent_tools
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -27,9 +27,9 @@ def left_out(job: Job, endpoint: Endpoint | None) -> dict[str, list[str]]:
         return {}
     asked = job.params.get("input")
     items = [*job.context, *(asked if isinstance(asked, list) else ())]
-    tools = [*(job.params.get("tools") or ()), *itertools.chain(*map(additional_tools, items))]
+    tools = [*(job.params.get("tools") or ()), *itertools.chain(*map(sent_tools, items))]
     found = {
-        "dropped_tools": [str(tool.get("type")) for tool in tools if chat_refuses_tool(tool)],
+        "dropped_tools": [refused.kind for refused in chat_refusals(tools)],
         "dropped_items": [
             item["type"]
             for item in items

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.tools import SOURCES
+from jobs.tools import SOURCES, chat_refuses_tool
 
 from .tool_shapes import DESCRIBED
 
@@ -82,17 +82,17 @@ class Toolbox:
         self._taken: set[str] = set()
         self.unsupported: list[str] = []
         self._introductions: dict[str, str] = {}
-        told, searched = list(params.get("tools") or ()), []
+        own, added, searched = list(params.get("tools") or ()), [], []
         for item in items:
             if item.get("type") == "additional_tools":
-                told += _in(item)
+                added += _in(item)
             elif item.get("type") == "tool_search_output":
                 searched += _in(item)
-        # A search can find a tool that the request has already.
-        given: dict[tuple[str, str, str], dict[str, Any]] = {}
-        found = itertools.chain(self._found(told, self.unsupported), self._found(searched, []))
-        for kind, namespace, fields in found:
-            given.setdefault((kind, _name(fields), namespace), fields)
+        given = self._keyed(own, self.unsupported)
+        # An item can repeat a tool that the request has already, for example in another turn. The
+        # newest definition counts.
+        given = given | self._keyed(added, self.unsupported) | given
+        given = given | self._keyed(searched, []) | given
         for kind, name, namespace in given:
             if kind == "function" and not namespace:
                 self.function(kind, name)
@@ -163,6 +163,13 @@ class Toolbox:
             found = f"{wanted[: _MAX_NAME - _DIGEST - 1]}_{digest}"
         return found
 
+    def _keyed(
+        self, tools: Iterable[Any], unsupported: list[str]
+    ) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """Returns the fields of each tool by its type, name and namespace; see `_found`."""
+        found = self._found(tools, unsupported)
+        return {(kind, _name(fields), namespace): fields for kind, namespace, fields in found}
+
     def _found(
         self, tools: Iterable[Any], unsupported: list[str], namespace: str = ""
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -171,24 +178,21 @@ class Toolbox:
         The types of all other tools are added to `unsupported`.
         """
         for tool in tools:
+            if chat_refuses_tool(tool):
+                unsupported.append(str(tool.get("type")) if isinstance(tool, dict) else "unknown")
+                continue
             match tool:
-                case dict() if not _is_readable(tool):
-                    unsupported.append(f"{tool.get('type')} with an invalid member")
                 case {"type": "namespace", "name": str(name)} if not namespace:
                     self._introductions.setdefault(name, tool.get("description") or "")
                     yield from self._found(_in(tool), unsupported, name)
                 case {"type": "tool_search"} if tool.get("execution") != "client":
                     pass
-                case {"type": "shell"} if not _is_local(tool):
-                    unsupported.append("shell in a container")
                 case {"type": "function" | "custom" as kind, "name": str()}:
                     yield kind, namespace, tool
                 case {"type": "local_shell" | "shell" | "apply_patch" | "tool_search" as kind}:
                     yield kind, "", tool
-                case {"type": kind}:
-                    unsupported.append(str(kind))
                 case _:
-                    unsupported.append("unknown")
+                    unsupported.append(tool["type"])
 
     def _allowed(self) -> list[Tool]:
         """Returns the tools that `tool_choice` allows.
@@ -229,20 +233,3 @@ def _in(holder: dict[str, Any]) -> list[Any]:
     """Returns the tools in a namespace or in an item."""
     tools = holder.get("tools")
     return tools if isinstance(tools, list) else []
-
-
-def _is_readable(tool: dict[str, Any]) -> bool:
-    """Returns True if the members that this module reads have valid types.
-
-    The server has not checked the tools in items.
-    """
-    texts = all(isinstance(tool.get(name) or "", str) for name in ("name", "description"))
-    return texts and all(
-        isinstance(tool.get(name) or {}, dict) for name in ("format", "environment")
-    )
-
-
-def _is_local(shell: dict[str, Any]) -> bool:
-    """Returns True if the client executes the commands of a `shell` tool."""
-    environment = shell.get("environment") or {"type": "local"}
-    return bool(environment.get("type") == "local")
