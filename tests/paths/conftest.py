@@ -28,7 +28,7 @@ from tests.browser import (  # noqa: F401 - fixtures
 )
 from tests.fake_model import FakeModel
 from tests.fake_wire import Call
-from tests.system import Server, System
+from tests.system import START_SECONDS, Server, System
 
 # Limits of the official SDK's lanes that no test reaches.
 LIMITS = ResponsesWebSocketLimits(
@@ -162,5 +162,9 @@ async def elsewhere(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
 
 
 def sdk(server: Server) -> AsyncOpenAI:
-    """Returns the official client, configured with only the server's base URL."""
-    return AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=20)
+    """Returns the official client, configured with only the server's base URL.
+
+    Some tests start a worker while a request waits for its response.
+    """
+    timeout = 20 + START_SECONDS
+    return AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=timeout)

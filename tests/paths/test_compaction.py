@@ -18,7 +18,7 @@ from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.conftest import Shared, sdk
 from tests.paths.messages import said, sent, shown
 from tests.paths.sockets import TERMINAL, socket, until
-from tests.system import System, wait_until
+from tests.system import START_SECONDS, System, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 CODE = "invalid_encrypted_content"
@@ -264,6 +264,7 @@ async def test_a_summary_replaces_no_items_that_another_device_added_meanwhile(
     assert 5 == kinds.index("compaction")
 
 
+@pytest.mark.timeout(4 * START_SECONDS)  # it starts three processes
 async def test_a_compaction_survives_the_death_of_its_worker(
     redis_url: str, tmp_path: Path
 ) -> None:
