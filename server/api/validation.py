@@ -61,7 +61,7 @@ def check_storable(value: Any, place: str) -> None:
     try:
         require_storable(value)
     except LargeInteger as error:
-        raise _invalid(place + error.place, str(error)) from None
+        raise _invalid((place + error.place).lstrip("."), str(error)) from None
 
 
 def require_storable(value: Any) -> None:

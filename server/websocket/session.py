@@ -34,6 +34,7 @@ from server.api.client_messages import (
 from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem, invalid
 from server.api.refusals import unknown
+from server.api.validation import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,7 +249,8 @@ class Session:
         try:
             packed = _pack(submit.body)
         except OverflowError:
-            raise invalid(None, "Integers in the request must fit in 64 bits.") from None
+            check_storable(submit.body, "")  # raises the error that names the integer
+            raise
         if not self._byte_limiter.take(len(packed)):
             raise _too_many(
                 f"Queued requests may have at most {self._byte_limiter.most} bytes across all "

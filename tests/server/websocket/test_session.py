@@ -154,7 +154,10 @@ def test_an_integer_too_large_to_be_stored_is_refused() -> None:
     session = Session(anybody, ByteLimiter())
     session.received(create("x"))
     item = {"role": "user", "content": "Why?", "unknown": 2**70}
-    assert ["invalid_value"] == codes(session.received({**create("x"), "input": [item]}))
+    refused = session.received({**create("x"), "input": [item]})
+    assert ["invalid_value"] == codes(refused)
+    assert isinstance(refused[0], Say)
+    assert "input[0].unknown" == refused[0].message["error"]["param"]
 
 
 def test_the_bytes_waiting_in_lanes_are_bounded_over_all_sockets() -> None:
