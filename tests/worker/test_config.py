@@ -43,7 +43,7 @@ def test_a_missing_model_is_reported_with_the_settings_to_change() -> None:
         ("HOLDLINE_CONCURRENCY", "0", "between 1 and 1000"),
         ("HOLDLINE_CONCURRENCY", "many", "number"),
         ("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "-1", "between"),
-        ("HOLDLINE_ON_WORKER_DEATH", "shrug", "continue, restart or fail"),
+        ("HOLDLINE_ON_WORKER_DEATH", "shrug", "continue or restart or fail"),
         ("OPENAI_BASE_URL", "localhost:8000", "http://"),
         ("REDIS_URL", "localhost", "redis://"),
     ],

@@ -55,5 +55,5 @@ async def test_a_token_costs_no_function_call_of_its_own(
         found.append(calls)
     few, many = found
     assert few["take_texts"] > 0  # calls are counted
-    (name, most), *_ = (many - few).most_common(1)
-    assert (MANY - FEW) / 2 > most, name
+    more = (many - few).most_common(1)
+    assert not more or more[0][1] < (MANY - FEW) / 2, more
