@@ -8,7 +8,7 @@
 -- May be repeated: if the entries are already at the end of the log, the script does not append them again.
 -- @include notify push
 expected = tonumber(expected)
-local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel', 'checkpoint')
+local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel', 'checkpoint', 'earlier_failures')
 if not f[1] then
   redis.call('SPUBLISH', channel, cmsgpack.pack({ 'gone' }))
   return { 'gone' }
@@ -21,8 +21,9 @@ if expected == 0 then redis.call('PEXPIRE', log_key, redis.call('PTTL', job_key)
 if checkpoint ~= (f[4] or '') then
   if checkpoint == '' then redis.call('HDEL', job_key, 'checkpoint')
   else redis.call('HSET', job_key, 'checkpoint', checkpoint) end
-  -- A checkpoint that replaces another one shows progress, so earlier failures no longer count.
-  if checkpoint ~= '' and f[4] then redis.call('HSET', job_key, 'failures', 0) end
+  -- A checkpoint that replaces another one shows progress, so the failures since the call began no longer count. Those
+  -- of earlier calls do: otherwise a model that fails in the middle of each answer would be called without end.
+  if checkpoint ~= '' and f[4] then redis.call('HSET', job_key, 'failures', f[5] or 0) end
 end
 if found == false and #entries > 0 then notify(channel, expected, entries, tonumber(max_bytes)) end
 return { 'ok', length, tonumber(f[3] or 0) }

@@ -5,9 +5,10 @@
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the number of the attempt is an argument.
 -- @include fields
-local job = fields(job_key, 'status', 'claim', 'attempt')
+local job = fields(job_key, 'status', 'claim', 'attempt', 'failures')
 if not job.status then return { 'gone' } end
 if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
-redis.call('HSET', job_key, 'attempt', math.max(tonumber(job.attempt or 0), tonumber(attempt)))
+redis.call('HSET', job_key, 'attempt', math.max(tonumber(job.attempt or 0), tonumber(attempt)),
+  'earlier_failures', job.failures or 0)
 if keeps_checkpoint == '0' then redis.call('HDEL', job_key, 'checkpoint') end
 return { 'ok' }

@@ -173,7 +173,10 @@ local grants, ids, job_bytes = {}, {}, 0
 local function hand_out(id, job, tenant, start_tag, tokens)
   if job.begins then begin(id, job) end
   -- With a checkpoint, the worker continues the same attempt.
-  if not job.checkpoint then job.attempt = (job.attempt or 0) + 1 end
+  if not job.checkpoint then
+    job.attempt = (job.attempt or 0) + 1
+    if tonumber(job.failures or 0) > 0 then redis.call('HSET', prefix .. 'job:' .. id, 'earlier_failures', job.failures) end
+  end
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'start_tag', start_tag,
     'attempt', job.attempt)
   tenant.running = tenant.running + 1

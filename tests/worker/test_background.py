@@ -340,3 +340,18 @@ async def test_a_stopping_worker_hands_its_answers_over_at_once(
         events = without_restart(await harness.events(harness.only))
         assert model.calls[0].sent == said(events)
         assert 1 == len(model.calls)
+
+
+@pytest.mark.parametrize("mode", ["errorevent", "eof"])
+@pytest.mark.usefixtures("_short_delays")
+async def test_an_answer_that_fails_in_each_attempt_fails_after_the_last_attempt(
+    harness: Harness, mode: str
+) -> None:
+    await harness.submit(f"mode={mode} tokens=5")
+    for _ in range(5):
+        await harness.execution(await harness.claim()).run()
+        if (await harness.view(harness.only)).status.ended:
+            break
+    end = response(await harness.events(harness.only))
+    assert ("failed", 3) == (end["status"], end["holdline"]["attempts"])
+    assert 3 == len(harness.model.calls)

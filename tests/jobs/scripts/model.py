@@ -33,6 +33,7 @@ class Response:
     claim: str = ""
     attempt: int = 0
     failures: int = 0
+    earlier_failures: int = 0
     cancel: bool = False
     delayed: bool = False
     fails: bool = False
@@ -110,7 +111,9 @@ class Model:
             )
             free.remove(id_)
             self.all[id_].run(claim)
-            self.all[id_].attempt += not self.all[id_].checkpoint
+            if not self.all[id_].checkpoint:
+                self.all[id_].attempt += 1
+                self.all[id_].earlier_failures = self.all[id_].failures
             self.all[id_].begin()
             if (model := model_of(self.all[id_].queue_name)) in room:
                 room[model] -= 1
@@ -135,7 +138,7 @@ class Model:
         if one.push(expected, frames) is None:
             return [b"diverged", len(one.log)]
         if one.checkpoint and checkpoint not in (b"", one.checkpoint):
-            one.failures = 0
+            one.failures = one.earlier_failures
         one.checkpoint = checkpoint
         return [b"ok", len(one.log), int(one.cancel)]
 
@@ -146,6 +149,7 @@ class Model:
         if not self._holds(id_, claim):
             return [b"fenced"]
         one.attempt = max(one.attempt, attempt)
+        one.earlier_failures = one.failures
         one.checkpoint = one.checkpoint if keeps else b""
         return [b"ok"]
 
