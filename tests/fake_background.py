@@ -18,8 +18,11 @@ from tests.fake_wire import Call, Mode, Script, Wire
 
 # The rude answers: the response is unknown, an event is left out, the rest belongs to another
 # response, the complete text or all of the rest is another text, the answer is a web page, or
-# there are no events.
-RUDE = ("gone", "gap", "other_id", "other_whole", "other_text", "page", "nothing")
+# there are no events; the request is forbidden, fails, or returns another response as one document.
+RUDE = (
+    *("gone", "gap", "other_id", "other_whole", "other_text", "page", "nothing"),
+    *("forbidden", "failing", "other_document"),
+)
 
 
 @dataclass
@@ -125,6 +128,13 @@ class Background:
             stored.task.cancel()
             stored.end()
             await wire.plain(200, json.dumps({"id": id_, "status": "cancelled"}))
+        elif self.rude in ("forbidden", "failing"):
+            status = 403 if self.rude == "forbidden" else 500
+            await wire.plain(status, json.dumps({"error": {"message": "no"}}))
+        elif self.rude == "other_document":
+            message = {"type": "message", "role": "assistant", "content": "other"}
+            document = {"id": "resp_other", "object": "response", "status": "completed"}
+            await wire.plain(200, json.dumps(document | {"output": [message]}))
         elif self.rude == "page":
             await wire.plain(200, "<p>Sign in", kind="text/html")
         else:

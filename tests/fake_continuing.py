@@ -14,11 +14,11 @@ from tests.fake_chat import chunk, mode, stop, wait_forever
 from tests.fake_wire import Call, Script, Wire
 
 # The rude answers that do not go on from the text: one begins with another text that begins in the
-# same way, one with the end of the text, one lacks the space at the end of the text, and one
-# consists of reasoning. The answers `again`, `empty` and `length` do go on: they begin with the
+# same way, one with the end of the text, one lacks the space at the end of the text, one consists
+# of reasoning, one is an error, and one ends at once without a stop reason. The answers `again`, `empty` and `length` do go on: they begin with the
 # whole text, are empty, or end at the limit of tokens. With `thinks`, the first answer begins with
 # reasoning.
-RUDE = ("other", "end", "space", "reasons")
+RUDE = ("other", "end", "space", "reasons", "fails", "breaks")
 
 
 def answer(script: Script) -> list[str]:
@@ -60,7 +60,9 @@ async def _say(wire: Wire, script: Script, call: Call) -> None:
             case "reasons":
                 await wire.event(chunk({"reasoning_content": rest}))
                 rest = ""
-            case "empty":
+            case "fails":
+                await wire.event({"error": {"message": "cannot go on", "code": 500}})
+            case "empty" | "breaks":
                 rest = ""
             case _:
                 pass
@@ -77,6 +79,9 @@ async def continuing(wire: Wire, script: Script, call: Call) -> None:
     await _say(wire, script, call)
     if not call.whole:
         await wait_forever()
+    if script.rude == "breaks" and given(call.body):
+        await wire.end()
+        return
     await stop(wire, script, call, "length" if script.rude == "length" else "stop")
 
 

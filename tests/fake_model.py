@@ -66,7 +66,8 @@ class FakeModel:
         self.calls: list[Call] = []
         self.key: tuple[str, str] | None = None
         self.refused = 0
-        # Returns the error with which a call with this body is refused, or None.
+        # Returns the error with which a call with this body is refused with `status`, or None.
+        self.status = 400
         self.refuse: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
         # The output of `POST /v1/responses/compact`, or None if there is no such route.
         self.compacts: list[dict[str, Any]] | None = None
@@ -153,7 +154,7 @@ class FakeModel:
             return b""
         body = json.loads(content)
         if (error := self.refuse(body)) is not None:
-            await wire.plain(400, json.dumps({"error": error}))
+            await wire.plain(self.status, json.dumps({"error": error}))
             return b""
         said = body["input"] if passes else body["messages"]
         prompt = next((fake_chat.text_of(m) for m in reversed(said) if m.get("role") == "user"), "")

@@ -226,6 +226,7 @@ class Execution:
                 decision = self._decide_on(cause)
                 assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
                 await self._finish(decision, job, items, flusher)
+                await ladder.abandon()
             else:
                 await self._apply(self._decide(), job, output, flusher)
 

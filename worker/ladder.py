@@ -73,15 +73,18 @@ class Ladder:
         self._opening = opening
         self._flusher = flusher
         self._policy = context.config.on_worker_death(job.params)
+        self._abandoned: Checkpoint | None = None  # an answer in the background that is not read on
         self._is_counted = False  # True if the attempt is counted, although there is a checkpoint
         self._is_spent = False  # True if the text has reached the limit of output tokens
 
     async def output(self) -> Output | None:
         """Returns the output of the attempt, or None if the response ends without another call."""
-        has_checkpoint = bool(self.grant.checkpoint)
+        has_checkpoint, checkpoint = bool(self.grant.checkpoint), self._opening.checkpoint
         if has_checkpoint:
-            if (output := await self._continue(self._opening.checkpoint)) is not None:
+            if (output := await self._continue(checkpoint)) is not None:
                 return output
+            if checkpoint is not None and checkpoint.upstream_id:
+                self._abandoned = checkpoint
             self._opening = begun_again(self._opening, self._next, self._job)
         found = self._opening.ending(
             steered=self.grant.steers > 0, fails=self._policy == FAIL, spent=self._is_spent
@@ -92,7 +95,17 @@ class Ladder:
             return None
         if has_checkpoint:
             await self._count(keeps_checkpoint=False)
+            await self.abandon()
         return await self._begin_again()
+
+    async def abandon(self) -> None:
+        """Cancels an answer in the background that is not read on. It may not have ended.
+
+        Call this method only while this worker certainly holds the job, for example after a change
+        of the job. Otherwise it could cancel an answer that another worker reads.
+        """
+        if (answer := self._abandoned) is not None:
+            await self._context.router.cancel(answer.model, answer.upstream_id)
 
     # The rungs
 
@@ -104,7 +117,6 @@ class Ladder:
 
     async def _read_on(self, checkpoint: Checkpoint) -> Output | None:
         if self._policy == RESTART:
-            await self._context.router.cancel(checkpoint.model, checkpoint.upstream_id)
             return None
         return await self._continued(checkpoint, checkpoint)
 
@@ -163,9 +175,6 @@ class Ladder:
             model=checkpoint.model,
             error=call.detail,
         )
-        if checkpoint.upstream_id:
-            # The endpoint may still be generating the answer, although it does not send the rest.
-            await self._context.router.cancel(checkpoint.model, checkpoint.upstream_id)
         return None
 
     def _output(self) -> Output:

@@ -55,6 +55,7 @@ class ModelCall:
         self.detail = ""
         self.retry_after: float | None = None
         self._resumable = False
+        self._is_away = False  # True if the call has failed because the endpoint was away
         self._goes_on = False  # True if the model can go on from the text
         self.upstream_id: str | None = None
         # The answers in the background that a fallback has replaced.
@@ -136,8 +137,14 @@ class ModelCall:
 
     @property
     def resumable(self) -> bool:
-        """True if another attempt can continue this answer from the checkpoint of the log."""
-        return self._resumable or (self._goes_on and self.cause in CONTINUABLE)
+        """True if another attempt can continue this answer from the checkpoint of the log.
+
+        A call that went on from a text and brought nothing would probably do so again, unless its
+        endpoint was away.
+        """
+        if self._goes_on and (self._first is not None or self._is_away):
+            return self.cause in CONTINUABLE
+        return self._resumable
 
     def _mark(self, flusher: Flusher, model: str) -> None:
         """Stores with each append that the model can go on from the text in the log."""
@@ -204,7 +211,7 @@ class ModelCall:
         except ModelError as error:
             self.cause, self.detail = error.code, error.detail
             self.retry_after = error.retry_after
-            self._resumable = error.resumable
+            self._resumable, self._is_away = error.resumable, error.is_away
 
     def _accepted(self, output: Output, flusher: Flusher, model: str, position: Position) -> None:
         """Stores the first checkpoint, because the model may think for minutes before it writes."""

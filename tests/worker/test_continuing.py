@@ -327,10 +327,11 @@ def test_only_one_unfinished_text_goes_on(events: list[Event], goes_on: bool) ->
     assert goes_on == (continuation(job, ResponseState(events), "m") is not None)
 
 
-async def test_a_refused_request_begins_again_at_once(going: Going) -> None:
-    async with going("vllm") as harness:
+@pytest.mark.parametrize("status", [400, 422, 500])
+async def test_a_refused_request_begins_again_at_once(going: Going, status: int) -> None:
+    async with going("vllm", HOLDLINE_MAX_ATTEMPTS="2") as harness:
         model = harness.model
-        model.script = {"at": 13}
+        model.script, model.status = {"at": 13}, status
         await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
         model.script = {}
         model.refuse = lambda body: (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from .model_errors import AWAY, CONTINUABLE, Broken, Busy, NotKept
+from .model_errors import CONTINUABLE, Broken, Busy, NotKept, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,10 @@ class BackgroundAnswer:
     async def _reconnect(self, position: Position | None) -> Answer:
         self._reader.continues()
         self.reread = True
-        self._answer = answer = await self._stack.enter_async_context(self._connect(position))
+        try:
+            self._answer = answer = await self._stack.enter_async_context(self._connect(position))
+        except Refused as error:
+            raise NotKept(error.detail) from None
         return answer
 
     async def _failed(self, before: Position | None, error: Broken | Busy) -> None:
@@ -105,7 +108,7 @@ class BackgroundAnswer:
             self._failures = 0  # an event was read, although it had no output
         delay = DELAYS[self._failures] if self._failures < len(DELAYS) else None
         final = isinstance(error, NotKept) or self._reader.ended or error.code not in CONTINUABLE
-        if final or position is None or (delay is None and error.code not in AWAY):
+        if final or position is None or (delay is None and not error.is_away):
             # What arrives after a wrong event belongs to another answer, if any. An endpoint that
             # can be reached, but never sends the next event, has lost the answer, or hangs.
             if self._unproven:

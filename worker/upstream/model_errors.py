@@ -30,6 +30,7 @@ FINAL: Final = frozenset(
 )
 # The failures after which an answer may be continued, although the endpoint cannot be reached.
 AWAY: Final = frozenset({"upstream_busy", "upstream_key_unavailable", "upstream_unavailable"})
+INTERNAL_ERROR: Final = 500
 # The failures after which an answer may be continued.
 CONTINUABLE: Final = AWAY | {
     "upstream_error",
@@ -45,17 +46,28 @@ class ModelError(Exception):
     `code` is a key of `outcome.CAUSES`, and `detail` is for the log. `retry_after` is the delay in
     seconds that the provider asked for. `parameter` names an optional argument that the endpoint
     has refused; without it, the endpoint may accept the request. `resumable` is True if the
-    endpoint may still be generating the answer, so that it can be read on later.
+    endpoint may still be generating the answer, so that it can be read on later. `status` is the
+    HTTP status of the error, or None if it had none.
     """
 
     parameter = ""
     resumable = False
+    status: int | None = None
 
     def __init__(self, code: str, detail: str, retry_after: float | None = None) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
+
+    @property
+    def is_away(self) -> bool:
+        """True if the endpoint cannot be reached at present, or asks to wait.
+
+        An endpoint that fails with `INTERNAL_ERROR` has received the request. Some endpoints fail
+        in this way whenever they cannot continue an answer.
+        """
+        return self.code in AWAY and self.status != INTERNAL_ERROR
 
 
 class Refused(ModelError):
@@ -108,7 +120,9 @@ def translated(error: Exception, *, late: str) -> ModelError:
             return _failed(classify(content), detail, None)
         case StatusError(status=status, headers=headers, error=content):
             asked = retry_after(headers, time.time())
-            return _failed(classify(content, status), f"{detail} {status}", asked)
+            failed = _failed(classify(content, status), f"{detail} {status}", asked)
+            failed.status = status
+            return failed
         case KeyUnavailable():
             return Broken("upstream_key_unavailable", str(error), PAUSE_SECONDS)
         case EventTooLarge():

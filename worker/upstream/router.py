@@ -30,7 +30,16 @@ from .chat.continuation import Continuation, ContinuedAnswer, continued
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
 from .deltas import Answer, WholeAnswer
-from .model_errors import FINAL, Broken, Busy, ModelError, NoSuchRoute, NotKept, Refused
+from .model_errors import (
+    FINAL,
+    INTERNAL_ERROR,
+    Broken,
+    Busy,
+    ModelError,
+    NoSuchRoute,
+    NotKept,
+    Refused,
+)
 from .responses import request as responses_request
 from .responses.events import NOT_CALLED, Position
 from .stream import UpstreamModel
@@ -242,7 +251,8 @@ class Router:
         except (UnsupportedInput, SummaryNeeded) as error:
             raise NotKept(type(error).__name__) from None
         except ModelError as error:
-            if error.code in FINAL or (others and error.code in FALLBACK_CODES):
+            refused = error.code in FINAL or error.status == INTERNAL_ERROR
+            if refused or (others and error.code in FALLBACK_CODES):
                 raise NotKept(error.detail) from None
             raise
 

@@ -90,12 +90,8 @@ class ResponsesEventReader:
         Raises: Malformed if a stream that continues an earlier one lacks an event, or belongs to
         another response.
         """
-        response = event.get("response")
-        id_ = response.get("id") if isinstance(response, dict) else None
-        if isinstance(id_, str):
-            if self._continues and id_ != self._upstream_id:
-                raise Malformed("the stream continues with another response")
-            self._upstream_id = self._upstream_id or id_
+        if isinstance(response := event.get("response"), dict):
+            self._identify(response)
         number = event.get("sequence_number")
         if self._continues:
             if number is not None and number <= self._number:
@@ -107,6 +103,16 @@ class ResponsesEventReader:
         self._number = number if isinstance(number, int) else -1
         self._numbered = self._numbered and self._number >= 0
         return True
+
+    def _identify(self, response: dict[str, Any]) -> None:
+        """Takes the endpoint's id from a response object.
+
+        Raises: Malformed if a stream that continues an earlier one belongs to another response.
+        """
+        if isinstance(id_ := response.get("id"), str):
+            if self._continues and id_ != self._upstream_id:
+                raise Malformed("the stream continues with another response")
+            self._upstream_id = self._upstream_id or id_
 
     def fast_texts(self, _payloads: deque[bytes]) -> list[str]:
         """Returns an empty list, because no payload contains only text.
@@ -131,6 +137,7 @@ class ResponsesEventReader:
                 raise Malformed("a sequence number is not a number") from None
         if "status" in event and (event.get("object") == "response" or "output" in event):
             # The server sent the whole response in one payload, although a stream was requested.
+            self._identify(event)
             kind, event = f"response.{event['status']}", {"response": event}
         if kind == "response.done" and isinstance(event.get("response"), dict):
             kind = f"response.{event['response'].get('status')}"
