@@ -5,7 +5,8 @@ The worker stores a checkpoint with each append to the log of such a response, i
 So another worker can continue to read the same response exactly where the log ends.
 
 Other models can go on from the beginning of a text. The checkpoint of such an answer names only the
-model, because the log has the text. It is always the same, so that it is stored only once.
+model and its name at the endpoint, because the log has the text. It is always the same, so that it
+is stored only once.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
 
     `model` is the name of the model in the models file, and `upstream_id` the endpoint's own id of
     the response, or empty if the model can only go on from the text. `sequence_number` is that of
-    the last event. `rows` relate the endpoint's items to those in the log.
+    the last event. `rows` relate the endpoint's items to those in the log. `upstream_model` is the
+    endpoint's own name for a model that can go on from the text. If it changes in the models file,
+    another model would go on.
     """
 
     model: str
     upstream_id: str = ""
     sequence_number: int = 0
     rows: list[Row] = []
+    upstream_model: str = ""
 
     def encoded(self) -> bytes:
         return msgspec.msgpack.encode(self)

@@ -15,9 +15,9 @@ from tests.fake_wire import Call, Script, Wire
 
 # The rude answers that do not go on from the text: one begins with another text that begins in the
 # same way, one with the end of the text, one lacks the space at the end of the text, one consists
-# of reasoning, one is an error, and one ends at once without a stop reason. The answers `again`, `empty` and `length` do go on: they begin with the
-# whole text, are empty, or end at the limit of tokens. With `thinks`, the first answer begins with
-# reasoning.
+# of reasoning, one is an error, and one ends at once without a stop reason. The answers `again`,
+# `empty` and `length` do go on: they begin with the whole text, are empty, or end at the limit of
+# tokens. With `thinks`, the first answer begins with reasoning.
 RUDE = ("other", "end", "space", "reasons", "fails", "breaks")
 
 

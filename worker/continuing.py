@@ -20,12 +20,17 @@ from .upstream.chat.request import LOGPROBS
 from .upstream.responses.upstream_item import text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jobs.checkpoint import Checkpoint
     from jobs.log.response_state import ResponseState
     from jobs.record import Job
 
 
-def continuation(job: Job, state: ResponseState, model: str) -> tuple[Continuation, Place] | None:
-    """Returns the text from which `model`, which has written it, may go on, and its place.
+def continuation(
+    job: Job, state: ResponseState, checkpoint: Checkpoint
+) -> tuple[Continuation, Place] | None:
+    """Returns the text from which the model of the checkpoint may go on, and the text's place.
 
     Returns None if the answer has to begin again.
     """
@@ -39,7 +44,7 @@ def continuation(job: Job, state: ResponseState, model: str) -> tuple[Continuati
             "content": [
                 {"type": "output_text", "text": str(text), "annotations": [], "logprobs": []}
             ],
-        } if is_long_enough(text):
+        } if is_long_enough(text) and not _may_stop(text, job.params.get("holdline_stop") or ()):
             pass
         case _:
             return None
@@ -50,7 +55,18 @@ def continuation(job: Job, state: ResponseState, model: str) -> tuple[Continuati
     sizes[0] += sum(len(text_of(one).encode()) for one in before)
     tokens = -(-sum(sizes) // CHARACTERS_A_TOKEN)
     place = Place("output_text", item["id"], index)
-    return Continuation(model, text, tokens, tuple(sizes)), place
+    begun = Continuation(
+        checkpoint.model, text, tokens, tuple(sizes), upstream_model=checkpoint.upstream_model
+    )
+    return begun, place
+
+
+def _may_stop(text: str, stops: Iterable[str]) -> bool:
+    """Returns True if the text ends with the beginning of a stop word.
+
+    An endpoint that goes on would not recognize the rest of the stop word.
+    """
+    return any(text.endswith(stop[:size]) for stop in stops for size in range(1, len(stop)))
 
 
 def _sizes(text: str, continued: list[int]) -> list[int]:

@@ -123,7 +123,7 @@ class Ladder:
     async def _go_on(self, checkpoint: Checkpoint) -> Output | None:
         if self._policy != CONTINUE or self.grant.steers:
             return None
-        found = continuation(self._job, self._opening.state, checkpoint.model)
+        found = continuation(self._job, self._opening.state, checkpoint)
         if found is None:
             return None
         begun, place = found

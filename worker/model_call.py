@@ -110,7 +110,7 @@ class ModelCall:
         if isinstance(begun, Checkpoint):
             self.upstream_id = begun.upstream_id
         elif begun is not None:
-            self._mark(flusher, begun.model)
+            self._mark(flusher, begun.checkpoint)
         deadline = self._deadline = asyncio.timeout(None)
         try:
             if not self._stopped:
@@ -146,10 +146,10 @@ class ModelCall:
             return self.cause in CONTINUABLE
         return self._resumable
 
-    def _mark(self, flusher: Flusher, model: str) -> None:
+    def _mark(self, flusher: Flusher, checkpoint: Checkpoint) -> None:
         """Stores with each append that the model can go on from the text in the log."""
         self._goes_on = True
-        mark = Checkpoint(model).encoded()
+        mark = checkpoint.encoded()
         flusher.checkpoint = lambda: mark
 
     async def _read(
@@ -170,8 +170,8 @@ class ModelCall:
                     self._abandoned = self.unfinished
                     self.upstream_id = output.position = flusher.checkpoint = None
                 self.model = output.maker = answer.model
-                if answer.goes_on:
-                    self._mark(flusher, answer.model)
+                if answer.checkpoint is not None:
+                    self._mark(flusher, answer.checkpoint)
                 while pieces := await answer.next():
                     if background is not None and background.reread:
                         output.expect_same_text()

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from jobs.checkpoint import Checkpoint
 from jobs.cipher import Cipher
 from jobs.log.codec import Event
 from jobs.log.events import CONTINUED, RESTARTED, output_text
@@ -324,7 +325,7 @@ REFUSED = MESSAGE["item"]["content"][0], {"type": "refusal", "refusal": "No."}
 )
 def test_only_one_unfinished_text_goes_on(events: list[Event], goes_on: bool) -> None:
     job = Job("resp_1", "me", 1, {"model": "m", "input": "hi"})
-    assert goes_on == (continuation(job, ResponseState(events), "m") is not None)
+    assert goes_on == (continuation(job, ResponseState(events), Checkpoint("m")) is not None)
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])
@@ -359,8 +360,9 @@ TOOLS = [{"type": "function", "name": "f", "parameters": {}, "strict": False}]
         {"tools": TOOLS, "tool_choice": "required"},
         {"tools": TOOLS, "tool_choice": {"type": "function", "name": "f"}},
         {"metadata": {"holdline_on_worker_death": "restart"}},
+        {"holdline_stop": ["END", TEXT[62:65] + "!"]},
     ],
-    ids=["json-schema", "json", "logprobs", "required", "function", "policy"],
+    ids=["json-schema", "json", "logprobs", "required", "function", "policy", "stop-word"],
 )
 async def test_some_requests_begin_again(going: Going, params: dict[str, Any]) -> None:
     async with going() as harness:
@@ -371,6 +373,19 @@ async def test_some_requests_begin_again(going: Going, params: dict[str, Any]) -
         assert TEXT == said(events)
         assert [RESTARTED] == kinds(events)
         assert 2 == response(events)["holdline"]["attempts"]
+
+
+async def test_another_model_of_the_same_name_begins_again(going: Going) -> None:
+    """The models file changes between two workers."""
+    async with going(more='model = "old"') as harness, going(more='model = "new"') as changed:
+        harness.model.script = {"at": 13}
+        await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
+        harness.model.script, changed.ids = {}, harness.ids
+        events = await ended(changed)
+        assert (TEXT, [CONTINUED, RESTARTED]) == (said(events), kinds(events))
+        first, second = harness.model.calls
+        assert ("old", "new") == (first.body["model"], second.body["model"])
+        assert ["user"] == [message["role"] for message in second.body["messages"]]
 
 
 async def test_a_short_text_begins_again(going: Going) -> None:

@@ -69,6 +69,11 @@ class ModelError(Exception):
         """
         return self.code in AWAY and self.status != INTERNAL_ERROR
 
+    @property
+    def refuses_to_continue(self) -> bool:
+        """True if the error means that the endpoint does not continue an answer."""
+        return self.code in FINAL or self.status == INTERNAL_ERROR
+
 
 class Refused(ModelError):
     """A permanent failure: another attempt of the same request would fail too."""

@@ -26,20 +26,11 @@ from jobs.worker_death import CONTINUE
 
 from .background import BackgroundAnswer
 from .chat import request as chat_request
-from .chat.continuation import Continuation, ContinuedAnswer, continued
+from .chat.continuation import Continuation, ContinuedAnswer, checkpoint_of, continued
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
 from .deltas import Answer, WholeAnswer
-from .model_errors import (
-    FINAL,
-    INTERNAL_ERROR,
-    Broken,
-    Busy,
-    ModelError,
-    NoSuchRoute,
-    NotKept,
-    Refused,
-)
+from .model_errors import Broken, Busy, ModelError, NoSuchRoute, NotKept, Refused
 from .responses import request as responses_request
 from .responses.events import NOT_CALLED, Position
 from .stream import UpstreamModel
@@ -81,17 +72,17 @@ class StartedAnswer:
     """An answer whose first pieces have arrived.
 
     `model` is the name of the model that gives the answer. `background` is the answer if the
-    endpoint generates it in the background. `goes_on` is True if the model can go on from the text
-    of this answer, and the response's policy for the death of its worker allows it.
+    endpoint generates it in the background. `checkpoint` is set if the model can go on from the
+    text of this answer, and the response's policy for the death of its worker allows it.
     """
 
     def __init__(
-        self, answer: Answer, first: list[Delta], model: str, *, goes_on: bool = False
+        self, answer: Answer, first: list[Delta], model: str, checkpoint: Checkpoint | None = None
     ) -> None:
         self._answer = answer
         self._first = first
         self.model = model
-        self.goes_on = goes_on
+        self.checkpoint = checkpoint
         self.background = answer if isinstance(answer, BackgroundAnswer) else None
 
     async def next(self) -> list[Delta]:
@@ -158,8 +149,8 @@ class Router:
                 return
             endpoint = self._config.endpoints.get(begun.model)
             if isinstance(begun, Continuation):
-                if endpoint is None or endpoint.continues is None:
-                    raise NotKept("the model can no longer go on from a text")
+                if endpoint is None or checkpoint_of(endpoint) != begun.checkpoint:
+                    raise NotKept("the model can no longer go on from the text")
                 yield await self._continued(job, endpoint, deadline, stack, begun)
                 return
             if endpoint is None or not endpoint.background:
@@ -251,8 +242,7 @@ class Router:
         except (UnsupportedInput, SummaryNeeded) as error:
             raise NotKept(type(error).__name__) from None
         except ModelError as error:
-            refused = error.code in FINAL or error.status == INTERNAL_ERROR
-            if refused or (others and error.code in FALLBACK_CODES):
+            if error.refuses_to_continue or (others and error.code in FALLBACK_CODES):
                 raise NotKept(error.detail) from None
             raise
 
@@ -310,8 +300,9 @@ class Router:
                     first = await answer.next()
                     attempt.push_async_callback(call.pop_all().aclose)
                     name = endpoint.name or arguments["model"]
-                    goes_on = self._goes_on(job, endpoint)
-                    return StartedAnswer(answer, first, name, goes_on=goes_on)
+                    continues = self._config.on_worker_death(job.params) == CONTINUE
+                    checkpoint = checkpoint_of(endpoint) if continues else None
+                    return StartedAnswer(answer, first, name, checkpoint)
             except NoSuchRoute:
                 raise SummaryNeeded from None
             except Refused as error:
@@ -319,10 +310,6 @@ class Router:
                 check_refusal(job, error)
                 if not adapted:
                     raise
-
-    def _goes_on(self, job: Job, endpoint: Endpoint) -> bool:
-        policy = self._config.on_worker_death(job.params)
-        return endpoint.continues is not None and policy == CONTINUE
 
     async def _count(self, job: Job, endpoint: Endpoint, deadline: float) -> StartedAnswer:
         """Counts the input tokens, which is no call of the model and needs no slot.

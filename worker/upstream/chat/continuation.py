@@ -11,16 +11,20 @@ without. The rest is joined to the text only if that is certain:
   repeat them or not. So may a repetition of a text that is a repetition itself. None of these is
   joined: `Broken` is raised, and the answer begins again.
 
-Whitespace at the beginning does not count in these comparisons. A text of fewer than `MIN_OVERLAP`
+These comparisons ignore case, Unicode normalization, and whitespace at the beginning and its kind,
+because an endpoint that repeats the text may have normalized it. A text of fewer than `MIN_OVERLAP`
 characters does not go on, because a repetition of it could not be recognized.
 `docs/decisions/continued-text.md` explains the rules.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs.checkpoint import Checkpoint
 from worker.upstream.deltas import Reasoning, Reported, Text, Thinking, Usage
 from worker.upstream.model_errors import Broken
 
@@ -28,19 +32,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobs.config.models import Continues
+    from worker.config import Endpoint
     from worker.upstream.deltas import Answer, Delta
 
 # Two texts of this many characters are not equal by chance.
 MIN_OVERLAP: Final = 32
-# A repetition of the end of the text is recognized if it has at most this many characters. No more
-# of the rest is held back.
+# A repetition of the end of the text is recognized if it has at most this many characters.
 MAX_OVERLAP: Final = 1024
+# If so many characters of the rest are held back, for example whitespace, it is not joined.
+MAX_HELD: Final = 4 * MAX_OVERLAP
+_SPACES: Final = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The text that a model has to go on from, and the model's name in the models file.
+    """The text that a model has to go on from.
 
+    `model` is the model's name in the models file, and `upstream_model` its name at the endpoint.
     `tokens` is an estimate of the output tokens so far. `earlier` are the sizes in bytes of the
     output that each of the earlier calls has added.
     """
@@ -49,11 +57,24 @@ class Continuation:
     text: str
     tokens: int
     earlier: tuple[int, ...] = ()
+    upstream_model: str = ""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint of the text, which stays the same when the model goes on."""
+        return Checkpoint(self.model, upstream_model=self.upstream_model)
 
     @property
     def sent(self) -> str:
         """The text without whitespace at its end, which is sent to the endpoint."""
         return self.text.rstrip()
+
+
+def checkpoint_of(endpoint: Endpoint) -> Checkpoint | None:
+    """Returns the checkpoint of a model's texts, or None if the model cannot go on from them."""
+    if endpoint.continues is None:
+        return None
+    return Checkpoint(endpoint.name, upstream_model=endpoint.upstream or "")
 
 
 def is_long_enough(text: str) -> bool:
@@ -87,8 +108,8 @@ class Joiner:
     def __init__(self, continuation: Continuation) -> None:
         self._text = continuation.text
         self._sent = len(continuation.sent)
-        self._beginning = continuation.text.lstrip()[:MIN_OVERLAP]
-        self._end = continuation.text[-MAX_OVERLAP:]
+        self._beginning = _folded(continuation.text.lstrip()[:MAX_HELD])[:MIN_OVERLAP]
+        self._end = _folded(continuation.sent[-MAX_HELD:])[-MAX_OVERLAP:]
         # While the rest repeats the text from its beginning, only the length is kept.
         self._repeated = 0
         self._held = ""
@@ -139,15 +160,18 @@ class Joiner:
 
         What is held back differs from the beginning of the text. Raises: Broken.
         """
-        held, visible = self._held, self._held.lstrip()
-        if visible.startswith(self._beginning):
+        held = self._held
+        folded = _folded(held)
+        ends = range(MIN_OVERLAP, min(len(folded), len(self._end)) + 1)
+        if (
+            folded.startswith(self._beginning)
+            or any(self._end.endswith(folded[:size]) for size in ends)
+            or len(held) > MAX_HELD + len(self._space)
+        ):
             raise _different()
-        ends = range(MIN_OVERLAP, min(len(held), len(self._end)) + 1)
-        if any(self._end.endswith(held[:size]) for size in ends):
-            raise _different()
-        if self._beginning.startswith(visible) or self._space.startswith(held):
+        if self._beginning.startswith(folded) or self._space.startswith(held):
             return False
-        if held in self._end:
+        if folded in self._end:
             return False
         self._held = self._without_space(held)
         return True
@@ -160,6 +184,11 @@ class Joiner:
     def _join(self, rest: str) -> str:
         self.joined, self._held, self._text, self._end = True, "", "", ""
         return rest
+
+
+def _folded(text: str) -> str:
+    """Returns the text in a form for comparisons, which begins with no whitespace."""
+    return _SPACES.sub(" ", unicodedata.normalize("NFKD", text).casefold()).lstrip()
 
 
 def _is_repetition(text: str) -> bool:
