@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jobs import worker_death
+from jobs.checkpoint import Checkpoint
 from jobs.config import settings, shared_config
 from jobs.config.models import AUTHORIZATION, CHAT, DROP
 from jobs.config.settings import ConfigError, number, text, whole
@@ -61,6 +62,13 @@ class Endpoint:
     background: bool = False
     continues: Continues | None = None
     on_worker_death: OnWorkerDeath | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint of the model's texts, or None if the model cannot go on from them."""
+        if self.continues is None:
+            return None
+        return Checkpoint(self.name, upstream_model=self.upstream or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from jobs.worker_death import CONTINUE
 
 from .background import BackgroundAnswer
 from .chat import request as chat_request
-from .chat.continuation import Continuation, ContinuedAnswer, checkpoint_of, continued
+from .chat.continuation import Continuation, ContinuedAnswer, continued
 from .chat.messages import UnsupportedInput
 from .chat.unsupported import check as check_chat
 from .deltas import Answer, WholeAnswer
@@ -149,7 +149,7 @@ class Router:
                 return
             endpoint = self._config.endpoints.get(begun.model)
             if isinstance(begun, Continuation):
-                if endpoint is None or checkpoint_of(endpoint) != begun.checkpoint:
+                if endpoint is None or endpoint.checkpoint != begun.checkpoint:
                     raise NotKept("the model can no longer go on from the text")
                 yield await self._continued(job, endpoint, deadline, stack, begun)
                 return
@@ -301,7 +301,7 @@ class Router:
                     attempt.push_async_callback(call.pop_all().aclose)
                     name = endpoint.name or arguments["model"]
                     continues = self._config.on_worker_death(job.params) == CONTINUE
-                    checkpoint = checkpoint_of(endpoint) if continues else None
+                    checkpoint = endpoint.checkpoint if continues else None
                     return StartedAnswer(answer, first, name, checkpoint)
             except NoSuchRoute:
                 raise SummaryNeeded from None

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobs.config.models import Continues
-    from worker.config import Endpoint
     from worker.upstream.deltas import Answer, Delta
 
 # Two texts of this many characters are not equal by chance.
@@ -68,13 +67,6 @@ class Continuation:
     def sent(self) -> str:
         """The text without whitespace at its end, which is sent to the endpoint."""
         return self.text.rstrip()
-
-
-def checkpoint_of(endpoint: Endpoint) -> Checkpoint | None:
-    """Returns the checkpoint of a model's texts, or None if the model cannot go on from them."""
-    if endpoint.continues is None:
-        return None
-    return Checkpoint(endpoint.name, upstream_model=endpoint.upstream or "")
 
 
 def is_long_enough(text: str) -> bool:
