@@ -4,9 +4,8 @@ An endpoint can generate a response in the background, and send its events again
 The worker stores a checkpoint with each append to the log of such a response, in the same script.
 So another worker can continue to read the same response exactly where the log ends.
 
-Other models can go on from the beginning of a text. The checkpoint of such an answer names only the
-model and its name at the endpoint, because the log has the text. It is always the same, so that it
-is stored only once.
+Other models can continue an unfinished text. The checkpoint of such an answer contains only the two
+names of the model, because the text is in the log. It never changes, so it is stored only once.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     """The events of an endpoint's response whose output is in the log.
 
     `model` is the name of the model in the models file, and `upstream_id` the endpoint's own id of
-    the response, or empty if the model can only go on from the text. `sequence_number` is that of
+    the response, or empty if the model can only continue the text. `sequence_number` is that of
     the last event. `rows` relate the endpoint's items to those in the log. `upstream_model` is the
-    endpoint's own name for a model that can go on from the text. If it changes in the models file,
-    another model would go on.
+    endpoint's own name for a model that can continue the text. If it has changed in the models
+    file, the text is not continued, because another model would continue it.
     """
 
     model: str

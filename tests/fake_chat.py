@@ -43,7 +43,7 @@ def tokens(script: Script, call: Call) -> list[str]:
     if script.say:
         return list(script.say.replace("_", " ").replace("|", "\n"))
     if begun := re.match(r"c(\d+)t", call.before):
-        # The model goes on with the text of the call that began it.
+        # The model continues the text of the call that began it.
         rest = numbered(int(begun[1]), script.tokens)
         assert rest.startswith(call.before), "the text is not the beginning of a call's text"
         return re.findall(r"\S* ", rest[len(call.before) :])

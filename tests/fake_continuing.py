@@ -1,4 +1,4 @@
-"""A mode of the fake model that goes on from the text in the last message.
+"""A mode of the fake model that continues the text in the last message.
 
 The text is the same in each call. `Script.say` or `tokens` determines it, and `at` after how many
 pieces the endpoint falls silent (never by default), or, with the mode `breaking`, breaks the
@@ -13,11 +13,11 @@ from typing import Any
 from tests.fake_chat import chunk, mode, stop, wait_forever
 from tests.fake_wire import Call, Script, Wire
 
-# The rude answers that do not go on from the text: one begins with another text that begins in the
+# The rude answers that do not continue the text: one begins with another text that begins in the
 # same way, one with the end of the text, one lacks the space at the end of the text, one consists
 # of reasoning, one is an error, and one ends at once without a stop reason. The answers `again`,
-# `empty` and `length` do go on: they begin with the whole text, are empty, or end at the limit of
-# tokens. With `thinks`, the first answer begins with reasoning.
+# `empty` and `length` do continue it: they begin with the whole text, are empty, or end at the
+# limit of tokens. With `thinks`, the first answer begins with reasoning.
 RUDE = ("other", "end", "space", "reasons", "fails", "breaks")
 
 
@@ -29,7 +29,7 @@ def answer(script: Script) -> list[str]:
 
 
 def given(body: dict[str, Any]) -> str:
-    """Returns the text that the model has to go on from, or ""."""
+    """Returns the text that the model has to continue, or ""."""
     last = body["messages"][-1]
     if last["role"] != "assistant":
         return ""
@@ -75,7 +75,7 @@ async def _say(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def continuing(wire: Wire, script: Script, call: Call) -> None:
-    """Goes on from the text, and falls silent after `at` pieces."""
+    """Continues the text, and falls silent after `at` pieces."""
     await _say(wire, script, call)
     if not call.whole:
         await wait_forever()
@@ -87,7 +87,7 @@ async def continuing(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def breaking(wire: Wire, script: Script, call: Call) -> None:
-    """Goes on from the text, and ends the body without a stop reason after `at` pieces."""
+    """Continues the text, and ends the body without a stop reason after `at` pieces."""
     await _say(wire, script, call)
     if call.whole:
         await stop(wire, script, call)

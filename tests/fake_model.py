@@ -18,7 +18,7 @@ control the answer, so a prompt is a script:
     say       text to send instead of numbered tokens, `_` for a space, `|` for a new line
     name      the tool to call; see `tests/fake_standard.py` and `tests/fake_tools.py`
     args      its arguments
-    rude      how an endpoint fails to go on from a text; see `tests/fake_continuing.py`
+    rude      how an endpoint fails to continue a text; see `tests/fake_continuing.py`
 
 With `model.key = (header, value)`, calls without that header are rejected and counted in `refused`.
 `model.script = {...}` sets defaults for these words. Every call is recorded in `model.calls`. Each

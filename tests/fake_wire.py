@@ -16,7 +16,7 @@ from typing import Any
 class Call:
     """The record of one request. Times are from the monotonic clock.
 
-    `before` is the text that the model has to go on from. `closing` ends an answer of the mode
+    `before` is the text that the model has to continue. `closing` ends an answer of the mode
     `until`.
     """
 

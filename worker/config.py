@@ -65,7 +65,7 @@ class Endpoint:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint of the model's texts, or None if the model cannot go on from them."""
+        """The checkpoint of the model's texts, or None if the model cannot continue them."""
         if self.continues is None:
             return None
         return Checkpoint(self.name, upstream_model=self.upstream or "")

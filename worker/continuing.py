@@ -1,9 +1,8 @@
-"""Decides whether a model may go on from the text in a log, after its call was lost.
+"""Decides whether a model may continue the text in a log after its call was interrupted.
 
-It may if the rest will follow the text seamlessly: the output is one unfinished text, perhaps after
-finished reasoning, without annotations or log probabilities. The request must leave the model free
-in what it writes. A grammar, as for structured output, and a forced call begin with the answer, and
-an endpoint cannot resume them within it.
+The output must be one unfinished text without annotations or log probabilities. Finished reasoning
+may precede it. The request must neither ask for structured output nor require a tool call, because
+an endpoint applies a grammar or a forced call from the beginning of its own output.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 def continuation(
     job: Job, state: ResponseState, checkpoint: Checkpoint
 ) -> tuple[Continuation, Place] | None:
-    """Returns the text from which the model of the checkpoint may go on, and the text's place.
+    """Returns the text that the model of the checkpoint may continue, and the text's place.
 
-    Returns None if the answer has to begin again.
+    Returns None if the response has to restart.
     """
     if len(state.open_indexes) != 1 or not _is_free(job.params):
         return None
@@ -64,15 +63,15 @@ def continuation(
 def _may_stop(text: str, stops: Iterable[str]) -> bool:
     """Returns True if the text ends with the beginning of a stop word.
 
-    An endpoint that goes on would not recognize the rest of the stop word.
+    An endpoint that continues the text would not recognize the rest of the stop word.
     """
     return any(text.endswith(stop[:size]) for stop in stops for size in range(1, len(stop)))
 
 
 def _sizes(text: str, continued: list[int]) -> list[int]:
-    """Returns the sizes in bytes of the parts of a text that each call has written.
+    """Returns the size in bytes of the part of a text that each call has written.
 
-    `continued` are the lengths of the text at which the calls after the first began.
+    `continued` lists the length of the text, in code points, at which each later call began.
     """
     bounds = pairwise([0, *continued, len(text)])
     return [len(text[start:stop].encode()) for start, stop in bounds]

@@ -35,10 +35,10 @@ from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
 from .generation import Generation
 from .job_size import overhead
-from .ladder import Ladder
 from .model_pause import pause_model
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
+from .recovery import Recovery
 from .steering import steer_outcome
 from .stop import ENDED, Stop
 from .upstream.left_out import left_out
@@ -215,18 +215,18 @@ class Execution:
             self._called = opening.state.call_ids
             if grant.steers:
                 self.steer()
-            ladder = Ladder(context, generation, self._item_id, grant, job, opening, flusher)
+            recovery = Recovery(context, generation, self._item_id, grant, job, opening, flusher)
             try:
-                output = await ladder.output()
+                output = await recovery.output()
             finally:
-                self.grant, self._continuations = ladder.grant, ladder.continuations
+                self.grant, self._continuations = recovery.grant, recovery.continuations
                 self._log = self._log.bind(attempt=self.grant.attempt)
             if output is None:
-                cause, items = ladder.ending
+                cause, items = recovery.ending
                 decision = self._decide_on(cause)
                 assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
                 await self._finish(decision, job, items, flusher)
-                await ladder.abandon()
+                await recovery.abandon()
             else:
                 await self._apply(self._decide(), job, output, flusher)
 
@@ -278,7 +278,7 @@ class Execution:
         await self._end_upstream(decision)
 
     async def _end_upstream(self, decision: Decision) -> None:
-        """Ends the generation of an answer in the background that nothing will read on."""
+        """Ends the generation of an answer in the background that no worker will read."""
         if not (isinstance(decision, RetryAfter) and self._call.resumable):
             await self._cancel_upstream()
 

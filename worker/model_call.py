@@ -56,7 +56,7 @@ class ModelCall:
         self.retry_after: float | None = None
         self._resumable = False
         self._is_away = False  # True if the call has failed because the endpoint was away
-        self._goes_on = False  # True if the model can go on from the text
+        self._continuable = False  # True if the model can continue the text
         self.upstream_id: str | None = None
         # The answers in the background that a fallback has replaced.
         self._abandoned: list[tuple[str, str]] = []
@@ -139,16 +139,16 @@ class ModelCall:
     def resumable(self) -> bool:
         """True if another attempt can continue this answer from the checkpoint of the log.
 
-        A call that went on from a text and brought nothing would probably do so again, unless its
-        endpoint was away.
+        A call that failed before it had extended a text is not repeated, unless its endpoint was
+        unavailable.
         """
-        if self._goes_on and (self._first is not None or self._is_away):
+        if self._continuable and (self._first is not None or self._is_away):
             return self.cause in CONTINUABLE
         return self._resumable
 
     def _mark(self, flusher: Flusher, checkpoint: Checkpoint) -> None:
-        """Stores with each append that the model can go on from the text in the log."""
-        self._goes_on = True
+        """Stores with each append that the model can continue the text in the log."""
+        self._continuable = True
         mark = checkpoint.encoded()
         flusher.checkpoint = lambda: mark
 
@@ -267,7 +267,7 @@ class ModelCall:
 def estimate(job: Job, size: int, default_model: str, said: int = 0) -> dict[str, Any] | None:
     """Returns the estimated usage of a call whose output has `size` bytes, or None if unknown.
 
-    `said` is the size of the text from which the model went on.
+    `said` is the size in bytes of the text that the model continued.
     """
     try:
         arguments = chat_request.completion(job, default_model=default_model, drops_tools=True)

@@ -1,7 +1,7 @@
 #!lua
 -- Counts another attempt of a running job that had a checkpoint, because the model is called again.
 -- KEYS  job_key
--- ARGV  claim, attempt (its number), keeps_checkpoint (0/1; 1: the model goes on from the text in the log)
+-- ARGV  claim, attempt (its number), keeps_checkpoint (0/1; 1: the model continues the text in the log)
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the number of the attempt is an argument.
 -- @include fields

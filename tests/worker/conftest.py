@@ -14,6 +14,7 @@ from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
+from tests.worker.continuing import going as going  # noqa: PLC0414 - a fixture, used by its name
 from tests.worker.harness import Harness, configured
 from worker.compactor import Compactor
 from worker.context import WorkerContext

@@ -132,7 +132,7 @@ async def test_a_call_is_continued_before_its_first_output(harness: Harness, kil
     assert 1 == len(harness.model.calls)
 
 
-async def test_a_connection_that_breaks_before_the_first_output_is_read_on(
+async def test_a_connection_that_breaks_before_the_first_output_is_reopened(
     harness: Harness,
 ) -> None:
     harness.model.background.cuts_after = 2
@@ -156,7 +156,7 @@ async def test_a_fallback_replaces_an_answer_that_has_no_output(
         assert stored.cancelled
 
 
-async def test_a_lost_connection_is_read_on_by_the_same_worker(harness: Harness) -> None:
+async def test_a_lost_connection_is_reopened_by_the_same_worker(harness: Harness) -> None:
     harness.model.background.cuts_after = 7
     view = await harness.execute("mode=slow tokens=40 pace=0.005")
     events = without_restart(await harness.events(harness.only))
@@ -189,7 +189,7 @@ async def test_a_rude_endpoint_after_a_lost_connection_is_called_again(
 
 
 @pytest.mark.usefixtures("_short_delays")
-async def test_an_answer_that_the_endpoint_never_goes_on_with_is_called_again(
+async def test_the_model_is_called_again_if_the_endpoint_never_sends_the_rest(
     make_harness: MakeHarness, model: FakeModel, tmp_path: Path
 ) -> None:
     path = tmp_path / "models.toml"
@@ -241,7 +241,7 @@ async def test_a_cancellation_reaches_the_provider(harness: Harness) -> None:
     assert stored.cancelled
 
 
-async def test_a_request_may_choose_to_begin_again(harness: Harness) -> None:
+async def test_a_request_may_choose_a_restart(harness: Harness) -> None:
     policy = {"holdline_on_worker_death": "restart"}
     await harness.submit("mode=slow tokens=20 pace=0.03", metadata=policy)
     running = await begun(harness)
@@ -256,7 +256,7 @@ async def test_a_request_may_choose_to_begin_again(harness: Harness) -> None:
     assert first.cancelled
 
 
-async def test_a_stopped_worker_leaves_an_answer_that_must_not_begin_again(
+async def test_a_stopped_worker_leaves_an_answer_that_must_not_restart(
     harness: Harness,
 ) -> None:
     policy = {"holdline_on_worker_death": "fail"}

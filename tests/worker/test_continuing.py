@@ -1,122 +1,41 @@
-"""Tests answers whose model goes on from the text after a worker or a connection was lost."""
+"""Tests answers whose model continues the text after a worker or a connection was lost."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
-from jobs.checkpoint import Checkpoint
 from jobs.cipher import Cipher
-from jobs.log.codec import Event
 from jobs.log.events import CONTINUED, RESTARTED, output_text
-from jobs.log.response_state import ResponseState
 from jobs.names import Partition
 from jobs.queue import Queue
-from jobs.record import Job, Status
+from jobs.record import Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from jobs.steers import Steer
-from tests.fake_continuing import RUDE, answer
 from tests.fake_model import FakeModel
-from tests.fake_wire import Script
 from tests.system import wait_until
-from tests.worker.conftest import MakeHarness
-from tests.worker.harness import Harness, response, said
-from worker.continuing import continuation
+from tests.worker.continuing import (
+    KINDS,
+    TEXT,
+    TOKENS,
+    Going,
+    ended,
+    kinds,
+    lose,
+    sent,
+    start,
+    steer,
+)
+from tests.worker.harness import response, said
 from worker.stop import Stop
-
-MODELS = """
-[models.m]
-base_url = "{url}"
-continues = "{kind}"
-{more}
-[models.n]
-base_url = "{other}"
-"""
-KINDS = ("vllm", "prefix", "assistant")
-TOKENS = 20
-TEXT = "".join(answer(Script(tokens=TOKENS)))
-
-Going: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Harness]]
-
-
-@pytest.fixture
-def going(make_harness: MakeHarness, model: FakeModel, tmp_path: Path) -> Going:
-    """Returns a function that makes a harness whose model goes on from texts."""
-
-    @contextlib.asynccontextmanager
-    async def make(
-        kind: str = "assistant", more: str = "", other: str = "http://127.0.0.1:9", **environ: str
-    ) -> AsyncIterator[Harness]:
-        path = tmp_path / "models.toml"
-        path.write_text(MODELS.format(url=model.url, kind=kind, more=more, other=other))
-        settings = {"HOLDLINE_MODELS": str(path), "HOLDLINE_MAX_ATTEMPTS": "50"} | environ
-        async with make_harness(**settings) as harness:
-            yield harness
-
-    return make
-
-
-def kinds(events: list[Event], *wanted: str) -> list[str]:
-    return [
-        event["type"] for event in events if event["type"] in (wanted or (CONTINUED, RESTARTED))
-    ]
-
-
-async def start(
-    harness: Harness, prompt: Any, until: int = 65, **params: Any
-) -> asyncio.Task[None]:
-    """Starts an attempt, and returns when the log has a text of at least `until` characters."""
-    if not harness.ids:
-        await harness.submit(prompt, **params)
-    running = asyncio.create_task(harness.execution(await harness.claim()).run())
-
-    async def grown() -> bool:
-        return len(said(await harness.events(harness.only))) >= until
-
-    await wait_until(grown)
-    return running
-
-
-async def lose(running: asyncio.Task[None]) -> None:
-    """Kills the attempt, as if its worker had died."""
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-
-
-def sent(model: FakeModel) -> str:
-    """Returns what all calls together have sent, without spaces.
-
-    The space at the end of a text is not sent to the endpoint, so that it comes twice.
-    """
-    return "".join(call.sent for call in model.calls).replace(" ", "")
-
-
-async def steer(harness: Harness) -> None:
-    item = {"type": "message", "role": "user", "content": "Stop.", "id": "", "status": "completed"}
-    await harness.context.queue.steers.add(
-        harness.only, Steer("s", [item], 100_000), key="s", fingerprint="f", max_bytes=9000
-    )
-
-
-async def ended(harness: Harness, attempts: int = 3) -> list[Event]:
-    """Runs attempts until the response ends, and returns its events."""
-    for _ in range(attempts):
-        await harness.execution(await harness.claim()).run()
-        if (await harness.view(harness.only)).status.ended:
-            break
-    return await harness.events(harness.only)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_another_worker_lets_the_model_go_on_from_the_text(going: Going, kind: str) -> None:
+async def test_another_worker_lets_the_model_continue_the_text(going: Going, kind: str) -> None:
     async with going(kind) as harness:
         harness.model.script = {"at": 13}
         await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
@@ -172,7 +91,7 @@ async def test_workers_that_die_after_each_piece_repeat_nothing(going: Going) ->
 
 
 @pytest.mark.parametrize("at", range(7, 24))
-async def test_a_stream_that_breaks_after_any_piece_goes_on(going: Going, at: int) -> None:
+async def test_a_stream_that_breaks_after_any_piece_is_continued(going: Going, at: int) -> None:
     async with going() as harness:
         harness.model.script = {"at": at}
         await harness.submit(f"mode=breaking tokens={TOKENS}")
@@ -185,20 +104,6 @@ async def test_a_stream_that_breaks_after_any_piece_goes_on(going: Going, at: in
         assert TEXT.replace(" ", "") == sent(harness.model)
 
 
-@pytest.mark.parametrize("rude", RUDE)
-async def test_an_answer_that_does_not_go_on_begins_again(going: Going, rude: str) -> None:
-    async with going() as harness:
-        harness.model.script = {"at": 12}  # the text ends with a space
-        await lose(await start(harness, f"mode=continuing tokens={TOKENS} rude={rude}", 60))
-        harness.model.script = {}
-        events = await ended(harness)
-        assert TEXT == said(events) == output_text(response(events)["output"])
-        assert [CONTINUED, RESTARTED] == kinds(events)
-        end = response(events)["holdline"]
-        assert 3 == end["attempts"] == len(harness.model.calls)
-        assert "continuations" not in end
-
-
 @pytest.mark.parametrize(
     ("rude", "status", "text"),
     [
@@ -207,7 +112,9 @@ async def test_an_answer_that_does_not_go_on_begins_again(going: Going, rude: st
         ("length", "incomplete", TEXT),
     ],
 )
-async def test_unusual_answers_that_go_on(going: Going, rude: str, status: str, text: str) -> None:
+async def test_unusual_replies_that_continue_the_text(
+    going: Going, rude: str, status: str, text: str
+) -> None:
     async with going() as harness:
         harness.model.script = {"at": 13}
         await lose(await start(harness, f"mode=continuing tokens={TOKENS} rude={rude}"))
@@ -217,7 +124,7 @@ async def test_unusual_answers_that_go_on(going: Going, rude: str, status: str, 
         assert [CONTINUED] == kinds(events)
 
 
-async def test_a_text_after_finished_reasoning_goes_on(going: Going) -> None:
+async def test_a_text_after_finished_reasoning_is_continued(going: Going) -> None:
     async with going() as harness:
         harness.model.script = {"at": 13}
         await lose(await start(harness, f"mode=continuing tokens={TOKENS} rude=thinks", 71))
@@ -229,7 +136,7 @@ async def test_a_text_after_finished_reasoning_goes_on(going: Going) -> None:
         assert ["user", "assistant"] == [m["role"] for m in harness.model.calls[1].body["messages"]]
 
 
-async def test_an_endpoint_that_is_away_leaves_the_answer_to_a_fallback(going: Going) -> None:
+async def test_an_unavailable_endpoint_leaves_the_answer_to_a_fallback(going: Going) -> None:
     async with FakeModel() as other, going(more='fallbacks = ["n"]', other=other.url) as harness:
         harness.model.script = {"at": 13}
         await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
@@ -242,7 +149,7 @@ async def test_an_endpoint_that_is_away_leaves_the_answer_to_a_fallback(going: G
         assert ["user"] == [message["role"] for message in call.body["messages"]]
 
 
-async def test_an_endpoint_that_is_away_goes_on_later_if_there_is_no_fallback(
+async def test_an_unavailable_endpoint_continues_later_if_there_is_no_fallback(
     going: Going,
 ) -> None:
     async with going() as harness:
@@ -261,7 +168,7 @@ async def test_an_endpoint_that_is_away_goes_on_later_if_there_is_no_fallback(
         assert 3 == response(events)["holdline"]["attempts"]
 
 
-async def test_an_encrypted_text_goes_on(going: Going, redis_url: str) -> None:
+async def test_an_encrypted_text_is_continued(going: Going, redis_url: str) -> None:
     cipher = Cipher(base64.b64encode(bytes(range(32))).decode())
     async with going() as harness, Pipe(Redis(redis_url, cipher)) as locked:
         queue = Queue(locked, harness.context.config.shared)
@@ -273,128 +180,6 @@ async def test_an_encrypted_text_goes_on(going: Going, redis_url: str) -> None:
         assert (TEXT, [CONTINUED]) == (said(events), kinds(events))
         kept = await harness.context.pipe.call("LRANGE", Partition(0).log(harness.only), 0, -1)
         assert not any(b"b6589" in entry or CONTINUED.encode() in entry for entry in kept)
-
-
-LONG = "A text of more than thirty-two characters, which is "
-MESSAGE: Event = {
-    "type": "response.output_item.added",
-    "output_index": 1,
-    "item": {
-        "id": "msg_1",
-        "type": "message",
-        "status": "in_progress",
-        "role": "assistant",
-        "content": [{"type": "output_text", "text": LONG, "annotations": [], "logprobs": []}],
-    },
-}
-
-
-def before(kind: str, *, done: bool = True) -> Event:
-    """Returns the event of an item of this type before the message."""
-    event = f"response.output_item.{'done' if done else 'added'}"
-    return {"type": event, "output_index": 0, "item": {"id": "x", "type": kind, "content": []}}
-
-
-def with_part(**changes: Any) -> Event:
-    part = MESSAGE["item"]["content"][0] | changes
-    return MESSAGE | {"item": MESSAGE["item"] | {"content": [part]}}
-
-
-REFUSED = MESSAGE["item"]["content"][0], {"type": "refusal", "refusal": "No."}
-
-
-@pytest.mark.parametrize(
-    ("events", "goes_on"),
-    [
-        ([MESSAGE], True),
-        ([before("reasoning"), MESSAGE], True),
-        ([], False),
-        ([before("reasoning", done=False)], False),
-        ([before("reasoning", done=False), MESSAGE], False),
-        ([before("function_call"), MESSAGE], False),
-        ([before("message"), MESSAGE], False),
-        ([before("compaction"), MESSAGE], False),
-        ([MESSAGE | {"type": "response.output_item.done"}], False),
-        ([with_part(annotations=[{"type": "url_citation"}])], False),
-        ([with_part(logprobs=[{"token": "A"}])], False),
-        ([with_part(type="refusal", refusal=LONG)], False),
-        ([MESSAGE | {"item": MESSAGE["item"] | {"content": [*REFUSED]}}], False),
-        ([with_part(text="Short.")], False),
-        ([with_part(text=" \n" * 40)], False),
-    ],
-)
-def test_only_one_unfinished_text_goes_on(events: list[Event], goes_on: bool) -> None:
-    job = Job("resp_1", "me", 1, {"model": "m", "input": "hi"})
-    assert goes_on == (continuation(job, ResponseState(events), Checkpoint("m")) is not None)
-
-
-@pytest.mark.parametrize("status", [400, 422, 500])
-async def test_a_refused_request_begins_again_at_once(going: Going, status: int) -> None:
-    async with going("vllm", HOLDLINE_MAX_ATTEMPTS="2") as harness:
-        model = harness.model
-        model.script, model.status = {"at": 13}, status
-        await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
-        model.script = {}
-        model.refuse = lambda body: (
-            {"message": "Extra inputs are not permitted", "param": "continue_final_message"}
-            if "continue_final_message" in body
-            else None
-        )
-        await harness.execution(await harness.claim()).run()
-        events = await harness.events(harness.only)
-        assert TEXT == said(events)
-        assert [CONTINUED, RESTARTED] == kinds(events)
-        assert 2 == response(events)["holdline"]["attempts"] == len(model.calls)
-
-
-SCHEMA = {"type": "json_schema", "name": "s", "schema": {"type": "object"}}
-TOOLS = [{"type": "function", "name": "f", "parameters": {}, "strict": False}]
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"text": {"format": SCHEMA}},
-        {"text": {"format": {"type": "json_object"}}},
-        {"include": ["message.output_text.logprobs"]},
-        {"tools": TOOLS, "tool_choice": "required"},
-        {"tools": TOOLS, "tool_choice": {"type": "function", "name": "f"}},
-        {"metadata": {"holdline_on_worker_death": "restart"}},
-        {"holdline_stop": ["END", TEXT[62:65] + "!"]},
-    ],
-    ids=["json-schema", "json", "logprobs", "required", "function", "policy", "stop-word"],
-)
-async def test_some_requests_begin_again(going: Going, params: dict[str, Any]) -> None:
-    async with going() as harness:
-        harness.model.script = {"at": 13}
-        await lose(await start(harness, f"mode=continuing tokens={TOKENS}", **params))
-        harness.model.script = {}
-        events = await ended(harness)
-        assert TEXT == said(events)
-        assert [RESTARTED] == kinds(events)
-        assert 2 == response(events)["holdline"]["attempts"]
-
-
-async def test_another_model_of_the_same_name_begins_again(going: Going) -> None:
-    """The models file changes between two workers."""
-    async with going(more='model = "old"') as harness, going(more='model = "new"') as changed:
-        harness.model.script = {"at": 13}
-        await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
-        harness.model.script, changed.ids = {}, harness.ids
-        events = await ended(changed)
-        assert (TEXT, [CONTINUED, RESTARTED]) == (said(events), kinds(events))
-        first, second = harness.model.calls
-        assert ("old", "new") == (first.body["model"], second.body["model"])
-        assert ["user"] == [message["role"] for message in second.body["messages"]]
-
-
-async def test_a_short_text_begins_again(going: Going) -> None:
-    async with going() as harness:
-        harness.model.script = {"at": 6}
-        await lose(await start(harness, f"mode=continuing tokens={TOKENS}", 30))
-        harness.model.script = {}
-        events = await ended(harness)
-        assert (TEXT, [RESTARTED]) == (said(events), kinds(events))
 
 
 async def test_a_text_in_which_each_character_has_several_units(going: Going) -> None:
@@ -456,7 +241,7 @@ async def test_a_poisoned_job_dies_after_its_attempts(going: Going) -> None:
         assert 3 == len(harness.model.calls)
 
 
-async def test_a_cancellation_ends_a_text_that_goes_on(going: Going) -> None:
+async def test_a_cancellation_ends_a_continued_text(going: Going) -> None:
     async with going() as harness:
         harness.model.script = {"at": 13}
         prompt = f"mode=continuing tokens={TOKENS}"
@@ -486,7 +271,7 @@ async def test_a_steer_between_two_workers_ends_the_text_without_a_call(going: G
         assert (TEXT[:65], [], 1) == (said(events), kinds(events), len(harness.model.calls))
 
 
-async def test_a_steer_ends_a_text_that_goes_on(going: Going) -> None:
+async def test_a_steer_ends_a_continued_text(going: Going) -> None:
     async with going() as harness:
         harness.model.script = {"at": 13}
         await lose(await start(harness, ASKED))

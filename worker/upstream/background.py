@@ -1,7 +1,7 @@
 """Reads an answer that the endpoint generates in the background.
 
-If the connection breaks, the answer is read on after the last event that was read, without another
-call of the model.
+If the connection breaks, the worker reconnects and reads the events after the last one that it has
+read, without another call of the model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The delays before the tries to read on, in seconds. After an event, the first delay is next.
+# The delays before each reconnect, in seconds. After an event, the first delay is next.
 DELAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -87,7 +87,7 @@ class BackgroundAnswer:
             return pieces
 
     async def aclose(self) -> None:
-        """Closes the current stream. The endpoint goes on with the answer."""
+        """Closes the current stream. The endpoint continues to generate the answer."""
         self._answer = None
         await self._stack.aclose()
 
@@ -101,7 +101,7 @@ class BackgroundAnswer:
         return answer
 
     async def _failed(self, before: Position | None, error: Broken | Busy) -> None:
-        """Waits before the next try to read on. Raises the error if no try can help."""
+        """Waits before the next reconnect. Raises the error if no reconnect can help."""
         await self.aclose()
         position = self._reader.position
         if position != before:

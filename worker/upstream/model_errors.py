@@ -46,7 +46,7 @@ class ModelError(Exception):
     `code` is a key of `outcome.CAUSES`, and `detail` is for the log. `retry_after` is the delay in
     seconds that the provider asked for. `parameter` names an optional argument that the endpoint
     has refused; without it, the endpoint may accept the request. `resumable` is True if the
-    endpoint may still be generating the answer, so that it can be read on later. `status` is the
+    endpoint may still be generating the answer, so that the rest can be read later. `status` is the
     HTTP status of the error, or None if it had none.
     """
 
@@ -94,7 +94,7 @@ class NotKept(Broken):
     """An answer that an earlier call began cannot be continued.
 
     The endpoint no longer has an answer that it generated in the background, or does not let the
-    model go on from a text.
+    model continue a text.
     """
 
     def __init__(self, detail: str) -> None:

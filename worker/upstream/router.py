@@ -72,8 +72,8 @@ class StartedAnswer:
     """An answer whose first pieces have arrived.
 
     `model` is the name of the model that gives the answer. `background` is the answer if the
-    endpoint generates it in the background. `checkpoint` is set if the model can go on from the
-    text of this answer, and the response's policy for the death of its worker allows it.
+    endpoint generates it in the background. `checkpoint` is set if the model can continue the text
+    of this answer, and the response's policy for the death of its worker allows it.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Router:
             endpoint = self._config.endpoints.get(begun.model)
             if isinstance(begun, Continuation):
                 if endpoint is None or endpoint.checkpoint != begun.checkpoint:
-                    raise NotKept("the model can no longer go on from the text")
+                    raise NotKept("the model can no longer continue the text")
                 yield await self._continued(job, endpoint, deadline, stack, begun)
                 return
             if endpoint is None or not endpoint.background:
@@ -231,9 +231,9 @@ class Router:
         stack: contextlib.AsyncExitStack,
         begun: Continuation,
     ) -> StartedAnswer:
-        """Returns the rest of an answer whose model goes on from the text.
+        """Returns the rest of an answer whose model continues the text.
 
-        Raises: NotKept if the endpoint refuses to go on, or cannot be reached although the job has
+        Raises: NotKept if the endpoint refuses the request, or is unavailable and the job has
         other models; ModelError.
         """
         others = len(self._config.routes(job.params.get("model"))) > 1

@@ -1,4 +1,4 @@
-"""Tests the request with which a model goes on from a text, and how the rest is joined to it."""
+"""Tests the request to continue a text, and how the reply is joined to the text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHARACTERS = st.sampled_from(["a", "b", " ", "\n", "\U0001f30a", "é"])
 
 
 def joined(text: str, *pieces: str) -> str | None:
-    """Returns what the joiner adds to the text, or None if the rest does not go on from it."""
+    """Returns what the joiner adds to the text, or None if the reply does not continue it."""
     joiner = Joiner(Continuation("m", text, 0))
     try:
         return "".join([*map(joiner.feed, pieces), joiner.end()])
@@ -42,7 +42,7 @@ def cut(text: str, sizes: list[int]) -> list[str]:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 @pytest.mark.parametrize("at", range(MIN_OVERLAP + 1, len(FULL)))
-def test_a_text_goes_on_after_each_character(at: int, size: int) -> None:
+def test_a_text_is_continued_after_each_character(at: int, size: int) -> None:
     text, sent = FULL[:at], FULL[:at].rstrip()
     rest = FULL[len(sent) :]
     pieces = [rest[start : start + size] for start in range(0, len(rest), size)]
@@ -127,7 +127,7 @@ def test_an_honest_rest_is_joined_exactly_or_not_at_all(
     assert joined(text, *cut(honest, sizes)) in (rest, None)
 
 
-def test_an_empty_or_short_text_does_not_go_on() -> None:
+def test_an_empty_or_short_text_is_not_continued() -> None:
     assert not is_long_enough("")
     assert not is_long_enough(" " * 40 + "\n" * 40)
     assert not is_long_enough(" " * 40 + "a" * (MIN_OVERLAP - 1) + " ")

@@ -1,19 +1,23 @@
-"""Lets a model go on from the beginning of an answer, and joins the rest to it.
+"""Asks a model to continue the text of an interrupted call, and joins the reply to the text.
 
-The request is that of the answer, with the text so far as the last message. Chat templates and
-endpoints strip whitespace at the end of that message, and some endpoints refuse it, so it is sent
-without. The rest is joined to the text only if that is certain:
+The request is the original one with the text as the last message. The whitespace at the end of the
+text is not sent, because chat templates remove it and some endpoints refuse it. The reply is joined
+to the text only in these cases:
 
-- If the endpoint repeats the whole text and goes on, as Mistral does, the repetition is left out.
-- Otherwise, the rest must begin with the whitespace that was not sent, which is left out.
-- A rest that begins with `MIN_OVERLAP` or more characters of the beginning of the text, and then
-  differs, is another answer. A rest that begins with as many characters of the end of the text may
-  repeat them or not. So may a repetition of a text that is a repetition itself. None of these is
-  joined: `Broken` is raised, and the answer begins again.
+- The reply begins with the whole text, as Mistral's does. The repetition is removed.
+- The reply begins with the whitespace that was not sent, which is removed.
+
+In these cases, `Broken` is raised and the response restarts:
+
+- The reply begins with the first `MIN_OVERLAP` or more characters of the text, and then differs: it
+  is a different answer.
+- The reply begins with the last `MIN_OVERLAP` or more characters of the text. They may be repeated
+  by mistake, or belong to the answer.
+- The reply begins with the whole text, but the text itself repeats a shorter text.
 
 These comparisons ignore case, Unicode normalization, and whitespace at the beginning and its kind,
 because an endpoint that repeats the text may have normalized it. A text of fewer than `MIN_OVERLAP`
-characters does not go on, because a repetition of it could not be recognized.
+characters is not continued, because a repetition of it could not be recognized.
 `docs/decisions/continued-text.md` explains the rules.
 """
 
@@ -38,18 +42,19 @@ if TYPE_CHECKING:
 MIN_OVERLAP: Final = 32
 # A repetition of the end of the text is recognized if it has at most this many characters.
 MAX_OVERLAP: Final = 1024
-# If so many characters of the rest are held back, for example whitespace, it is not joined.
+# The maximum number of characters of the reply that are held back. A longer reply that is still
+# uncertain, such as whitespace, is not joined.
 MAX_HELD: Final = 4 * MAX_OVERLAP
 _SPACES: Final = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The text that a model has to go on from.
+    """The text that a model has to continue.
 
     `model` is the model's name in the models file, and `upstream_model` its name at the endpoint.
-    `tokens` is an estimate of the output tokens so far. `earlier` are the sizes in bytes of the
-    output that each of the earlier calls has added.
+    `tokens` is an estimate of the output tokens so far. `earlier` lists the size in bytes of the
+    output of each earlier call.
     """
 
     model: str
@@ -60,7 +65,7 @@ class Continuation:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint of the text, which stays the same when the model goes on."""
+        """The checkpoint of the text, which stays the same while the model continues it."""
         return Checkpoint(self.model, upstream_model=self.upstream_model)
 
     @property
@@ -70,17 +75,17 @@ class Continuation:
 
 
 def is_long_enough(text: str) -> bool:
-    """Returns True if a model may go on from the text."""
+    """Returns True if the text is long enough to be continued."""
     return len(text.strip()) >= MIN_OVERLAP
 
 
 def continued(
     arguments: dict[str, Any], continuation: Continuation, kind: Continues, limit: str
 ) -> tuple[dict[str, Any], frozenset[str]]:
-    """Returns the arguments of a chat completion that goes on from the text.
+    """Returns the arguments of a chat completion that continues the text.
 
     `limit` is the name of the argument that limits the output. Also returns the names of the
-    arguments without which the endpoint would begin another answer.
+    arguments without which the endpoint would begin a new answer.
     """
     last: dict[str, Any] = {"role": "assistant", "content": continuation.sent}
     more: dict[str, Any] = {}
@@ -95,22 +100,22 @@ def continued(
 
 
 class Joiner:
-    """Joins the rest of an answer to the text that the model goes on from."""
+    """Joins the reply of the model to the text that it continues."""
 
     def __init__(self, continuation: Continuation) -> None:
         self._text = continuation.text
         self._sent = len(continuation.sent)
         self._beginning = _folded(continuation.text.lstrip()[:MAX_HELD])[:MIN_OVERLAP]
         self._end = _folded(continuation.sent[-MAX_HELD:])[-MAX_OVERLAP:]
-        # While the rest repeats the text from its beginning, only the length is kept.
+        # While the reply repeats the text from its beginning, only the length is kept.
         self._repeated = 0
         self._held = ""
-        self.joined = False  # True if the next piece follows directly
+        self.joined = False  # True if all further pieces extend the text
 
     def feed(self, piece: str) -> str:
-        """Takes the next piece of the rest, and returns what follows the text.
+        """Takes the next piece of the reply, and returns the part that extends the text.
 
-        Raises: Broken if the rest does not go on from the text.
+        Raises: Broken if the reply may not be the rest of the text.
         """
         if self.joined:
             return piece
@@ -130,7 +135,7 @@ class Joiner:
         return self._join(self._held)
 
     def end(self) -> str:
-        """Ends the rest, and returns what is still held back. Raises: as `feed`."""
+        """Ends the reply, and returns the part that was still held back. Raises: Broken."""
         if self.joined:
             return ""
         if self._repeated >= self._sent:
@@ -148,9 +153,9 @@ class Joiner:
         return self._text[self._sent :]
 
     def _is_certain(self) -> bool:
-        """Returns True if what is held back follows the text, and False if more is needed.
+        """Returns True if the held text is the rest of the text, and False if more is needed.
 
-        What is held back differs from the beginning of the text. Raises: Broken.
+        The held text differs from the beginning of the text. Raises: Broken.
         """
         held = self._held
         folded = _folded(held)
@@ -189,18 +194,18 @@ def _is_repetition(text: str) -> bool:
 
 
 def _different() -> Broken:
-    return Broken("upstream_malformed", "the answer does not go on from the text")
+    return Broken("upstream_malformed", "the reply does not continue the text")
 
 
 class ContinuedAnswer:
-    """The rest of an answer, joined to the text that the model went on from."""
+    """An answer that continues a text, without the part of it that repeats the text."""
 
     def __init__(self, answer: Answer, continuation: Continuation) -> None:
         self._answer = answer
         self._joiner = Joiner(continuation)
 
     async def next(self) -> list[Delta]:
-        """Returns the next pieces that follow the text, or an empty list after the last piece.
+        """Returns the next pieces that extend the text, or an empty list after the last piece.
 
         Raises: ModelError.
         """

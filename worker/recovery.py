@@ -1,17 +1,18 @@
-"""Gets the output of an attempt in the cheapest way that is left after a lost worker or connection.
+"""Gets the output of an attempt with the least repetition after a lost worker or connection.
 
-The ways are the rungs of a ladder. An attempt takes the first rung that holds:
+An attempt takes the first of these steps that is possible:
 
-    1. read on      The endpoint generates the answer in the background, and sends the rest of it.
-                    The model is not called again.
-    2. go on        The model that began the text is called again, and goes on from the text. The
-                    event `holdline:continued` announces it.
-    3. begin again  The model or a fallback is called again, and the output so far is void. The
-                    event `holdline:restarted` announces it. The first attempt begins here, too.
+    read the rest       The endpoint generates the answer in the background, and sends the rest of
+                        it. The model is not called again.
+    continue the text   The model that began the text is called again, and continues it. The event
+                        `holdline:continued` announces the attempt.
+    restart             The model or a fallback is called again, and the output so far is void. The
+                        event `holdline:restarted` announces the attempt. The first attempt of a
+                        response takes this step too, without an event.
 
-The policy for the death of a worker, which `jobs.worker_death` defines, decides which rungs are
-allowed: `restart` only the last, and `fail` only the first after a worker has stopped. Some outputs
-need no further call at all: the response then ends with them.
+The policy for the death of a worker, which `jobs.worker_death` defines, limits the steps: `restart`
+allows only the last step. After a worker has stopped, `fail` allows only the first. Some outputs
+need no further call: the response then ends with them.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Ladder:
-    """The ways to the output of one attempt. Call `output` once.
+class Recovery:
+    """Gets the output of one attempt. Call `output` once.
 
     `grant` is the claimed job, with the number of the current attempt. After `output` has returned
-    None, `ending` has the cause and the output with which the response ends. `continuations` is how
-    often a model went on from the text of the output.
+    None, `ending` has the cause and the output with which the response ends. `continuations` is the
+    number of attempts that continued the text of the output.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Ladder:
         self._opening = opening
         self._flusher = flusher
         self._policy = context.config.on_worker_death(job.params)
-        self._abandoned: Checkpoint | None = None  # an answer in the background that is not read on
+        self._abandoned: Checkpoint | None = None  # a background answer that nobody reads
         self._is_counted = False  # True if the attempt is counted, although there is a checkpoint
         self._is_spent = False  # True if the text has reached the limit of output tokens
 
@@ -96,10 +97,10 @@ class Ladder:
         if has_checkpoint:
             await self._count(keeps_checkpoint=False)
             await self.abandon()
-        return await self._begin_again()
+        return await self._restart()
 
     async def abandon(self) -> None:
-        """Cancels an answer in the background that is not read on. It may not have ended.
+        """Cancels an answer in the background that no worker reads, because it may not have ended.
 
         Call this method only while this worker certainly holds the job, for example after a change
         of the job. Otherwise it could cancel an answer that another worker reads.
@@ -107,20 +108,21 @@ class Ladder:
         if (answer := self._abandoned) is not None:
             await self._context.router.cancel(answer.model, answer.upstream_id)
 
-    # The rungs
+    # The steps
 
     async def _continue(self, checkpoint: Checkpoint | None) -> Output | None:
         """Continues the answer of an earlier call, or returns None if that is impossible."""
         if checkpoint is None:
             return None
-        return await (self._read_on if checkpoint.upstream_id else self._go_on)(checkpoint)
+        step = self._read_rest if checkpoint.upstream_id else self._continue_text
+        return await step(checkpoint)
 
-    async def _read_on(self, checkpoint: Checkpoint) -> Output | None:
+    async def _read_rest(self, checkpoint: Checkpoint) -> Output | None:
         if self._policy == RESTART:
             return None
         return await self._continued(checkpoint, checkpoint)
 
-    async def _go_on(self, checkpoint: Checkpoint) -> Output | None:
+    async def _continue_text(self, checkpoint: Checkpoint) -> Output | None:
         if self._policy != CONTINUE or self.grant.steers:
             return None
         found = continuation(self._job, self._opening.state, checkpoint)
@@ -131,7 +133,7 @@ class Ladder:
         if self._is_spent:
             return None
         await self._count(keeps_checkpoint=True)
-        # The attempt is appended to the log before the model is called, as a restart is.
+        # The attempt is appended to the log before the model is called, like a restart.
         encoded = checkpoint.encoded()
         self._flusher.checkpoint = lambda: encoded
         self._flusher.add(
@@ -141,7 +143,7 @@ class Ladder:
         self.continuations += 1
         return await self._continued(checkpoint, begun)
 
-    async def _begin_again(self) -> Output:
+    async def _restart(self) -> Output:
         opening, flusher = self._opening, self._flusher
         self.continuations = 0
         flusher.checkpoint = None
