@@ -1,4 +1,8 @@
-"""Runs benchmarks: `python -m bench [P1 ...]`. Writes to bench/results/local by default."""
+"""Runs benchmarks: `python -m bench [P1 ...]`. Writes to bench/results/local by default.
+
+`python -m bench capacity` estimates the size of a deployment, and `python -m bench fleet` simulates
+a fleet of workers.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,14 @@ from .run import run, tell_progress
 ROUNDS = {"full": 5, "quick": 3}
 # The measures that another measure includes.
 PART_OF = {"P5": "P4", "P14": "P13"}
+# Programs that are no benchmarks, with their own arguments.
+PROGRAMS = {"capacity": "bench.capacity", "fleet": "bench.fleet.command"}
 # A limit on open files that is high enough for both ends of 20,000 sockets.
 FILES = 65_536
 
 
 def found() -> dict[str, Measure]:
-    """Returns all benchmarks by name, in the order P1 to P15."""
+    """Returns all benchmarks by name, in the order P1 to P19."""
     names = [
         it.name
         for it in iter_modules(measures.__path__)
@@ -91,8 +97,11 @@ def publish() -> None:
 
 def main() -> int:
     """Returns the exit status: 0 if every requested benchmark ran, even if a bound was missed."""
+    if sys.argv[1:2] and sys.argv[1] in PROGRAMS:
+        program = import_module(PROGRAMS[sys.argv[1]])
+        return int(program.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P15; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P19; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, for a rough estimate")
     parser.add_argument("--rounds", type=int, help="number of rounds (default: 5, with --quick 3)")
     parser.add_argument(

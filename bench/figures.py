@@ -58,7 +58,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One of the benchmarks P1 to P15.
+    """One of the benchmarks P1 to P19.
 
     `sizes` maps `full` and `quick` to the parameters of `open`. `open` starts the required
     processes and yields the contestants, which are the systems under comparison, in their order for

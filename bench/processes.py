@@ -60,16 +60,24 @@ class Process:
         return self.output.read_text(errors="replace")
 
     def cpu(self) -> float:
-        """Returns the user and system CPU seconds of all threads, in steps of `1 / TICKS`."""
-        stat = Path(f"/proc/{self.popen.pid}/stat").read_text(encoding="ascii")
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Returns the user and system CPU seconds of all threads, in steps of `1 / TICKS`.
+
+        The times of child processes are included, which `--processes` starts.
+        """
+        return sum(map(_cpu, self._family()))
 
     def resident(self) -> int:
-        """Returns the anonymous resident memory in bytes, without pages of mapped files."""
-        status = Path(f"/proc/{self.popen.pid}/status").read_text(encoding="ascii")
-        line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
-        return int(line.split()[1]) * 1024
+        """Returns the anonymous resident memory in bytes, without pages of mapped files.
+
+        The memory of child processes is included.
+        """
+        return sum(map(_resident, self._family()))
+
+    def _family(self) -> list[int]:
+        """Returns the ids of the process and of its child processes."""
+        pid = self.popen.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [pid, *map(int, children.split())]
 
     async def until_said(self, words: str) -> None:
         """Waits until the output contains `words`. Raises: BenchError like `until`."""
@@ -116,6 +124,18 @@ class Process:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+
+
+def _cpu(pid: int) -> float:
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _resident(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
 
 
 class Cpu:

@@ -195,14 +195,15 @@ class Rig:
 
     async def commands(self) -> int:
         """Returns the number of Redis commands since the reset, including commands in scripts."""
-        calls = await self._calls()
+        calls = await self.calls()
         return sum(count for name, count in calls.items() if name not in ("info", "config"))
 
     async def scripts(self) -> int:
         """Returns the number of script calls since the statistics were reset."""
-        return (await self._calls())["evalsha"]
+        return (await self.calls())["evalsha"]
 
-    async def _calls(self) -> dict[str, int]:
+    async def calls(self) -> dict[str, int]:
+        """Returns the number of calls of each Redis command, including those in scripts."""
         said = (await self.control.call("INFO", "commandstats")).decode()
         return {name: int(count) for name, count in CALLS.findall(said)}
 

@@ -71,7 +71,7 @@ async def _ours(
     await dismiss(listening.clients)
     said = streams * tokens
     server, worker, model = (taken[process.name] / said * 1e6 for process in parts)
-    return _sample(listening.ages) | {
+    return latencies(listening.ages) | {
         "worker": worker,
         "redis": taken["redis"] / said * 1e6,
         "server": server,
@@ -85,13 +85,14 @@ async def _directly(direct: Process, model: Process, load: tuple[int, int, float
     cpu = Cpu(direct, model)
     said = json.loads(await direct.ask(f"stream {streams} {tokens} {pace}"))
     taken = cpu.taken()
-    return _sample(said["ages"]) | {
+    return latencies(said["ages"]) | {
         "worker": taken[direct.name] / said["tokens"] * 1e6,
         "model": taken["model"] / said["tokens"] * 1e6,
     }
 
 
-def _sample(ages: list[Any]) -> dict[str, float]:
+def latencies(ages: list[Any]) -> dict[str, float]:
+    """Returns p50 and p99 of the latency, in ms, without the beginning and the end of the run."""
     times = [written for written, _ in ages]
     begin, end = min(times) + BEGIN_SECONDS * 1e9, max(times) - END_SECONDS * 1e9
     cuts = quantiles((age for written, age in ages if begin < written < end), n=100)

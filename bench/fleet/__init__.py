@@ -1,0 +1,1 @@
+"""Simulates a fleet of workers in one process, with virtual time and the real Lua scripts."""

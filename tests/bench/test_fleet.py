@@ -1,0 +1,106 @@
+"""Checks fairness, wake-ups and rescues with the real workers and scripts in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from bench.capacity import IDLE_COMMANDS
+from bench.fleet.clock import Deadlock, VirtualLoop
+from bench.fleet.command import lines, run
+from bench.fleet.redis import virtual
+from bench.fleet.scenario import PREFERRED, Report, Size, percentiles
+from jobs.record import SharedSettings
+from jobs.scripts import SCRIPTS
+from worker.leases import RENEWALS_PER_LEASE
+
+SIZE = Size(workers=20, jobs=1_000, partitions=4, concurrency=3)
+LEASE_SECONDS = SharedSettings().lease_ms / 1000
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return run(SIZE, lambda _: None)
+
+
+@pytest.mark.timeout(300)
+def test_every_job_of_a_fleet_ends_once_although_workers_die(report: Report) -> None:
+    assert report.finished >= SIZE.jobs
+    assert (0, 0, 0) == (report.lost, report.repeated, report.left)
+
+
+@pytest.mark.timeout(300)
+def test_tenants_get_tokens_in_proportion_to_their_weights(report: Report) -> None:
+    """The shares differ by about a quarter, because each tenant has only about 40 answers."""
+    mean = sum(report.shares.values()) / len(report.shares)
+    assert all(0.5 * mean < share < 1.6 * mean for share in report.shares.values())
+    # A tenant with single jobs waits for a free slot, not for the backlog of the others.
+    middle = {name: percentiles(waits)[0] for name, waits in report.waits.items()}
+    assert 8 * middle["single"] < min(middle["bulk"], middle[PREFERRED])
+    assert middle["bulk"] == max(middle.values())
+
+
+@pytest.mark.timeout(300)
+def test_a_job_wakes_about_one_idle_worker(report: Report) -> None:
+    """Polls may find the name of an empty queue, so a job causes up to a few more claims."""
+    assert 0.9 < report.wake_ups < 1.3
+    assert report.claims < 3
+    assert percentiles(report.trickle_waits)[1] < 0.1
+
+
+@pytest.mark.timeout(300)
+def test_jobs_of_dead_workers_are_queued_again_after_their_leases(report: Report) -> None:
+    """A lease ends up to its whole length after the death, and then every renewal may rescue it."""
+    period = LEASE_SECONDS / RENEWALS_PER_LEASE
+    assert report.died == 2
+    assert len(report.requeued) >= report.died
+    assert max(report.requeued) < LEASE_SECONDS + period
+    assert min(report.requeued) > LEASE_SECONDS - 2 * period
+    assert all(seconds > LEASE_SECONDS - 2 * period for seconds in report.restarts)
+
+
+@pytest.mark.timeout(300)
+def test_an_idle_worker_polls_each_partition_once_a_second(report: Report) -> None:
+    assert report.idle_calls["exists"] == pytest.approx(SIZE.partitions, rel=0.15)
+    per_partition = report.idle_commands / SIZE.partitions
+    assert per_partition == pytest.approx(IDLE_COMMANDS, rel=0.15)
+
+
+@pytest.mark.timeout(300)
+def test_the_report_of_a_fleet_names_all_quantities(report: Report) -> None:
+    text = "\n".join(lines(SIZE, report))
+    for name in ("wake-ups per job", "wait in the backlog, bulk", "after the death of 2 workers"):
+        assert name in text
+
+
+def test_a_virtual_hour_takes_no_time() -> None:
+    began = time.monotonic()
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+
+        async def wait() -> float:
+            await asyncio.sleep(3600)  # virtual seconds
+            return asyncio.get_running_loop().time()
+
+        assert runner.run(wait()) == pytest.approx(3600)
+    assert time.monotonic() - began < 60
+
+
+def test_a_wait_without_an_end_is_an_error() -> None:
+    loop = VirtualLoop()
+    try:
+        never = loop.create_future()
+        with pytest.raises(Deadlock):
+            loop.run_until_complete(never)
+    finally:
+        loop.close()
+
+
+def test_only_the_clock_of_the_scripts_is_replaced() -> None:
+    changed = Counter(virtual(one.source) != one.source for one in SCRIPTS.values())
+    assert changed[True] > 10
+    assert all(b"'TIME'" not in virtual(one.source) for one in SCRIPTS.values())
+    with pytest.raises(ValueError, match="reads the clock in another way"):
+        virtual(b"return redis.pcall('TIME')")
