@@ -18,10 +18,12 @@ from tests.fake_wire import Call, Mode, Script, Wire
 
 # The rude answers: the response is unknown, an event is left out, the rest belongs to another
 # response, the complete text or all of the rest is another text, the answer is a web page, or
-# there are no events; the request is forbidden, fails, or returns another response as one document.
+# there are no events; the request is forbidden, fails, or returns another response as one document;
+# the stream is an error of another Holdline.
 RUDE = (
     *("gone", "gap", "other_id", "other_whole", "other_text", "page", "nothing"),
     *("forbidden", "failing", "other_document"),
+    *("response_gone", "starting_after_beyond_end"),
 )
 
 
@@ -91,6 +93,8 @@ class Background:
         self.rude = ""
         # After this many events, a stream is cut, if the number is not 0.
         self.cuts_after = 0
+        # The code of the error that such a stream ends with, or "" for none.
+        self.cut_with = ""
 
     def begin(self, mode: Mode, script: Script, call: Call) -> Stored:
         stored = Stored(f"resp_up{len(self.stored)}", call)
@@ -135,6 +139,12 @@ class Background:
             message = {"type": "message", "role": "assistant", "content": "other"}
             document = {"id": "resp_other", "object": "response", "status": "completed"}
             await wire.plain(200, json.dumps(document | {"output": [message]}))
+        elif self.rude in ("response_gone", "starting_after_beyond_end"):
+            status = 410 if self.rude == "response_gone" else 400
+            error = {"message": "no", "type": "invalid_request_error", "code": self.rude}
+            await wire.begin()
+            await wire.event({"type": "error", "status": status, "error": error})
+            await wire.end()
         elif self.rude == "page":
             await wire.plain(200, "<p>Sign in", kind="text/html")
         else:
@@ -155,6 +165,9 @@ class Background:
                 self.sent += 1
                 await wire.raw(b"data: %b\n\n" % self._changed(payload, again=again))
                 if self.cuts_after and sent >= self.cuts_after:
+                    if self.cut_with:
+                        error = {"type": "server_error", "code": self.cut_with, "message": "no"}
+                        await wire.event({"type": "error", "status": 503, "error": error})
                     wire.reset()
                     return
             if stored.over and first >= len(stored.events):

@@ -215,6 +215,26 @@ async def errorevent(wire: Wire, script: Script, call: Call) -> None:
 
 
 @mode
+async def cancelled(wire: Wire, script: Script, call: Call) -> None:
+    """Ends mid-answer, because somebody has cancelled it at the endpoint."""
+    writer = await begin(wire)
+    await message(writer, script, call, cut=True)
+    await writer.life("cancelled", error=None)
+    await wire.end()
+
+
+@mode
+async def losing(wire: Wire, script: Script, call: Call) -> None:
+    """Sends the error `name` mid-stream, as another Holdline does; its status is `after`."""
+    writer = await begin(wire)
+    await message(writer, script, call, cut=True)
+    error = {"message": SECRET, "type": "invalid_request_error", "param": None}
+    error |= {"code": script.name or None}
+    await wire.event({"type": "error", "status": int(script.after), "error": error})
+    await wire.end()
+
+
+@mode
 async def eof(wire: Wire, script: Script, call: Call) -> None:
     """Ends the body mid-answer."""
     writer = await begin(wire)

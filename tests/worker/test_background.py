@@ -229,6 +229,50 @@ async def test_an_endpoint_that_does_not_continue_the_answer_is_called_again(
     assert [True, False] == [one.cancelled for one in harness.model.background.stored.values()]
 
 
+LOST = [
+    ("response_gone", 410),
+    ("response_rolled_back", 410),
+    ("response_not_found", 404),
+    ("response_damaged", 500),
+    ("not_found", 404),
+    ("", 404),
+    ("", 410),
+]
+
+
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize(("code", "status"), LOST)
+async def test_an_endpoint_that_loses_the_answer_in_the_stream_is_called_again(
+    harness: Harness, code: str, status: int, store: bool
+) -> None:
+    prompt = f"mode=losing tokens=20 after={status} times=1" + (code and f" name={code}")
+    await harness.execute(prompt, attempts=2, store=store)
+    events = await harness.events(harness.only)
+    end = response(events)
+    assert ("completed", 2) == (end["status"], end["holdline"]["attempts"])
+    assert numbered(2, 20) == said(events)
+    assert 1 == [event["type"] for event in events].count(RESTARTED)
+    assert [] == [read for read in harness.model.background.reads if read.startswith("GET")]
+
+
+async def test_a_restart_of_the_endpoint_in_the_stream_is_read_on(harness: Harness) -> None:
+    """The error is not in the answer that the endpoint stores, so the fake cuts the stream."""
+    harness.model.background.cuts_after = 7
+    harness.model.background.cut_with = "server_restarting"
+    await harness.execute("mode=slow tokens=20 pace=0.005")
+    events = without_restart(await harness.events(harness.only))
+    assert numbered(1, 20) == said(events)
+    assert 1 == len(harness.model.calls)
+
+
+async def test_an_answer_that_is_cancelled_at_the_endpoint_begins_again(harness: Harness) -> None:
+    await harness.submit("mode=cancelled tokens=20 times=1")
+    for _ in range(2):
+        await harness.execution(await harness.claim()).run()
+    events = await harness.events(harness.only)
+    assert ("completed", numbered(2, 20)) == (response(events)["status"], said(events))
+
+
 async def test_a_cancellation_reaches_the_provider(harness: Harness) -> None:
     await harness.submit("mode=slow tokens=200 pace=0.03")
     execution = harness.execution(await harness.claim())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from .model_errors import CONTINUABLE, Broken, Busy, NotKept, Refused
+from .model_errors import CONTINUABLE, AnswerLost, Broken, Busy, NotKept, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ class BackgroundAnswer:
         if position != before:
             self._failures = 0  # an event was read, although it had no output
         delay = DELAYS[self._failures] if self._failures < len(DELAYS) else None
-        final = isinstance(error, NotKept) or self._reader.ended or error.code not in CONTINUABLE
+        final = isinstance(error, AnswerLost) or self._reader.ended or error.code not in CONTINUABLE
         if final or position is None or (delay is None and not error.is_away):
             # What arrives after a wrong event belongs to another answer, if any. An endpoint that
             # can be reached, but never sends the next event, has lost the answer, or hangs.

@@ -4,6 +4,7 @@ An endpoint can report an error in four ways: by the HTTP status, in the body of
 instead of a chunk, and by an event of the Responses API. A code or a message means the same in all
 four ways, so this module classifies all errors. The first matching row applies:
 
+    answer lost                         upstream_truncated, in a stream only
     content filter                      upstream_rejected, also with status 403
     402, quota, payment, credentials    upstream_unauthorized, because the operator has to act
     output limit too large              upstream_rejected, because a shorter input would not help
@@ -60,6 +61,14 @@ _MAX_DEPTH: Final = 8
 _MAX_WORDS: Final = 8192
 
 _SEPARATORS: Final = re.compile(r"[\W_]")
+
+# The code for an endpoint that has begun an answer and no longer has it. Another Holdline reports
+# its errors for such an answer in the stream, with these codes.
+LOST: Final = "upstream_truncated"
+_LOST_CODES: Final = re.compile(
+    r"^response(?:damaged|gone|notfound|rolledback)|^startingafterbeyondend"
+)
+_LOST_WORDS: Final = re.compile(r"\bresponse (?:with id )?\S{1,80} not found", re.IGNORECASE)
 
 _FILTER_CODES: Final = re.compile(
     r"content(?:filter|policy)|datainspection|moderation|prohibitedcontent|responsibleai"
@@ -262,15 +271,19 @@ class _Details:
             self.add(inner, depth=depth + 1)
 
 
-def classify(error: Any, status: int | None = None) -> Failure:
+def classify(error: Any, status: int | None = None, *, begun: bool = False) -> Failure:
     """Classifies an error.
 
-    `error` is its parsed JSON or its text, and `status` the HTTP status if there was one.
+    `error` is its parsed JSON or its text, and `status` the HTTP status if there was one. `begun`
+    is True for an error in the stream of an answer that the endpoint has begun. That endpoint knows
+    the model, so anything that it does not find is the answer.
     """
     details = _Details()
     details.add(error)
     text = "\n".join(details.words)[:_MAX_WORDS]
     code = _code(details, text, status)
+    if begun and code == "upstream_model_not_found":
+        code = LOST
     return Failure(code, details.retry_after, _optional(code, details, text))
 
 
@@ -320,6 +333,8 @@ def _code(details: _Details, text: str, status: int | None) -> str:
     in_stream = status is None
     if status is None:
         status = next((n for n in details.numbers if 400 <= n < 600), None)
+    if in_stream and (status == 410 or details.has(_LOST_CODES) or _LOST_WORDS.search(text)):
+        return LOST
     if details.has(_FILTER_CODES) or _FILTER_WORDS.search(text):
         return "upstream_rejected"
     if status in (401, 402, 403) or details.has(_ACCOUNT_CODES) or _ACCOUNT_WORDS.search(text):

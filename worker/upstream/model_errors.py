@@ -16,7 +16,7 @@ from runtime.open_files import is_exhausted
 from .client import StatusError
 from .credentials import PAUSE_SECONDS, KeyUnavailable
 from .deltas import ErrorInStream, Malformed
-from .failures import Failure, classify, retry_after
+from .failures import LOST, Failure, classify, retry_after
 from .sse import EventTooLarge
 
 # The codes of permanent failures. Another attempt would fail in the same way.
@@ -90,23 +90,30 @@ class Broken(ModelError):
     """A temporary failure: the endpoint was unreachable or too slow, or its stream was invalid."""
 
 
-class NotKept(Broken):
+class AnswerLost(Broken):
+    """The endpoint has begun the answer and no longer has it. It cannot be read on."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(LOST, detail)
+
+
+class NotKept(AnswerLost):
     """An answer that an earlier call began cannot be continued.
 
     The endpoint no longer has an answer that it generated in the background, or does not let the
     model continue a text.
     """
 
-    def __init__(self, detail: str) -> None:
-        super().__init__("upstream_truncated", detail)
-
 
 class NoSuchRoute(Exception):
     """The endpoint does not have the route that was called."""
 
 
-def translated(error: Exception, *, late: str) -> ModelError:
-    """Returns the error of a model call for any exception. `late` is the code of a time-out."""
+def translated(error: Exception, *, late: str, begun: bool = False) -> ModelError:
+    """Returns the error of a model call for any exception.
+
+    `late` is the code of a time-out. `begun` is True if the endpoint has begun the answer.
+    """
     # aiohttp's reader keeps the error, whose traceback would keep the frames of this module in
     # memory.
     error.__traceback__ = None
@@ -122,7 +129,7 @@ def translated(error: Exception, *, late: str) -> ModelError:
         case Malformed():
             return Broken("upstream_malformed", detail)
         case ErrorInStream(error=content):
-            return _failed(classify(content), detail, None)
+            return _failed(classify(content, begun=begun), detail, None)
         case StatusError(status=status, headers=headers, error=content):
             asked = retry_after(headers, time.time())
             failed = _failed(classify(content, status), f"{detail} {status}", asked)
@@ -144,6 +151,8 @@ def _failed(failure: Failure, detail: str, asked: float | None) -> ModelError:
     asked = failure.retry_after if asked is None else asked
     if failure.code == "upstream_busy":
         return Busy(failure.code, detail, asked)
+    if failure.code == LOST:
+        return AnswerLost(detail)
     if failure.code not in FINAL:
         return Broken(failure.code, detail, asked)
     error = Refused(failure.code, detail)

@@ -112,7 +112,7 @@ class UpstreamModel:
         def connect(after: Position | None) -> AbstractAsyncContextManager[_Stream]:
             begin = partial(self._client.send, arguments)
             send = begin if after is None else partial(self._read_again, after)
-            return self._stream(send, reader, until)
+            return self._stream(send, reader, until, begun=after is not None)
 
         async with contextlib.aclosing(BackgroundAnswer(connect, reader, until)) as answer:
             await answer.connect()
@@ -140,8 +140,14 @@ class UpstreamModel:
 
     @contextlib.asynccontextmanager
     async def _stream(
-        self, send: Callable[[], Awaitable[aiohttp.ClientResponse]], reader: _Reader, until: float
+        self,
+        send: Callable[[], Awaitable[aiohttp.ClientResponse]],
+        reader: _Reader,
+        until: float,
+        *,
+        begun: bool = False,
     ) -> AsyncIterator[_Stream]:
+        """Yields the stream of an answer, which another stream has `begun` if that is True."""
         loop = asyncio.get_running_loop()
         total_at = min(loop.time() + self._endpoint.timeout_seconds, until)
         first_at = min(loop.time() + self._endpoint.first_token_seconds, total_at)
@@ -158,7 +164,7 @@ class UpstreamModel:
             silence = self._endpoint.stall_timeout_seconds
             raw = iter_body(response)
             with contextlib.closing(
-                _Stream(raw, splitter, reader, silence, first_at, total_at)
+                _Stream(raw, splitter, reader, silence, first_at, total_at, begun=begun)
             ) as stream:
                 yield stream
 
@@ -220,6 +226,8 @@ class _Stream:
         silence: float,
         first_at: float,
         total_at: float,
+        *,
+        begun: bool,
     ) -> None:
         self._raw = raw
         self._silence = silence
@@ -228,6 +236,7 @@ class _Stream:
         self._ready: deque[bytes] = deque()
         self._first_at: float | None = first_at
         self._total_at = total_at
+        self._begun = begun  # True if the endpoint has begun the answer
         self._stopped = False
         self._ended = False  # True if the body has ended
         self._over = False
@@ -255,9 +264,9 @@ class _Stream:
         except Exception as error:  # noqa: BLE001 - every error becomes a ModelError
             if self._stopped and not isinstance(error, Malformed):
                 return []  # the answer is complete and lacks only its usage
-            raise translated(error, late=late) from None
+            raise translated(error, late=late, begun=self._begun) from None
         if pieces:
-            self._first_at = None
+            self._first_at, self._begun = None, True
         elif not self._stopped:
             raise Broken("upstream_truncated", "the stream ended without a finish reason")
         return pieces
