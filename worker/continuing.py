@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jobs.checkpoint import Checkpoint
+    from jobs.log.items import Item
     from jobs.log.response_state import ResponseState
     from jobs.record import Job
 
@@ -50,12 +51,11 @@ def continuation(
     before = [one for number, one in state.items.items() if number != index]
     if any(one["type"] != "reasoning" for one in before):
         return None
-    sizes = _sizes(text, state.continued)
-    sizes[0] += sum(len(text_of(one).encode()) for one in before)
-    tokens = -(-sum(sizes) // CHARACTERS_A_TOKEN)
+    parts = sizes(state.output, state.continued)
+    tokens = -(-sum(parts) // CHARACTERS_A_TOKEN)
     place = Place("output_text", item["id"], index)
     begun = Continuation(
-        checkpoint.model, text, tokens, tuple(sizes), upstream_model=checkpoint.upstream_model
+        checkpoint.model, text, tokens, tuple(parts), upstream_model=checkpoint.upstream_model
     )
     return begun, place
 
@@ -68,13 +68,18 @@ def _may_stop(text: str, stops: Iterable[str]) -> bool:
     return any(text.endswith(stop[:size]) for stop in stops for size in range(1, len(stop)))
 
 
-def _sizes(text: str, continued: list[int]) -> list[int]:
-    """Returns the size in bytes of the part of a text that each call has written.
+def sizes(output: list[Item], continued: list[int]) -> list[int]:
+    """Returns the sizes in bytes of the parts of an output that each call has written.
 
-    `continued` lists the length of the text, in code points, at which each later call began.
+    `continued` lists the length of the message's text, in code points, at which each later call
+    began.
     """
-    bounds = pairwise([0, *continued, len(text)])
-    return [len(text[start:stop].encode()) for start, stop in bounds]
+    texts = [text_of(item) for item in output]
+    types = [item["type"] for item in output]
+    start = sum(map(len, texts[: types.index("message")])) if continued else 0
+    text = "".join(texts)
+    bounds = pairwise([0, *(start + length for length in continued), len(text)])
+    return [len(text[first:last].encode()) for first, last in bounds]
 
 
 def _is_free(params: dict[str, Any]) -> bool:

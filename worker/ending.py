@@ -20,6 +20,7 @@ from jobs.record import Job
 
 from .flusher import Flusher
 from .outcome import Finished, Policy, decide
+from .spent import spent_before
 
 if TYPE_CHECKING:
     from jobs.replies import Grant
@@ -70,20 +71,28 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
         compact=partial(context.compactor.compact, writer, lambda: view.entries),
     )
     flusher.add(*state.close())
-    spent = round(1000 * (time.monotonic() - started))
+    spent = spent_before(context.config, grant, job, state)
+    took = round(1000 * (time.monotonic() - started))
     last = terminal(
         job,
         decision.status,
         output=state.output,
         attempts=grant.attempt,
-        timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + spent},
+        timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + took},
         completed_at=int(time.time()),
+        usage=spent.usage,
         error=error_of(decision),
+        model=spent.model,
         called=state.call_ids,
         continuations=len(state.continued),
     )
     await flusher.finish(
-        decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
+        decision.status,
+        last,
+        retention_ms=context.config.shared.retention_ms,
+        bury=bury,
+        tokens=spent.tokens,
+        money=spent.cost,
     )
     await settle(context, job, state.output)
     if (checkpoint := decoded(grant.checkpoint)) is not None and checkpoint.upstream_id:

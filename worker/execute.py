@@ -39,6 +39,7 @@ from .model_pause import pause_model
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .recovery import Recovery
+from .spent import spent_before
 from .steering import steer_outcome
 from .stop import ENDED, Stop
 from .upstream.left_out import left_out
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .context import WorkerContext
     from .model_call import ModelCall
     from .output import Name, Output
+    from .spent import Spent
 
 log = structlog.get_logger()
 
@@ -225,7 +227,8 @@ class Execution:
                 cause, items = recovery.ending
                 decision = self._decide_on(cause)
                 assert isinstance(decision, Finished)  # noqa: S101 - the cause ends a response
-                await self._finish(decision, job, items, flusher)
+                spent = spent_before(context.config, grant, job, opening.state)
+                await self._finish(decision, job, items, flusher, spent)
                 await recovery.abandon()
             else:
                 await self._apply(self._decide(), job, output, flusher)
@@ -269,7 +272,8 @@ class Execution:
                 case Finished():
                     completed = decision.status is Status.COMPLETED
                     items = output.end(completed=completed)
-                    await self._finish(decision, job, items, flusher)
+                    spent = self._generation.spent(self._context.config.model)
+                    await self._finish(decision, job, items, flusher, spent)
                 case _:
                     assert_never(decision)
         # The log line is written last, so that the client does not wait for it.
@@ -287,13 +291,12 @@ class Execution:
             await self._context.router.cancel(model, upstream_id)
 
     async def _finish(
-        self, decision: Finished, job: Job, items: list[Item], flusher: Flusher
+        self, decision: Finished, job: Job, items: list[Item], flusher: Flusher, spent: Spent
     ) -> None:
-        """Ends the response with the output `items`."""
+        """Ends the response with the output `items`, whose calls have `spent` these tokens."""
         call, config = self._call, self._context.config
-        usage = self._generation.usage(config.model)
         shown = self._generation.job or job
-        left = left_out(shown, config.endpoints.get(call.model or ""))
+        left = left_out(shown, config.endpoints.get(spent.model or ""))
         while True:
             outcome = await steer_outcome(
                 self._context, job, decision.status, items, steered=self._steered
@@ -305,10 +308,10 @@ class Execution:
                 attempts=self.grant.attempt,
                 timing=self._timing(),
                 completed_at=int(time.time()),  # a wall-clock time, for display only
-                usage=usage,
+                usage=spent.usage,
                 error=error_of(decision),
                 incomplete=decision.reason,
-                model=call.model,
+                model=spent.model,
                 reported=call.reported,
                 left_out=left,
                 steered=outcome.shown,
@@ -319,8 +322,8 @@ class Execution:
                 decision.status,
                 last,
                 retention_ms=config.shared.retention_ms,
-                tokens=usage["total_tokens"] if usage else None,
-                money=self._generation.cost(config.model),
+                tokens=spent.tokens,
+                money=spent.cost,
                 steers=outcome.steers,
                 successor=outcome.successor,
             ):

@@ -26,6 +26,7 @@ from jobs.summary import (
 from .model_call import NO_CALL, SUMMARY_NEEDED, ModelCall, estimate
 from .outcome import CAUSES, Then
 from .output import ITEM_BYTES, Output, json_bytes
+from .spent import Spent, cost_of
 from .upstream import summaries, usage
 from .upstream.chat.continuation import Continuation
 from .upstream.chat.toolbox import Toolbox
@@ -177,19 +178,16 @@ class Generation:
 
     # The result of all calls
 
-    def usage(self, default_model: str) -> dict[str, Any] | None:
-        """Returns the token usage of all calls together, or None if it is unknown."""
-        return usage.total([used for _, used in self._used(default_model) if used is not None])
-
-    def cost(self, default_model: str) -> float | None:
-        """Returns the cost of all calls together, in the unit of `ModelCall.cost`.
-
-        Returns None if no cost is known.
-        """
-        config = self._context.config
-        costs = [call.cost(config, used) for call, used in self._used(default_model)]
+    def spent(self, default_model: str) -> Spent:
+        """Returns what all calls together have spent."""
+        used = self._used(default_model)
+        costs = [cost_of(self._context.config, call.model, counts) for call, counts in used]
         known = [cost for cost in costs if cost is not None]
-        return sum(known) if known else None
+        return Spent(
+            self.call.model,
+            usage.total([counts for _, counts in used if counts is not None]),
+            sum(known) if known else None,
+        )
 
     def _used(self, default_model: str) -> list[tuple[ModelCall, dict[str, Any] | None]]:
         made = [
@@ -203,13 +201,13 @@ class Generation:
         """Yields the estimated usage of each earlier call whose text the last call continued.
 
         The endpoint's own figures were lost with the workers or connections of these calls. All
-        calls are to the same model.
+        calls are to the same model. A call without output may not have reached the endpoint.
         """
         call, text = self.call, self._continuation
         if text is None or self.job is None or call.cause in NO_CALL:
             return
         said = 0
-        for size in text.earlier:
+        for size in filter(None, text.earlier):
             yield call, estimate(self.job, size, default_model, said)
             said += size
 

@@ -11,8 +11,8 @@ from jobs.checkpoint import Checkpoint
 
 from .outcome import CAUSES, Then, cause_of
 from .output import NotAllowed
+from .spent import estimate
 from .upstream import usage
-from .upstream.chat import request as chat_request
 from .upstream.chat.messages import UnsupportedInput
 from .upstream.deltas import Malformed, Reported, Stopped, TooLong, Usage
 from .upstream.model_errors import CONTINUABLE, ModelError, NotKept
@@ -21,7 +21,6 @@ from .upstream.summaries import SummaryNeeded
 if TYPE_CHECKING:
     from jobs.record import Job
 
-    from .config import Config
     from .flusher import Flusher
     from .output import Output
     from .upstream.chat.continuation import Continuation
@@ -237,20 +236,6 @@ class ModelCall:
         # The provider has not sent the usage, so the tokens so far are estimated.
         return estimate(job, size, default_model)
 
-    def cost(self, config: Config, counted: dict[str, Any] | None) -> float | None:
-        """Returns the cost in millionths of a unit of the operator's currency.
-
-        Returns None if the usage or the price of the model that answered is unknown.
-        """
-        endpoint = config.endpoints.get(self.model or "")
-        if counted is None or endpoint is None or endpoint.price is None:
-            return None
-        return endpoint.price.of(
-            counted["input_tokens"],
-            counted["output_tokens"],
-            counted["input_tokens_details"]["cached_tokens"],
-        )
-
     def timing(self) -> dict[str, int]:
         """Returns the times of the call in ms.
 
@@ -262,15 +247,3 @@ class ModelCall:
             timing["first_token_ms"] = round(1000 * (self._first - self._began))
         timing["model_ms"] = round(1000 * (self._ended - self._began))
         return timing
-
-
-def estimate(job: Job, size: int, default_model: str, said: int = 0) -> dict[str, Any] | None:
-    """Returns the estimated usage of a call whose output has `size` bytes, or None if unknown.
-
-    `said` is the size in bytes of the text that the model continued.
-    """
-    try:
-        arguments = chat_request.completion(job, default_model=default_model, drops_tools=True)
-    except UnsupportedInput:
-        return None
-    return usage.estimated(chat_request.characters(arguments) + said, size)
