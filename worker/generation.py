@@ -23,10 +23,10 @@ from jobs.summary import (
     trigger_of,
 )
 
-from .model_call import NO_CALL, SUMMARY_NEEDED, ModelCall, estimate
+from .model_call import NO_CALL, SUMMARY_NEEDED, ModelCall
 from .outcome import CAUSES, Then
 from .output import ITEM_BYTES, Output, json_bytes
-from .spent import Spent, cost_of
+from .spent import Spent, cost_of, estimate
 from .upstream import summaries, usage
 from .upstream.chat.continuation import Continuation
 from .upstream.chat.toolbox import Toolbox

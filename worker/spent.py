@@ -38,10 +38,9 @@ class Spent(NamedTuple):
 def spent_before(config: Config, grant: Grant, job: Job, state: ResponseState) -> Spent:
     """Returns an estimate of what the calls have spent whose output is in the log of a job.
 
-    Their results were lost with their workers or connections. Only a checkpoint names their model.
+    Their results were lost with their workers or connections. A call without output may not have
+    reached the endpoint, so it counts nothing.
     """
-    checkpoint = decoded(grant.checkpoint)
-    model = None if checkpoint is None else checkpoint.model
     # A job whose earlier turns are not loaded has only their size.
     before = 0 if job.context else job.context_bytes
     estimates = []
@@ -50,7 +49,17 @@ def spent_before(config: Config, grant: Grant, job: Job, state: ResponseState) -
             estimates.append(counts)
         before += size
     total = usage.total(estimates)
+    model = None if total is None else _model(config, grant, job)
     return Spent(model, total, cost_of(config, model, total))
+
+
+def _model(config: Config, grant: Grant, job: Job) -> str | None:
+    """Returns the name of the model that wrote the output, or None if it may be a fallback."""
+    if (checkpoint := decoded(grant.checkpoint)) is not None:
+        return checkpoint.model
+    asked = job.params.get("model")
+    routes = config.routes(asked)
+    return (routes[0].name or asked or config.model) if len(routes) == 1 else None
 
 
 def estimate(job: Job, size: int, default_model: str, said: int = 0) -> dict[str, Any] | None:

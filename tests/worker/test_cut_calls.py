@@ -78,6 +78,7 @@ async def test_after_a_finished_call_the_response_of_a_lost_worker_ends_with_it(
     events = await harness.events(harness.only)
     ended = events[-1]["response"]
     assert ("completed", 0, 1) == (ended["status"], restarts(events), len(harness.model.calls))
+    assert 0 < ended["usage"]["output_tokens"] < ended["usage"]["total_tokens"]
     message, call = ended["output"]
     assert harness.model.calls[0].sent == message["content"][0]["text"]
     assert ("call_1", '{"a": 1}') == (call["call_id"], call["arguments"])
