@@ -18,8 +18,6 @@ from bench.rig import Rig
 
 PROCESSES: Final = "2"
 PARTITIONS: Final = 30
-# One of so many sockets has a running answer.
-SOCKETS_PER_STREAM: Final = 40
 PACE_SECONDS: Final = 0.1
 BATCH: Final = 1_000  # of sockets, so that the connections do not exceed the listen queue
 KIB: Final = 1024
@@ -32,14 +30,17 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
     """Each contestant starts its own cluster, server and worker, one after the other."""
     _, url = await rig.model()
     yield {
-        f"{sockets:,} sockets, {masters} masters": partial(
-            _run, url, sockets, masters, size["tokens"]
-        )
+        f"{sockets:,} sockets, {masters} masters": partial(_run, url, sockets, masters, size)
         for sockets, masters in size["points"]
     }
 
 
-async def _run(url: str, sockets: int, masters: int, tokens: int) -> Sample:
+async def _run(url: str, sockets: int, masters: int, size: Mapping[str, Any]) -> Sample:
+    """Streams answers to some of the sockets.
+
+    The number of streams is the same at each point, because tokens of few streams cost more.
+    """
+    streams, tokens = size["streams"], size["tokens"]
     async with Rig() as own, cluster(own, masters) as nodes:
         settings = {"REDIS_URL": nodes.url, "HOLDLINE_PARTITIONS": str(PARTITIONS)}
         await own.worker(url, HOLDLINE_CONCURRENCY="1000", **settings)
@@ -52,7 +53,6 @@ async def _run(url: str, sockets: int, masters: int, tokens: int) -> Sample:
         for start in range(0, sockets, BATCH):
             await pool.connect(port, range(start, min(start + BATCH, sockets)))
         memory = (server.resident() - before) / sockets / KIB
-        streams = max(sockets // SOCKETS_PER_STREAM, 1)
         cpu = Cpu(server, *nodes.processes)
         for client in pool.clients[:streams]:
             client.send(create(f"tokens={tokens} pace={PACE_SECONDS}"))
@@ -97,8 +97,12 @@ MEASURE = Measure(
     name="P19",
     title="Capacity: costs with many sockets and masters, compared with the estimates",
     sizes={
-        "full": {"points": ((1_000, 3), (5_000, 3), (5_000, 6), (20_000, 3)), "tokens": 200},
-        "quick": {"points": ((200, 3), (200, 6)), "tokens": 50},
+        "full": {
+            "points": ((1_000, 3), (5_000, 3), (5_000, 6), (20_000, 3)),
+            "streams": 500,
+            "tokens": 100,
+        },
+        "quick": {"points": ((200, 3), (200, 6)), "streams": 100, "tokens": 30},
     },
     units={name + end: unit for name, unit in UNITS.items() for end in ("", EXPECTED)},
     bounds=tuple(map(_worst, (SERVER, REDIS, MEMORY))),
