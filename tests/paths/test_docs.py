@@ -313,7 +313,7 @@ def test_the_documented_models_file_is_valid(tmp_path: Path) -> None:
     environ = {"HOLDLINE_MODELS": str(path), "OPENAI_API_KEY": "a", "LARGE_KEY": "b"}
     config = worker.config.load(environ)
     ending = ["gpt-4.1", "gemini", "mounted"]
-    assert ["fast", "large", "gpt-4.1-mini", *ending] == list(config.endpoints)
+    assert ["fast", "large", "local", "gpt-4.1-mini", *ending] == list(config.endpoints)
     assert ["fast", "large", "gpt-4.1-mini"] == [each.name for each in config.routes(None)]
     assert ["chat", "responses", "chat"] == [each.api for each in config.routes(None)]
     server = Config.from_environ(environ)
