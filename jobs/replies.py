@@ -55,6 +55,8 @@ class Grant(NamedTuple):
     `worker_lost`, `cancelled`, `expired`, or the reason of a retry. `length` is the number of
     entries in the log. `waited_ms` is the time since the submission. `steers` is the number of the
     response's steers. `checkpoint` is the encoded checkpoint of the log, or empty.
+    `may_lack_entries` is True if Redis may have lost entries of the log since it stored the first
+    checkpoint.
     """
 
     response_id: str
@@ -69,6 +71,7 @@ class Grant(NamedTuple):
     queue_name: str = ""
     steers: int = 0
     checkpoint: bytes = b""
+    may_lack_entries: bool = False
 
     @property
     def model(self) -> str:
@@ -117,7 +120,8 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
 
 def granted(claim: str, row: list[Any]) -> Grant:
     """Decodes a job that the script `claim` or `rescue` has assigned to the caller."""
-    id_, job, attempt, failures, cancelled, reason, waited, length, queue_name, steers, mark = row
+    id_, job, attempt, failures, cancelled, reason, waited, length, queue_name, *more = row
+    steers, checkpoint, lacking = more
     return Grant(
         id_.decode(),
         claim,
@@ -130,7 +134,8 @@ def granted(claim: str, row: list[Any]) -> Grant:
         length,
         queue_name.decode(),
         steers,
-        mark,
+        checkpoint,
+        bool(lacking),
     )
 
 

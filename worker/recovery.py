@@ -111,8 +111,13 @@ class Recovery:
     # The steps
 
     async def _continue(self, checkpoint: Checkpoint | None) -> Output | None:
-        """Continues the answer of an earlier call, or returns None if that is impossible."""
-        if checkpoint is None:
+        """Continues the answer of an earlier call, or returns None if that is impossible.
+
+        If Redis has lost entries that a client has received, other entries would take their place
+        in the same items, and the client could not recognize them when it resumes. Another attempt
+        has other item ids.
+        """
+        if checkpoint is None or self.grant.may_lack_entries:
             return None
         step = self._read_rest if checkpoint.upstream_id else self._continue_text
         return await step(checkpoint)

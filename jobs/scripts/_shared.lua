@@ -93,12 +93,18 @@ local function bury(prefix, what)
   redis.call('PEXPIRE', prefix .. 'dead', STRUCTURE_TTL)
 end
 
+-- Returns true if Redis has neither been restarted nor failed over since `history` was stored. Otherwise it may have
+-- lost the last entries of a log.
+local function is_same_history(history)
+  return history == string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+end
+
 -- Returns the data of a job for the worker to which the job was assigned. `job` is a table with the fields that this
 -- function reads.
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
     job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '',
-    tonumber(job.steers or 0), job.checkpoint or '' }
+    tonumber(job.steers or 0), job.checkpoint or '', job.checkpoint and not is_same_history(job.history) and 1 or 0 }
 end
 
 -- Publishes a notification with the appended entries. If the entries exceed `most` bytes, publishes only their

@@ -24,6 +24,10 @@ if checkpoint ~= (f[4] or '') then
   -- A checkpoint that replaces another one shows progress, so the failures since the call began no longer count. Those
   -- of earlier calls do: otherwise a model that fails in the middle of each answer would be called without end.
   if checkpoint ~= '' and f[4] then redis.call('HSET', job_key, 'failures', f[5] or 0) end
+  -- As in `is_same_history`, which is too long to be defined for each append.
+  if checkpoint ~= '' and not f[4] then
+    redis.call('HSET', job_key, 'history', string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or '')
+  end
 end
 if found == false and #entries > 0 then notify(channel, expected, entries, tonumber(max_bytes)) end
 return { 'ok', length, tonumber(f[3] or 0) }

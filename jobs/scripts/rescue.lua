@@ -31,7 +31,7 @@ local function take(id, owner, reason)
   redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason)
   redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
-  local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name', 'steers', 'checkpoint')
+  local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name', 'steers', 'checkpoint', 'history')
   grants[#grants + 1] = grant(prefix, id, job, time)
 end
 

@@ -220,8 +220,9 @@ class Shown(NamedTuple):
     """The client's last event, as described in its resume message; omitted fields are None.
 
     The two fields show whether a log still holds the events that the client has. Item ids contain
-    the claim of their attempt, so items of different attempts have different ids. If an item's
-    events were lost, the events that then close the item have different types than the lost events.
+    the claim of their attempt, so items of different attempts have different ids. An attempt
+    continues the items of another one only if Redis cannot have lost events. If an item's events
+    were lost, the events that then close the item have different types than the lost events.
     """
 
     item_id: str | None = None

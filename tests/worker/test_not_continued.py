@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ from jobs.checkpoint import Checkpoint
 from jobs.log.codec import Event
 from jobs.log.events import CONTINUED, RESTARTED, output_text
 from jobs.log.response_state import ResponseState
+from jobs.names import names_of
 from jobs.record import Job
 from tests.fake_continuing import RUDE
+from tests.fake_model import FakeModel
+from tests.worker.conftest import MakeHarness
 from tests.worker.continuing import TEXT, TOKENS, Going, ended, kinds, lose, start
-from tests.worker.harness import response, said
+from tests.worker.harness import numbered, response, said
 from worker.continuing import continuation
 
 
@@ -142,6 +146,43 @@ async def test_another_model_of_the_same_name_restarts(going: Going) -> None:
         first, second = harness.model.calls
         assert ("old", "new") == (first.body["model"], second.body["model"])
         assert ["user"] == [message["role"] for message in second.body["messages"]]
+
+
+async def test_a_text_restarts_if_redis_may_have_lost_a_part_of_it(going: Going) -> None:
+    async with going() as harness:
+        harness.model.script = {"at": 13}
+        await lose(await start(harness, f"mode=continuing tokens={TOKENS}"))
+        key = names_of(harness.only).job(harness.only)
+        await harness.context.pipe.call("HSET", key, "history", "of-another-master")
+        harness.model.script = {}
+        events = await ended(harness)
+        assert (TEXT, [RESTARTED]) == (said(events), kinds(events))
+
+
+BACKGROUND = """
+[models.m]
+base_url = "{url}"
+api = "responses"
+background = true
+"""
+
+
+async def test_a_background_answer_restarts_if_redis_may_have_lost_a_part_of_it(
+    make_harness: MakeHarness, model: FakeModel, tmp_path: Path
+) -> None:
+    """The client may have received the lost entries, and must recognize that others follow."""
+    path = tmp_path / "models.toml"
+    path.write_text(BACKGROUND.format(url=model.url))
+    async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+        await lose(await start(harness, "mode=slow tokens=20 pace=0.03", 1))
+        key = names_of(harness.only).job(harness.only)
+        assert await harness.context.pipe.call("HGET", key, "history")
+        await harness.context.pipe.call("HSET", key, "history", "of-another-master")
+        events = await ended(harness)
+        assert (numbered(2, 20), [RESTARTED]) == (said(events), kinds(events))
+        added = [e for e in events if e["type"] == "response.output_item.added"]
+        assert 2 == len({event["item"]["id"] for event in added})
+        assert [True, False] == [one.cancelled for one in model.background.stored.values()]
 
 
 async def test_a_short_text_restarts(going: Going) -> None:
