@@ -12,6 +12,7 @@ narrow    400, context length exceeded, for an input of more than `at` character
 
 from __future__ import annotations
 
+import asyncio
 import json
 from itertools import takewhile
 from typing import Any
@@ -41,6 +42,8 @@ async def call(wire: Wire, script: Script, call: Call) -> None:
     await wire.event(chunk(call_delta(0, id=f"call_{call.number}", name=name, arguments="")))
     for letter in script.args:
         await wire.event(chunk(call_delta(0, arguments=letter)))
+        if script.pace:
+            await asyncio.sleep(script.pace)
     await stop(wire, script, call, "tool_calls")
 
 

@@ -29,5 +29,5 @@ async def until(ws: aiohttp.ClientWebSocketResponse, *kinds: str) -> list[dict[s
     """Receives and returns events, up to the first event that has one of the given types."""
     events: list[dict[str, Any]] = []
     while not events or events[-1]["type"] not in kinds:
-        events.append(await ws.receive_json(timeout=8))
+        events.append(await ws.receive_json(timeout=12))
     return events
