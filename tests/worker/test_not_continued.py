@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jobs.names import names_of
 from jobs.record import Job
 from tests.fake_continuing import RUDE
 from tests.fake_model import FakeModel
+from tests.system import wait_until
 from tests.worker.conftest import MakeHarness
 from tests.worker.continuing import TEXT, TOKENS, Going, ended, kinds, lose, start
 from tests.worker.harness import numbered, response, said
@@ -167,13 +169,33 @@ background = true
 """
 
 
+def background(model: FakeModel, folder: Path) -> str:
+    """Writes a models file whose model generates in the background, and returns its path."""
+    path = folder / "models.toml"
+    path.write_text(BACKGROUND.format(url=model.url))
+    return str(path)
+
+
+async def test_another_response_does_not_replace_an_answer_without_output(
+    make_harness: MakeHarness, model: FakeModel, tmp_path: Path
+) -> None:
+    """No text in the log contradicts the response, so only its id shows that it is another one."""
+    async with make_harness(HOLDLINE_MODELS=background(model, tmp_path)) as harness:
+        await harness.submit("mode=late after=0.3 tokens=5")
+        running = asyncio.create_task(harness.execution(await harness.claim()).run())
+        key = names_of(harness.only).job(harness.only)
+        await wait_until(lambda: harness.context.pipe.call("HEXISTS", key, "checkpoint"))
+        await lose(running)
+        model.background.rude = "other_document"
+        events = await ended(harness)
+        assert (numbered(2, 5), [RESTARTED]) == (said(events), kinds(events))
+
+
 async def test_a_background_answer_restarts_if_redis_may_have_lost_a_part_of_it(
     make_harness: MakeHarness, model: FakeModel, tmp_path: Path
 ) -> None:
     """The client may have received the lost entries, and must recognize that others follow."""
-    path = tmp_path / "models.toml"
-    path.write_text(BACKGROUND.format(url=model.url))
-    async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+    async with make_harness(HOLDLINE_MODELS=background(model, tmp_path)) as harness:
         await lose(await start(harness, "mode=slow tokens=20 pace=0.03", 1))
         key = names_of(harness.only).job(harness.only)
         assert await harness.context.pipe.call("HGET", key, "history")
