@@ -15,7 +15,7 @@ loss      flushed · restarted empty · file truncated · older file restored ·
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # The fake model's modes, with their weights in percent.
 MODES = (
@@ -125,6 +125,19 @@ WITHOUT_PROXY = {
     for kind, weight in USUAL.items()
     if kind.startswith(("worker", "server", "client", "redis.kill", "redis.flush", "clock"))
 }
+# The common settings of the profiles in which no fault may cause output to be generated twice.
+KEEPS_OUTPUT = Profile(
+    {},
+    # A busy machine must not delay a worker so much that it loses its lease or calls again.
+    lease=2.0,
+    stall_timeout=10.0,
+    calm=30.0,
+    plain=True,
+    tokens=(60, 160),
+    model_pace=(0.02, 0.05),
+    keeps_output=True,
+)
+
 PROFILES = {
     "usual": Profile(USUAL),
     "loss": Profile(
@@ -148,8 +161,9 @@ PROFILES = {
         sentinels=1,
     ),
     # No death of a worker and no lost connection causes a second model call.
-    "background": Profile(
-        {
+    "background": replace(
+        KEEPS_OUTPUT,
+        weights={
             "worker.kill": 2,
             "worker.term": 2,
             "worker.pause": 1,
@@ -158,29 +172,15 @@ PROFILES = {
             "client.close": 1,
         },
         pause=(0.3, 1.2),
-        # A busy machine must not delay a worker so much that it loses its lease or calls again.
-        lease=2.0,
-        stall_timeout=10.0,
-        calm=30.0,
-        plain=True,
         models=BACKGROUND,
-        tokens=(60, 160),
-        model_pace=(0.02, 0.05),
-        keeps_output=True,
     ),
     # The model continues the text in the log. Workers are not paused, because a paused worker and
     # its successor would both have the rest generated.
-    "continuing": Profile(
-        {"worker.kill": 2, "worker.term": 2, "model.cut": 1, "client.reset": 1},
+    "continuing": replace(
+        KEEPS_OUTPUT,
+        weights={"worker.kill": 2, "worker.term": 2, "model.cut": 1, "client.reset": 1},
         pause=(0.8, 2.4),
-        lease=2.0,
-        stall_timeout=10.0,
-        calm=30.0,
-        plain=True,
         models=CONTINUING,
-        tokens=(60, 160),
-        model_pace=(0.02, 0.05),
-        keeps_output=True,
     ),
     # The endpoint loses answers, or continues them wrongly.
     "rude": Profile(

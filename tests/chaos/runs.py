@@ -25,9 +25,7 @@ def restarted_log(id_: str, marker: str, first: int, second: int, lost: str = ""
     text = f"c{second}t0 c{second}t1 c{second}t2 "
     done = message_done("msg_2", 1, text, "completed")
     return [
-        lifecycle(job, "response.created", "queued"),
-        lifecycle(job, "response.queued", "queued"),
-        lifecycle(job, "response.in_progress", "in_progress"),
+        *_begun(job),
         *message_added("msg_1", 0),
         text_delta("msg_1", 0, lost),
         *message_done("msg_1", 0, lost, "incomplete"),
@@ -35,16 +33,30 @@ def restarted_log(id_: str, marker: str, first: int, second: int, lost: str = ""
         *message_added("msg_2", 1),
         text_delta("msg_2", 1, f"c{second}t0 "),
         text_delta("msg_2", 1, f"c{second}t1 c{second}t2 "),
-        *done,
-        terminal(
-            job,
-            Status.COMPLETED,
-            output=[done[-1]["item"]],
-            attempts=2,
-            timing={},
-            completed_at=1,
-        ),
+        *_ended(job, done),
     ]
+
+
+def _begun(job: Asked) -> list[Event]:
+    """Returns the first events of the log of a job."""
+    return [
+        lifecycle(job, "response.created", "queued"),
+        lifecycle(job, "response.queued", "queued"),
+        lifecycle(job, "response.in_progress", "in_progress"),
+    ]
+
+
+def _ended(job: Asked, done: list[Event]) -> list[Event]:
+    """Returns the last events of a log: those that end its only message, and the terminal event."""
+    end = terminal(
+        job,
+        Status.COMPLETED,
+        output=[done[-1]["item"]],
+        attempts=2,
+        timing={},
+        completed_at=1,
+    )
+    return [*done, end]
 
 
 def numbered(log: list[Event], start: int = 0, stop: int | None = None) -> list[Event]:
@@ -98,22 +110,12 @@ def continued_run(at: int = 9) -> History:
     done = message_done("msg_1", 0, "c1t0 c1t1 c1t2 ", "completed")
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     log = [
-        lifecycle(job, "response.created", "queued"),
-        lifecycle(job, "response.queued", "queued"),
-        lifecycle(job, "response.in_progress", "in_progress"),
+        *_begun(job),
         *message_added("msg_1", 0),
         text_delta("msg_1", 0, "c1t0 c1t1"),
         {"type": "holdline:continued", "response_id": MINE, "attempt": 2, **place, "at": at},
         text_delta("msg_1", 0, " c1t2 "),
-        *done,
-        terminal(
-            job,
-            Status.COMPLETED,
-            output=[done[-1]["item"]],
-            attempts=2,
-            timing={},
-            completed_at=1,
-        ),
+        *_ended(job, done),
     ]
     return History(
         traces=[trace("one", (create("m1"), numbered(log)))],
