@@ -361,6 +361,7 @@ class Execution:
             await self._retry(decision)
         else:
             await self._close(cause)
+        await self._end_upstream(decision)
 
     async def _close(self, cause: str) -> None:
         await close(self._context, self.grant, cause, self._job)

@@ -17,6 +17,7 @@ from tests.fake_model import FakeModel
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness, Work
 from tests.worker.harness import Harness, begun, numbered, response, said
+from worker.output import Output
 from worker.rescue import Rescue
 from worker.stop import Stop
 from worker.upstream import background
@@ -336,6 +337,34 @@ async def test_a_deletion_during_a_pause_of_the_model_reaches_the_provider(
         await harness.context.queue.delete(harness.only)
         (stored,) = harness.model.background.stored.values()
         await wait_until(lambda: stored.cancelled)
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_an_error_in_the_worker_ends_the_answer_at_the_provider(
+    make_harness: MakeHarness,
+    model: FakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    attempts: int,
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(MODELS.format(url=model.url))
+    limit = {"HOLDLINE_MODELS": str(path), "HOLDLINE_MAX_ATTEMPTS": str(attempts)}
+    async with make_harness(**limit) as harness:
+        await harness.submit("mode=slow tokens=100 pace=0.05")
+        execution = harness.execution(await harness.claim())
+        running = asyncio.create_task(execution.run())
+        await harness.until_text(harness.only)
+        monkeypatch.setattr(Output, "take", failing)
+        with pytest.raises(ZeroDivisionError):
+            await running
+        await execution.fail()
+        (stored,) = model.background.stored.values()
+        assert stored.cancelled
+
+
+def failing(*_: object) -> None:
+    raise ZeroDivisionError
 
 
 async def test_a_cancellation_between_two_workers_reaches_the_provider(harness: Harness) -> None:
