@@ -1,5 +1,6 @@
-"""The operator's commands for API keys, signing keys, tenants, users' data and the dead list.
+"""The operator's commands: API keys, signing keys, tenants, users' data, dead list, audit log.
 
-Each module except `cli` is one command, `python -m admin.<name>`. No other package imports `admin`.
-Code that a command shares with the server or the worker is in `server`, `worker` or `jobs`.
+Each module except `cli` and `audited` is one command, `python -m admin.<name>`. No other package
+imports `admin`. Code that a command shares with the server or the worker is in `server`, `worker`
+or `jobs`.
 """

@@ -7,13 +7,19 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Final
 
 from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
 
+from .audited import NotAudited
+
 # A command takes the environment and the arguments, and yields the lines to print. It may raise
 # HoldlineError, ValueError or OSError.
 Command = Callable[[Mapping[str, str], Sequence[str]], AsyncIterator[str]]
+
+DAY: Final = 86_400.0
+UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
@@ -45,11 +51,40 @@ def key_list(lines: Sequence[str]) -> str:
     return "\n".join([*lines, "1 key" if len(lines) == 1 else f"{len(lines)} keys"])
 
 
+def seconds(written: str) -> float:
+    """Converts a duration on the command line, such as `90d`, to seconds.
+
+    Raises: argparse.ArgumentTypeError.
+    """
+    try:
+        found = float(written[:-1]) * UNITS[written[-1:]]
+    except (ValueError, KeyError):
+        raise argparse.ArgumentTypeError(
+            "a duration must be a number followed by s, m, h or d, such as 90d"
+        ) from None
+    if not 0 <= found <= 3650 * DAY:
+        raise argparse.ArgumentTypeError("a duration must be between 0s and 3650d")
+    return found
+
+
+def printable(text: str) -> str:
+    """Returns the text with escapes in the place of control characters.
+
+    A terminal would execute control characters, and a line break would look like another entry.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def _advice(error: Exception) -> str:
-    if not isinstance(error, RedisAway) or isinstance(error, RedisNotReady):
+    cause = error.__cause__ if isinstance(error, NotAudited) else error
+    if not isinstance(cause, RedisAway) or isinstance(cause, RedisNotReady):
         return ""
+    place = ", or HOLDLINE_AUDIT=stderr to record changes on standard error only"
     return (
-        f" at {hide(redis_url(os.environ))}; set REDIS_URL to the Redis of your servers. The "
+        f" at {hide(redis_url(os.environ))}; set REDIS_URL to the Redis of your servers"
+        f"{place if isinstance(error, NotAudited) else ''}. The "
         "embedded Redis of `make run` has no port: set REDIS_URL to the unix:// URL that "
         "`make run` prints."
     )

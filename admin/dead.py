@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jobs.config import settings as env
 from jobs.config import shared_config
 from jobs.errors import UnknownResponse
 from jobs.ids import new_response_id
@@ -24,6 +23,7 @@ from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
 
 from . import cli
+from .audited import Audit
 
 if TYPE_CHECKING:
     import argparse
@@ -51,7 +51,7 @@ async def _list(pipe: Pipe, queue: Queue, partitions: int) -> AsyncIterator[str]
     yield f"{total} entries in the dead list"
 
 
-async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
+async def _again(pipe: Pipe, queue: Queue, audit: Audit, response_id: str) -> str:
     partition = partition_of(response_id)
     data = await pipe.call("HGET", Partition(partition).job(response_id), "job")
     if data is None:
@@ -59,24 +59,26 @@ async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
     old = job_of(response_id, data, pipe.cipher)
     queue_name = await pipe.call("HGET", Partition(partition).job(response_id), "queue_name")
     job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
-    accepted = await queue.submit(
-        job, submitted(job), begins=begins(job), queue_name=(queue_name or b"").decode()
-    )
-    await queue.unbury(partition, response_id.encode())
+    async with audit.change("dead again", response_id, after=f"submitted as {job.id}"):
+        accepted = await queue.submit(
+            job, submitted(job), begins=begins(job), queue_name=(queue_name or b"").decode()
+        )
+        await queue.unbury(partition, response_id.encode())
     return f"{response_id} was submitted again as {accepted.response_id}"
 
 
-async def _drop(queue: Queue, partitions: int, entry: str) -> str:
-    dropped = [await queue.unbury(number, entry.encode()) for number in range(partitions)]
+async def _drop(queue: Queue, audit: Audit, partitions: int, entry: str) -> str:
+    async with audit.change("dead drop", entry) as outcome:
+        dropped = [await queue.unbury(number, entry.encode()) for number in range(partitions)]
+        outcome.after = "dropped" if any(dropped) else "not in the dead list"
     return f"{entry} was dropped" if any(dropped) else f"{entry} is not in the dead list"
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
     """Runs `python -m admin.dead`, and yields the lines to print."""
     arguments = _parser().parse_args(argv)
-    env.check_names(environ)
     url, cipher = shared_config.redis_url(environ), shared_config.cipher(environ)
-    shared = shared_config.shared_settings(environ)
+    shared, audit = shared_config.shared_settings(environ), Audit.from_environ(environ)
     async with redis_from_url(url, cipher).pipe() as pipe:
         queue = Queue(pipe, shared)
         match arguments.action:
@@ -84,9 +86,9 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
                 async for line in _list(pipe, queue, shared.partitions):
                     yield line
             case "again":
-                yield await _again(pipe, queue, arguments.id)
+                yield await _again(pipe, queue, audit, arguments.id)
             case _:
-                yield await _drop(queue, shared.partitions, arguments.id)
+                yield await _drop(queue, audit, shared.partitions, arguments.id)
 
 
 def _parser() -> argparse.ArgumentParser:

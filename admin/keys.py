@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -30,14 +31,13 @@ from server.access.owners import is_tenant
 from server.access.principal import ADMIN, SCOPES
 
 from . import cli
+from .audited import Audit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from server.access.api_keys import Record
 
-DAY: Final = 86_400.0
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 _DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope != ADMIN)
 
 
@@ -98,7 +98,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
         yield RecordStore(pipe, Partition(0).api_keys)
 
 
-async def create(store: Store, arguments: argparse.Namespace) -> str:
+async def create(store: Store, audit: Audit, arguments: argparse.Namespace) -> str:
     """Creates an API key. Returns the text to print, which contains the key."""
     if not is_tenant(arguments.tenant):
         raise ValueError("TENANT must be 1 to 64 letters, digits and _ . -")
@@ -118,7 +118,8 @@ async def create(store: Store, arguments: argparse.Namespace) -> str:
         },
         api_keys.Record,
     )
-    await store.put(id_, None, api_keys.encode(record))
+    async with audit.change("keys create", f"key {id_}", after=_short(record)):
+        await store.put(id_, None, api_keys.encode(record))
     return _shown_once(written)
 
 
@@ -130,18 +131,24 @@ async def list_all(store: Store) -> str:
     return cli.key_list(lines)
 
 
-async def rotate(store: Store, id_: str, keep_seconds: float) -> str:
+async def rotate(store: Store, audit: Audit, id_: str, keep_seconds: float) -> str:
     """Replaces the secret of a key. Returns the text to print, which contains the new key."""
     before = await _found(store, id_)
     written, secret = api_keys.new_key(id_)
-    after = api_keys.rotated(api_keys.decode(before), secret, round(time.time()), keep_seconds)
-    await store.put(id_, before, api_keys.encode(after))
+    record = api_keys.decode(before)
+    after = api_keys.rotated(record, secret, round(time.time()), keep_seconds)
+    changed = f"new secret; the old secret stays valid for {keep_seconds / 3600:g} hours"
+    async with audit.change("keys rotate", f"key {id_}", before=_short(record), after=changed):
+        await store.put(id_, before, api_keys.encode(after))
     return f"{_shown_once(written)}\nThe old secret stays valid for {keep_seconds / 3600:g} hours."
 
 
-async def revoke(store: Store, id_: str) -> str:
+async def revoke(store: Store, audit: Audit, id_: str) -> str:
     """Revokes an API key. Returns the text to print."""
-    await store.put(id_, await _found(store, id_), None)
+    before = await _found(store, id_)
+    was = _short(api_keys.decode(before))
+    async with audit.change("keys revoke", f"key {id_}", before=was, after="no key"):
+        await store.put(id_, before, None)
     return f"{id_} was revoked"
 
 
@@ -158,11 +165,24 @@ def _shown_once(written: str) -> str:
     return f"{written}\nSave the key now. It cannot be shown again."
 
 
-def _line(record: Record, now: float) -> str:
-    parts = [record.id, record.tenant, ",".join(record.scopes) or "(no scope)"]
+def _grants(record: Record) -> list[str]:
+    """Returns the tenant of a key and what the key allows, in words for the terminal."""
+    parts = [record.tenant, ",".join(record.scopes) or "(no scope)"]
     for name, allowed in (("models", record.models), ("prompts", record.prompts)):
         if allowed is not None:
             parts.append(f"{name}={','.join(allowed)}")
+    return parts
+
+
+def _short(record: Record) -> str:
+    """Describes a key in the audit log."""
+    ends = record.expires_at
+    expiry = [] if ends is None else [f"expires {datetime.fromtimestamp(ends, UTC):%Y-%m-%d}"]
+    return " ".join([*_grants(record), *expiry])
+
+
+def _line(record: Record, now: float) -> str:
+    parts = [record.id, *_grants(record)]
     if record.expires_at is not None:
         left = record.expires_at - now
         parts.append("expired" if left <= 0 else f"expires in {_duration(left)}")
@@ -172,22 +192,10 @@ def _line(record: Record, now: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    for unit, length in reversed(_UNITS.items()):
+    for unit, length in reversed(cli.UNITS.items()):
         if seconds >= length:
             return f"{seconds / length:.0f}{unit}"
     return "0s"
-
-
-def _seconds(written: str) -> float:
-    try:
-        seconds = float(written[:-1]) * _UNITS[written[-1:]]
-    except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError(
-            "a duration must be a number followed by s, m, h or d, such as 90d"
-        ) from None
-    if not 0 <= seconds <= 3650 * DAY:
-        raise argparse.ArgumentTypeError("a duration must be between 0s and 3650d")
-    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,7 +213,9 @@ def _parser() -> argparse.ArgumentParser:
         "--prompt", action="append", help="a prompt template that the key may use; repeatable"
     )
     making.add_argument(
-        "--expires", type=_seconds, help="time until the key expires, such as 90d (default: never)"
+        "--expires",
+        type=cli.seconds,
+        help="time until the key expires, such as 90d (default: never)",
     )
     making.add_argument("--note", default="", help="a note about the key, which `list` shows")
     actions.add_parser("list", help="list all keys")
@@ -213,8 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     turning.add_argument("id", help="id of the key")
     turning.add_argument(
         "--keep",
-        type=_seconds,
-        default=DAY,
+        type=cli.seconds,
+        default=cli.DAY,
         help="how long the old secret stays valid (default: 1d)",
     )
     actions.add_parser("revoke", help="revoke a key").add_argument("id", help="id of the key")
@@ -224,14 +234,15 @@ def _parser() -> argparse.ArgumentParser:
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
     """Runs `python -m admin.keys`, and yields the lines to print."""
     arguments = _parser().parse_args(argv)
+    audit = Audit.from_environ(environ)
     async with store(environ) as keys:
         match arguments.action:
             case "create":
-                yield await create(keys, arguments)
+                yield await create(keys, audit, arguments)
             case "rotate":
-                yield await rotate(keys, arguments.id, arguments.keep)
+                yield await rotate(keys, audit, arguments.id, arguments.keep)
             case "revoke":
-                yield await revoke(keys, arguments.id)
+                yield await revoke(keys, audit, arguments.id)
             case _:
                 yield await list_all(keys)
 

@@ -22,9 +22,10 @@ from jobs.config import settings as env
 from jobs.config.settings import ConfigError
 from jobs.errors import HoldlineError
 from runtime.watched_file import locked, replace
-from server.access.jwt import MIN_SECRET, parse_keys
+from server.access.jwt import MIN_SECRET, Key, Keys, parse_keys
 
 from . import cli
+from .audited import Audit
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +59,7 @@ def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, An
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
     """Runs `python -m admin.signers`, and yields the text to print."""
     arguments = _parser().parse_args(argv)
-    env.check_names(environ)
+    audit = Audit.from_environ(environ)
     path = env.text(environ, "HOLDLINE_JWT_KEYS")
     if not path:
         raise ConfigError("HOLDLINE_JWT_KEYS is not set: set it to the path of the key file")
@@ -68,20 +69,22 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
         match arguments.action:
             case "add":
                 private, public = new_pair(arguments.kid, arguments.alg, arguments.tenant)
-                _write(file, [*listed, public])
+                text = _text([*listed, public])
+                after = _short(_keys([public])[arguments.kid])
+                async with audit.change("signers add", f"signing key {arguments.kid}", after=after):
+                    replace(file, text)
                 yield f"{json.dumps(private)}\n{KEEP[arguments.alg]}"
             case "remove":
-                left = [key for key in listed if key["kid"] != arguments.kid]
-                if left == listed:
+                if (key := _keys(listed).get(arguments.kid)) is None:
                     raise HoldlineError(f"signing key {arguments.kid} not found in {file}")
-                _write(file, left)
+                text = _text([one for one in listed if one["kid"] != key.kid])
+                async with audit.change(
+                    "signers remove", f"signing key {key.kid}", before=_short(key), after="no key"
+                ):
+                    replace(file, text)
                 yield f"{arguments.kid} was removed"
             case _:
-                keys = parse_keys(json.dumps({"keys": listed})).values()
-                lines = [
-                    f"{key.kid}  {key.algorithm}  {key.tenant or 'any tenant'}" for key in keys
-                ]
-                yield cli.key_list(lines)
+                yield cli.key_list([f"{key.kid}  {_short(key)}" for key in _keys(listed).values()])
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -94,10 +97,20 @@ def _read(file: Path) -> list[dict[str, Any]]:
     return listed
 
 
-def _write(file: Path, listed: list[dict[str, Any]]) -> None:
+def _keys(listed: list[dict[str, Any]]) -> Keys:
+    return parse_keys(json.dumps({"keys": listed}))
+
+
+def _short(key: Key) -> str:
+    """Describes a key without its content."""
+    return f"{key.algorithm}  {key.tenant or 'any tenant'}"
+
+
+def _text(listed: list[dict[str, Any]]) -> bytes:
+    """Returns the content of a key file with these keys. Raises: ValueError."""
     text = json.dumps({"keys": listed}, indent=2)
     parse_keys(text)
-    replace(file, text.encode() + b"\n")
+    return text.encode() + b"\n"
 
 
 def _encode(data: bytes) -> str:

@@ -35,6 +35,7 @@ from server.api.frames import response_of
 from server.config import Config
 
 from . import cli
+from .audited import Audit
 
 if TYPE_CHECKING:
     import argparse
@@ -199,12 +200,19 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
-        queue = Queue(pipe, config.shared)
-        if arguments.action == "export":
-            async for line in export(pipe, queue, whose):
-                yield line
-        else:
-            yield await delete(pipe, queue, whose)
+        queue, audit = Queue(pipe, config.shared), Audit.from_environ(environ)
+        # An export changes nothing, but it shows a user's prompts and answers to the operator.
+        async with audit.change(f"subject {arguments.action}", f"end user {whose}") as outcome:
+            if arguments.action == "export":
+                exported = 0
+                async for line in export(pipe, queue, whose):
+                    exported += 1
+                    outcome.after = f"{exported} exported"
+                    yield line
+            else:
+                outcome.after = await delete(pipe, queue, whose)
+        if arguments.action == "delete":
+            yield outcome.after
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,10 +11,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from jobs.redis.url import redis_from_url
-from jobs.tenants import FIELDS, Tenants, WrongSetting
+from jobs.tenants import FIELDS, Tenants, WrongSetting, checked
 from server.config import Config
 
 from . import cli
+from .audited import Audit
 
 if TYPE_CHECKING:
     import argparse
@@ -45,16 +46,38 @@ async def _text(tenants: Tenants, tenant: str) -> str:
     return "\n".join(lines)
 
 
+async def _set(
+    tenants: Tenants, audit: Audit, arguments: argparse.Namespace, values: Mapping[str, str]
+) -> None:
+    """Changes settings of a tenant; the value "" restores a default."""
+    wanted = {name: checked(name, value) for name, value in values.items()}
+    found = await tenants.get(arguments.tenant)
+    before = {name: found.get(name, "") for name in wanted}
+    changed = [name for name in wanted if wanted[name] != before[name]]
+    async with audit.change(
+        f"tenants {arguments.action}",
+        f"tenant {arguments.tenant}",
+        before=_short(before, changed),
+        after=_short(wanted, changed),
+    ):
+        await tenants.set(arguments.tenant, wanted)
+
+
+def _short(values: Mapping[str, str], names: list[str]) -> str:
+    """Describes settings of a tenant in the audit log."""
+    return " ".join(f"{name}={values[name] or 'default'}" for name in names) or "no change"
+
+
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
     """Runs `python -m admin.tenants`, and yields the text to print."""
     arguments = _parser().parse_args(argv)
     config = Config.from_environ(environ)
     async with redis_from_url(config.redis_url).pipe() as pipe:
         tenants = Tenants(pipe, config.shared.partitions)
-        if arguments.action == "set":
-            await tenants.set(arguments.tenant, _values(arguments.values))
-        elif arguments.action == "clear":
-            await tenants.clear(arguments.tenant)
+        if arguments.action != "show":
+            cleared = arguments.action == "clear"
+            values = dict.fromkeys(FIELDS, "") if cleared else _values(arguments.values)
+            await _set(tenants, Audit.from_environ(environ), arguments, values)
         yield await _text(tenants, arguments.tenant)
 
 

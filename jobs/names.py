@@ -310,6 +310,11 @@ class Partition:
         return f"{self.prefix}api_keys"
 
     @property
+    def audit(self) -> str:
+        """The key of the stream with the audit log of `admin` commands; only in partition 0."""
+        return f"{self.prefix}audit"
+
+    @property
     def cipher(self) -> str:
         """The key of the string with the id of the encryption key of the last started process.
 

@@ -8,11 +8,12 @@ from typing import Final, Literal
 
 # The programs that read a setting. A setting for "all" needs the same value in all processes that
 # use the same Redis.
-Readers = Literal["all", "server", "worker", "server, worker", "`holdline-ask`"]
+Readers = Literal["all", "server", "worker", "server, worker", "`admin`", "`holdline-ask`"]
 ALL: Final = "all"
 SERVER: Final = "server"
 WORKER: Final = "worker"
 EACH: Final = "server, worker"
+ADMIN: Final = "`admin`"
 CLIENT: Final = "`holdline-ask`"
 
 

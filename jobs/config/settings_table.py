@@ -11,7 +11,7 @@ from jobs.ids import MAX_PARTITIONS
 from runtime.supervisor import MAX_PROCESSES
 
 from .models import DAY, MAX_CONCURRENCY
-from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
+from .setting import ADMIN, ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
 
 _TABLE: Final = (
     text(
@@ -525,6 +525,28 @@ _TABLE: Final = (
         WORKER,
         ("0", "1"),
         "with `1`, workers may also send webhooks to private addresses and over `http://`",
+    ),
+    choice(
+        "HOLDLINE_AUDIT",
+        ADMIN,
+        ("redis", "stderr", "both"),
+        "where `admin` commands record changes: in the [audit log](secure.md#the-audit-log) in "
+        "Redis, as lines of JSON on standard error, or both",
+    ),
+    number(
+        "HOLDLINE_AUDIT_RETENTION_SECONDS",
+        ADMIN,
+        90 * DAY,
+        DAY,
+        400 * DAY,
+        "how long Redis keeps the entries of the audit log",
+    ),
+    text(
+        "HOLDLINE_OPERATOR",
+        ADMIN,
+        "",
+        "the name of the operator in the audit log, in addition to the name of the user and the "
+        "host",
     ),
     text(
         "HOLDLINE_URL",

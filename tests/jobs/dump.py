@@ -26,6 +26,8 @@ async def dump(pipe: Pipe) -> Dump:
                     found[key] = {n: v.partition(b" ")[2] or v for n, v in found[key].items()}
             case b"list":
                 found[key] = await pipe.call("LRANGE", key, 0, -1)
+            case b"stream":  # the id of an entry is a time
+                found[key] = [entry for _, entry in await pipe.call("XRANGE", key, "-", "+")]
             case b"zset":
                 found[key] = set(await pipe.call("ZRANGE", key, 0, -1))
             case _:

@@ -15,6 +15,7 @@ from msgspec.inspect import StructType, type_info
 
 import runtime.logs
 import worker.config
+from admin.audited import Audit
 from dev.__main__ import ENVIRONMENT
 from jobs.config.settings import ConfigError, markdown
 from jobs.config.settings_table import SETTINGS
@@ -84,8 +85,9 @@ def test_the_documented_default_and_limits_of_a_setting_match_the_code(
     name = name.strip("`")
     least, most = limits.split(", ")
 
-    def read(**environ: str) -> tuple[Config, worker.config.Config]:
-        return Config.from_environ(environ), worker.config.load(GIVEN | environ)
+    def read(**environ: str) -> tuple[Config, worker.config.Config, Audit]:
+        found = Config.from_environ(environ), worker.config.load(GIVEN | environ)
+        return *found, Audit.from_environ(environ)
 
     assert read() == read(**{name: default})
     for bound in {least, most} - {default}:
@@ -246,7 +248,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.sizes,
         ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
-        *(names.hook("x"), names.hooks, names.api_keys, names.cipher),
+        *(names.hook("x"), names.hooks, names.api_keys, names.cipher, names.audit),
         *(names.tenant("x"), names.running("x"), names.held("x")),
         *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
         *(names.pause("x"), names.pace("x"), names.replies("x", "y")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from jobs.audit import AuditLog
 from jobs.conversations import ConversationStore
 from jobs.errors import RedisFull
 from jobs.hooks import Hooks
@@ -118,6 +119,9 @@ def situations() -> list[Situation]:
 
     def store(pipe: Pipe) -> ConversationStore:
         return ConversationStore(pipe, SETTINGS)
+
+    async def audited(pipe: Pipe) -> None:
+        await AuditLog(pipe, HOUR).append({"change": "a"})
 
     async def create(pipe: Pipe) -> None:
         await store(pipe).create(talk, "public", "public/@a", 1, {"a": "b"}, [{"id": "first"}])
@@ -280,6 +284,7 @@ def situations() -> list[Situation]:
             lambda pipe: store(pipe).delete_item(talk, "public", "first"),
         ),
         Situation("delete_conversation", pending, lambda pipe: store(pipe).delete(talk, "public")),
+        Situation("audit", audited, lambda pipe: AuditLog(pipe, HOUR).append({"change": "b"})),
         Situation("claim_unsettled", unsettled, lambda pipe: store(pipe).claim_unsettled(0)),
     ]
 
@@ -331,6 +336,7 @@ async def test_a_script_repeated_after_a_lost_reply_has_the_effect_of_one_run(
 
 # These scripts may write while memory is full, because they keep existing data or free memory.
 MAY_WRITE = {
+    "audit",
     "extend",
     "give_back",
     "delete",
