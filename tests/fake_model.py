@@ -48,6 +48,13 @@ from tests.fake_background import Background
 from tests.fake_wire import Call, Mode, Script, Wire
 
 WORDS = re.compile(r"\b([a-z]+)=(\S+)")
+# The error with which OpenAI refuses a request without a message.
+EMPTY = {
+    "message": "Invalid 'messages': empty array. Expected an array with minimum length 1.",
+    "type": "invalid_request_error",
+    "param": "messages",
+    "code": "empty_array",
+}
 
 
 class FakeModel:
@@ -157,6 +164,9 @@ class FakeModel:
             await wire.plain(self.status, json.dumps({"error": error}))
             return b""
         said = body["input"] if passes else body["messages"]
+        if not said:
+            await wire.plain(400, json.dumps({"error": EMPTY}))
+            return b""
         prompt = next((fake_chat.text_of(m) for m in reversed(said) if m.get("role") == "user"), "")
         script = self._read(prompt)
         call = Call(len(self.calls) + 1, prompt, script.mode, body, headers)
