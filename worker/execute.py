@@ -30,6 +30,7 @@ from jobs.log.codec import job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter
 from jobs.record import Job, Status
+from jobs.worker_registry import MAX_TEXT, RunningRecord
 
 from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
@@ -113,6 +114,22 @@ class Execution:
     def exhausted(self) -> bool:
         """True if the model call failed because this worker lacks file descriptors or memory."""
         return self._call.cause == "worker_exhausted"
+
+    def record(self, now: float) -> RunningRecord:
+        """Returns what the record of this worker says about the job.
+
+        `now` is the current time, as `time.monotonic()` returns it.
+        """
+        grant, call = self.grant, self._call
+        model = call.model or grant.model or (self._job.params.get("model") if self._job else "")
+        first = call.first_token
+        return RunningRecord(
+            grant.response_id,
+            (model or "")[:MAX_TEXT],
+            grant.attempt,
+            round(1000 * (now - self._claimed)),
+            None if first is None else round(1000 * (now - first)),
+        )
 
     async def run(self) -> None:
         """Runs the job until it has ended, is queued for another attempt or has been lost.

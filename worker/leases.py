@@ -42,12 +42,13 @@ class RedisHealth:
     """Logs the beginning and the end of a period in which Redis requests fail."""
 
     def __init__(self) -> None:
-        self._failing = False
+        self.error: RedisTrouble | None = None
+        """The first error of the current period, or None if the previous request succeeded."""
 
     def failed(self, error: RedisTrouble) -> None:
         """Logs a failed request to Redis, unless the previous request failed too."""
-        if not self._failing:
-            self._failing = True
+        if self.error is None:
+            self.error = error.with_traceback(None)
             log.warning(
                 "Redis is failing: retrying until it recovers",
                 error=type(error).__name__,
@@ -56,8 +57,8 @@ class RedisHealth:
 
     def succeeded(self) -> None:
         """Logs the recovery of Redis, if the previous request failed."""
-        if self._failing:
-            self._failing = False
+        if self.error is not None:
+            self.error = None
             log.info("Redis recovered")
 
 

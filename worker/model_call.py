@@ -124,6 +124,11 @@ class ModelCall:
             self._ended = time.monotonic()
 
     @property
+    def first_token(self) -> float | None:
+        """The time of the first token, as `time.monotonic()` returns it, or None before it."""
+        return self._first
+
+    @property
     def unfinished(self) -> list[tuple[str, str]]:
         """The models and ids of the answers that endpoints may still be generating."""
         last = [(self.model or "", self.upstream_id)] if self.upstream_id is not None else []

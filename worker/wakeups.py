@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jobs.errors import RedisTrouble
 from jobs.names import Partition
+from jobs.worker_registry import new_worker_id
 
 if TYPE_CHECKING:
     from jobs.lease_store import LeaseStore
@@ -38,7 +38,7 @@ class WakeUps:
     """
 
     def __init__(self, leases: LeaseStore, partitions: int) -> None:
-        self.worker = secrets.token_hex(8)
+        self.worker = new_worker_id()
         self._leases = leases
         self._partitions = range(partitions)
         self.full = False

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from jobs.errors import HoldlineError, RedisTrouble
+from jobs.errors import HoldlineError, RedisFull, RedisNotReady, RedisRefused, RedisTrouble
 from jobs.names import Partition
+from jobs.worker_registry import WorkerState
 from runtime.logs import described
 from runtime.loop import cancel_all
 
 from .execute import Execution
 from .leases import FAILURE_PAUSE_SECONDS, Leases, RedisHealth
+from .registration import Registration
 from .stop import Stop
 from .wakeups import WakeUps
 
@@ -49,6 +51,12 @@ HAND_OVER_SECONDS: Final = 0.25
 # A stopping worker spends at most this time on returning its jobs to the queue. The limit matters
 # if Redis is unavailable.
 STOP_SECONDS: Final = 3.0
+# The reasons for which a worker claims no jobs, by the error of its last request to Redis.
+PAUSES: Final[dict[type[RedisTrouble], str]] = {
+    RedisFull: "redis_full",
+    RedisNotReady: "redis_not_ready",
+    RedisRefused: "redis_refused",
+}
 
 
 class Worker:
@@ -84,6 +92,9 @@ class Worker:
         self._leases = Leases(
             context, rescue, self._held.keys(), self._health, lambda: not quiet.is_set()
         )
+        self._registration = Registration(
+            context, self._wakeups.worker, self._state, self._held.keys()
+        )
 
     async def run(self) -> None:
         """Claims and runs jobs until `quiet` is set.
@@ -98,14 +109,27 @@ class Worker:
             )
         self._wakeups.subscribe(self._subscriber)
         try:
-            async with self._leases, asyncio.TaskGroup() as group:
+            async with self._registration, self._leases, asyncio.TaskGroup() as group:
                 claiming = group.create_task(self._claim_until_cancelled(), name="claim")
                 await self._quiet.wait()
+                self._registration.write_now()
                 claiming.cancel()
                 self._wakeups.unsubscribe(self._subscriber)
                 await self._drain()
         finally:
             await self._give_back()
+
+    def _state(self) -> tuple[WorkerState, str]:
+        """Returns the state of the worker, and the reason why it is paused, or ""."""
+        if self._quiet.is_set():
+            return WorkerState.DRAINING, ""
+        if self._health.error is not None:
+            return WorkerState.PAUSED, PAUSES.get(type(self._health.error), "redis_unavailable")
+        if self._paused_until > time.monotonic():
+            return WorkerState.PAUSED, "worker_exhausted"
+        if self._leases.pace.left <= 0:
+            return WorkerState.PAUSED, "leases_renewed_late"
+        return WorkerState.READY, ""
 
     # Claiming jobs
 

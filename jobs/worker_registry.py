@@ -1,0 +1,242 @@
+"""The registry of live workers in Redis: which workers run, what they serve and what they run.
+
+Each worker process writes its record again and again, and Redis deletes the record of a worker that
+has stopped writing. So a dead worker disappears after `record_ms` at the latest, and no process has
+to detect its death. Only the clock of Redis decides; the times in a record are ages, which the
+reader subtracts from the time at which Redis stored the record.
+
+All records are in partition 0, so that one call lists all workers, whatever their number of
+partitions is. The load on this slot is low: a worker sends one command per third of `record_ms`,
+so a thousand workers send a hundred commands per second with the default lease.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from .names import Partition
+from .scripts import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .redis.pipe import Pipe
+
+LEASES_PER_RECORD: Final = 2
+MAX_WORKERS: Final = 10_000
+MAX_PAGE: Final = 1_000
+# The bounds of one record. They are higher than those of the settings and of the models file.
+MAX_RUNNING: Final = 1_000
+MAX_MODELS: Final = 1_000
+MAX_TEXT: Final = 256
+
+
+class WorkerState(StrEnum):
+    """The states of a live worker.
+
+    A worker that is `draining` claims no more jobs, and one that is `paused` claims none for a
+    while.
+    """
+
+    READY = "ready"
+    DRAINING = "draining"
+    PAUSED = "paused"
+
+
+class RunningRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A running response in the record of a worker. The times are ages in milliseconds.
+
+    `first_token_age_ms` is None before the first token of the attempt.
+    """
+
+    response_id: str
+    model: str
+    attempt: int
+    age_ms: int
+    first_token_age_ms: int | None = None
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker writes about itself.
+
+    `models` is empty if the worker serves every model name. `reason` says why the worker is paused,
+    and is empty otherwise.
+    """
+
+    host: str
+    pid: int
+    version: str
+    age_ms: int
+    concurrency: int
+    models: tuple[str, ...]
+    state: WorkerState
+    reason: str
+    jobs: int
+    running: tuple[RunningRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningResponse:
+    """A response that a worker runs. Times are in milliseconds of Redis time since 1970.
+
+    `first_token_at` is None before the first token of the attempt.
+    """
+
+    response_id: str
+    model: str
+    attempt: int
+    started_at: int
+    first_token_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A live worker. Times are in milliseconds of Redis time since 1970.
+
+    `seen_at` is the time at which the worker wrote its record. `models` is empty if the worker
+    serves every model name. `running` is the number of its running jobs, and `responses` describes
+    them. `reason` says why the worker is paused, and is empty otherwise.
+    """
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    started_at: int
+    seen_at: int
+    concurrency: int
+    models: tuple[str, ...]
+    state: WorkerState
+    reason: str
+    running: int
+    responses: tuple[RunningResponse, ...]
+
+    def serves(self, model: str) -> bool:
+        """Returns True if the worker claims jobs of this model, unless it is paused."""
+        return self.state is not WorkerState.DRAINING and (not self.models or model in self.models)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the worker as a JSON object."""
+        return {**asdict(self), "models": list(self.models), "state": str(self.state)}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPage:
+    """A part of the list of live workers, in the order of their ids.
+
+    `now` is the time of Redis in milliseconds, and `total` the number of all live workers. `after`
+    is the id to pass to the next call, or "" if this is the last page.
+    """
+
+    now: int
+    total: int
+    workers: tuple[LiveWorker, ...]
+    after: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the page as a JSON object."""
+        return {**asdict(self), "workers": [worker.as_dict() for worker in self.workers]}
+
+
+def new_worker_id() -> str:
+    """Returns a new id for a worker process."""
+    return secrets.token_hex(8)
+
+
+class WorkerRegistry:
+    """Reads and writes the records of live workers. All methods raise RedisTrouble."""
+
+    def __init__(self, pipe: Pipe, lease_ms: int) -> None:
+        self._pipe = pipe
+        self._names = Partition(0)
+        self.record_ms = LEASES_PER_RECORD * lease_ms
+
+    async def register(self, worker: str, record: WorkerRecord) -> bool:
+        """Writes the record of a worker, which expires after `record_ms`.
+
+        Returns False if the registry is full, which changes nothing but what an operator sees.
+        """
+        call = calls.register_worker(
+            workers_key=self._names.workers,
+            record_key=self._names.worker(worker),
+            id=worker,
+            ttl_ms=self.record_ms,
+            max_workers=MAX_WORKERS,
+            record=msgspec.msgpack.encode(record),
+        )
+        return bool(await self._pipe.run(call))
+
+    async def unregister(self, worker: str) -> None:
+        """Removes the record of a worker that ends."""
+        names = self._names
+        await self._pipe.run(
+            calls.unregister_worker(
+                workers_key=names.workers, record_key=names.worker(worker), id=worker
+            )
+        )
+
+    async def page(self, after: str = "", most: int = MAX_PAGE) -> WorkerPage:
+        """Returns up to `most` live workers whose ids come after `after`."""
+        call = calls.live_workers(workers_key=self._names.workers, most=MAX_WORKERS)
+        now, found = await self._pipe.run(call)
+        ids = sorted(id_.decode() for id_ in found)
+        rest = [id_ for id_ in ids if id_ > after]
+        shown = rest[: min(most, MAX_PAGE)]
+        workers = await self._read(shown)
+        more = shown[-1] if len(shown) < len(rest) else ""
+        return WorkerPage(now, len(ids), tuple(workers), more)
+
+    async def all(self) -> list[LiveWorker]:
+        """Returns all live workers, of which there are at most `MAX_WORKERS`."""
+        page = await self.page()
+        workers = list(page.workers)
+        while page.after:
+            page = await self.page(page.after)
+            workers += page.workers
+        return workers
+
+    async def _read(self, ids: Collection[str]) -> list[LiveWorker]:
+        if not ids:
+            return []
+        found = await self._pipe.call("MGET", *(self._names.worker(id_) for id_ in ids))
+        workers = (_decoded(id_, data) for id_, data in zip(ids, found, strict=True) if data)
+        return [worker for worker in workers if worker is not None]
+
+
+def _decoded(worker: str, data: bytes) -> LiveWorker | None:
+    """Decodes a stored record. Returns None for a record that another version has written."""
+    at, _, packed = data.partition(b" ")
+    try:
+        seen_at, record = int(at), msgspec.msgpack.decode(packed, type=WorkerRecord)
+    except (ValueError, msgspec.DecodeError):
+        return None
+    return LiveWorker(
+        id=worker,
+        host=record.host,
+        pid=record.pid,
+        version=record.version,
+        started_at=seen_at - record.age_ms,
+        seen_at=seen_at,
+        concurrency=record.concurrency,
+        models=record.models,
+        state=record.state,
+        reason=record.reason,
+        running=record.jobs,
+        responses=tuple(_running(seen_at, one) for one in record.running),
+    )
+
+
+def _running(seen_at: int, one: RunningRecord) -> RunningResponse:
+    first = one.first_token_age_ms
+    return RunningResponse(
+        one.response_id,
+        one.model,
+        one.attempt,
+        seen_at - one.age_ms,
+        None if first is None else seen_at - first,
+    )
