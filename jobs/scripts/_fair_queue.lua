@@ -18,6 +18,7 @@ local function tenant_of(owner) return string.match(owner, '^([^/]+)/') or owner
 
 local function ready_of(prefix, queue_name) return of_queue(prefix, 'ready', queue_name) end
 local function idle_of(prefix, queue_name) return of_queue(prefix, 'idle', queue_name) end
+local function since_of(prefix, queue_name) return of_queue(prefix, 'since', queue_name) end
 local function running_of(prefix, tenant) return prefix .. 'running:' .. tenant end
 local function held_of(prefix, tenant) return prefix .. 'held:' .. tenant end
 
@@ -28,6 +29,19 @@ end
 local function weight_of(prefix, tenant)
   return tonumber(redis.call('HGET', prefix .. 'tenant:' .. tenant, 'weight') or 1)
 end
+
+-- Records that a job waits in a queue since its submission. A job whose retry is delayed does not wait in a queue.
+local function begin_wait(prefix, queue_name, id, submitted)
+  local since = since_of(prefix, queue_name)
+  if redis.call('ZADD', since, submitted, id) == 0 or redis.call('ZCARD', since) > 1 then return end
+  redis.call('PEXPIRE', since, STRUCTURE_TTL)
+  if redis.call('SADD', prefix .. 'queue_names', queue_name) == 1 then
+    redis.call('PEXPIRE', prefix .. 'queue_names', STRUCTURE_TTL)
+  end
+end
+
+-- Records that a job no longer waits in a queue.
+local function end_wait(prefix, queue_name, id) redis.call('ZREM', since_of(prefix, queue_name), id) end
 
 -- Appends a value to a list and returns the new length. If the list was empty, its key is new, so the TTL is set.
 local function queue_up(list, what)
@@ -109,22 +123,23 @@ end
 -- Appends an id to its tenant's waiting list, makes the tenant ready, and returns the number of the job.
 -- Numbers in a waiting list are ascending, so a job's queue position is its number minus that of the first job in the
 -- list. If an id that should still be waiting has a lower number than the first id, Redis has lost its entry.
-local function enqueue(prefix, tenant, queue_name, id)
+local function enqueue(prefix, tenant, queue_name, id, submitted)
   local numbers, waiting = prefix .. 'numbers', waiting_of(prefix, queue_name, tenant)
   local number = redis.call('HINCRBY', numbers, queue_name == '' and tenant or queue_name .. '|' .. tenant, 1)
   if number == 1 then redis.call('PEXPIRE', numbers, STRUCTURE_TTL) end
   queue_up(waiting, id)
+  begin_wait(prefix, queue_name, id, submitted)
   ensure_ready(prefix, queue_name, tenant)
   wake(prefix)
   return number
 end
 
 -- Inserts an id at the front of its tenant's waiting list, makes the tenant ready, and returns the job's number.
-local function enqueue_first(prefix, tenant, queue_name, id)
+local function enqueue_first(prefix, tenant, queue_name, id, submitted)
   local waiting, first = waiting_of(prefix, queue_name, tenant), nil
   repeat
     local head = redis.call('LINDEX', waiting, 0)
-    if not head then return enqueue(prefix, tenant, queue_name, id) end
+    if not head then return enqueue(prefix, tenant, queue_name, id, submitted) end
     first = redis.call('HGET', prefix .. 'job:' .. head, 'number')
     -- If the first job in the list has no number, it was deleted. Its entry is removed, because the numbers of a list
     -- must ascend.
@@ -132,6 +147,7 @@ local function enqueue_first(prefix, tenant, queue_name, id)
   until first
   redis.call('LPUSH', waiting, id)
   redis.call('PEXPIRE', waiting, STRUCTURE_TTL)
+  begin_wait(prefix, queue_name, id, submitted)
   ensure_ready(prefix, queue_name, tenant)
   wake(prefix)
   return first - 1
@@ -186,9 +202,9 @@ local function promote(prefix, time, limit)
   for _, id in ipairs(due) do
     redis.call('ZREM', prefix .. 'delayed', id)
     local name = prefix .. 'job:' .. id
-    local job = fields(name, 'status', 'owner', 'queue_name', 'reason')
+    local job = fields(name, 'status', 'owner', 'queue_name', 'reason', 'submitted')
     if job.status == 'queued' then
-      local number = enqueue_first(prefix, tenant_of(job.owner), job.queue_name or '', id)
+      local number = enqueue_first(prefix, tenant_of(job.owner), job.queue_name or '', id, job.submitted)
       redis.call('HSET', name, 'number', number)
       notify_queued(prefix .. 'notifications:' .. id, number, 0, job.reason or '')
     end

@@ -18,6 +18,8 @@ local LIMITS = { 'waiting', 'requests_per_minute', 'tokens_per_day', 'money_per_
 
 local function used_of(prefix, account, day) return prefix .. 'used:' .. day .. ':' .. account end
 local function open_of(prefix, account) return prefix .. 'open:' .. account end
+local function tenants_of(prefix) return prefix .. 'tenants' end
+local function usage_of(prefix, day) return prefix .. 'usage:' .. day end
 local function rate_of(prefix, account) return prefix .. 'rate:' .. account end
 
 -- Returns the key of a hash that maps the id of each unfinished prompt to its size in bytes and its tenant. The field
@@ -45,16 +47,30 @@ local function drop_size(prefix, id)
   end
 end
 
--- Adds tokens and money to an account's usage on a day. If the field is new, its key may be new too, so the TTL is
--- set.
+-- Adds tokens and money to an account's usage on a day, and ranks tenants by their tokens. If the field or the member
+-- is new, its key may be new too, so the TTL is set.
 local function use(prefix, account, day, tokens, money)
-  local used = used_of(prefix, account, day)
-  if tokens ~= 0 and redis.call('HINCRBY', used, 'tokens', tokens) == tokens then
-    redis.call('PEXPIRE', used, USED_TTL)
+  local used, usage = used_of(prefix, account, day), usage_of(prefix, day)
+  if tokens ~= 0 then
+    local total = redis.call('HINCRBY', used, 'tokens', tokens)
+    if total == tokens then redis.call('PEXPIRE', used, USED_TTL) end
+    if account == tenant_of(account) and redis.call('ZADD', usage, total, account) == 1 then
+      redis.call('PEXPIRE', usage, USED_TTL)
+    end
   end
   if money ~= 0 then
     redis.call('HINCRBYFLOAT', used, 'money', money)
     redis.call('PEXPIRE', used, USED_TTL)
+  end
+end
+
+-- Ranks a tenant by the number of its unfinished jobs.
+local function rank_tenant(prefix, tenant)
+  local open = redis.call('ZCARD', open_of(prefix, tenant))
+  if open == 0 then
+    redis.call('ZREM', tenants_of(prefix), tenant)
+  elseif redis.call('ZADD', tenants_of(prefix), open, tenant) == 1 then
+    redis.call('PEXPIRE', tenants_of(prefix), STRUCTURE_TTL)
   end
 end
 
@@ -67,6 +83,7 @@ local function reserve(prefix, accounts, id, time, tokens, money, kept)
     redis.call('ZADD', open_of(prefix, account), time + kept, id)
     redis.call('PEXPIRE', open_of(prefix, account), STRUCTURE_TTL)
   end
+  rank_tenant(prefix, accounts[1])
   return day
 end
 
@@ -83,6 +100,7 @@ local function book(prefix, id, job, tenant, tokens, money)
     use(prefix, account, job.day, tokens - reserved, money - cost)
     redis.call('ZREM', open_of(prefix, account), id)
   end
+  rank_tenant(prefix, tenant)
 end
 
 -- Returns the number of unfinished jobs of an account.
@@ -187,7 +205,7 @@ end
 -- table with the job's fields, its first entries, and the settings that apply to it.
 local function store_job(prefix, id, new)
   local job_key, log_key = prefix .. 'job:' .. id, prefix .. 'log:' .. id
-  local number = (new.first and enqueue_first or enqueue)(prefix, new.tenant, new.queue_name, id)
+  local number = (new.first and enqueue_first or enqueue)(prefix, new.tenant, new.queue_name, id, new.time)
   redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', new.owner, 'job', new.record, 'attempt', 0,
     'failures', 0, 'submitted', new.time, 'until', new.time + new.max_wait_ms, 'fail_on_death', new.fail_on_death, 'tokens', new.tokens,
     'money', new.money, 'day', reserve(prefix, new.accounts, id, new.time, new.tokens, new.money, new.ttl_ms), 'number', number,

@@ -5,9 +5,9 @@
 --       entries...
 -- Returns {"cancelled"} · {"asked"} · {"ended"} · {"gone"} · {"diverged", length}: read the log again
 -- May be repeated: an ended job is not changed, and a second request to the worker has no further effect.
--- @include now fields hook notify push keep tenant_of book close
+-- @include now fields hook notify push keep tenant_of end_wait book close
 expected = tonumber(expected)
-local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key', 'hook', 'steers')
+local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'queue_name', 'key', 'hook', 'steers')
 if not job.status then return { 'gone' } end
 if job.status == 'running' then
   redis.call('HSET', job_key, 'cancel', 1)
@@ -22,7 +22,8 @@ local time, tenant = now(), tenant_of(job.owner)
 redis.call('HSET', job_key, 'status', 'cancelled', 'ended', time)
 keep(job_key, log_key, job.key, job.steers, retention_ms)
 book(prefix, id, job, tenant, -1, -1)
-close(prefix, id, tenant) -- a later claim removes the id from the waiting list
+close(prefix, id, tenant)
+end_wait(prefix, job.queue_name or '', id) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)
 hook(prefix, id, 'cancelled', time, job.hook)
 notify(channel, expected, entries, tonumber(max_bytes))

@@ -15,7 +15,7 @@
 --         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
--- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up
+-- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up end_wait
 -- @include make_idle count_running lease hold promote
 local time = now()
 count = math.min(tonumber(count), MAX_CLAIMED)
@@ -179,6 +179,7 @@ local function hand_out(id, job, tenant, start_tag, tokens)
   end
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'start_tag', start_tag,
     'attempt', job.attempt)
+  end_wait(prefix, job.queue_name or '', id)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id
   grants[#grants + 1], ids[#ids + 1] = grant(prefix, id, job, time), id

@@ -5,12 +5,13 @@
 -- ARGV  prefix, id
 -- Returns 1 if the response existed, else 0
 -- May be repeated: a second call finds no response to delete.
--- @include fields tenant_of book close turn_is_held
-local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key')
+-- @include fields tenant_of end_wait book close turn_is_held
+local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'queue_name', 'key')
 local tenant = tenant_of(job.owner or '')
 if job.key then redis.call('DEL', job.key) end
 book(prefix, id, job, tenant, -1, -1)
-close(prefix, id, tenant) -- a later claim removes the id from the waiting list
+close(prefix, id, tenant)
+end_wait(prefix, job.queue_name or '', id) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)
 redis.call('ZREM', prefix .. 'hooks', id)
 redis.call('LREM', prefix .. 'dead', 0, id)

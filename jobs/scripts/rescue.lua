@@ -8,8 +8,8 @@
 --         "worker_lost" or "expired"
 -- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
 -- next rescue assigns these jobs again.
--- @include STRUCTURE_TTL WORKERS_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
--- @include ensure_ready enqueue_first count_running lease release unlease promote close
+-- @include STRUCTURE_TTL WORKERS_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of since_of open_queue
+-- @include ensure_ready enqueue_first end_wait count_running lease release unlease promote sizes_of count_open rank_tenant close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
 
@@ -32,6 +32,7 @@ local function take(id, owner, reason)
   redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
   local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name', 'steers', 'checkpoint', 'history')
+  end_wait(prefix, job.queue_name or '', id)
   grants[#grants + 1] = grant(prefix, id, job, time)
 end
 
@@ -39,7 +40,7 @@ requeued = promote(prefix, time, limit)
 
 for _, id in ipairs(due(leases_key)) do
   local name = prefix .. 'job:' .. id
-  local job = fields(name, 'status', 'owner', 'queue_name', 'cancel', 'fail_on_death', 'ending')
+  local job = fields(name, 'status', 'owner', 'queue_name', 'cancel', 'fail_on_death', 'ending', 'submitted')
   local tenant = tenant_of(job.owner or '')
   if job.status ~= 'running' then
     unlease(prefix, tenant, id)
@@ -51,7 +52,7 @@ for _, id in ipairs(due(leases_key)) do
     take(id, job.owner, 'worker_lost')
   else
     unlease(prefix, tenant, id)
-    local number = enqueue_first(prefix, tenant, job.queue_name or '', id)
+    local number = enqueue_first(prefix, tenant, job.queue_name or '', id, job.submitted)
     redis.call('HSET', name, 'status', 'queued', 'claim', '', 'reason', 'worker_lost', 'number', number)
     notify_queued(prefix .. 'notifications:' .. id, number, 0, 'worker_lost')
     requeued = requeued + 1
@@ -60,10 +61,17 @@ end
 
 for _, id in ipairs(due(open_key)) do
   local name = prefix .. 'job:' .. id
-  local job = fields(name, 'status', 'owner', 'until', 'number', 'queue_name')
+  local job = fields(name, 'status', 'owner', 'until', 'number', 'queue_name', 'submitted')
   local tenant, queue_name = tenant_of(job.owner or ''), job.queue_name or ''
   redis.call('ZADD', open_key, time + inspect_ms, id)
   if job.status ~= 'queued' and job.status ~= 'running' then
+    -- The hash of a job that no worker has rescued in time has expired, with the names of its tenant and its queue.
+    if not job.status then
+      tenant = string.match(redis.call('HGET', sizes_of(prefix), id) or '', ' (.*)$') or ''
+      count_open(prefix, tenant, time)
+      rank_tenant(prefix, tenant)
+      for _, queue in ipairs(redis.call('SMEMBERS', prefix .. 'queue_names')) do end_wait(prefix, queue, id) end
+    end
     close(prefix, id, tenant)
   elseif job.status == 'running' then
     if not redis.call('ZSCORE', leases_key, id) then lease(prefix, tenant, { time, id }) end
@@ -77,7 +85,7 @@ for _, id in ipairs(due(open_key)) do
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
     local overtaken = not first or tonumber(job.number or 0) < first
     if overtaken and not redis.call('LPOS', waiting, id) then
-      redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, queue_name, id))
+      redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, queue_name, id, job.submitted))
       requeued = requeued + 1
     else
       -- A tenant that is held back is released when one of its jobs ends. If the tenant is still held back but none
@@ -93,10 +101,12 @@ redis.call('ZREMRANGEBYRANK', prefix .. 'idle_workers', 0, -WORKERS_BOUND - 1)
 
 -- The keys that all jobs share get their TTL only when they are created. On a busy system these keys always exist, so
 -- they would expire if the rescue did not renew the TTL.
-for _, name in ipairs({ 'leases', 'open', 'queues', 'idle_workers', 'followed', 'numbers', 'sizes' }) do
+for _, name in ipairs({ 'leases', 'open', 'queues', 'idle_workers', 'followed', 'numbers', 'sizes', 'queue_names',
+  'tenants' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end
 for _, queue_name in ipairs(redis.call('LRANGE', prefix .. 'queues', 0, -1)) do
   redis.call('PEXPIRE', idle_of(prefix, queue_name), STRUCTURE_TTL)
+  redis.call('PEXPIRE', since_of(prefix, queue_name), STRUCTURE_TTL)
 end
 return { requeued, grants }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import aiohttp
 import pytest
 
 from dev.wheel import FOLDERS, PACKAGE, ROOT, StagingError, _sources, rewrite, stage
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from jobs.worker_registry import LiveWorker, WorkerRegistry
 from tests.fake_model import FakeModel
 from tests.system import System, run_command, wait_until
 
@@ -28,6 +32,7 @@ MODULES = {"jobs", "jobs.log", "jobs.log.log", "server", "worker.__main__"}
         ("from .jobs import log\n", "from .jobs import log\n"),
         ("from jobs_of_others import log\n", "from jobs_of_others import log\n"),
         ("role = 'server'\n", "role = 'server'\n"),
+        ("from importlib.metadata import version\n", "from importlib.metadata import version\n"),
     ],
 )
 def test_package_names_are_prefixed(source: str, staged: str) -> None:
@@ -87,11 +92,18 @@ async def install(folder: Path) -> str:
     return python
 
 
+async def both_workers(pipe: Pipe) -> list[LiveWorker]:
+    """Returns the records of two worker processes, or nothing until both have written one."""
+    workers = await WorkerRegistry(pipe, 15_000).all()
+    return workers if len({worker.pid for worker in workers}) == 2 else []
+
+
 @pytest.mark.timeout(180)
 async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
     redis_url: str, tmp_path: Path
 ) -> None:
     python = await install(tmp_path)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
     find = f"import importlib.util as u; print([n for n in {(*FOLDERS, 'web')} if u.find_spec(n)])"
     assert "[]\n" == await run_command(python, "-c", find, cwd=tmp_path)
@@ -116,6 +128,9 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
         server = await system.server(HOLDLINE_PROCESSES="2")
         worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
         await wait_until(lambda: worker.output.count("worker ready") == 2)
+        async with Pipe(Redis(redis_url)) as pipe:
+            registered = await wait_until(lambda: both_workers(pipe))
+        assert [version, version] == [one.version for one in registered]
         body = {"input": "tokens=3"}
         async with http.post(f"{server.url}/v1/responses", json=body) as response:
             answer = await response.json()

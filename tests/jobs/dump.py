@@ -30,6 +30,10 @@ async def dump(pipe: Pipe) -> Dump:
                 found[key] = [entry for _, entry in await pipe.call("XRANGE", key, "-", "+")]
             case b"zset":
                 found[key] = set(await pipe.call("ZRANGE", key, 0, -1))
+            case b"set":
+                found[key] = set(await pipe.call("SMEMBERS", key))
             case _:
                 found[key] = await pipe.call("GET", key)
+                if b":worker:" in key:  # the value begins with a time
+                    found[key] = found[key].partition(b" ")[2]
     return found

@@ -239,6 +239,9 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.waiting_prefix,
             names.ready,
             names.idle,
+            names.since,
+            names.queue_names,
+            names.tenants,
             names.followed,
             names.queues,
             names.idle_workers,
@@ -258,6 +261,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.conversations("x"), names.conversation_bytes("x")),
         names.probe("x"),
         names.wake("x"),
+        *(names.usage(1), names.workers, names.worker("x")),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]
     assert len(public) == len(made) + len(("number", "prefix")), "a key is missing from this test"

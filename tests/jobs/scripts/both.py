@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from jobs.ids import new_response_id
 from jobs.log.compaction import compact, expand
+from jobs.names import tenant_of
 from jobs.redis.pipe import Pipe
 from jobs.scripts import calls
 from tests.jobs.factories import (
@@ -21,6 +23,7 @@ from tests.jobs.scripts.model import (
     MAX_ATTEMPTS,
     MAX_RUNNING,
     NO_LIMITS,
+    QUEUED,
     RUNNING,
     Model,
     logged,
@@ -45,12 +48,15 @@ for _, key in ipairs(redis.call('KEYS', 'holdline:*')) do
   if redis.call('PTTL', key) == -1 then return redis.error_reply('no TTL: ' .. key) end
 end
 for _, id in ipairs(ARGV) do
-  local f = redis.call('HMGET', KEYS[1] .. 'job:' .. id, 'status', 'claim', 'attempt', 'failures')
+  local f = redis.call('HMGET', KEYS[1] .. 'job:' .. id, 'status', 'claim', 'attempt', 'failures',
+    'queue_name')
+  local since = KEYS[1] .. 'since' .. (f[5] and '|' .. f[5] or '')
   found[#found + 1] = { f[1] or '', f[2] or '', tonumber(f[3] or 0), tonumber(f[4] or 0),
     redis.call('LRANGE', KEYS[1] .. 'log:' .. id, 0, -1),
     redis.call('ZSCORE', KEYS[1] .. 'open', id) and 1 or 0,
     redis.call('ZSCORE', KEYS[1] .. 'leases', id) and 1 or 0,
     redis.call('ZSCORE', KEYS[1] .. 'delayed', id) and 1 or 0,
+    redis.call('ZSCORE', since, id) and 1 or 0,
     redis.call('HGET', KEYS[1] .. 'job:' .. id, 'block0') or '' }
 end
 return found
@@ -325,7 +331,7 @@ class Both:
     async def compare(self) -> None:
         """Checks that Redis has the same state as the Python model and satisfies the invariants."""
         rows = await self.pipe.call("EVAL", LOOK, 1, NAMES.prefix, *self.ids)
-        for id_, (status, claim, attempt, failures, log, open_, leased, delayed, block) in zip(
+        for id_, (status, claim, attempt, failures, log, *places, block) in zip(
             self.ids, rows, strict=True
         ):
             one = self.model.all.get(id_)
@@ -334,7 +340,7 @@ class Both:
                 assert [] == log
                 log = expand(block)  # noqa: PLW2901 - the same log
             if one is None:
-                assert (b"", [], 0, 0, 0) == (status, log, open_, leased, delayed)
+                assert (b"", [], [0, 0, 0, 0]) == (status, log, places)
                 continue
             assert (one.status, one.claim) == (status.decode(), claim.decode())
             assert (one.attempt, one.failures) == (attempt, failures)
@@ -342,11 +348,8 @@ class Both:
             assert self._before.get(id_, []) == log[: len(self._before.get(id_, []))]
             self._before[id_] = log
             ended = one.status in ENDS
-            assert (not ended, one.status == RUNNING, one.delayed) == (
-                bool(open_),
-                bool(leased),
-                bool(delayed),
-            )
+            waits = one.status == QUEUED and not one.delayed
+            assert [not ended, one.status == RUNNING, one.delayed, waits] == list(map(bool, places))
             ends = [index for index, entry in enumerate(log) if entry.startswith(b"end")]
             assert ends == ([len(log) - 1] if ended else [])
             writers = [entry.split()[0] for entry in log[1:] if not entry.startswith(b"end")]
@@ -354,6 +357,13 @@ class Both:
                 w for w, before in zip(writers, [b"", *writers], strict=False) if w != before
             ]
             assert len(changes) == len(set(changes)), "two writers took turns"
+
+        ranked = await self.pipe.call("ZRANGE", NAMES.tenants, 0, -1, "WITHSCORES")
+        unfinished = Counter(
+            tenant_of(one.owner) for one in self.model.all.values() if one.status not in ENDS
+        )
+        tenants = (tenant.decode() for tenant in ranked[::2])
+        assert unfinished == dict(zip(tenants, map(int, ranked[1::2]), strict=True))
 
     async def drain(self) -> None:
         """Checks that every accepted response can still be finished."""

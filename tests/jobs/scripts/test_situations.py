@@ -14,6 +14,7 @@ from jobs.hooks import Hooks
 from jobs.log.codec import encode_event
 from jobs.log.events import begins
 from jobs.log.log import LogWriter, read
+from jobs.overview import read_overview
 from jobs.posts import Posts
 from jobs.queue import Queue
 from jobs.record import Job, Status, TurnSlice
@@ -24,6 +25,7 @@ from jobs.scripts import SCRIPTS, calls
 from jobs.steers import Steer
 from jobs.tenants import Tenants
 from jobs.turn_store import TurnStore
+from jobs.worker_registry import WorkerRecord, WorkerRegistry, WorkerState
 from tests.jobs.dump import Dump, dump
 from tests.jobs.factories import (
     NAMES,
@@ -285,7 +287,42 @@ def situations() -> list[Situation]:
         ),
         Situation("delete_conversation", pending, lambda pipe: store(pipe).delete(talk, "public")),
         Situation("audit", audited, lambda pipe: AuditLog(pipe, HOUR).append({"change": "b"})),
+        *registry_situations(),
         Situation("claim_unsettled", unsettled, lambda pipe: store(pipe).claim_unsettled(0)),
+    ]
+
+
+def registry_situations() -> list[Situation]:
+    """Returns the situations of the scripts that say which workers and jobs there are."""
+    record = WorkerRecord("host", 1, "1.0", 5, 4, (), WorkerState.READY, "", 0, ())
+    job = a_job()
+
+    async def nothing(pipe: Pipe) -> None:
+        del pipe
+
+    async def registered(pipe: Pipe) -> None:
+        await WorkerRegistry(pipe, HOUR).register("worker", record)
+
+    async def one_job(pipe: Pipe) -> None:
+        await Queue(pipe, SETTINGS).submit(job, opening(job))
+
+    loads = calls.tenant_loads(
+        tenants_key=NAMES.tenants,
+        prefix=NAMES.prefix,
+        tokens_per_day=0,
+        money_per_day=0,
+        tenants=["public"],
+    )
+    return [
+        Situation("register_worker", nothing, registered),
+        Situation(
+            "unregister_worker",
+            registered,
+            lambda pipe: WorkerRegistry(pipe, HOUR).unregister("worker"),
+        ),
+        Situation("live_workers", registered, lambda pipe: WorkerRegistry(pipe, HOUR).page()),
+        Situation("overview", one_job, lambda pipe: read_overview(pipe, SETTINGS)),
+        Situation("tenant_loads", one_job, lambda pipe: pipe.run(loads)),
     ]
 
 
@@ -345,6 +382,8 @@ MAY_WRITE = {
     "compact",
     "wake",
     "seen",
+    "register_worker",
+    "unregister_worker",
     "hold_turns",
     "release_turns",
     "release_conversation",
@@ -358,6 +397,9 @@ READS = {
     "read_turns",
     "read_conversation",
     "list_conversation",
+    "live_workers",
+    "overview",
+    "tenant_loads",
 }
 
 
