@@ -5,9 +5,14 @@ connection to each master carries the commands of all its partitions.
 
 The slot table, which maps slots to nodes, is read at the start, every few seconds, and whenever a
 node is lost or replies MOVED. A command is sent to another node only if the first node certainly
-did not execute it. Operators must move slots atomically, as Valkey 9 does. While a slot is divided
-between two nodes, a script would see only some of its keys. So a command that gets the reply ASK or
-TRYAGAIN is not sent to the other node, but repeated later.
+did not execute it.
+
+Valkey 9 can move a slot at once. Other versions move it key by key, and meanwhile two nodes have a
+part of the keys each. A script that ran on one of them would miss keys, and could fail after some
+of its writes. Redis refuses a script if a key that it declares is missing, but scripts do not
+declare all keys that they use. So each call declares one more key, which never exists (`guarded`).
+Redis then refuses all scripts of a slot that is being moved, with the reply ASK or TRYAGAIN, and
+the pipe repeats them until the slot has moved.
 """
 
 from __future__ import annotations
@@ -21,11 +26,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis.crc import key_slot
 
-from jobs.errors import RedisAway, RedisRefused
+from jobs.errors import RedisAway, RedisNotReady, RedisRefused
 from runtime.loop import Loop
 
 from .connection import Redis, hosts_of, join_host_port
-from .pipe import Pipe
+from .pipe import WATCH_SECONDS, Pipe
 from .wire import pack
 
 if TYPE_CHECKING:
@@ -43,6 +48,8 @@ MIN_REFRESH_SECONDS = 0.2
 # The time limit for one node to send its slot table. A frozen node must not delay the others.
 TABLE_SECONDS = 2.0
 RETRY_SECONDS = 0.05
+# The replies of a node to a command that it has not executed, because the slot is being moved.
+MOVING = {"ASK", "TRYAGAIN"}
 # The commands that have no key, so any node can execute them.
 _KEYLESS = {"CLUSTER", "INFO", "PING", "SCRIPT", "TIME", "WAIT"}
 
@@ -168,10 +175,14 @@ class ClusterPipe(Pipe):
         await self._at(0, time.monotonic() + self._deadline)
         return [self._pipes[host] for host in sorted(self._cluster.masters & set(self._pipes))]
 
+    async def run(self, call: Call) -> Any:
+        """Runs a script on the node that has its keys, in the same way as `Pipe.run`."""
+        return await super().run(guarded(call))
+
     def begin(self, call: Call) -> asyncio.Future[Any] | None:
         """Sends a script once to the node that has its keys, in the same way as `Pipe.begin`."""
         pipe = self._pipes.get(self._cluster.owner(key_slot(call[2].encode())) or "")
-        return None if pipe is None else pipe.begin(call)
+        return None if pipe is None else pipe.begin(guarded(call))
 
     async def call(self, *command: Argument, at: str = "") -> Any:
         """Sends a command once to the node that has its key, in the same way as `Pipe.call`."""
@@ -185,14 +196,15 @@ class ClusterPipe(Pipe):
             pipe = await self._at(slot, until)
             try:
                 return await pipe.send(packed, until)
-            except RedisAway:
+            # A command that was sent just before its deadline would end the connection.
+            except RedisAway as error:
                 self._refreshing.wake()
-                raise
+                moving = isinstance(error, RedisNotReady) and error.code in MOVING
+                if not moving or time.monotonic() + WATCH_SECONDS >= until:
+                    raise
             except RedisRefused as refusal:
-                moved = str(refusal).partition(" ")[0]
-                if moved == "ASK":
-                    raise RedisAway("the keys are being moved to another node") from refusal
-                if moved != "MOVED" or time.monotonic() >= until:
+                moved = str(refusal).startswith("MOVED ")
+                if not moved or time.monotonic() + WATCH_SECONDS >= until:
                     raise
             self._refreshing.wake()
             await asyncio.sleep(RETRY_SECONDS)
@@ -221,6 +233,17 @@ class ClusterPipe(Pipe):
             self._pipes[host] = await pipe.__aenter__()
         for host in set(self._pipes) - masters:
             await self._pipes.pop(host).__aexit__()
+
+
+def guarded(call: Call) -> Call:
+    """Returns a call with one more key, so that Redis refuses it while the slot is being moved.
+
+    The key is in the same slot as the others, and never exists.
+    """
+    name, count, key = call[:3]
+    end = 2 + count
+    never = f"{key[: key.index('}') + 1]}:never"
+    return (name, count + 1, *call[2:end], never, *call[end:])
 
 
 def _range(row: list[Any], asked: str) -> tuple[int, int, str]:

@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from redis.crc import key_slot
 
 from jobs.ids import new_response_id
-from jobs.log.codec import decode_job, encode_event
+from jobs.log.codec import decode_job
 from jobs.log.events import begins
 from jobs.log.log import LogWriter
 from jobs.names import Partition
@@ -26,15 +25,22 @@ from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis import node_subscriber
 from jobs.redis.pipe import Pipe
-from jobs.redis.retry import retry
 from jobs.redis.subscriber import Subscriber
 from jobs.redis.url import redis_from_url
 from jobs.replies import Grant
-from server.live.relay import Relay
-from server.metrics import Metrics
 from tests.fake_model import FakeModel
-from tests.jobs.factories import SETTINGS, end_entry, new_claim, opening, text_delta
+from tests.jobs.factories import SETTINGS, end_entry, new_claim, opening
 from tests.paths.redis_faults.store import Store
+from tests.paths.topologies.relays import (
+    PARTITIONS,
+    assert_all_receive,
+    begun,
+    follow_all,
+    in_slot_of,
+    owner_of,
+    relaying,
+    say,
+)
 from tests.paths.topologies.several import Nodes, cluster
 from tests.server.factories import RecordingSink
 from tests.system import System, wait_until
@@ -44,12 +50,7 @@ from worker.worker import MAX_CLAIMED_AT_ONCE
 
 pytestmark = pytest.mark.timeout(120)
 
-PARTITIONS = 24
 EVENTS = 5
-# The time in which a follower must receive events again after a fault: a failover takes about three
-# seconds, and `doubt_seconds` of the relays in these tests is longer.
-SECONDS = 20.0
-DOUBT_SECONDS = 60.0
 # The arguments of DEBUG DROP-CLUSTER-PACKET-FILTER.
 DROP_ALL, DROP_NOTHING = -2, -1
 
@@ -87,32 +88,6 @@ async def connected(url: str) -> AsyncIterator[tuple[Pipe, Subscriber]]:
     async with redis.pipe() as pipe, subscriber(redis, pipe, PARTITIONS) as notifications:
         await wait_until(lambda: pipe.connected and notifications.healthy)
         yield pipe, notifications
-
-
-@contextlib.asynccontextmanager
-async def relaying(url: str) -> AsyncIterator[tuple[Relay, Pipe]]:
-    """Runs a relay whose followers read their logs only because of gaps."""
-    redis = redis_from_url(url)
-    async with redis.pipe() as pipe:
-        queue = Queue(pipe, SETTINGS)
-        queue.partitions = PARTITIONS
-        async with Relay(redis, pipe, queue, Metrics(), doubt_seconds=DOUBT_SECONDS) as relay:
-            # The first check for losses makes every follower read its log.
-            await wait_until(lambda: relay.healthy and relay._epochs)
-            yield relay, pipe
-
-
-async def begun(pipe: Pipe, partition: int) -> LogWriter:
-    """Submits and claims a job, and returns the writer of its log."""
-    queue = Queue(pipe, SETTINGS)
-    job = Job(new_response_id(partition), "public", 1, {"model": "m", "input": "hi"})
-    await queue.submit(job, opening(job))
-    [grant] = await queue.leases.claim(partition, new_claim(), 1)
-    return LogWriter(pipe, job.id, grant.claim, grant.length)
-
-
-async def say(writer: LogWriter, text: str) -> None:
-    await writer.append([encode_event(text_delta("msg_1", 0, text))])
 
 
 async def test_an_event_is_sent_to_no_other_master_and_once_to_each_replica() -> None:
@@ -246,45 +221,6 @@ async def test_twice_the_masters_answer_twice_the_jobs_at_the_same_cost_each(
 
 
 # Faults
-
-
-async def follow_all(
-    relay: Relay, pipe: Pipe, count: int, partitions: Iterable[int] = range(PARTITIONS)
-) -> list[tuple[LogWriter, RecordingSink]]:
-    """Begins `count` responses, and follows each of them until its events arrive live."""
-    numbers = list(partitions)
-    writers = [await begun(pipe, numbers[index % len(numbers)]) for index in range(count)]
-    followed = [(writer, RecordingSink()) for writer in writers]
-    followers = [relay.follow(writer.response_id, "public", -1, sink) for writer, sink in followed]
-    await wait_until(lambda: all(follower._live for follower in followers))
-    return followed
-
-
-async def assert_all_receive(followed: list[tuple[LogWriter, RecordingSink]], text: str) -> None:
-    """Appends a text to each log, and asserts that each follower has the whole log afterwards."""
-    async with asyncio.timeout(SECONDS):
-        await asyncio.gather(*(say_at_last(writer, text) for writer, _ in followed))
-    await wait_until(
-        lambda: all(writer.length == len(sink.frames) for writer, sink in followed), SECONDS
-    )
-    for _, sink in followed:
-        assert list(range(len(sink.frames))) == sink.numbers
-        assert text == sink.events[-1]["delta"]
-
-
-async def say_at_last(writer: LogWriter, text: str) -> None:
-    """Appends a text, and repeats the append while Redis is away."""
-    await retry(lambda: say(writer, text), seconds=SECONDS)
-
-
-def in_slot_of(partition: int) -> int:
-    return key_slot(Partition(partition).queues.encode())
-
-
-def owner_of(partition: int, nodes: Nodes) -> Store:
-    """Returns the master of a partition, provided that no slot has moved."""
-    share = 16_384 // len(nodes.masters)
-    return nodes.masters[min(in_slot_of(partition) // share, len(nodes.masters) - 1)]
 
 
 async def test_followers_receive_events_after_their_slot_has_moved() -> None:

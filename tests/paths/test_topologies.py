@@ -26,7 +26,7 @@ from tests.fake_model import FakeModel
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import Answer, SocketClient, socket_client
 from tests.paths.redis_faults.store import Store
-from tests.paths.topologies.several import cluster, with_sentinels
+from tests.paths.topologies.several import cluster, migrate_keys, with_sentinels
 from tests.system import ROOT, Server, System, wait_until
 
 pytestmark = pytest.mark.timeout(90)
@@ -104,7 +104,10 @@ async def test_answers_are_spread_over_all_masters_of_a_cluster(tmp_path: Path) 
         assert "cancelled" == waits.events[-1]["response"]["status"]
 
 
-async def test_answers_continue_when_their_slot_moves_to_another_master(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["at once", "key by key"])
+async def test_answers_continue_when_their_slot_moves_to_another_master(
+    tmp_path: Path, how: str
+) -> None:
     async with (
         cluster() as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS="1") as (server, model),
@@ -115,7 +118,14 @@ async def test_answers_continue_when_their_slot_moves_to_another_master(tmp_path
         source = master_of(answers[0], nodes.masters)
         target = next(node for node in nodes.masters if node is not source)
         slot = key_slot(Partition(0).queues.encode())
-        await nodes.move(slot, source, target)
+        if how == "at once":
+            await nodes.move(slot, source, target)
+        else:
+            await nodes.begin_move(slot, source, target)
+            for _ in range(5):
+                assert await migrate_keys(slot, source, target, 2)
+                await asyncio.sleep(0.2)  # meanwhile, the model continues to write
+            await nodes.end_move(slot, source, target)
         await assert_all_complete(answers, model)
         await assert_all_complete(await send_prompts(shown, 5, "tokens=5"), model)
         assert [] == await source.call("CLUSTER", "GETKEYSINSLOT", slot, 1)

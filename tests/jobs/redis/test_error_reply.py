@@ -6,6 +6,7 @@ from jobs.errors import RedisAway, RedisFull, RedisNotReady, RedisRefused
 from jobs.redis.error_reply import exception_of
 
 PASSES = (
+    "ASK 3999 127.0.0.1:6381",
     "ASKING is not a code that any version has",
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
     "CLUSTERDOWN The cluster is down",
@@ -31,7 +32,6 @@ PASSES = (
     "",
 )
 FINAL = (
-    "ASK 3999 127.0.0.1:6381",
     "ERR unknown command 'NO', with args beginning with: 'SUCH' 'COMMAND'",
     "ERR unknown command 'NO', with args beginning with: ' -BUSY '",
     "ERR value is not an integer or out of range script: 5e1f, on @user_script:12.",

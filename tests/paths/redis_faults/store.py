@@ -79,7 +79,7 @@ class Store:
             for key, (ttl, data) in snapshot.items():
                 await pipe.call("RESTORE", key, ttl, data)
 
-    async def call(self, *command: str | int) -> Any:
+    async def call(self, *command: str | bytes | int) -> Any:
         """Sends one command over a new connection and returns its reply."""
         async with Pipe(Redis(self.url)) as pipe:
             return await pipe.call(*command)

@@ -47,18 +47,64 @@ class Nodes:
         return f"redis+cluster://{places}"
 
     async def move(self, slot: int, source: Store, target: Store) -> None:
-        """Moves a slot with all its keys to another master at once."""
+        """Moves a slot with all its keys to another master at once.
+
+        Raises: AssertionError if a fault has interrupted the move, so that the slot stays.
+        """
         id_ = (await target.call("CLUSTER", "MYID")).decode()
         await source.call("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id_)
-        await wait_for_reply(target, "CLUSTER", "NODES", text=f" {slot}\n")
+
+        async def has_moved() -> bool:
+            return await port_of_master(slot, target) == target.port
+
+        await wait_until(has_moved, SECONDS)
+
+    async def begin_move(self, slot: int, source: Store, target: Store) -> None:
+        """Begins to move a slot key by key, as `redis-cli --cluster reshard` does."""
+        ids = [(await node.call("CLUSTER", "MYID")).decode() for node in (source, target)]
+        await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        await source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+
+    async def end_move(self, slot: int, source: Store, target: Store) -> None:
+        """Moves the remaining keys, and makes the target the master of the slot."""
+        while await migrate_keys(slot, source, target, 100):
+            pass
+        id_ = (await target.call("CLUSTER", "MYID")).decode()
+        for node in (target, source, *self.masters):
+            await node.call("CLUSTER", "SETSLOT", slot, "NODE", id_)
+
+
+async def port_of_master(slot: int, node: Store) -> int:
+    """Returns the port of the master of a slot, according to a node, or 0 if it knows none."""
+    for first, last, (_, port, *_), *_ in await node.call("CLUSTER", "SLOTS"):
+        if first <= slot <= last:
+            return int(port)
+    return 0
+
+
+async def migrate_keys(slot: int, source: Store, target: Store, most: int) -> int:
+    """Moves up to `most` keys of a slot to another master, and returns their number."""
+    keys = await source.call("CLUSTER", "GETKEYSINSLOT", slot, most)
+    if keys:
+        # A key that an interrupted move has left on both masters is replaced.
+        place = ("127.0.0.1", target.port, "", 0, 5000, "REPLACE")
+        await source.call("MIGRATE", *place, "KEYS", *keys)
+    return len(keys)
 
 
 @contextlib.asynccontextmanager
 async def cluster(
-    masters: int = 3, *, replicas: bool = False, options: tuple[str, ...] = ()
+    masters: int = 3,
+    *,
+    replicas: bool = False,
+    options: tuple[str, ...] = (),
+    down_ms: str = DOWN_MS,
 ) -> AsyncIterator[Nodes]:
-    """Starts a cluster and waits until it is healthy."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", DOWN_MS, *options)
+    """Starts a cluster and waits until it is healthy.
+
+    A replica, if there are any, replaces its master after `down_ms` of silence.
+    """
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", down_ms, *options)
     async with contextlib.AsyncExitStack() as stack:
         nodes: list[Store] = []
         bus = [str(free_port()) for _ in range(masters * (1 + replicas))]
