@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from jobs.errors import HoldlineError
 from tests.chaos.fleet import Fleet, Member, Storage
 from tests.chaos.profiles import Profile
 from tests.chaos.proxy import Link, Proxy
@@ -25,6 +26,9 @@ from tests.fake_model import FakeModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# The time limit for the end of the faults that are under way. Each ends by itself.
+HEAL_SECONDS = 30.0
 
 Fault = Callable[["Faults"], Awaitable[str]]
 
@@ -44,6 +48,7 @@ class Faults:
     done: Counter[str] = field(default_factory=Counter)
     injected: list[tuple[float, str, str]] = field(default_factory=list)
     lost_replies: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     redis_busy: bool = False
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
@@ -58,21 +63,26 @@ class Faults:
             kind = self.rng.choices(names, weights)[0]
             task = asyncio.create_task(self._inject(kind))
             self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(self._done)
             await asyncio.sleep(min(self.rng.uniform(*self.profile.pause), until - now))
 
     async def _inject(self, kind: str) -> None:
         at = time.monotonic() - self.began
         # A fault that was injected earlier may also make these control commands fail.
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(HoldlineError, RedisError, OSError, TimeoutError):
             if what := await self.kinds[kind](self):
                 self.done[kind] += 1
                 self.injected.append((at, kind, what))
 
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.broken.append(f"a fault could not be injected: {error!r}")
+
     async def heal(self) -> None:
         """Ends all faults and repairs their effects, except killed processes."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=10)
+            await asyncio.wait(self._under_way, timeout=HEAL_SECONDS)
         self.storage.signal(signal.SIGCONT)
         for member in self.fleet.members:
             member.resume()

@@ -47,11 +47,17 @@ class Storage:
     """A Redis on its own TCP port. Acknowledged writes stay in its file even after a kill."""
 
     url = ""  # set if Holdline's processes connect directly, without the proxy
+    partitions = 1
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
         self.folder = folder
         self.process: Process | None = None
+
+    @property
+    def direct_url(self) -> str:
+        """The URL for connections without the proxy, to the current master if there are several."""
+        return f"redis://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         """Starts Redis and waits until it answers."""

@@ -8,9 +8,10 @@ model     connections reset · the endpoint replies wrongly to workers that reco
 redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers ·
           writes rejected · disk full
 sentinel  the master frozen for less time than the Sentinels wait
+cluster   a slot moved at once or key by key · a replica in the place of its master as planned
 clock     a step of up to 90 s forward or back, in Redis, the servers or the workers
-loss      flushed · restarted empty · file truncated · older file restored · master replaced;
-          only in profiles with loss
+loss      flushed · restarted empty · file truncated · older file restored · master replaced ·
+          a cluster's master killed or frozen; only in profiles with loss
 """
 
 from __future__ import annotations
@@ -88,6 +89,9 @@ class Profile:
     # If above 0, Redis runs as a master with a replica. Sentinels replace the master after it has
     # been silent for this many seconds.
     sentinels: float = 0
+    # If above 0, Redis runs as a cluster whose masters have replicas. A replica replaces its master
+    # after this many seconds of silence.
+    cluster: float = 0
 
 
 USUAL = {
@@ -119,12 +123,13 @@ USUAL = {
     "redis.disk_full": 0.5,
     "clock.step": 1,
 }
-# With Sentinels, Holdline's processes connect to the nodes without the proxy.
+# With Sentinels and in a cluster, Holdline's processes connect to the nodes without the proxy.
 WITHOUT_PROXY = {
     kind: weight
     for kind, weight in USUAL.items()
     if kind.startswith(("worker", "server", "client", "redis.kill", "redis.flush", "clock"))
 }
+MOVES = {"cluster.move": 4, "cluster.reshard": 4, "cluster.switch": 1}
 # The common settings of the profiles in which no fault may cause output to be generated twice.
 KEEPS_OUTPUT = Profile(
     {},
@@ -159,6 +164,12 @@ PROFILES = {
         (0.1, 0.6),
         loss=True,
         sentinels=1,
+    ),
+    # Slots and masters change their places without any loss, so all promises hold. No master may be
+    # replaced because the machine is busy.
+    "moving": Profile(WITHOUT_PROXY | MOVES, (0.1, 0.6), cluster=30, calm=20.0),
+    "cluster": Profile(
+        WITHOUT_PROXY | MOVES | {"loss.master": 8}, (0.1, 0.6), loss=True, cluster=1, calm=20.0
     ),
     # No death of a worker and no lost connection causes a second model call.
     "background": replace(

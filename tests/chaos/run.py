@@ -23,13 +23,20 @@ from jobs.log.log import read_all
 from jobs.redis.pipe import Pipe
 from jobs.redis.retry import retry
 from jobs.redis.url import redis_from_url
-from tests.chaos import model_faults, network_faults, process_faults, redis_faults, sentinels
+from tests.chaos import (
+    model_faults,
+    moving_cluster,
+    network_faults,
+    process_faults,
+    redis_faults,
+    sentinels,
+)
 from tests.chaos.clients import Client, StreamClient, Workload
 from tests.chaos.faults import Faults
-from tests.chaos.fleet import Fleet, Member, free_port, running
+from tests.chaos.fleet import Fleet, Member, Storage, free_port, running
 from tests.chaos.history import Call, Event, History, Job
 from tests.chaos.log_rules import TOKEN
-from tests.chaos.profiles import PROFILES
+from tests.chaos.profiles import PROFILES, Profile
 from tests.chaos.proxy import Proxy
 from tests.chaos.socket_clients import Joiner, SocketClient
 from tests.fake_model import FakeModel
@@ -39,12 +46,14 @@ FAULTS = (
     | network_faults.KINDS
     | redis_faults.KINDS
     | sentinels.KINDS
+    | moving_cluster.KINDS
     | model_faults.KINDS
 )
 SERVERS, WORKERS = 3, 3
 BASELINE_SECONDS = 10.0
 # Clients stop sending prompts this many seconds before the faults end, because retries take time.
 LAST_SECONDS = 1.5
+JOB_KEYS = "holdline:*}:job:*"
 MARKER = re.compile(r"marker=(\S+)")
 
 
@@ -77,12 +86,7 @@ async def run(
     if keys is not None:
         keys.write_text(base64.b64encode(rng.randbytes(32)).decode())
     async with contextlib.AsyncExitStack() as stack:
-        storing = (
-            sentinels.start_pair(data, chosen.sentinels)
-            if chosen.sentinels
-            else running(data, free_port(rng))
-        )
-        storage = await stack.enter_async_context(storing)
+        storage = await stack.enter_async_context(start_storage(chosen, data, rng))
         redis_proxy = await stack.enter_async_context(Proxy(free_port(rng), storage.port))
         model = await stack.enter_async_context(FakeModel())
         url = storage.url or f"redis://127.0.0.1:{redis_proxy.port}"
@@ -90,6 +94,7 @@ async def run(
             Fleet(
                 folder,
                 environ(url, chosen.lease, keys, chosen.stall_timeout)
+                | {"HOLDLINE_PARTITIONS": str(storage.partitions)}
                 | models_file(chosen.models, model, folder),
                 ("tests.chaos.sabotage", sabotage) if sabotage else (),
             )
@@ -146,7 +151,7 @@ async def run(
         result.settled_after = time.monotonic() - calm
         await end(tasks)
         cipher = None if keys is None else Cipher(keys.read_text())
-        async with redis_from_url(f"redis://127.0.0.1:{storage.port}", cipher).pipe() as pipe:
+        async with redis_from_url(storage.direct_url, cipher).pipe() as pipe:
             await check_leftovers(result, fleet, pipe, model, http, baseline)
             await collect(result.history, pipe)
         result.events_sent = model.background.sent
@@ -156,10 +161,22 @@ async def run(
             for call in model.calls
             if (marker := _marker(call.prompt))
         ]
+        result.anomalies += faults.broken
         for member in fleet.members:
             result.anomalies += member.anomalies
             result.anomalies += member.errors()
     return result
+
+
+def start_storage(
+    profile: Profile, folder: Path, rng: random.Random
+) -> contextlib.AbstractAsyncContextManager[Storage]:
+    """Starts a single Redis, a master with Sentinels, or a cluster."""
+    if profile.sentinels:
+        return sentinels.start_pair(folder, profile.sentinels)
+    if profile.cluster:
+        return moving_cluster.start_group(folder, profile.cluster, rng)
+    return running(folder, free_port(rng))
 
 
 def environ(
@@ -264,6 +281,11 @@ async def check_leftovers(
 
 async def leftovers_in_redis(pipe: Pipe) -> list[str]:
     """Returns descriptions of data in Redis that should be gone now that all jobs have ended."""
+    return [line for node in await pipe.nodes() for line in await leftovers_in_node(node)]
+
+
+async def leftovers_in_node(pipe: Pipe) -> list[str]:
+    """Returns the descriptions for a single Redis, or for one master of a cluster."""
     rest: list[str] = []
     for key in sorted(await pipe.call("KEYS", "holdline:*")):
         name = key.decode().partition("}:")[2]
@@ -281,6 +303,8 @@ async def leftovers_in_redis(pipe: Pipe) -> list[str]:
     # program has one pipe.
     if connections > (most := 2 * (SERVERS + WORKERS) + 1):
         rest.append(f"Redis has {connections} connections, expected at most {most}")
+    if b"errorstat_CROSSSLOT" in await pipe.call("INFO", "errorstats"):
+        rest.append("Redis has refused a command with keys of several slots")
     return rest
 
 
@@ -295,7 +319,7 @@ async def leftovers_in_server(http: aiohttp.ClientSession, name: str, port: int)
 
 async def collect(history: History, pipe: Pipe) -> None:
     """Reads all jobs and logs from Redis into the history."""
-    for key in await pipe.call("KEYS", "holdline:*}:job:*"):
+    for key in [key for node in await pipe.nodes() for key in await node.call("KEYS", JOB_KEYS)]:
         id_ = key.decode().rpartition(":")[2]
         status, attempt, packed = await pipe.call("HMGET", key, "status", "attempt", "job")
         marker = ""
