@@ -116,9 +116,13 @@ class LiveWorker:
     running: int
     responses: tuple[RunningResponse, ...]
 
+    def knows(self, model: str) -> bool:
+        """Returns True if the worker has an endpoint for this model."""
+        return not self.models or model in self.models
+
     def serves(self, model: str) -> bool:
         """Returns True if the worker claims jobs of this model, unless it is paused."""
-        return self.state is not WorkerState.DRAINING and (not self.models or model in self.models)
+        return self.knows(model) and self.state is not WorkerState.DRAINING
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the worker as a JSON object."""

@@ -32,6 +32,7 @@ from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
 from .http.origins import Origins
 from .http.responses import ALLOWANCE, ResponseRoutes, allowed
+from .http.service_health import ServiceHealthRoute
 from .http.sse import Streams
 from .http.static import pages
 from .http.timeouts import HeaderTimeout
@@ -353,6 +354,7 @@ def create_app(config: Config) -> web.Application:
     for path in ("/livez", "/health"):
         app.router.add_get(path, server.livez)
     app.router.add_get("/readyz", server.readyz)
+    ServiceHealthRoute(config, server.pipe).add_to(app)
     app.router.add_get("/metrics", server.metrics_page)
     if config.hosts is not None:
         Hosts(config.hosts).add_to(app)

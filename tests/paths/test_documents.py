@@ -195,6 +195,7 @@ async def test_the_api_documents_are_served(shared: Shared) -> None:
     [
         ("/livez", 200, "Live"),
         ("/readyz", 200, "Ready"),
+        ("/healthz/service", 200, "Service"),
         ("/origin", 200, "OriginCheck"),
         ("/v1/models", 200, "Models"),
         ("/v1/responses/resp_unknown", 404, "ErrorBody"),

@@ -120,6 +120,25 @@ class Ready(Struct):
     draining: bool
 
 
+class ModelState(Struct):
+    """The state of one model, or of all models (`*`) if there is no models file."""
+
+    model: str
+    ready: bool
+    reason: Literal["no_workers", "workers_draining", "workers_paused", "model_paused"] | None
+    workers: int
+    waiting: int
+    oldest_seconds: float
+
+
+class Service(Struct):
+    """The state of the whole service. It is ready if every model is ready."""
+
+    status: Literal["ready", "not ready"]
+    reason: Literal["redis_unavailable"] | None
+    models: list[ModelState]
+
+
 class OriginCheck(Struct):
     """The result of checking a site's origin, with the name of the setting that allows sites."""
 

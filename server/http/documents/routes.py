@@ -32,6 +32,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/livez", "Check whether the process is alive", None, bodies.Live),
     ("get", "/health", "Check whether the process is alive, like /livez", None, bodies.Live),
     ("get", "/readyz", "Check whether the server is ready for requests", None, bodies.Ready),
+    ("get", "/healthz/service", "Check whether each model has a worker", None, bodies.Service),
     ("get", "/metrics", "Get metrics in the Prometheus text format", None, "text/plain"),
     ("get", "/origin", "Check whether a site may use this server", None, bodies.OriginCheck),
     ("get", "/openapi.json", "Get this OpenAPI document", None, dict[str, Any]),

@@ -94,6 +94,7 @@ async def test_unknown_routes_answer_404_without_credentials(
     assert (404, 404) == tuple([await status(client, c, "/v1/nothing") for c in (None, key)])
     for path in ("/livez", "/readyz", "/metrics", "/origin", "/", "/openapi.json"):
         assert 200 == await status(client, None, path)
+    assert 503 == await status(client, None, "/healthz/service")  # there is no worker
 
 
 @pytest.mark.parametrize("name", ["token", "access_token", "api_key", "Authorization", "key"])
