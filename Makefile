@@ -26,10 +26,13 @@ PARTS := admin bench dev holdline_client jobs runtime server tests worker
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
 
+# A page that uses the npm package.
+PAGE := tests/npm/page
+
 # The system's certificates include that of a company proxy that intercepts TLS.
 UV := $(BIN)/uv --system-certs
 
-.PHONY: help setup setup-tests run test programs check check-python check-web bench chaos soak fuzz nightly screenshots lock clean
+.PHONY: help setup setup-tests run test programs check check-python check-web npm bench chaos soak fuzz nightly screenshots lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -43,7 +46,7 @@ test: $(VENV)/.installed-dev ## run all tests except heavy ones, or one file or 
 	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder -m "not heavy") $(ARGS)
 
 # Requirements of `make test` and `make programs`; with PROGRAMS set, `make test` runs both.
-setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed
+setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed $(PAGE)/node_modules/.installed
 
 # Third-party clients against a Holdline server, and a third-party proxy as its model.
 programs: setup-tests $(ENVIRONMENTS) ## test unmodified third-party clients and proxies
@@ -63,6 +66,9 @@ check-web:
 	$(MAKE) --no-print-directory --silent $(TSC) && echo "tsc --project tests/web" && $(TSC) --project tests/web; \
 	elif [ -n "$$CI" ]; then echo "CI is set and npm is missing: install Node.js" >&2; exit 1; \
 	else echo "npm is missing: the types of web/ are not checked"; fi
+
+npm: $(VENV)/.installed $(TSC) ## write the npm package to dist/
+	@rm -rf dist/npm && $(BIN)/python -m dev.npm dist/npm && cd dist/npm && npm pack --silent --pack-destination ..
 
 # A peer that cannot be installed is omitted from the comparison, and the report notes it.
 bench: $(VENV)/.installed-dev ## run the benchmarks [NAME=P3] [ARGS=--quick]
@@ -103,12 +109,12 @@ lock: $(BIN)/uv ## pin the newest versions in all lock files
 	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
 	for name in tests/programs/environments/*.in; do $(COMPILE) --output-file $${name%.in}.txt $$name || exit 1; done
 	$(COMPILE) --output-file bench/peers/requirements.txt bench/peers/requirements.in
-	for folder in tests/web tests/programs bench/peers; do (cd $$folder && \
+	for folder in tests/web tests/programs $(PAGE) bench/peers; do (cd $$folder && \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
 	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
 clean: ## remove the files that these targets made
-	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
+	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules $(PAGE)/node_modules bench/peers/node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -162,6 +168,6 @@ $(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/uv
 	@touch $@
 
 # `npm ci` would refuse a lock file without the optional packages of other platforms.
-bench/peers/node_modules/.installed: bench/peers/package-lock.json
-	@cd bench/peers && npm install --no-save --no-audit --no-fund --silent
+bench/peers/node_modules/.installed $(PAGE)/node_modules/.installed: %/node_modules/.installed: %/package-lock.json
+	@cd $* && npm install --no-save --no-audit --no-fund --silent
 	@touch $@

@@ -11,9 +11,9 @@ import { addProperties, BUILT, keepProperties, suggestionsOf } from "./attribute
 import { Conversation, storageOf } from "./conversation.js";
 import { button, icon, ICONS, make, name } from "./dom.js";
 import { Panel } from "./panel.js";
-import { HOME, load, wordsOf } from "./place.js";
+import { HOME, load } from "./place.js";
 import { Thread } from "./thread.js";
-import { ENGLISH, fill } from "./words.js";
+import { ENGLISH, fill, wordsOf } from "./words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./words.js").Words} Words */

@@ -36,16 +36,3 @@ export async function load(name) {
     throw error;
   }
 }
-
-const TRANSLATED = ["ar", "de"];
-
-/** Returns the texts in a language, or none if there is no translation. @param {string} language @returns {Promise<object>} */
-export async function wordsOf(language) {
-  const short = language.toLowerCase().split("-")[0] ?? "";
-  if (!TRANSLATED.includes(short)) return {};
-  try {
-    return (await load(`words/${short}.js`)).WORDS;
-  } catch {
-    return {}; // falls back to English
-  }
-}

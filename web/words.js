@@ -1,7 +1,7 @@
 // @ts-check
-/**
- * The texts of the widget, except those about answers. This module performs no I/O. `words/` contains the translations.
- */
+/** The texts of the widget, except those about answers. `words/` contains the translations. */
+
+import { load } from "./place.js";
 
 /** @typedef {Readonly<Record<keyof typeof ENGLISH, string>>} Words */
 
@@ -30,4 +30,17 @@ export const ENGLISH = {
 /** Fills the placeholders of a text. @param {string} template @param {{[name: string]: string | number}} values */
 export function fill(template, values) {
   return template.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+
+const TRANSLATED = ["ar", "de"];
+
+/** Returns the texts in a language, or none if there is no translation. @param {string} language @returns {Promise<object>} */
+export async function wordsOf(language) {
+  const short = language.toLowerCase().split("-")[0] ?? "";
+  if (!TRANSLATED.includes(short)) return {};
+  try {
+    return (await load(`words/${short}.js`)).WORDS;
+  } catch {
+    return {}; // falls back to English
+  }
 }

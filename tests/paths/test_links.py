@@ -126,5 +126,6 @@ def test_every_snippet_parses(page: Path) -> None:
             case "sh":
                 subprocess.run(["bash", "-n"], input=code, text=True, check=True, timeout=10)
             case _:
-                # test_widget_snippets.py runs the HTML and JavaScript snippets in a browser.
-                assert language in {"", "html", "js", "text"}, language
+                # test_widget_snippets.py runs the HTML and JavaScript snippets in a browser, and
+                # test_npm_package.py checks the types of the TypeScript snippets.
+                assert language in {"", "html", "js", "ts", "tsx", "text"}, language
