@@ -42,9 +42,9 @@ async def _state(pipe: Pipe, entry: bytes) -> str:
     return f"{name}  {status.decode()} after {int(failures or 0)} lost attempts"
 
 
-async def _list(pipe: Pipe, queue: Queue, partitions: int) -> AsyncIterator[str]:
+async def _list(pipe: Pipe, queue: Queue, partitions: range) -> AsyncIterator[str]:
     total = 0
-    for partition in range(partitions):
+    for partition in partitions:
         for entry in await queue.dead(partition):
             total += 1
             yield await _state(pipe, entry)
@@ -67,9 +67,9 @@ async def _again(pipe: Pipe, queue: Queue, audit: Audit, response_id: str) -> st
     return f"{response_id} was submitted again as {accepted.response_id}"
 
 
-async def _drop(queue: Queue, audit: Audit, partitions: int, entry: str) -> str:
+async def _drop(queue: Queue, audit: Audit, partitions: range, entry: str) -> str:
     async with audit.change("dead drop", entry) as outcome:
-        dropped = [await queue.unbury(number, entry.encode()) for number in range(partitions)]
+        dropped = [await queue.unbury(number, entry.encode()) for number in partitions]
         outcome.after = "dropped" if any(dropped) else "not in the dead list"
     return f"{entry} was dropped" if any(dropped) else f"{entry} is not in the dead list"
 

@@ -23,7 +23,7 @@ def new_response_id(partition: int) -> str:
     return f"resp_{partition:03x}{secrets.token_hex(16)}"
 
 
-def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> int:
+def pick_partition(partitions: range, owner: str, idempotency_key: str | None) -> int:
     """Returns the partition for a new response.
 
     Requests with the same owner and idempotency key get the same partition, because a script
@@ -31,11 +31,12 @@ def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> 
     partition is random.
     """
     if idempotency_key is None:
-        return secrets.randbelow(partitions)
-    return int.from_bytes(digest(owner, idempotency_key)[:4], "big") % partitions
+        return secrets.choice(partitions)
+    number = int.from_bytes(digest(owner, idempotency_key)[:4], "big")
+    return partitions[number % len(partitions)]
 
 
-def new_conversation_id(partitions: int, account: str, owner: str, key: str | None) -> str:
+def new_conversation_id(partitions: range, account: str, owner: str, key: str | None) -> str:
     """Returns a new conversation id: `conv_`, the partition in 3 hex digits, and 32 more digits.
 
     All conversations of an account are in one partition, so one script can limit their bytes. An

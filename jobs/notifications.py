@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from .redis.pipe import Pipe
 
 
-def subscriber(redis: Redis, pipe: Pipe, partitions: int) -> Subscriber:
+def subscriber(redis: Redis, pipe: Pipe, partitions: range) -> Subscriber:
     """Returns a subscriber whose probes are published over `pipe`."""
     process = secrets.token_hex(8)
     return Subscriber(
         redis,
-        probes=[Partition(number).probe(process) for number in range(partitions)],
+        probes=[Partition(number).probe(process) for number in partitions],
         publish=lambda channel, message: pipe.call("SPUBLISH", channel, message),
     )

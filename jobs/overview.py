@@ -161,7 +161,7 @@ async def read_overview(
 
     Raises: RedisTrouble.
     """
-    partitions = [Partition(number) for number in range(settings.partitions)]
+    partitions = [Partition(number) for number in settings.partitions]
     views = await asyncio.gather(*(_read(pipe, names, models, tenants) for names in partitions))
     busiest = _top((view.by_unfinished for view in views), tenants)
     spenders = _top((view.by_tokens for view in views), tenants)

@@ -374,7 +374,7 @@ class Queue:
         During the pause, no job of the model begins. After the pause, the number of jobs that may
         begin grows from one until it is no longer limited.
         """
-        for number in range(self._settings.partitions):
+        for number in self._settings.partitions:
             pause_key = Partition(number).pause(model)
             await self._pipe.run(calls.pause(pause_key=pause_key, pause_ms=round(1000 * seconds)))
 

@@ -118,7 +118,7 @@ class SharedSettings:
     subject_tokens: int = 0
     subject_money: float = 0.0
     on_worker_death: OnWorkerDeath = CONTINUE
-    partitions: int = 1
+    partitions: range = range(1)
     webhooks: bool = False
     hook_wait_ms: int = 0
 

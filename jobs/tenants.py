@@ -94,9 +94,9 @@ class TenantUsage:
 class Tenants:
     """Reads and changes the settings of tenants in Redis. All methods raise RedisTrouble."""
 
-    def __init__(self, pipe: Pipe, partitions: int) -> None:
+    def __init__(self, pipe: Pipe, partitions: range) -> None:
         self._pipe = pipe
-        self._partitions = [Partition(number) for number in range(partitions)]
+        self._partitions = [Partition(number) for number in partitions]
 
     async def get(self, tenant: str) -> dict[str, str]:
         """Returns the settings of a tenant, by name."""

@@ -50,7 +50,7 @@ class ConversationService:
         pipe: Pipe,
         store: ConversationStore,
         *,
-        partitions: int,
+        partitions: range,
         digest: Callable[[str], str],
         expand: Callable[[str, list[Item]], Awaitable[list[Item]]],
     ) -> None:
@@ -101,7 +101,7 @@ class ConversationService:
         await self._settled(owner, id_)
         seed = None
         if key is not None:
-            seed = new_conversation_id(1, "", owner, f"{id_} {key} {_digest_of(items)}")
+            seed = new_conversation_id(range(1), "", owner, f"{id_} {key} {_digest_of(items)}")
         added = await self._stored(owner, items, seed)
         await self._store.add(id_, added)
         return added

@@ -66,7 +66,7 @@ class Orphans:
     async def _report(self, most: int) -> set[str]:
         """Reports the answers followed here, and returns up to `most` orphans per partition."""
         found: set[str] = set()
-        followed: dict[int, list[str]] = {n: [] for n in range(self._shared.partitions)}
+        followed: dict[int, list[str]] = {n: [] for n in self._shared.partitions}
         for response_id in self._relay.followed:
             followed.setdefault(partition_of(response_id), []).append(response_id)
         with contextlib.suppress(RedisTrouble):

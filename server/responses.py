@@ -80,7 +80,7 @@ class Responses:
         *,
         catalog: Catalog,
         templates: Templates,
-        partitions: int,
+        partitions: range,
         max_context_bytes: int,
         max_body_bytes: int,
         unstored_ms: int,

@@ -31,7 +31,7 @@ def conversation_settler(context: WorkerContext) -> Loop:
     store = context.queue.conversations
 
     async def tick() -> None:
-        for partition in range(context.config.shared.partitions):
+        for partition in context.config.shared.partitions:
             for conversation_id, pending in await store.claim_unsettled(partition):
                 if await settle(context.pipe, store, conversation_id, pending):
                     log.info(

@@ -147,7 +147,7 @@ class Leases:
             # The worker renews its own leases before it rescues. After a pause of the process or of
             # Redis these leases have expired, and a rescue would take the jobs from a live worker.
             if now >= self._rescue_at and self._rescuing():
-                for number in range(self._context.config.shared.partitions):
+                for number in self._context.config.shared.partitions:
                     # The process may have been suspended since the renewal, so it renews the leases
                     # again. Both scripts are sent in one write, so nothing can delay only the
                     # rescue, which would then take this worker's own jobs.
@@ -194,7 +194,7 @@ class Leases:
         # Idle workers send renewals too. After an outage, a renewal must reach Redis before the
         # first rescue does. Otherwise the rescue would take jobs from live workers.
         held: dict[int, list[Execution]] = {
-            number: [] for number in range(self._context.config.shared.partitions)
+            number: [] for number in self._context.config.shared.partitions
         }
         for execution in self._held:
             held[execution.partition].append(execution)

@@ -37,10 +37,10 @@ class WakeUps:
     other idle workers.
     """
 
-    def __init__(self, leases: LeaseStore, partitions: int) -> None:
+    def __init__(self, leases: LeaseStore, partitions: range) -> None:
         self.worker = new_worker_id()
         self._leases = leases
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self.full = False
         self._due: dict[int, None] = {}
         # The due partitions whose wake-up has not been answered by a claim or passed on.

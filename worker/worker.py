@@ -77,8 +77,8 @@ class Worker:
         self._subscriber = subscriber
         self._quiet = quiet
         self._stop = stop
-        self._partitions = list(range(context.config.shared.partitions))
-        self._wakeups = WakeUps(context.queue.leases, len(self._partitions))
+        self._partitions = context.config.shared.partitions
+        self._wakeups = WakeUps(context.queue.leases, self._partitions)
         self._claims = {number: secrets.token_hex(8) for number in self._partitions}
         self._rates = {
             name: endpoint.rates

@@ -501,6 +501,15 @@ _TABLE: Final = (
         "the number of [partitions](glossary.md#partition) of the keys in Redis; use 1 unless "
         "Redis is a [cluster](scale.md#redis-sentinel-and-redis-cluster)",
     ),
+    number(
+        "HOLDLINE_FIRST_PARTITION",
+        ALL,
+        0,
+        0,
+        MAX_PARTITIONS - 1,
+        "the number of the first partition, which tells [cells](scaling.md#cells) apart; do not "
+        "change it while Redis has responses",
+    ),
     text(
         "HOLDLINE_WEBHOOK_URL", ALL, "", "the `https://` URL that receives [webhooks](webhooks.md)"
     ),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from jobs.ids import MAX_PARTITIONS
 from jobs.record import SharedSettings
 from jobs.redis.url import redis_from_url
 from runtime.watched_file import read_text
@@ -89,6 +90,21 @@ def hide(url: str) -> str:
     return f"{parts.scheme}://{hidden}{place}{parts.path}"
 
 
+def partitions(environ: Mapping[str, str]) -> range:
+    """Returns the numbers of the partitions that new responses get.
+
+    Raises: ConfigError.
+    """
+    first, count = whole(environ, "HOLDLINE_FIRST_PARTITION"), whole(environ, "HOLDLINE_PARTITIONS")
+    if first + count > MAX_PARTITIONS:
+        raise ConfigError(
+            f"HOLDLINE_FIRST_PARTITION={first} must be at most {MAX_PARTITIONS - count} with "
+            f"HOLDLINE_PARTITIONS={count}, because partitions are numbered up to "
+            f"{MAX_PARTITIONS - 1}"
+        )
+    return range(first, first + count)
+
+
 def shared_settings(environ: Mapping[str, str]) -> SharedSettings:
     """Reads the settings that must be the same in all processes on one Redis.
 
@@ -123,5 +139,5 @@ def shared_settings(environ: Mapping[str, str]) -> SharedSettings:
         on_worker_death=cast("OnWorkerDeath", text(environ, "HOLDLINE_ON_WORKER_DEATH")),
         webhooks=bool(text(environ, "HOLDLINE_WEBHOOK_URL")),
         hook_wait_ms=milliseconds(environ, "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS"),
-        partitions=whole(environ, "HOLDLINE_PARTITIONS"),
+        partitions=partitions(environ),
     )

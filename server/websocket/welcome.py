@@ -40,7 +40,7 @@ def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
             "depth": MAX_DEPTH,
             "output_bytes": config.max_output_bytes,
             "sockets": config.max_sockets or None,
-            "waiting": shared.max_waiting * shared.partitions,
+            "waiting": shared.max_waiting * len(shared.partitions),
             "responses": MAX_FOLLOWED,
             "waiting_in_lanes": MAX_WAITING,
             "messages_per_second": MESSAGES_A_SECOND,

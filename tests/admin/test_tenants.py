@@ -30,10 +30,10 @@ async def test_tenant_settings_are_shown_until_cleared(run: Run, pipe: Pipe) -> 
     code, shown = await asyncio.to_thread(run, "set", "acme", "weight=2", "running=20")
     assert (0, ["weight", "2.0"]) == (code, shown.split()[:2])
     assert "0 responses are running\n" in shown
-    assert {"weight": "2.0", "running": "20"} == await Tenants(pipe, 1).get("acme")
+    assert {"weight": "2.0", "running": "20"} == await Tenants(pipe, range(1)).get("acme")
     _, shown = await asyncio.to_thread(run, "clear", "acme")
     assert ["weight", "default"] == shown.split()[:2]
-    assert {} == await Tenants(pipe, 1).get("acme")
+    assert {} == await Tenants(pipe, range(1)).get("acme")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ async def test_invalid_tenant_settings_are_refused(
     code, shown = await asyncio.to_thread(run, "set", "acme", written)
     assert 1 == code
     assert said in shown
-    assert {} == await Tenants(pipe, 1).get("acme")
+    assert {} == await Tenants(pipe, range(1)).get("acme")
 
 
 def test_an_unreachable_redis_is_named_without_its_password(
@@ -69,7 +69,7 @@ def test_an_unreachable_redis_is_named_without_its_password(
 
 
 async def test_tenant_settings_are_stored_in_every_partition(pipe: Pipe) -> None:
-    await Tenants(pipe, 3).set("acme", {"running": "7"})
+    await Tenants(pipe, range(3)).set("acme", {"running": "7"})
     for number in range(3):
         assert b"7" == await pipe.call("HGET", f"holdline:{{{number}}}:tenant:acme", "running")
 

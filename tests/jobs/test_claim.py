@@ -172,7 +172,7 @@ async def idle_worker(queue: Queue, name: str) -> None:
 async def test_each_job_wakes_one_idle_worker_and_the_longest_idle_one_first(
     pipe: Pipe, queue: Queue, redis: Redis
 ) -> None:
-    async with subscriber(redis, pipe, 1) as notifications:
+    async with subscriber(redis, pipe, range(1)) as notifications:
         woken: list[str] = []
         confirmed: list[str] = []
 
@@ -198,7 +198,7 @@ async def test_each_job_wakes_one_idle_worker_and_the_longest_idle_one_first(
 async def test_a_worker_without_a_connection_is_not_woken_in_the_place_of_another(
     pipe: Pipe, queue: Queue, redis: Redis
 ) -> None:
-    async with subscriber(redis, pipe, 1) as notifications:
+    async with subscriber(redis, pipe, range(1)) as notifications:
         woken: list[bytes] = []
         confirmed = asyncio.Event()
         notifications.subscribe(NAMES.wake("live"), woken.append, confirmed.set)

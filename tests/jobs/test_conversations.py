@@ -45,7 +45,7 @@ def item(id_: str, text: str = "") -> dict[str, Any]:
 async def a_conversation(
     store: ConversationStore, *items: dict[str, Any], owner: str = "public", account: str = ""
 ) -> str:
-    id_ = new_conversation_id(1, account, owner, None)
+    id_ = new_conversation_id(range(1), account, owner, None)
     await store.create(id_, owner, account, 1_700_000_000, {}, list(items))
     return id_
 
@@ -343,14 +343,16 @@ async def test_items_and_metadata_are_encrypted(redis_url: str, pipe: Pipe) -> N
 
 
 def test_the_conversations_of_an_account_are_in_one_partition() -> None:
+    numbers = range(64)
+
     def partitions(account: str) -> set[int]:
-        ids = (new_conversation_id(64, account, "o", None) for _ in range(50))
+        ids = (new_conversation_id(numbers, account, "o", None) for _ in range(50))
         return {partition_of(f"resp_{id_[5:]}") for id_ in ids}
 
     assert 1 == len(partitions(ANNA))
     assert 5 < len(partitions(""))
-    assert new_conversation_id(64, "", "o", "k") == new_conversation_id(64, "", "o", "k")
-    assert new_conversation_id(64, "", "o", "k") != new_conversation_id(64, "", "p", "k")
+    assert new_conversation_id(numbers, "", "o", "k") == new_conversation_id(numbers, "", "o", "k")
+    assert new_conversation_id(numbers, "", "o", "k") != new_conversation_id(numbers, "", "p", "k")
 
 
 @on_redis(40)

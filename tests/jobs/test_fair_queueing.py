@@ -118,7 +118,7 @@ async def test_an_idle_tenant_accumulates_no_credit(pipe: Pipe, queue: Queue) ->
 async def test_a_tenant_with_twice_the_weight_is_served_twice_as_often(
     pipe: Pipe, queue: Queue
 ) -> None:
-    await Tenants(pipe, 1).set("a", {"weight": "2"})
+    await Tenants(pipe, range(1)).set("a", {"weight": "2"})
     for tenant in "ab":
         for _ in range(40):
             await submitted(queue, tenant)
@@ -198,9 +198,9 @@ async def test_a_raised_limit_applies_at_once_to_waiting_jobs(pipe: Pipe, narrow
         await submitted(narrow, "a")
     await claim(narrow, 9)
     assert [] == await claim(narrow, 9)
-    await Tenants(pipe, 1).set("a", {"running": "5"})
+    await Tenants(pipe, range(1)).set("a", {"running": "5"})
     assert 3 == len(await claim(narrow, 9))
-    await Tenants(pipe, 1).set("a", {"running": "0"})
+    await Tenants(pipe, range(1)).set("a", {"running": "0"})
     assert 4 == len(await claim(narrow, 9))
 
 
@@ -259,11 +259,11 @@ async def test_the_cost_of_a_claim_does_not_depend_on_the_queue_length(
 async def test_the_actual_usage_replaces_the_estimate_once(pipe: Pipe, queue: Queue) -> None:
     await submitted(queue, "a")
     [grant] = await claim(queue)
-    assert 500 < (await Tenants(pipe, 1).usage("a")).tokens
+    assert 500 < (await Tenants(pipe, range(1)).usage("a")).tokens
     for _ in range(2):
         await end(pipe, grant, 37)
     await queue.delete(grant.response_id)
-    assert 37 == (await Tenants(pipe, 1).usage("a")).tokens
+    assert 37 == (await Tenants(pipe, range(1)).usage("a")).tokens
 
 
 async def test_end_users_share_the_turns_and_limits_of_their_tenant(
@@ -275,4 +275,4 @@ async def test_end_users_share_the_turns_and_limits_of_their_tenant(
     grants = await claim(narrow, 9)
     assert ["acme/x", "other/", "acme/y"] == [owner(grant) for grant in grants]
     assert "acme" == tenant_of("acme/x")
-    assert 2 == (await Tenants(pipe, 1).usage("acme")).running
+    assert 2 == (await Tenants(pipe, range(1)).usage("acme")).running

@@ -183,7 +183,7 @@ async def test_a_tenant_without_jobs_is_shown_while_its_budget_is_used(pipe: Pip
     writer = LogWriter(pipe, job.id, grant.claim, 2)
     end = [end_entry(job)]
     await writer.finish(Status.COMPLETED, end, retention_ms=60_000, tokens=900, money=2_500_000)
-    await Tenants(pipe, 1).set("acme", {"money_per_day": "5"})
+    await Tenants(pipe, range(1)).set("acme", {"money_per_day": "5"})
 
     found = await read_overview(pipe, settings)
 
@@ -216,7 +216,7 @@ async def test_a_paused_model_is_shown_until_its_pause_ends(pipe: Pipe, queue: Q
 
 
 async def test_partitions_are_counted_one_by_one_and_summed(pipe: Pipe) -> None:
-    settings = replace(SETTINGS, partitions=3, tenant_tokens=100_000)
+    settings = replace(SETTINGS, partitions=range(3), tenant_tokens=100_000)
     queue = Queue(pipe, settings)
     for partition, jobs in ((0, 1), (2, 3)):
         for _ in range(jobs):

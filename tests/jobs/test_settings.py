@@ -121,6 +121,14 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, value: str) -> None:
         shared_config.shared_settings({name: value})
 
 
+def test_the_last_partition_is_bounded() -> None:
+    last = {"HOLDLINE_FIRST_PARTITION": str(MAX_PARTITIONS - 16), "HOLDLINE_PARTITIONS": "16"}
+    assert range(MAX_PARTITIONS - 16, MAX_PARTITIONS) == shared_config.partitions(last)
+    wrong = last | {"HOLDLINE_PARTITIONS": "17"}
+    with pytest.raises(ConfigError, match=r"^HOLDLINE_FIRST_PARTITION=4080 must be at most 4079 "):
+        shared_config.shared_settings(wrong)
+
+
 def test_seconds_become_milliseconds() -> None:
     settings = shared_config.shared_settings(
         {

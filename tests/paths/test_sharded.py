@@ -85,7 +85,7 @@ async def bus_messages(nodes: Iterable[Store]) -> int:
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[tuple[Pipe, Subscriber]]:
     redis = redis_from_url(url)
-    async with redis.pipe() as pipe, subscriber(redis, pipe, PARTITIONS) as notifications:
+    async with redis.pipe() as pipe, subscriber(redis, pipe, range(PARTITIONS)) as notifications:
         await wait_until(lambda: pipe.connected and notifications.healthy)
         yield pipe, notifications
 
@@ -138,7 +138,7 @@ class FleetWorker:
     def __init__(self, pipe: Pipe, notifications: Subscriber) -> None:
         self._pipe = pipe
         self._leases = Queue(pipe, SETTINGS).leases
-        self._due = WakeUps(self._leases, PARTITIONS)
+        self._due = WakeUps(self._leases, range(PARTITIONS))
         self._due.subscribe(notifications)
         self.answered = 0
         self.empty = 0  # the number of claims that found no job

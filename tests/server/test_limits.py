@@ -84,7 +84,7 @@ async def test_the_waiting_prompts_of_a_tenant_are_limited(serve: Serve, pipe: P
     await client.post(f"/v1/responses/{first}/cancel")
     assert 200 == (await ask(client))[0]
     await refused(client, "waiting_limit_exceeded", 2)
-    await Tenants(pipe, 1).set("public", {"waiting": "3"})
+    await Tenants(pipe, range(1)).set("public", {"waiting": "3"})
     assert 200 == (await ask(client))[0]
 
 
@@ -114,7 +114,7 @@ async def test_tokens_per_day_include_estimates_of_running_requests(
     await client.post(f"/v1/responses/{first[1]['id']}/cancel")
     assert 200 == (await ask(client))[0]
     await client.delete(f"/v1/responses/{second[1]['id']}")
-    usage = await Tenants(pipe, 1).usage("public")
+    usage = await Tenants(pipe, range(1)).usage("public")
     assert 500 < usage.tokens < 600
 
 
@@ -131,7 +131,7 @@ async def test_a_count_of_input_tokens_reserves_and_uses_almost_no_tokens(
     counted = await (await counting).json()
     assert {"estimated": True} == counted["holdline"]
     assert 2000 < counted["input_tokens"] < 2100
-    assert 1 >= (await Tenants(pipe, 1).usage("public")).tokens
+    assert 1 >= (await Tenants(pipe, range(1)).usage("public")).tokens
 
 
 async def test_the_cost_per_day_is_computed_from_the_price_of_the_model(
@@ -147,14 +147,14 @@ async def test_the_cost_per_day_is_computed_from_the_price_of_the_model(
     await ask(client)
     assert 0 < await refused(client, "money_budget_exceeded", 1.2) <= 86_400
     assert 200 == (await ask(client, model="free"))[0]
-    assert 1.0 == pytest.approx((await Tenants(pipe, 1).usage("public")).money)
+    assert 1.0 == pytest.approx((await Tenants(pipe, range(1)).usage("public")).money)
     await client.delete(f"/v1/responses/{first[1]['id']}")
-    assert 0.5 == pytest.approx((await Tenants(pipe, 1).usage("public")).money)
+    assert 0.5 == pytest.approx((await Tenants(pipe, range(1)).usage("public")).money)
 
 
 async def test_the_welcome_states_the_limits_of_the_tenant(serve: Serve, pipe: Pipe) -> None:
     client = await serve(tenant_requests_per_minute="60")
-    await Tenants(pipe, 1).set("public", {"running": "7", "money_per_day": "2.5"})
+    await Tenants(pipe, range(1)).set("public", {"running": "7", "money_per_day": "2.5"})
     ws = await client.ws_connect("/v1/responses", protocols=EXTENSIONS)
     stated = (await ws.receive_json())["limits"]["tenant"]
     assert {"running": 7, "requests_per_minute": 60, "money_per_day": 2.5} == {
@@ -195,7 +195,7 @@ async def test_the_sockets_of_a_tenant_are_limited(serve: Serve, pipe: Pipe) -> 
     # HTTP requests do not count as sockets; a new limit applies to the next socket; closing a
     # socket makes room.
     assert 200 == (await ask(client))[0]
-    await Tenants(pipe, 1).set("public", {"sockets": "3"})
+    await Tenants(pipe, range(1)).set("public", {"sockets": "3"})
     open_.append(await client.ws_connect("/v1/responses", protocols=EXTENSIONS))
     assert "socket_limit_exceeded" == await refused_socket(3)
     await open_.pop().close()

@@ -113,15 +113,15 @@ async def test_tokens_and_cost_per_day_of_an_end_user_are_limited(
     # tenant.
     await client.post(f"/v1/responses/{first}/cancel", headers=anna)
     await accepted(client, anna)
-    assert 1500 < (await Tenants(pipe, 1).usage("acme")).tokens < 1700
+    assert 1500 < (await Tenants(pipe, range(1)).usage("acme")).tokens < 1700
 
 
 async def test_a_tenant_can_have_its_own_end_user_limits(
     serve: Serve, credentials: Credentials, pipe: Pipe
 ) -> None:
     client = await serve(subject_requests_per_minute="1", **credentials.settings)
-    await Tenants(pipe, 1).set("acme", {"subject_requests_per_minute": "2"})
-    await Tenants(pipe, 1).set("bolt", {"subject_requests_per_minute": "0"})
+    await Tenants(pipe, range(1)).set("acme", {"subject_requests_per_minute": "2"})
+    await Tenants(pipe, range(1)).set("bolt", {"subject_requests_per_minute": "0"})
     acme = bearer(credentials.token())
     await accepted(client, acme)
     await accepted(client, acme)

@@ -27,7 +27,7 @@ async def check(harness: Harness, end: dict[str, Any]) -> None:
     """Checks that the response reports one interrupted call, and that the tenant pays for it."""
     assert (INPUT, OUTPUT) == (end["usage"]["input_tokens"], end["usage"]["output_tokens"])
     assert "m" == end["holdline"]["model"]
-    booked = await Tenants(harness.context.pipe, 1).usage("me")
+    booked = await Tenants(harness.context.pipe, range(1)).usage("me")
     assert INPUT + OUTPUT == booked.tokens
     assert pytest.approx((INPUT + 2 * OUTPUT) / 1e6) == booked.money
     assert 1 == len(harness.model.calls)

@@ -37,14 +37,14 @@ def queue(pipe: Pipe) -> Queue:
 
 @pytest.fixture
 async def notifications(redis: Redis, pipe: Pipe) -> AsyncIterator[Subscriber]:
-    async with subscriber(redis, pipe, PARTITIONS) as notifications:
+    async with subscriber(redis, pipe, range(PARTITIONS)) as notifications:
         await wait_until(lambda: pipe.connected)
         yield notifications
 
 
 async def idle_worker(queue: Queue, notifications: Subscriber, partitions: int = 1) -> WakeUps:
     """Returns the wake-ups of a worker that has found no job in any partition."""
-    due = WakeUps(queue.leases, partitions)
+    due = WakeUps(queue.leases, range(partitions))
     due.subscribe(notifications)
     for _ in range(partitions):
         assert [] == await queue.leases.claim(await due.next(), new_claim(), 1, worker=due.worker)

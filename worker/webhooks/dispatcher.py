@@ -47,7 +47,7 @@ class WebhookDispatcher:
         hooks: Hooks,
         client: WebhookClient,
         receiver: Receiver,
-        partitions: int,
+        partitions: range,
         *,
         lease_ms: int = LEASE_MS,
         schedule: tuple[float, ...] = SCHEDULE,
@@ -55,7 +55,7 @@ class WebhookDispatcher:
         self._hooks = hooks
         self._client = client
         self._receiver = receiver
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._sending: set[asyncio.Task[None]] = set()

@@ -286,7 +286,7 @@ class Notifications:
 async def subscribed_to(
     redis: Redis, pipe: Pipe, job: Job, notifications: Notifications
 ) -> Subscriber:
-    listening = subscriber(redis, pipe, 1)
+    listening = subscriber(redis, pipe, range(1))
     listening.subscribe(
         NAMES.notifications(job.id), notifications.notify, notifications.subscribed.set
     )

@@ -35,7 +35,7 @@ async def test_the_documented_permissions_suffice_for_notifications(
     limited: Redis, pipe: Pipe
 ) -> None:
     woken, followed, appended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    async with Pipe(limited) as own, subscriber(limited, own, 1) as notifications:
+    async with Pipe(limited) as own, subscriber(limited, own, range(1)) as notifications:
         notifications.subscribe(NAMES.wake("w"), lambda _: woken.set(), lambda: None)
         await wait_until(lambda: notifications.healthy)
         queue = Queue(own, SETTINGS)

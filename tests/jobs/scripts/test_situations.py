@@ -243,7 +243,9 @@ def situations() -> list[Situation]:
         Situation(
             "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "a-claim")
         ),
-        Situation("set_tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
+        Situation(
+            "set_tenant", held, lambda pipe: Tenants(pipe, range(1)).set("held", {"running": "5"})
+        ),
         Situation(
             "put_record",
             waiting,

@@ -38,7 +38,7 @@ async def relaying(url: str) -> AsyncIterator[tuple[Relay, Pipe]]:
     redis = redis_from_url(url)
     async with redis.pipe() as pipe:
         queue = Queue(pipe, SETTINGS)
-        queue.partitions = PARTITIONS
+        queue.partitions = range(PARTITIONS)
         async with Relay(redis, pipe, queue, Metrics(), doubt_seconds=DOUBT_SECONDS) as relay:
             # The first check for losses makes every follower read its log.
             await wait_until(lambda: relay.healthy and relay._epochs)

@@ -87,7 +87,7 @@ async def inbox() -> AsyncIterator[Inbox]:
 
 def dispatcher_to(pipe: Pipe, client: WebhookClient, url: str, **more: Any) -> WebhookDispatcher:
     receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
-    return WebhookDispatcher(Hooks(pipe), client, receiver, 1, **{"schedule": QUICK, **more})
+    return WebhookDispatcher(Hooks(pipe), client, receiver, range(1), **{"schedule": QUICK, **more})
 
 
 @pytest.fixture
