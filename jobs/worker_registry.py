@@ -153,9 +153,12 @@ def new_worker_id() -> str:
 
 
 class WorkerRegistry:
-    """Reads and writes the records of live workers. All methods raise RedisTrouble."""
+    """Reads and writes the records of live workers. All methods raise RedisTrouble.
 
-    def __init__(self, pipe: Pipe, lease_ms: int) -> None:
+    Only `register` needs the duration of a lease.
+    """
+
+    def __init__(self, pipe: Pipe, lease_ms: int = 0) -> None:
         self._pipe = pipe
         self._names = Partition(0)
         self.record_ms = LEASES_PER_RECORD * lease_ms
@@ -183,6 +186,11 @@ class WorkerRegistry:
                 workers_key=names.workers, record_key=names.worker(worker), id=worker
             )
         )
+
+    async def get(self, worker: str) -> LiveWorker | None:
+        """Returns a live worker, or None if it is not live."""
+        data = await self._pipe.call("GET", self._names.worker(worker))
+        return _decoded(worker, data) if data else None
 
     async def page(self, after: str = "", most: int = MAX_PAGE) -> WorkerPage:
         """Returns up to `most` live workers whose ids come after `after`."""

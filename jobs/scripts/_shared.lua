@@ -14,6 +14,7 @@ local HOOKS_BOUND = 100000 -- maximum number of waiting webhooks in a partition
 local HOOK_TTL = 4 * 24 * 3600 * 1000 -- TTL in ms of a webhook, whose last attempt is due after three days
 local DELAY_BOUND = 150 * 1000 -- maximum delay of a retry and maximum pause of a model, in ms
 local SUBMITTED = 2 -- number of entries that a submission writes to the log
+local STEPS_BYTES = 2000 -- maximum length of the recorded steps of a job
 local ID_LENGTH = 40 -- length of every response id that jobs/ids.py creates
 
 -- Returns the time of Redis's clock in ms. The scripts use no other clock.
@@ -36,6 +37,14 @@ local function fields(key, ...)
   local values, found = redis.call('HMGET', key, ...), {}
   for index, name in ipairs({ ... }) do found[name] = values[index] or nil end
   return found
+end
+
+-- Returns the recorded steps of a job, `steps`, with one more. Each step is a line with its kind, its time and further
+-- words, as jobs/timeline.py reads them. The oldest steps are removed.
+local function with_step(steps, ...)
+  steps = (steps and steps .. '\n' or '') .. table.concat({ ... }, ' ')
+  if #steps <= STEPS_BYTES then return steps end
+  return string.sub(steps, string.find(steps, '\n', #steps - STEPS_BYTES, true) + 1)
 end
 
 -- Returns a list of alternating names and values without the pairs whose value is "".
@@ -72,6 +81,8 @@ local function end_hook(prefix, id, how)
   redis.call('DEL', prefix .. 'hook:' .. id)
   redis.call('ZREM', prefix .. 'hooks', id)
   count_hook(prefix, how)
+  local name = prefix .. 'job:' .. id
+  if redis.call('EXISTS', name) == 1 then redis.call('HSET', name, 'hook_end', how .. ' ' .. now()) end
 end
 
 -- Queues the webhook of a response that has just ended. `wait` is the delay in ms, or nil if the response has no

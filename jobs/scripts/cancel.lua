@@ -5,12 +5,13 @@
 --       entries...
 -- Returns {"cancelled"} · {"asked"} · {"ended"} · {"gone"} · {"diverged", length}: read the log again
 -- May be repeated: an ended job is not changed, and a second request to the worker has no further effect.
--- @include now fields hook notify push keep tenant_of end_wait book close
+-- @include now fields with_step hook notify push keep tenant_of end_wait book close
 expected = tonumber(expected)
-local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'queue_name', 'key', 'hook', 'steers')
+local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'queue_name', 'key', 'hook', 'steers', 'cancel',
+  'steps')
 if not job.status then return { 'gone' } end
 if job.status == 'running' then
-  redis.call('HSET', job_key, 'cancel', 1)
+  if not job.cancel then redis.call('HSET', job_key, 'cancel', 1, 'steps', with_step(job.steps, 'cancel_asked', now())) end
   redis.call('SPUBLISH', cancels_channel, id)
   return { 'asked' }
 end

@@ -14,7 +14,7 @@
 -- Returns {left, grant...}; `left` is NOTHING, BLOCKED or MORE, as below; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name,
 --         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
--- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
+-- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields with_step
 -- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up end_wait
 -- @include make_idle count_running lease hold promote
 local time = now()
@@ -24,7 +24,7 @@ count = math.min(tonumber(count), MAX_CLAIMED)
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
-    'queue_name', 'begins', 'context_bytes', 'steers', 'checkpoint', 'history' }
+    'queue_name', 'begins', 'context_bytes', 'steers', 'checkpoint', 'history', 'steps' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
   for index, name in ipairs(names) do job[name] = values[index] or nil end
@@ -178,7 +178,7 @@ local function hand_out(id, job, tenant, start_tag, tokens)
     if tonumber(job.failures or 0) > 0 then redis.call('HSET', prefix .. 'job:' .. id, 'earlier_failures', job.failures) end
   end
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'start_tag', start_tag,
-    'attempt', job.attempt)
+    'attempt', job.attempt, 'steps', with_step(job.steps, 'claimed', time, job.attempt, worker))
   end_wait(prefix, job.queue_name or '', id)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id

@@ -8,7 +8,7 @@
 --         "worker_lost" or "expired"
 -- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
 -- next rescue assigns these jobs again.
--- @include STRUCTURE_TTL WORKERS_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of since_of open_queue
+-- @include STRUCTURE_TTL WORKERS_BOUND now cap fields with_step waiting_of notify_queued grant tenant_of ready_of idle_of since_of open_queue
 -- @include ensure_ready enqueue_first end_wait count_running lease release unlease promote sizes_of count_open rank_tenant close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
@@ -28,7 +28,8 @@ local function take(id, owner, reason)
   -- The field `ending` remains if the calling process dies. When the lease of that process has expired too, the next
   -- rescue finds the field and ends the job, so no worker runs the job again.
   local name = prefix .. 'job:' .. id
-  redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason)
+  redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason,
+    'steps', with_step(redis.call('HGET', name, 'steps'), 'ending', time, reason))
   redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
   local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name', 'steers', 'checkpoint', 'history')
@@ -40,7 +41,7 @@ requeued = promote(prefix, time, limit)
 
 for _, id in ipairs(due(leases_key)) do
   local name = prefix .. 'job:' .. id
-  local job = fields(name, 'status', 'owner', 'queue_name', 'cancel', 'fail_on_death', 'ending', 'submitted')
+  local job = fields(name, 'status', 'owner', 'queue_name', 'cancel', 'fail_on_death', 'ending', 'submitted', 'steps')
   local tenant = tenant_of(job.owner or '')
   if job.status ~= 'running' then
     unlease(prefix, tenant, id)
@@ -53,7 +54,8 @@ for _, id in ipairs(due(leases_key)) do
   else
     unlease(prefix, tenant, id)
     local number = enqueue_first(prefix, tenant, job.queue_name or '', id, job.submitted)
-    redis.call('HSET', name, 'status', 'queued', 'claim', '', 'reason', 'worker_lost', 'number', number)
+    redis.call('HSET', name, 'status', 'queued', 'claim', '', 'reason', 'worker_lost', 'number', number,
+      'steps', with_step(job.steps, 'worker_lost', time))
     notify_queued(prefix .. 'notifications:' .. id, number, 0, 'worker_lost')
     requeued = requeued + 1
   end

@@ -36,7 +36,7 @@ class ServiceHealthRoute:
     def __init__(self, config: Config, pipe: Pipe) -> None:
         self._config = config
         self._pipe = pipe
-        self._registry = WorkerRegistry(pipe, config.shared.lease_ms)
+        self._registry = WorkerRegistry(pipe)
         self._lock = asyncio.Lock()
         self._found = UNAVAILABLE
         self._read_at = -SHARED_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jobs.redis.pipe import Pipe
@@ -10,6 +11,8 @@ Dump = dict[bytes, Any]
 
 # Fields that contain times from Redis's clock. They differ between two runs, so a dump omits them.
 TIMES = {b"submitted", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"}
+# Fields that contain times of 13 digits among other words.
+STEPS = {b"steps", b"hook_end"}
 
 
 async def dump(pipe: Pipe) -> Dump:
@@ -21,6 +24,8 @@ async def dump(pipe: Pipe) -> Dump:
                 flat = await pipe.call("HGETALL", key)
                 pairs = zip(flat[::2], flat[1::2], strict=True)
                 found[key] = {name: value for name, value in pairs if name not in TIMES}
+                for name in found[key].keys() & STEPS:
+                    found[key][name] = re.sub(rb" \d{13}\b", b"", found[key][name])
                 # Each value consists of a time and a text.
                 if b":replies:" in key or b":pending:" in key:
                     found[key] = {n: v.partition(b" ")[2] or v for n, v in found[key].items()}
