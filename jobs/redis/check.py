@@ -36,7 +36,7 @@ async def check(pipe: Pipe) -> str:
 
 
 async def _check_node(pipe: Pipe) -> str:
-    info = _fields(await pipe.call("INFO", "server"))
+    info = info_fields(await pipe.call("INFO", "server"))
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "0.0")
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
@@ -45,14 +45,14 @@ async def _check_node(pipe: Pipe) -> str:
             f"{name} {version} is too old, because it has no sharded pub/sub: "
             f"use Redis {minimum} or newer, or Valkey 7.2 or newer"
         )
-    memory = _fields(await pipe.call("INFO", "memory"))
+    memory = info_fields(await pipe.call("INFO", "memory"))
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise RedisUnsuitable(
             f"maxmemory-policy is {policy}, which silently deletes answers: "
             "run CONFIG SET maxmemory-policy noeviction"
         )
-    persistence = _fields(await pipe.call("INFO", "persistence"))
+    persistence = info_fields(await pipe.call("INFO", "persistence"))
     aof = "AOF" if persistence.get("aof_enabled") == "1" else "no AOF: a restart loses answers"
     return f"{name} {version}, {aof}"
 
@@ -100,7 +100,8 @@ async def _check_encryption(pipe: Pipe) -> None:
         )
 
 
-def _fields(info: object) -> dict[str, str]:
+def info_fields(info: object) -> dict[str, str]:
+    """Returns the fields in the reply to INFO."""
     text = info.decode() if isinstance(info, bytes) else str(info)
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {name: value for name, _, value in pairs}

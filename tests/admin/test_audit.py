@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from admin import audit, audited, cli, dead, keys, signers, subject, tenants
+from admin import audit, audited, cli, dead, keys, signers, status, subject, tenants
 from admin.audited import Audit, NotAudited
 from jobs.audit import AuditLog, Change
 from jobs.config.settings import ConfigError
@@ -27,7 +27,7 @@ from tests.jobs.factories import SETTINGS, a_job, opening
 from tests.jobs.redis.users import as_user
 from tests.system import System, free_port, run_module, wait_until
 
-COMMANDS = (audit, dead, keys, signers, subject, tenants)
+COMMANDS = (audit, dead, keys, signers, status, subject, tenants)
 READING = {"keys list", "signers list", "tenants show", "dead list"}
 CHANGING = {
     *("keys create", "keys rotate", "keys revoke", "signers add", "signers remove"),
@@ -89,7 +89,7 @@ def test_every_command_that_changes_something_is_tested_here() -> None:
     assert READING | CHANGING == found
     files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
     commands = {module.__name__.rpartition(".")[2] for module in COMMANDS}
-    assert {"__init__", "cli", "audited"} == files - commands
+    assert {"__init__", "cli", "audited", "status_text"} == files - commands
 
 
 async def test_every_change_is_recorded_with_its_operator_and_its_result(
