@@ -8,6 +8,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import structlog
@@ -73,11 +74,11 @@ class Program(ABC, Generic[C]):
         """Returns the settings for running the program as several child processes."""
 
     @abstractmethod
-    async def serve(self, config: C, *, child: bool) -> None:
+    async def serve(self, config: C, *, child: Path | None) -> None:
         """Runs one process of the program until a stop signal arrives.
 
-        With `child`, the process shares its port with other child processes, and stops when its
-        parent process dies.
+        If `child` is set, the process shares its port with other child processes, writes its
+        metrics to the file `child`, and stops when its parent process dies.
         """
 
     def main(self) -> int:
@@ -127,7 +128,7 @@ class Program(ABC, Generic[C]):
         parser.add_argument(
             "--processes", metavar="N", help="run N processes, usually one per core"
         )
-        parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+        parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
         return parser
 
     def _show(self, config: C, arguments: argparse.Namespace) -> None:

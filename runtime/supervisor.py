@@ -1,8 +1,9 @@
 """Runs one program as several processes, because a Python process uses only one core.
 
 The parent process starts its child processes, forwards stop signals to them, and restarts each
-child that dies. It starts them with the argument `--child`, with which they share one port. A child
-stops at the end of its standard input, which the kernel closes when the parent dies.
+child that dies. It starts them with the argument `--child FILE`, with which they share one port. A
+child stops at the end of its standard input, which the kernel closes when the parent dies. Each
+child writes its metrics to its FILE, in a temporary folder of the parent (see `metrics_files`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from .backoff import backoff
+from .metrics_files import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
 log = structlog.get_logger()
 
@@ -86,9 +91,15 @@ async def supervise(package: str, number: int, how: Children) -> int:
     all children exited with 0, else 1.
     """
     log.info("starting child processes", processes=number)
-    command = [sys.executable, "-m", package, "--child"]
-    environ = {**os.environ, **how.environ, "HOLDLINE_PROCESSES": "1"}
-    children = [_Child(command, environ) for _ in range(number)]
+    with tempfile.TemporaryDirectory(prefix="holdline-", ignore_cleanup_errors=True) as folder:
+        command = [sys.executable, "-m", package, "--child"]
+        environ = {**os.environ, **how.environ, "HOLDLINE_PROCESSES": "1"}
+        files = (Path(folder) / str(number) for number in count())
+        children = [_Child(command, environ, files) for _ in range(number)]
+        return await _supervise(children, how.stop_seconds)
+
+
+async def _supervise(children: list[_Child], stop_seconds: float) -> int:
     stopping = asyncio.Event()
 
     def stop(which: signal.Signals) -> None:
@@ -107,7 +118,7 @@ async def supervise(package: str, number: int, how: Children) -> int:
         await asyncio.wait([asked, *kept], return_when=asyncio.FIRST_COMPLETED)
         if not stopping.is_set():
             stop(signal.SIGTERM)
-        await asyncio.wait(kept, timeout=how.stop_seconds)
+        await asyncio.wait(kept, timeout=stop_seconds)
     finally:
         asked.cancel()
         for child in children:
@@ -118,11 +129,17 @@ async def supervise(package: str, number: int, how: Children) -> int:
 
 
 class _Child:
-    """Runs one child process, and starts another process in its place when it dies."""
+    """Runs one child process, and starts another process in its place when it dies.
 
-    def __init__(self, command: list[str], environ: Mapping[str, str]) -> None:
+    `files` yields a new file for the metrics of each process.
+    """
+
+    def __init__(
+        self, command: list[str], environ: Mapping[str, str], files: Iterator[Path]
+    ) -> None:
         self._command = command
         self._environ = environ
+        self._files = files
         self._stopping = asyncio.Event()
         self._stopped_by: signal.Signals | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -163,12 +180,17 @@ class _Child:
         return 0
 
     async def _run(self) -> int:
+        file = next(self._files)
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
+            str(file),
             stdin=asyncio.subprocess.PIPE,  # the kernel closes this pipe when the parent dies
             env=self._environ,
             start_new_session=True,  # only the parent receives Ctrl-C, and it forwards the signal
         )
         if self._stopped_by is not None:  # a stop was requested during the start
             self._process.send_signal(self._stopped_by)
-        return await self._process.wait()
+        try:
+            return await self._process.wait()
+        finally:
+            fold(file)

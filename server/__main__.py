@@ -8,6 +8,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -52,8 +53,8 @@ class _Server(Program[Config]):
         seconds = config.delay_seconds + config.grace_seconds + STOP_SECONDS
         return Children(seconds, {"HOLDLINE_PORT": str(port)})
 
-    async def serve(self, config: Config, *, child: bool) -> None:
-        app = create_app(config)
+    async def serve(self, config: Config, *, child: Path | None) -> None:
+        app = create_app(config, child)
         runner = web.AppRunner(app, shutdown_timeout=2)
         await runner.setup()
         stop, hurry = asyncio.Event(), asyncio.Event()
@@ -70,7 +71,7 @@ class _Server(Program[Config]):
             # here.
             try:
                 listener = await listen(
-                    runner, config.host, config.port, backlog=BACKLOG, reuse_port=child
+                    runner, config.host, config.port, backlog=BACKLOG, reuse_port=child is not None
                 )
             except OSError as error:
                 raise _cannot_listen(error) from None

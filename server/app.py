@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiohttp import web
 from multidict import istr
-from prometheus_client import generate_latest
 
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.posts import Posts
@@ -17,6 +16,9 @@ from jobs.queue import Queue
 from jobs.redis.check import check_until_available
 from jobs.redis.url import redis_from_url
 from jobs.tenants import Tenants
+from runtime.header_timeout import HeaderTimeout
+from runtime.metrics import CONTENT_TYPE
+from runtime.metrics_files import MetricsPage
 
 from .access.principal import from_offers
 from .api.frames import encode
@@ -35,7 +37,6 @@ from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.service_health import ServiceHealthRoute
 from .http.sse import Streams
 from .http.static import pages
-from .http.timeouts import HeaderTimeout
 from .large_requests import LargeRequests
 from .live.relay import Relay
 from .metrics import Metrics
@@ -49,6 +50,7 @@ from .websocket.unstored import ByteLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from .config import Config
 
@@ -78,11 +80,17 @@ log = structlog.get_logger()
 
 
 class Server:
-    """The parts of the server that its routes share."""
+    """The parts of the server that its routes share.
 
-    def __init__(self, config: Config) -> None:
+    `metrics_file` is the file through which this process shares its metrics with the other
+    processes of its program, or None if there are none.
+    """
+
+    def __init__(self, config: Config, metrics_file: Path | None = None) -> None:
         self.config = config
         self.metrics = Metrics()
+        self.metrics.registry.before_reading(self._update_metrics)
+        self._page = MetricsPage(self.metrics.registry, metrics_file)
         self.redis = redis_from_url(config.redis_url, config.cipher)
         self.pipe = self.redis.pipe()
         # The Redis command WAIT delays all later commands on its connection, so prompts that wait
@@ -121,6 +129,8 @@ class Server:
         """Opens and closes the parts that live as long as the application (a `cleanup_ctx`)."""
         del app
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.metrics.process)
+            await stack.enter_async_context(self._page)
             for pipe in {self.pipe, self.submits}:
                 await stack.enter_async_context(pipe)
             found = await check_until_available(self.pipe, _log_outage)
@@ -245,9 +255,15 @@ class Server:
     async def metrics_page(self, request: web.Request) -> web.StreamResponse:
         """Returns the metrics in the Prometheus text format."""
         del request
-        self.metrics.tasks.set(len(asyncio.all_tasks()))
-        body = generate_latest(self.metrics.registry)
-        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=self._page.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    def _update_metrics(self) -> None:
+        metrics = self.metrics
+        metrics.process.ready.set(self.relay.healthy and not self.stopping)
+        metrics.process.draining.set(self.stopping)
+        metrics.redis_connected.set(self.pipe.connected)
+        metrics.streams.set(self.streams.count)
+        metrics.followers_behind.set(self.relay.followers_behind)
 
 
 @web.middleware
@@ -331,9 +347,12 @@ def _refusal(request: web.Request, problem: Problem) -> web.Response:
 SERVER: Final = web.AppKey("server", Server)
 
 
-def create_app(config: Config) -> web.Application:
-    """Creates the application, which opens its connections when it starts."""
-    server = Server(config)
+def create_app(config: Config, metrics_file: Path | None = None) -> web.Application:
+    """Creates the application, which opens its connections when it starts.
+
+    `Server` describes `metrics_file`.
+    """
+    server = Server(config, metrics_file)
     app = web.Application(
         middlewares=[server.header_timeout.middleware(), problems],
         client_max_size=config.max_body_bytes,

@@ -1,69 +1,95 @@
-"""The server's Prometheus metrics."""
+"""The metrics of a server process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from jobs.redis import redis_metrics
+from runtime import process_metrics
+from runtime.metrics import Metric, Registry
+from runtime.process_metrics import ProcessMetrics
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-class UnlockedCounter(Collector):
-    """A Prometheus counter for the hot path: a single thread increments `count` without a lock."""
-
-    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
-        self.count = 0
-        self._about = name, documentation
-        registry.register(self)
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        """Yields the current value; prometheus_client calls this method for each scrape."""
-        yield CounterMetricFamily(*self._about, value=self.count)
+SOCKETS: Final = Metric("holdline_sockets", "gauge", "open WebSockets")
+STREAMS: Final = Metric("holdline_event_streams", "gauge", "open streams of server-sent events")
+FOLLOWERS: Final = Metric(
+    "holdline_followers",
+    "gauge",
+    "[followers](glossary.md#follower): clients that receive the events of a response",
+    "the value does not fall when the number of connections falls",
+)
+FOLLOWERS_BEHIND: Final = Metric(
+    "holdline_followers_behind",
+    "gauge",
+    "followers that read the log now, or wait until their clients accept more data",
+    "the value stays high",
+)
+SLOW_SOCKETS: Final = Metric(
+    "holdline_slow_sockets",
+    "gauge",
+    "WebSockets to which the server cannot write now, because their clients read too slowly",
+    "the value stays high",
+)
+SUBMITTED: Final = Metric(
+    "holdline_submitted_total",
+    "counter",
+    'accepted prompts. `fresh="false"` counts the prompts whose idempotency key was already known',
+    labels=("fresh",),
+)
+DELIVERED: Final = Metric(
+    "holdline_events_delivered_total", "counter", "events written to WebSockets"
+)
+READS: Final = Metric(
+    "holdline_log_reads_total",
+    "counter",
+    "reads of a response log. A server reads a log when a client begins to follow it (unless the "
+    "notifications already contained the beginning of the log), after a gap in the notifications, "
+    "and after a ping interval without a notification",
+    "the value grows although there are no clients",
+)
+REFUSED: Final = Metric(
+    "holdline_refused_total",
+    "counter",
+    "refused requests and messages. `code` is the error's `holdline.error_code`, or the error's "
+    "`code` if there is no `holdline.error_code`",
+    "the value for `queue_full`, or for a code with a 5xx status, grows",
+    labels=("code",),
+)
+CLOSED_SLOW: Final = Metric(
+    "holdline_sockets_closed_slow_total",
+    "counter",
+    "WebSockets that the server closed because it could not write to them for 30 s",
+    "the value grows",
+)
+ALL: Final = (
+    SOCKETS,
+    STREAMS,
+    FOLLOWERS,
+    FOLLOWERS_BEHIND,
+    SLOW_SOCKETS,
+    SUBMITTED,
+    DELIVERED,
+    READS,
+    REFUSED,
+    CLOSED_SLOW,
+)
+# The metrics that servers and workers have in common.
+COMMON: Final = (*process_metrics.ALL, *redis_metrics.ALL)
 
 
 class Metrics:
-    """The counters and gauges of one server process."""
+    """The counters, gauges and histograms of one server process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.sockets = Gauge("holdline_sockets", "Open WebSockets.", registry=self.registry)
-        self.followers = Gauge(
-            "holdline_followers", "Client subscriptions to responses.", registry=self.registry
-        )
-        self.tasks = Gauge(
-            "holdline_tasks", "asyncio tasks in this process.", registry=self.registry
-        )
-        self.slow_sockets = Gauge(
-            "holdline_slow_sockets",
-            "WebSockets that are not writable now, because their clients read too slowly.",
-            registry=self.registry,
-        )
-        self.submitted = Counter(
-            "holdline_submitted",
-            "Accepted prompts. fresh=false: the idempotency key was known.",
-            ["fresh"],
-            registry=self.registry,
-        )
-        self.delivered = UnlockedCounter(
-            "holdline_events_delivered", "Events written to WebSockets.", self.registry
-        )
-        self.reads = Counter(
-            "holdline_log_reads",
-            "Reads of response logs: at the start, after lost notifications, and as checks.",
-            registry=self.registry,
-        )
-        self.refused = Counter(
-            "holdline_refused",
-            "Refused requests and messages, by error code.",
-            ["code"],
-            registry=self.registry,
-        )
-        self.closed_slow = Counter(
-            "holdline_sockets_closed_slow",
-            "WebSockets closed because their clients stopped reading.",
-            registry=self.registry,
-        )
+        registry = self.registry = Registry()
+        self.sockets = registry.value(SOCKETS)
+        self.streams = registry.value(STREAMS)
+        self.followers = registry.value(FOLLOWERS)
+        self.followers_behind = registry.value(FOLLOWERS_BEHIND)
+        self.slow_sockets = registry.value(SLOW_SOCKETS)
+        self.submitted = registry.values(SUBMITTED)
+        self.delivered = registry.value(DELIVERED)
+        self.reads = registry.value(READS)
+        self.refused = registry.values(REFUSED)
+        self.closed_slow = registry.value(CLOSED_SLOW)
+        self.process = ProcessMetrics(registry)
+        self.redis_connected = redis_metrics.add_to(registry)

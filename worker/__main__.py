@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,9 +28,11 @@ from .compactor import Compactor
 from .config import Config, Endpoint, load
 from .context import WorkerContext
 from .conversation_settler import conversation_settler
+from .metrics import WorkerMetrics
 from .outcome import Policy
 from .probe import probe_models
 from .rescue import Rescue
+from .status import WorkerStatus
 from .upstream.credentials import KeyUnavailable, credential_of
 from .upstream.router import Router
 from .webhooks.client import WebhookClient
@@ -38,6 +41,7 @@ from .worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
+    from pathlib import Path
 
 log = structlog.get_logger()
 
@@ -66,10 +70,20 @@ class _Worker(Program[Config]):
         yield "the configuration is valid"
 
     def children(self, config: Config) -> Children:
+        # Checks once, for all children, that the port is free.
+        if config.port:
+            from .status_port import cannot_listen
+
+            family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+            try:
+                socket.create_server((config.host, config.port), family=family).close()
+            except OSError as error:
+                raise cannot_listen(error) from None
         return Children(config.grace + STOP_SECONDS)
 
-    async def serve(self, config: Config, *, child: bool) -> None:
+    async def serve(self, config: Config, *, child: Path | None) -> None:
         redis = redis_from_url(config.redis_url, config.cipher)
+        metrics = WorkerMetrics(config.model_names)
         quiet, stop = asyncio.Event(), asyncio.Event()
 
         def on_signal() -> None:
@@ -78,15 +92,17 @@ class _Worker(Program[Config]):
         handle_stop(on_signal, quiet.set if child else None)
         async with (
             redis.pipe() as pipe,
-            Router(config) as router,
+            Router(config, metrics) as router,
             Compactor() as compactor,
+            WorkerStatus(metrics, pipe, router, child) as status,
+            _status_port(status, config, shared=child is not None),
         ):
             found = await _result_unless_set(quiet, check_until_available(pipe, _log_waiting))
             if found is None:
                 return
             queue = Queue(pipe, config.shared)
             policy = Policy(max_attempts=config.shared.max_attempts)
-            context = WorkerContext(config, pipe, queue, router, policy, compactor)
+            context = WorkerContext(config, pipe, queue, router, policy, compactor, metrics)
             async with contextlib.AsyncExitStack() as stack:
                 notifications = subscriber(redis, pipe, config.shared.partitions)
                 await stack.enter_async_context(notifications)
@@ -96,14 +112,29 @@ class _Worker(Program[Config]):
                     post = WebhookClient(allow_private=config.receiver.allow_private)
                     await stack.enter_async_context(post)
                     dispatcher = WebhookDispatcher(
-                        Hooks(pipe), post, config.receiver, config.shared.partitions
+                        Hooks(pipe),
+                        post,
+                        config.receiver,
+                        config.shared.partitions,
+                        metrics.webhooks,
                     )
                     await stack.enter_async_context(dispatcher)
-                worker = Worker(context, notifications, rescue, quiet, stop)
+                worker = status.worker = Worker(context, notifications, rescue, quiet, stop)
                 freeze_and_tune_gc()
                 log.info("worker ready", redis=found, concurrency=config.concurrency)
                 await worker.run()
                 log.info("worker stopped")
+
+
+def _status_port(
+    status: WorkerStatus, config: Config, *, shared: bool
+) -> contextlib.AbstractAsyncContextManager[None]:
+    if not config.port:
+        return contextlib.nullcontext()
+    # A worker without a port saves the memory and the import of aiohttp's server.
+    from .status_port import listening
+
+    return listening(status, config.host, config.port, shared=shared)
 
 
 async def _asked(config: Config) -> list[str]:

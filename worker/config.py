@@ -76,7 +76,8 @@ class Config:
     """All settings of one worker process. Times are in seconds.
 
     `endpoints` maps the model names in the models file to endpoints. Without a models file,
-    `single` is the endpoint for every model name.
+    `single` is the endpoint for every model name. `host` and `port` are the address of the status
+    port; without a `port` the worker has none.
     """
 
     redis_url: str = field(repr=False)
@@ -84,6 +85,8 @@ class Config:
     endpoints: Mapping[str, Endpoint]
     single: Endpoint | None
     concurrency: int
+    host: str
+    port: int
     processes: int
     total: float
     grace: float
@@ -94,6 +97,11 @@ class Config:
     shared: SharedSettings
     receiver: Receiver | None = None
     cipher: Cipher | None = None
+
+    @property
+    def model_names(self) -> set[str]:
+        """The names by which requests may select a model, as far as they are configured."""
+        return {*self.endpoints, self.model}
 
     def routes(self, model: str | None) -> list[Endpoint]:
         """Returns the model's endpoint and its fallbacks, or an empty list for an unknown model."""
@@ -142,6 +150,8 @@ def load(environ: Mapping[str, str]) -> Config:
         },
         single=None if catalog.models else _single(usual, environ),
         concurrency=concurrency,
+        host=text(environ, "HOLDLINE_WORKER_HOST"),
+        port=whole(environ, "HOLDLINE_WORKER_PORT"),
         processes=whole(environ, "HOLDLINE_PROCESSES"),
         total=usual.timeout_seconds,
         grace=number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from jobs.redis.retry import retry
+
+from .metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +33,7 @@ class WorkerContext:
     router: Router
     policy: Policy
     compactor: Compactor
+    metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
 
     async def retry(self, action: Callable[[], Awaitable[T]]) -> T:
         """Repeats `action` while Redis is unavailable, for up to `redis_retry_seconds`.

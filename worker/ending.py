@@ -69,16 +69,18 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
         retry_seconds=context.config.redis_retry_seconds,
         max_unsent_bytes=context.config.max_unsent_bytes,
         compact=partial(context.compactor.compact, writer, lambda: view.entries),
+        metrics=context.metrics,
     )
     flusher.add(*state.close())
     spent = spent_before(context.config, grant, job, state)
     took = round(1000 * (time.monotonic() - started))
+    timing = {"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + took}
     last = terminal(
         job,
         decision.status,
         output=state.output,
         attempts=grant.attempt,
-        timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + took},
+        timing=timing,
         completed_at=int(time.time()),
         usage=spent.usage,
         error=error_of(decision),
@@ -94,6 +96,8 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
         tokens=spent.tokens,
         money=spent.cost,
     )
+    context.metrics.ended(job.params.get("model"), decision.status, timing)
+    context.metrics.dead.inc(bury)
     await settle(context, job, state.output)
     if (checkpoint := decoded(grant.checkpoint)) is not None and checkpoint.upstream_id:
         await context.router.cancel(checkpoint.model, checkpoint.upstream_id)

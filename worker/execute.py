@@ -142,6 +142,7 @@ class Execution:
         try:
             await self._run()
         except (Fenced, Gone, UnknownResponse) as error:
+            self._context.metrics.leases_lost.inc()
             self._log.info("lease lost: job stopped on this worker", error=type(error).__name__)
             self._stopped = Stop.LOST if isinstance(error, Fenced) else Stop.GONE
         except asyncio.CancelledError:
@@ -149,6 +150,7 @@ class Execution:
                 raise
             # The cancellation came from `stop` and must not leave this method.
             task.uncancel()
+            self._context.metrics.leases_lost.inc()
             self._log.info(
                 "lease lost: job stopped on this worker", reason="the lease could not be renewed"
             )
@@ -216,6 +218,8 @@ class Execution:
 
     async def _attempt(self, job: Job) -> None:
         grant, context, generation = self.grant, self._context, self._generation
+        if grant.attempt == 1 and not grant.checkpoint:
+            context.metrics.started(job.params.get("model"), grant.waited_ms)
         opening = await context.retry(lambda: read_opening(context, grant, job))
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
@@ -225,6 +229,7 @@ class Execution:
             retry_seconds=context.config.redis_retry_seconds,
             max_unsent_bytes=context.config.max_unsent_bytes,
             compact=partial(context.compactor.compact, writer, opening.head),
+            metrics=context.metrics,
         ) as flusher:
             if opening.state.end is not None:
                 # The log has its last event, but Redis lost the job's final state. The worker
@@ -255,6 +260,7 @@ class Execution:
     def _decide(self) -> Decision:
         call = self._call
         if call.cause == "cancelled" and self._stopped is Stop.GIVE_BACK:
+            self._count("draining")
             return GiveBack("draining")
         again = CAUSES[call.cause].then in (Then.RETRY, Then.GIVE_BACK) or call.cause == "steered"
         if self._stopped is Stop.CANCEL and again:
@@ -264,6 +270,7 @@ class Execution:
         return self._decide_on(call.cause, call.retry_after)
 
     def _decide_on(self, cause: str, retry_after: float | None = None) -> Decision:
+        self._count(cause)
         return decide(
             cause,
             failures=self.grant.failures,
@@ -271,6 +278,10 @@ class Execution:
             jitter=random.random(),  # noqa: S311 - jitter need not be secure
             retry_after=retry_after,
         )
+
+    def _count(self, cause: str) -> None:
+        model = self._job.params.get("model") if self._job is not None else None
+        self._context.metrics.attempted(model, cause)
 
     # Applying the decision
 
@@ -312,7 +323,7 @@ class Execution:
     ) -> None:
         """Ends the response with the output `items`, whose calls have `spent` these tokens."""
         call, config = self._call, self._context.config
-        shown = self._generation.job or job
+        shown, timing = self._generation.job or job, self._timing()
         left = left_out(shown, config.endpoints.get(spent.model or ""))
         while True:
             outcome = await steer_outcome(
@@ -323,7 +334,7 @@ class Execution:
                 decision.status,
                 output=items,
                 attempts=self.grant.attempt,
-                timing=self._timing(),
+                timing=timing,
                 completed_at=int(time.time()),  # a wall-clock time, for display only
                 usage=spent.usage,
                 error=error_of(decision),
@@ -346,6 +357,7 @@ class Execution:
             ):
                 break
             self._steered = True
+        self._context.metrics.ended(job.params.get("model"), decision.status, timing)
         await settle(self._context, job, items)
 
     async def _repeat_end(self, writer: LogWriter, end: Event) -> None:

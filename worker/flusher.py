@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from jobs.log.items import Place
     from jobs.log.log import LogWriter, Successor
     from jobs.record import Status
+
+    from .metrics import WorkerMetrics
 
 # A failover of Redis loses the end of a log once. After this many losses in a row, the attempt
 # makes no progress and fails.
@@ -75,8 +78,12 @@ class Flusher:
         retry_seconds: float,
         max_unsent_bytes: int,
         compact: Callable[[list[bytes]], Awaitable[None]],
+        metrics: WorkerMetrics,
     ) -> None:
         self._writer = writer
+        self._append_entries = metrics.append_entries
+        self._append_seconds = metrics.append_seconds
+        self._appended_at = 0.0  # the time when the append in flight was sent
         self._first = writer.length
         self._compact = compact
         self._on_cancel = on_cancel
@@ -245,6 +252,7 @@ class Flusher:
             self._state = State.IDLE
             return
         self._encode()
+        self._appended_at = time.monotonic()
         self._reply = self._writer.begin(*self._next(len(self._entries)))
         if self._reply is None:
             self._flush()
@@ -254,6 +262,7 @@ class Flusher:
 
     def _on_reply(self, reply: asyncio.Future[object]) -> None:
         self._reply = None
+        self._append_seconds.observe(time.monotonic() - self._appended_at)
         if self._state is State.CLOSED:
             return
         with contextlib.suppress(HoldlineError):  # a failed append is repeated below
@@ -334,6 +343,7 @@ class Flusher:
     def _next(self, stop: int) -> tuple[list[bytes], bytes]:
         """Returns the entries of the next append, up to `stop`, and the checkpoint after them."""
         entries = batch(self._entries[self._sent : stop])
+        self._append_entries.observe(len(entries))
         covers, checkpoint = self._covered
         return entries, checkpoint if self._sent + len(entries) == covers else b""
 

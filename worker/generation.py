@@ -134,7 +134,11 @@ class Generation:
                 self.call.stop()
             if self._steered:
                 self.call.steer()
-        await self.call.run(self._context.router, job, output, flusher, begun)
+        try:
+            await self.call.run(self._context.router, job, output, flusher, begun)
+        finally:
+            if self.call.cause not in NO_CALL:
+                self._context.metrics.called(job.params.get("model"), self.call)
         self._made.append((self.call, job, output.size - before))
 
     async def _summary(self, job: Job, flusher: Flusher) -> str | None:

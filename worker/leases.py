@@ -172,6 +172,7 @@ class Leases:
         late = gap > self._lease * LATE
         self.pace.renewed(late=late)
         if late:
+            self._context.metrics.late_renewals.inc()
             log.warning(
                 "leases renewed late: claiming fewer jobs",
                 seconds=round(gap, 3),

@@ -241,6 +241,21 @@ class ModelCall:
         # The provider has not sent the usage, so the tokens so far are estimated.
         return estimate(job, size, default_model)
 
+    @property
+    def seconds(self) -> float:
+        """The duration of the call, which has ended."""
+        return self._ended - self._began
+
+    @property
+    def first_seconds(self) -> float | None:
+        """The time from the start of the call to its first piece, or None if there was none."""
+        return None if self._first is None else self._first - self._began
+
+    @property
+    def counted(self) -> dict[str, Any] | None:
+        """The usage that the endpoint reported, or None."""
+        return None if self._counts is None else usage.counted(self._counts)
+
     def timing(self) -> dict[str, int]:
         """Returns the times of the call in ms.
 
@@ -248,7 +263,7 @@ class ModelCall:
         is missing if there was none.
         """
         timing = {}
-        if self._first is not None:
-            timing["first_token_ms"] = round(1000 * (self._first - self._began))
-        timing["model_ms"] = round(1000 * (self._ended - self._began))
+        if (first := self.first_seconds) is not None:
+            timing["first_token_ms"] = round(1000 * first)
+        timing["model_ms"] = round(1000 * self.seconds)
         return timing

@@ -157,6 +157,8 @@ class Recovery:
         if opening.closing or opening.events:
             flusher.add(*opening.closing, *opening.events)
             await flusher.drain()
+        if self.grant.attempt > 1:
+            self._recovered("restart")
         output = self._output()
         await self._generation.run(self._job, output, flusher)
         flusher.check()
@@ -175,6 +177,7 @@ class Recovery:
         self._flusher.check()
         call = self._generation.call
         if call.cause != NOT_KEPT:
+            self._recovered("reattach" if begun is checkpoint else "continue")
             return output
         log.warning(
             "endpoint does not continue the answer: calling the model again",
@@ -194,6 +197,9 @@ class Recovery:
             toolbox=Toolbox.of(self._job),
             used=state.call_ids,
         )
+
+    def _recovered(self, step: str) -> None:
+        self._context.metrics.recovered(self._job.params.get("model"), step)
 
     # Counting the attempts
 

@@ -59,6 +59,9 @@ class Rescue:
         if len(self._closing) >= MAX_CLOSING:
             return
         requeued, grants = await self._context.queue.leases.rescue(partition, secrets.token_hex(8))
+        counts = self._context.metrics.rescued
+        counts.labels("requeued").inc(requeued)
+        counts.labels("ended").inc(len(grants))
         if requeued or grants:
             log.warning(
                 "rescued jobs: their workers were lost, or their retries were due",

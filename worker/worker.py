@@ -93,7 +93,7 @@ class Worker:
             context, rescue, self._held.keys(), self._health, lambda: not quiet.is_set()
         )
         self._registration = Registration(
-            context, self._wakeups.worker, self._state, self._held.keys()
+            context, self._wakeups.worker, self.state, self._held.keys()
         )
 
     async def run(self) -> None:
@@ -119,7 +119,7 @@ class Worker:
         finally:
             await self._give_back()
 
-    def _state(self) -> tuple[WorkerState, str]:
+    def state(self) -> tuple[WorkerState, str]:
         """Returns the state of the worker, and the reason why it is paused, or ""."""
         if self._quiet.is_set():
             return WorkerState.DRAINING, ""
@@ -130,6 +130,16 @@ class Worker:
         if self._leases.pace.left <= 0:
             return WorkerState.PAUSED, "leases_renewed_late"
         return WorkerState.READY, ""
+
+    @property
+    def concurrency(self) -> int:
+        """The maximum number of jobs that the worker runs at once."""
+        return self._context.config.concurrency
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """The number of the running jobs, and their estimated size in bytes."""
+        return len(self._held), sum(execution.size for execution in self._held)
 
     # Claiming jobs
 
@@ -200,8 +210,8 @@ class Worker:
     def _left(self) -> tuple[int, int]:
         """The number and the total size in bytes of the jobs that the worker can still take."""
         config = self._context.config
-        size = sum(execution.size for execution in self._held)
-        return config.concurrency - len(self._held), config.max_held_bytes - size
+        jobs, size = self.load
+        return config.concurrency - jobs, config.max_held_bytes - size
 
     def _room_by_model(self) -> dict[str, int]:
         """Returns the number of further jobs for each model that has its own concurrency limit.

@@ -46,6 +46,22 @@ _TABLE: Final = (
         "the port to listen on; with 0, the system chooses a free port, and the server logs it",
     ),
     text(
+        "HOLDLINE_WORKER_HOST",
+        WORKER,
+        "127.0.0.1",
+        "the address on which a worker serves its [health and metrics](watch.md#health); anyone "
+        "who can reach it can read them",
+    ),
+    number(
+        "HOLDLINE_WORKER_PORT",
+        WORKER,
+        0,
+        0,
+        65_535,
+        "the port on which a worker serves its [health and metrics](watch.md#health); with 0, "
+        "the worker has no port",
+    ),
+    text(
         "HOLDLINE_MODEL",
         ALL,
         "",

@@ -21,6 +21,7 @@ from redis.crc import key_slot
 from jobs.errors import RedisTrouble
 from runtime.loop import Loop, cancel_and_wait
 
+from . import redis_metrics
 from .wire import pack
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class NodeSubscriber:
         self._leaving: Counter[str] = Counter()
         self._wire: Wire | None = None
         self._last_probe = time.monotonic()
+        # The content of the probe under way and the time when it was published.
+        self._probing: tuple[bytes, float] = b"", 0.0
         self._probed_once = False
         self._refused = False
         self._owner: asyncio.Task[None] | None = None
@@ -175,8 +178,11 @@ class NodeSubscriber:
         if (callbacks := self.subscriptions.pop(channel, None)) is not None:
             self._lost(channel, *callbacks)
 
-    def _probed(self, _: bytes) -> None:
-        self._last_probe = time.monotonic()
+    def _probed(self, content: bytes) -> None:
+        self._last_probe = now = time.monotonic()
+        probe, published_at = self._probing
+        if content == probe:
+            redis_metrics.notification_lags.labels().observe(now - published_at)
 
     async def _check(self, wire: Wire) -> None:
         silent = time.monotonic() - self._last_probe > MAX_SILENCE_SECONDS
@@ -185,7 +191,9 @@ class NodeSubscriber:
         if not self.probe:
             return
         async with asyncio.timeout(PROBE_SECONDS):
-            await self._publish(self.probe, secrets.token_hex(4))
+            content = secrets.token_hex(4)
+            self._probing = content.encode(), time.monotonic()
+            await self._publish(self.probe, content)
 
 
 def _by_slot(channels: list[str]) -> dict[int, list[str]]:

@@ -28,6 +28,7 @@ from jobs.errors import RedisAway, RedisRefused
 from jobs.scripts import SCRIPTS, Call
 from runtime.loop import Loop, cancel_and_wait
 
+from . import redis_metrics
 from .error_reply import exception_of
 from .wire import pack
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 MAX_UNDER_WAY = 20_000
 WATCH_SECONDS = 0.25
 RETRY_SECONDS = 0.05
+
+_observe = redis_metrics.round_trips.labels().observe
 
 
 class Pipe:
@@ -54,7 +57,8 @@ class Pipe:
         self._deadline = deadline
         self._wire: Wire | None = None
         self._connected = asyncio.Event()
-        self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        # For each pending command: its deadline, the time when it was sent, and its reply.
+        self._under_way: deque[tuple[float, float, asyncio.Future[Any]]] = deque()
         self._owner: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
 
@@ -145,7 +149,7 @@ class Pipe:
             raise RedisAway("no connection to Redis")
         reply = self._loop.create_future()
         self._wire.send(packed)
-        under_way.append((until, reply))
+        under_way.append((until, time.monotonic(), reply))
         return reply
 
     async def _connection(self, until: float) -> None:
@@ -186,7 +190,8 @@ class Pipe:
     def _replied(self, reply: object) -> None:
         if not self._under_way:
             raise hiredis.ProtocolError("unexpected reply: the connection is out of sync")
-        _, future = self._under_way.popleft()
+        _, sent_at, future = self._under_way.popleft()
+        _observe(time.monotonic() - sent_at)
         if isinstance(reply, hiredis.ReplyError):
             self._refused(str(reply), future)
         elif not future.done():
@@ -203,11 +208,14 @@ class Pipe:
 
     def _fail_all(self, why: str) -> None:
         while self._under_way:
-            _, future = self._under_way.popleft()
+            *_, future = self._under_way.popleft()
             _fail(future, RedisAway(why))
 
 
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    # NOSCRIPT is no failure, because `run` sends the source of the script again.
+    if not str(error).startswith("NOSCRIPT"):
+        redis_metrics.failures.labels(type(error).__name__).inc()
     if not future.done():
         future.set_exception(error)
         future.exception()  # prevents a warning by asyncio if the caller was cancelled

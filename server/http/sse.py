@@ -312,6 +312,11 @@ class Streams:
         self._hurried = False
         self._left = asyncio.Event()
 
+    @property
+    def count(self) -> int:
+        """The number of open streams."""
+        return len(self._open)
+
     @contextlib.contextmanager
     def open(self, stream: Stream) -> Iterator[None]:
         """Registers an open stream; ends it at once if the server is stopping."""

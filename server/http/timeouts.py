@@ -1,8 +1,7 @@
 """Timeouts for slow clients, and a limit on the rate at which a client's messages are read.
 
-A connection is closed if its client does not send the head of the first request in time; aiohttp
-alone would wait for an hour. The keep-alive timeout limits later heads, and `read_body` limits
-bodies.
+`runtime.header_timeout` limits the head of the first request on a connection, the keep-alive
+timeout limits later heads, and `read_body` limits bodies.
 """
 
 from __future__ import annotations
@@ -10,17 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from runtime.loop import Loop
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
-
-    from aiohttp.typedefs import Handler
+    from collections.abc import Iterator
 
     from runtime.deadline import Deadline
 
@@ -29,54 +23,9 @@ if TYPE_CHECKING:
 KEEP_ALIVE_SECONDS: Final = 75.0
 # The time allowed for reading the rest of a body that was refused early.
 LINGERING_SECONDS: Final = 2.0
-LOOK_SECONDS: Final = 1.0
 # A client that accepts no data for this long is disconnected.
 STUCK_SECONDS: Final = 30.0
 KERNEL_BUFFER: Final = 131_072
-
-
-class HeaderTimeout:
-    """Closes connections whose clients do not send the head of their first request in time."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._waiting: dict[Any, float] = {}
-        self._in: set[Any] = set()
-
-    def middleware(self) -> Any:
-        """Returns the middleware that records connections with a complete head.
-
-        This must be the application's outermost middleware.
-        """
-
-        @web.middleware
-        def enter(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # This is not a coroutine, because a coroutine's frame would stay in memory as long as a
-            # socket is open.
-            self._in.add(request.protocol)
-            return handler(request)
-
-        return enter
-
-    def watch(self, runner: web.AppRunner) -> Loop:
-        """Returns the loop that checks a server's connections at least once a second."""
-
-        async def look() -> None:
-            if runner.server is not None:
-                self.look(runner.server.connections, time.monotonic())
-
-        seconds = min(LOOK_SECONDS, self._seconds / 2)
-        pause = (seconds, seconds)
-        return Loop("header timeout", look, pause, first_pause=pause)
-
-    def look(self, connections: list[Any], now: float) -> None:
-        """Closes connections that exceeded the timeout, and forgets connections that are closed."""
-        here = set(connections)
-        self._in &= here
-        self._waiting = {c: self._waiting.get(c, now) for c in here - self._in}
-        for connection, since in self._waiting.items():
-            if now - since > self._seconds and connection.transport is not None:
-                connection.transport.abort()
 
 
 class TokenBucket:

@@ -140,6 +140,11 @@ class Follower:
         return self._cursor.next - 1
 
     @property
+    def is_behind(self) -> bool:
+        """True while the follower reads the log, or waits until the sink is writable."""
+        return not (self._live or self.done)
+
+    @property
     def told_nothing(self) -> bool:
         """True while no event has been delivered to the sink."""
         return self._sent_last is None

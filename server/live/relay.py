@@ -176,6 +176,11 @@ class Relay:
         """True while Redis answers and the subscriber is healthy."""
         return self._pipe.connected and self.subscriber.healthy
 
+    @property
+    def followers_behind(self) -> int:
+        """The number of followers that have not received all events that the process knows of."""
+        return sum(one.is_behind for feed in self._feeds.values() for one in feed.followers)
+
     def on_health(self, tell: Callable[[bool], None]) -> None:
         """Registers a callback that receives the new value of `healthy` when it changes."""
         self._on_health.append(tell)

@@ -14,13 +14,16 @@ import pytest
 from msgspec.inspect import StructType, type_info
 
 import runtime.logs
+import server.metrics
 import worker.config
+import worker.metrics
 from admin.audited import Audit
 from dev.__main__ import ENVIRONMENT
 from jobs.config.settings import ConfigError, markdown
 from jobs.config.settings_table import SETTINGS
 from jobs.names import Partition
 from jobs.scripts import SCRIPTS
+from runtime.metrics import markdown as markdown_of_metrics
 from server.access.principal import CREATE, OF_MESSAGES, OF_ROUTES
 from server.api.client_messages import MESSAGE_TYPES
 from server.api.close_codes import CloseCode
@@ -29,7 +32,7 @@ from server.api.problem import STANDARD_CODES
 from server.api.refusals import REFUSALS
 from server.api.request import Create
 from server.config import Config
-from server.metrics import Metrics
+from tests.metrics_tables import TABLES
 from tests.paths.documents import (
     CONFIGURE,
     DOCUMENTS,
@@ -269,12 +272,29 @@ def test_every_script_and_every_key_is_documented() -> None:
     assert kinds == {name.partition(":")[0] for name in first_words(keys)}
 
 
-def test_every_metric_is_documented() -> None:
-    exposed = {
-        metric.name + ("_total" if metric.type == "counter" else "")
-        for metric in Metrics().registry.collect()
-    }
-    assert exposed == set(first_words(table(WATCH, "Metrics")))
+@pytest.mark.parametrize("heading", TABLES)
+def test_the_documented_metrics_match_the_code(heading: str) -> None:
+    expected = markdown_of_metrics(TABLES[heading])
+    assert f"\n### {heading}\n\n{expected}\n\n" in WATCH, "run python -m tests.metrics_tables"
+
+
+def test_each_program_has_the_documented_metrics() -> None:
+    common = [*server.metrics.COMMON]
+    for of_program, registry in (
+        (server.metrics.ALL, server.metrics.Metrics().registry),
+        (worker.metrics.ALL, worker.metrics.WorkerMetrics().registry),
+    ):
+        names = sorted(metric.name for metric in registry.metrics)
+        assert names == sorted(metric.name for metric in (*of_program, *common))
+
+
+def test_the_names_of_metrics_follow_the_conventions_of_prometheus() -> None:
+    for metric in (metric for metrics in TABLES.values() for metric in metrics):
+        assert re.fullmatch("(holdline|gen_ai|process)_[a-z_]+", metric.name)
+        assert (metric.kind == "counter") == metric.name.endswith("_total")
+        assert not metric.name.endswith(("_count", "_sum", "_bucket", "_ms"))
+        assert not {"le", "job", "instance"} & {*metric.labels}
+        assert bool(metric.buckets) == (metric.kind == "histogram")
 
 
 def log_calls(*folders: str) -> Iterator[tuple[str, ast.Call]]:

@@ -41,6 +41,7 @@ class Log:
             compact=self.compact,
             retry_seconds=2.0,
             max_unsent_bytes=MAX_UNSENT_BYTES,
+            metrics=harness.context.metrics,
         )
 
     async def compact(self, entries: list[bytes]) -> None:

@@ -76,7 +76,7 @@ class ModelClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._path = _PATHS[endpoint.api]
-        self._credential = credential_of(endpoint)
+        self.credential = credential_of(endpoint)
         self._key_header = endpoint.api_key_header
         # the headers for the most recent key
         self._headers: tuple[str, CIMultiDict[str]] | None = None
@@ -113,7 +113,7 @@ class ModelClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._credential.close()
+        await self.credential.close()
         if self._session is not None:
             await self._session.close()
 
@@ -131,14 +131,14 @@ class ModelClient:
         Raises: StatusError, KeyUnavailable, and the errors of the transport.
         """
         body = None if arguments is None else _ENCODER.encode(arguments).encode()
-        key = await self._credential.key()
+        key = await self.credential.key()
         url = self._url if not below and not query else self._url_with(below, query)
         try:
             return await self._send(url, body, key)
         except StatusError as error:
             if error.status not in _KEY_REFUSED:
                 raise
-            if (renewed := await self._credential.renewed(key)) is None:
+            if (renewed := await self.credential.renewed(key)) is None:
                 raise
         return await self._send(url, body, renewed)
 

@@ -69,7 +69,16 @@ class KeyUnavailable(Exception):
 
 
 class Credential(Protocol):
-    """A source of the API key of one endpoint."""
+    """A source of the API key of one endpoint.
+
+    `expires_at` is the end of the current key in Unix seconds, or None if it is unknown. `failures`
+    counts the failed attempts to get a key.
+    """
+
+    @property
+    def expires_at(self) -> float | None: ...
+    @property
+    def failures(self) -> int: ...
 
     async def key(self) -> str:
         """Returns the current API key.
@@ -102,6 +111,9 @@ def credential_of(endpoint: Endpoint) -> Credential:
 class FixedKey:
     """An API key from a setting. It never changes."""
 
+    expires_at: float | None = None
+    failures = 0
+
     def __init__(self, key: str) -> None:
         self._key = key
 
@@ -121,8 +133,13 @@ class FileKey:
     def __init__(self, model: str, path: str) -> None:
         self._model = model
         self._path = path
-        self._file: LiveFile[str] | None = None
+        self._file: LiveFile[KeyText] | None = None
         self._reported = -math.inf
+        self.failures = 0
+
+    @property
+    def expires_at(self) -> float | None:
+        return None if self._file is None else self._file.get().ends_at
 
     async def key(self) -> str:
         return self._read(at_once=False)
@@ -136,10 +153,11 @@ class FileKey:
 
     def _read(self, *, at_once: bool) -> str:
         if self._file is not None:
-            return self._file.get(at_once=at_once)
+            return self._file.get(at_once=at_once).key
         try:
-            self._file = LiveFile(self._path, lambda text: key_of(text, time.time()).key)
+            self._file = LiveFile(self._path, lambda text: key_of(text, time.time()))
         except ValueError as error:
+            self.failures += 1
             now = time.monotonic()
             if now - self._reported >= PAUSE_SECONDS:
                 self._reported = now
@@ -149,7 +167,7 @@ class FileKey:
                     reason=f"api_key_file: {error}",
                 )
             raise KeyUnavailable(f"api_key_file: {error}") from None
-        return self._file.get()
+        return self._file.get().key
 
 
 class CommandKey:
@@ -159,6 +177,8 @@ class CommandKey:
         self._model = model
         self._command = command
         self._key = ""
+        self.expires_at: float | None = None
+        self.failures = 0
         self._renew_at = -math.inf
         self._ends_at = -math.inf
         self._running: asyncio.Task[None] | None = None
@@ -217,6 +237,7 @@ class CommandKey:
             found, self._failure = await self._printed(), ""
         except KeyUnavailable as error:
             self._failure = str(error)
+            self.failures += 1
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             return
         finally:
@@ -231,7 +252,7 @@ class CommandKey:
         # valid.
         else:
             self._ends_at, self._renew_at = math.inf, now + UNKNOWN_SECONDS
-        self._key = found.key
+        self._key, self.expires_at = found.key, found.ends_at
 
     async def _printed(self) -> KeyText:
         """Runs the command and returns the API key that it prints.

@@ -23,6 +23,7 @@ from jobs.config.models import RESPONSES
 from jobs.summary import COMPACT
 from jobs.tokens import COUNT
 from jobs.worker_death import CONTINUE
+from worker.metrics import WorkerMetrics
 
 from .background import BackgroundAnswer
 from .chat import request as chat_request
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from jobs.record import Job
+    from runtime.metrics import LabelValues
     from worker.config import Config, Endpoint
 
     from .deltas import Delta
@@ -99,8 +101,9 @@ class Router:
     Use it as an async context manager, in the event loop that makes the calls.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, metrics: WorkerMetrics | None = None) -> None:
         self._config = config
+        self._metrics = metrics or WorkerMetrics()
         endpoints = [config.single] if config.single else list(config.endpoints.values())
         self._models = {one.name: UpstreamModel(one, config.max_output_bytes) for one in endpoints}
         self._slots = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
@@ -118,6 +121,18 @@ class Router:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def update_metrics(self) -> None:
+        """Updates the metrics of the models' API keys."""
+        metrics = self._metrics
+        expiries: dict[LabelValues, float] = {}
+        for name, model in self._models.items():
+            key = model.credential
+            if key.expires_at is not None:
+                expiries[name,] = key.expires_at
+            if name:  # the only endpoint of a worker without a models file has a fixed key
+                metrics.key_failures.labels(name).count = key.failures
+        metrics.key_expiry.replace(expiries)
 
     def borrowed(self, name: str) -> int:
         """Returns the number of running calls in which this model is another model's fallback."""
@@ -205,6 +220,7 @@ class Router:
                 errors.append(error)
                 if len(routes) > 1:
                     self._cool_down(endpoint.name)
+                    self._metrics.failed_over(endpoint.name, error.code)
                     log.warning(
                         "model call failed: trying the next fallback, if any",
                         response_id=job.id,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from worker.config import Endpoint
 
+    from .credentials import Credential
+
 # After the stop reason, the worker waits this long for the usage, which providers send last.
 USAGE_SECONDS: Final = 5.0
 # After the last event, the worker waits this long for the end of the body, which usually arrives at
@@ -68,6 +70,11 @@ class UpstreamModel:
         self._endpoint = endpoint
         self._max_output_bytes = max_output_bytes
         self._client = ModelClient(endpoint)
+
+    @property
+    def credential(self) -> Credential:
+        """The source of the endpoint's API key."""
+        return self._client.credential
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()

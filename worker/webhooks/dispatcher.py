@@ -23,6 +23,7 @@ from .message import SCHEDULE, Again, Dead, Sent, Verdict, body, headers, judge
 
 if TYPE_CHECKING:
     from jobs.hooks import Hook, Hooks
+    from runtime.metrics import Family, Value
 
     from .client import WebhookClient
     from .message import Receiver
@@ -39,7 +40,8 @@ class WebhookDispatcher:
     """Claims and sends webhooks that are due. Use it as an async context manager.
 
     On exit it claims no more webhooks and waits up to `STOP_SECONDS` for running attempts. If an
-    attempt does not finish, a worker sends the webhook again when its lease has expired.
+    attempt does not finish, a worker sends the webhook again when its lease has expired. `counts`
+    is the metric of the attempts, by their result.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class WebhookDispatcher:
         client: WebhookClient,
         receiver: Receiver,
         partitions: range,
+        counts: Family[Value],
         *,
         lease_ms: int = LEASE_MS,
         schedule: tuple[float, ...] = SCHEDULE,
@@ -56,6 +59,7 @@ class WebhookDispatcher:
         self._client = client
         self._receiver = receiver
         self._partitions = partitions
+        self._counts = counts
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._sending: set[asyncio.Task[None]] = set()
@@ -116,6 +120,7 @@ class WebhookDispatcher:
             retry_after=result.retry_after,
             schedule=self._schedule,
         )
+        self._counts.labels("sent" if isinstance(verdict, Sent) else "failed").inc()
         if isinstance(verdict, Sent):
             log.info("webhook sent", response_id=hook.response_id, attempt=hook.tries)
         else:
@@ -136,6 +141,7 @@ class WebhookDispatcher:
             case Again(after_ms):
                 await self._hooks.settle(hook.response_id, claim, again_ms=after_ms)
             case Dead():
+                self._counts.labels("abandoned").inc()
                 log.error(
                     "webhook abandoned: no further attempts",
                     response_id=hook.response_id,

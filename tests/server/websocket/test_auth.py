@@ -160,7 +160,7 @@ async def test_other_first_messages_are_refused(
     assert "authentication_required" == await talk.refused()
     assert CloseCode.UNAUTHENTICATED == await talk.closed()
     refused = client.app[SERVER].metrics.refused
-    assert 1 == refused.labels("authentication_required")._value.get()
+    assert 1 == refused.labels("authentication_required").count
 
 
 async def test_a_silent_unauthenticated_socket_is_closed(

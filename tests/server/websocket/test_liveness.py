@@ -60,8 +60,8 @@ async def test_an_abandoned_socket_releases_everything(
     await wait_until(lambda: at_rest(server))
 
     assert len(asyncio.all_tasks()) <= before + 2
-    assert 0 == server.metrics.followers._value.get()
-    assert 0 == server.metrics.sockets._value.get()
+    assert 0 == server.metrics.followers.count
+    assert 0 == server.metrics.sockets.count
 
 
 async def test_a_client_that_does_not_answer_pings_is_dropped(serve: Serve) -> None:
@@ -145,7 +145,7 @@ async def test_a_client_that_never_reads_holds_only_a_cursor_and_is_closed_at_a_
 
         assert 2_000_000 == len(end["response"]["output"][0]["content"][0]["text"])
         assert MAX_BUFFERED < largest < MAX_BUFFERED + READ_BYTES + 200_000
-        assert 1 == server.metrics.closed_slow._value.get()
+        assert 1 == server.metrics.closed_slow.count
         assert {reads} == server.sockets
     await wait_until(lambda: at_rest(server))
 

@@ -24,6 +24,7 @@ from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import a_job, end_entry, ending, opening
 from tests.system import wait_until
+from worker.metrics import WorkerMetrics
 from worker.webhooks.client import WebhookClient
 from worker.webhooks.dispatcher import WebhookDispatcher
 from worker.webhooks.message import Receiver, read_secrets
@@ -87,7 +88,10 @@ async def inbox() -> AsyncIterator[Inbox]:
 
 def dispatcher_to(pipe: Pipe, client: WebhookClient, url: str, **more: Any) -> WebhookDispatcher:
     receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
-    return WebhookDispatcher(Hooks(pipe), client, receiver, range(1), **{"schedule": QUICK, **more})
+    counts = WorkerMetrics().webhooks
+    return WebhookDispatcher(
+        Hooks(pipe), client, receiver, range(1), counts, **{"schedule": QUICK, **more}
+    )
 
 
 @pytest.fixture
