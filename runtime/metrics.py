@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import floor
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
 from prometheus_client import generate_latest
@@ -26,6 +27,10 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 # combination of which each label has the value "other".
 MAX_CHILDREN: Final = 1000
 OTHER: Final = "other"
+
+# Totals are multiples of 1/_STEPS, whose sums are exact in any order. Otherwise the sum over
+# several processes could fall in its last digit, which Prometheus takes for a restart.
+_STEPS: Final = 1 << 20
 
 LabelValues = tuple[str, ...]
 
@@ -193,8 +198,14 @@ class Registry:
             update()
         state = State()
         for name, family in self._families.items():
-            kind = state.gauges if family.metric.kind == "gauge" else state.totals
-            kind[name] = {values: one.numbers() for values, one in family.children.items()}
+            numbers = {values: one.numbers() for values, one in family.children.items()}
+            if family.metric.kind == "gauge":
+                state.gauges[name] = numbers
+            else:
+                state.totals[name] = {
+                    values: [floor(number * _STEPS) / _STEPS for number in some]
+                    for values, some in numbers.items()
+                }
         return state
 
     def get(self, name: str, *values: str) -> float:

@@ -42,6 +42,7 @@ from .live.relay import Relay
 from .metrics import Metrics
 from .orphans import Orphans
 from .responses import Responses
+from .service_metrics import ServiceMetrics
 from .websocket.auth import SocketAuth
 from .websocket.backpressure import SlowConsumers
 from .websocket.limits import SocketLimiter
@@ -115,6 +116,9 @@ class Server:
         )
         self.authenticator = Authenticator(config.access, self.pipe)
         tenants = Tenants(self.pipe, config.shared.partitions)
+        self._service_metrics = ServiceMetrics(
+            config, self.pipe, self.authenticator.key_ends, self.authenticator.jwks_age
+        )
         self.socket_limiter = SocketLimiter(tenants, config.shared, lambda: self.relay.healthy)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
@@ -255,7 +259,8 @@ class Server:
     async def metrics_page(self, request: web.Request) -> web.StreamResponse:
         """Returns the metrics in the Prometheus text format."""
         del request
-        return web.Response(body=self._page.render(), headers={"Content-Type": CONTENT_TYPE})
+        body = self._page.render() + await self._service_metrics.page()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     def _update_metrics(self) -> None:
         metrics = self.metrics

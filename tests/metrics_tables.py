@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import server.metrics
+import server.service_metrics
 import worker.metrics
 from runtime.metrics import markdown
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 TABLES: Final[dict[str, tuple[Metric, ...]]] = {
     "Metrics of servers": server.metrics.ALL,
     "Metrics of workers": worker.metrics.ALL,
+    "Metrics of the service": server.service_metrics.ALL,
     "Metrics of servers and workers": server.metrics.COMMON,
 }
 

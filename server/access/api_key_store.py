@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -43,6 +44,10 @@ class FileKeys:
     async def get(self, id_: str) -> Record | None:
         """Returns the record of a key, or None if there is no such key."""
         return self._file.get().get(id_)
+
+    async def all(self) -> list[Record]:
+        """Returns the records of all keys."""
+        return [*self._file.get().values()]
 
 
 class RedisKeys:
@@ -87,6 +92,14 @@ class RedisKeys:
         while len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)
         return record
+
+    async def all(self) -> list[Record]:
+        """Returns the records of all keys, except malformed ones. Raises: RedisTrouble."""
+        records = []
+        for data in (await self._store.all()).values():
+            with contextlib.suppress(msgspec.DecodeError):
+                records.append(api_keys.decode(data))
+        return records
 
     async def renew(self) -> None:
         """Renews the TTL of the API keys in Redis."""

@@ -37,6 +37,11 @@ class Jwks:
         self._tried_at = -PAUSE_SECONDS
         self._fetching: asyncio.Task[None] | None = None
 
+    @property
+    def age(self) -> float | None:
+        """The seconds since the keys were fetched, or None before the first fetch."""
+        return None if self._keys is None else time.monotonic() - self._fetched_at
+
     async def get(self, kid: str) -> Key | None:
         """Returns the key with this `kid`, or None if the set does not contain it.
 

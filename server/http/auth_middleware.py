@@ -56,6 +56,15 @@ class Authenticator:
         forwarded = request.headers.getall("X-Forwarded-For", ())
         return client_address(request.remote, forwarded, self._settings.proxies)
 
+    async def key_ends(self) -> list[float]:
+        """Returns the times in Unix seconds at which API keys end. Raises: RedisTrouble."""
+        records = [] if self._keys is None else await self._keys.all()
+        return [record.expires_at for record in records if record.expires_at is not None]
+
+    def jwks_age(self) -> float | None:
+        """Returns the seconds since the keys of `HOLDLINE_JWKS_URL` were fetched, or None."""
+        return None if self._jwks is None else self._jwks.age
+
     async def authenticated(self, credential: str | None, address: str) -> Principal:
         """Returns the principal of a credential, with the client's address.
 
