@@ -273,11 +273,18 @@ def sse(frame: Frame) -> tuple[bytes, bytes, bytes]:
     return b"event: %b\ndata: " % frame.type.encode(), frame.json, b"\n\n"
 
 
+_WITHOUT_EFFECT: Final = frozenset(
+    {"client_metadata", "idempotency_key", "stream", "stream_id", "type"}
+)
+
+
 def fingerprint(body: dict[str, Any]) -> str:
-    """Returns a digest of a request's body, which does not depend on the order of its JSON keys."""
-    meaningful = {
-        k: v for k, v in body.items() if k not in ("idempotency_key", "stream", "stream_id", "type")
-    }
+    """Returns a digest of a request's body, which does not depend on the order of its JSON keys.
+
+    The digest does not include members without an effect on the response, which may differ when a
+    client sends its request again. `client_metadata` contains the context of another trace then.
+    """
+    meaningful = {k: v for k, v in body.items() if k not in _WITHOUT_EFFECT}
     return hashlib.sha256(_canonical(meaningful)).hexdigest()[:32]
 
 

@@ -158,7 +158,9 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
     assert " " not in fingerprint(body)
 
 
-@pytest.mark.parametrize("name", ["idempotency_key", "stream", "stream_id", "type"])
+@pytest.mark.parametrize(
+    "name", ["client_metadata", "idempotency_key", "stream", "stream_id", "type"]
+)
 def test_the_fingerprint_ignores_the_envelope(name: str) -> None:
     assert fingerprint({"input": "x"}) == fingerprint({"input": "x", name: "anything"})
 
