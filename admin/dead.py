@@ -53,15 +53,19 @@ async def _list(pipe: Pipe, queue: Queue, partitions: range) -> AsyncIterator[st
 
 async def _again(pipe: Pipe, queue: Queue, audit: Audit, response_id: str) -> str:
     partition = partition_of(response_id)
-    data = await pipe.call("HGET", Partition(partition).job(response_id), "job")
+    key, fields = Partition(partition).job(response_id), ("job", "queue_name", "trace")
+    data, queue_name, trace = await pipe.call("HMGET", key, *fields)
     if data is None:
         raise UnknownResponse(response_id)
     old = job_of(response_id, data, pipe.cipher)
-    queue_name = await pipe.call("HGET", Partition(partition).job(response_id), "queue_name")
     job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
     async with audit.change("dead again", response_id, after=f"submitted as {job.id}"):
         accepted = await queue.submit(
-            job, submitted(job), begins=begins(job), queue_name=(queue_name or b"").decode()
+            job,
+            submitted(job),
+            begins=begins(job),
+            queue_name=(queue_name or b"").decode(),
+            trace=(trace or b"").decode(),
         )
         await queue.unbury(partition, response_id.encode())
     return f"{response_id} was submitted again as {accepted.response_id}"

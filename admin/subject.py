@@ -1,9 +1,10 @@
-"""Exports or deletes the data of one end user in Redis.
+"""Exports or deletes the data of one end user in Redis, or hashes the user's name.
 
 export TENANT/SUBJECT   print a line of JSON for each response: input, earlier turns and output;
                         and one for each conversation: its metadata and its items
 delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook,
                         every stored turn, and every conversation
+hash TENANT/SUBJECT     print the hash by which the request log and traces name the end user
 
 `TENANT/` selects the data of a tenant's services, and `public` selects all data of a server without
 authentication. Redis has no index of owners, so the command scans all keys in small steps, which
@@ -30,6 +31,7 @@ from jobs.names import Partition, conversation_names_of, names_of, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
+from jobs.subject_hash import read_salt, subject_hash
 from server.access.owners import PUBLIC, owner_of
 from server.api.frames import response_of
 from server.config import Config
@@ -200,6 +202,9 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
+        if arguments.action == "hash":  # neither shows nor changes any data
+            yield subject_hash(await read_salt(pipe), whose)
+            return
         queue, audit = Queue(pipe, config.shared), Audit.from_environ(environ)
         # An export changes nothing, but it shows a user's prompts and answers to the operator.
         async with audit.change(f"subject {arguments.action}", f"end user {whose}") as outcome:
@@ -218,7 +223,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.subject", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("export", "delete"):
+    for name in ("export", "delete", "hash"):
         actions.add_parser(name).add_argument(
             "owner", metavar="TENANT/SUBJECT", help="the end user: tenant and subject"
         )

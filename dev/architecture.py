@@ -162,13 +162,13 @@ def rooms(found: Mapping[str, set[str]]) -> str:
     Raises:
         KeyError: a folder or an import between two packages has no place in the picture.
     """
-    drawn = [_box(*BOXES[name][:4], BOXES[name][4]) for name in BOXES]
+    drawn = [box(*BOXES[name][:4], BOXES[name][4]) for name in BOXES]
     for name, (x, y, width, *_) in BOXES.items():
-        drawn.append(_text(x + 10, y + 20, [name], bold=True, size=14))
+        drawn.append(text(x + 10, y + 20, [name], bold=True, size=14))
         if width < 200:
-            drawn.append(_text(x + 10, y + 38, textwrap.wrap(ABOUT[name], 17)))
+            drawn.append(text(x + 10, y + 38, textwrap.wrap(ABOUT[name], 17)))
         else:
-            drawn.append(_text(x + 84, y + 20, [ABOUT[name]]))
+            drawn.append(text(x + 84, y + 20, [ABOUT[name]]))
     for package, (x, y, width, columns) in GRIDS.items():
         folders = [name for name in found if name.split("/")[0] == package]
         heights = [y] * columns
@@ -179,9 +179,9 @@ def rooms(found: Mapping[str, set[str]]) -> str:
             heights[column] += height + 6
             drawn.append(room)
     legend = "An arrow points to the imported package or folder."
-    drawn.append(_text(50, 778, [legend], colour=GREY))
+    drawn.append(text(50, 778, [legend], colour=GREY))
     drawn += [_arrow(ROUTES[pair]) for pair in sorted(arrows(found))]
-    return _picture(792, "The packages, their folders and the imports between them", drawn)
+    return picture(792, "The packages, their folders and the imports between them", drawn)
 
 
 def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[int, str]:
@@ -191,13 +191,13 @@ def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[i
     inside = sorted(other for other in targets if other.split("/")[0] == package)
     uses = textwrap.wrap(f"\u2192 {', '.join(map(_name, inside))}", 34 if width < 250 else 42)
     about = [ROOMS[folder]] if width < 250 else []
-    lines = _text(x + 8, y + 31, about)
+    lines = text(x + 8, y + 31, about)
     if not about:
-        lines = _text(x + 8 + 8 * len(_name(folder)) + 8, y + 16, [ROOMS[folder]])
+        lines = text(x + 8 + 8 * len(_name(folder)) + 8, y + 16, [ROOMS[folder]])
     if inside:
-        lines += _text(x + 8, y + 31 + LINE_HEIGHT * len(about), uses, colour=GREY)
+        lines += text(x + 8, y + 31 + LINE_HEIGHT * len(about), uses, colour=GREY)
     height = 24 + LINE_HEIGHT * (len(about) + len(uses) * bool(inside))
-    return height, _box(x, y, width, height, WHITE) + _text(
+    return height, box(x, y, width, height, WHITE) + text(
         x + 8, y + 16, [_name(folder)], bold=True
     ) + lines
 
@@ -208,28 +208,28 @@ def _name(folder: str) -> str:
 
 def path() -> str:
     """Returns an SVG of the path of one prompt, with a column for each kind of fault."""
-    drawn = [_text(10, 30, ["The path of one prompt"], bold=True, size=15)]
+    drawn = [text(10, 30, ["The path of one prompt"], bold=True, size=15)]
     for nth, (actor, words) in enumerate(STEPS, 1):
         y = TOP + ROW * (nth - 1)
-        drawn.append(_box(10, y, 220, ROW - 18, ACTORS[actor]))
-        drawn.append(_text(20, y + 20, [f"{nth}  {actor}"], bold=True))
-        drawn.append(_text(20, y + 37, textwrap.wrap(words, 30)))
+        drawn.append(box(10, y, 220, ROW - 18, ACTORS[actor]))
+        drawn.append(text(20, y + 20, [f"{nth}  {actor}"], bold=True))
+        drawn.append(text(20, y + 37, textwrap.wrap(words, 30)))
         if nth < len(STEPS):
             drawn.append(_arrow([(120, y + ROW - 18), (120, y + ROW)]))
     for nth, (title, cells) in enumerate(LANES.items()):
         x = 248 + 185 * nth
-        drawn.append(_box(x - 4, 8, 181, TOP + ROW * len(STEPS) - 18, PALE))
-        drawn.append(_text(x + 8, 30, [title], bold=True, size=15))
+        drawn.append(box(x - 4, 8, 181, TOP + ROW * len(STEPS) - 18, PALE))
+        drawn.append(text(x + 8, 30, [title], bold=True, size=15))
         for step, (words, back) in cells.items():
             y = TOP + ROW * (step - 1)
-            drawn.append(_box(x, y, 173, ROW - 14, ROSE))
+            drawn.append(box(x, y, 173, ROW - 14, ROSE))
             lines = textwrap.wrap(words, 25)
-            drawn.append(_text(x + 8, y + 16, lines))
-            drawn.append(_text(x + 8, y + 76, [f"\u2192 step {back}"], bold=True))
-    return _picture(TOP + ROW * len(STEPS), "The path of one prompt, and its failures", drawn)
+            drawn.append(text(x + 8, y + 16, lines))
+            drawn.append(text(x + 8, y + 76, [f"\u2192 step {back}"], bold=True))
+    return picture(TOP + ROW * len(STEPS), "The path of one prompt, and its failures", drawn)
 
 
-def _picture(height: int, title: str, drawn: Sequence[str]) -> str:
+def picture(height: int, title: str, drawn: Sequence[str]) -> str:
     """Returns an SVG with a white background, which is readable on light and dark pages."""
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {height}" width="800"'
@@ -242,14 +242,14 @@ def _picture(height: int, title: str, drawn: Sequence[str]) -> str:
     return "\n".join([head, *drawn, "</svg>", ""])
 
 
-def _box(x: int, y: int, width: int, height: int, colour: str) -> str:
+def box(x: int, y: int, width: int, height: int, colour: str) -> str:
     return (
         f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="5" fill="{colour}"'
         f' stroke="{LINE}"/>'
     )
 
 
-def _text(
+def text(
     x: int,
     y: int,
     lines: Sequence[str],
@@ -279,5 +279,5 @@ def pictures() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for name, picture in pictures().items():
-        (ROOT / "docs" / "images" / name).write_text(picture)
+    for name, drawn in pictures().items():
+        (ROOT / "docs" / "images" / name).write_text(drawn)

@@ -21,7 +21,8 @@ class Hook:
     """One webhook that a worker may send until its lease expires.
 
     `tries` counts the delivery attempts, including the current one. `ended_ms` and `now_ms` are
-    Unix times in milliseconds, by the clock of Redis.
+    Unix times in milliseconds, by the clock of Redis. `trace` is the context of the response's
+    trace, or "".
     """
 
     response_id: str
@@ -29,6 +30,7 @@ class Hook:
     ended_ms: int
     tries: int
     now_ms: int
+    trace: str = ""
 
 
 class Hooks:
@@ -56,8 +58,8 @@ class Hooks:
             )
         )
         return [
-            Hook(id_.decode(), status.decode(), ended, tries, now)
-            for id_, status, ended, tries, now in rows
+            Hook(id_.decode(), status.decode(), ended, tries, now, trace.decode())
+            for id_, status, ended, tries, now, trace in rows
         ]
 
     async def settle(

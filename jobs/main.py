@@ -9,16 +9,17 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 import structlog
 
+from runtime import logs
 from runtime.core_dumps import disable_core_dumps
-from runtime.logs import configure
 from runtime.open_files import raise_open_file_limit
 from runtime.supervisor import CANNOT_START, Children, run, supervise
+from runtime.telemetry import InvalidTelemetry, asks_for_traces, telemetry
 
-from .config.settings import ConfigError, help_text, ignored_links
+from .config.settings import ConfigError, help_text, ignored_links, text
 from .config.shared_config import hide
 from .errors import RedisTrouble
 from .redis.check import check
@@ -91,25 +92,25 @@ class Program(ABC, Generic[C]):
         environ = dict(os.environ)
         if arguments.processes is not None:
             environ["HOLDLINE_PROCESSES"] = arguments.processes
-        configure()
         disable_core_dumps()
         raise_open_file_limit()
-        for name in ignored_links(environ):
-            log.warning(
-                "setting ignored: Kubernetes or Docker injected this variable as a service link",
-                setting=name,
-                action="set enableServiceLinks to false, or rename the service",
-            )
         try:
+            logs.configure(
+                cast("logs.Format", text(environ, "HOLDLINE_LOG_FORMAT")),
+                cast("logs.Level", text(environ, "HOLDLINE_LOG_LEVEL")),
+            )
+            _warn_of_links(environ)
             config = self.load(environ)
             if arguments.check:
-                self._show(config, arguments)
+                self._show(config, arguments, environ)
             elif config.processes > 1:
+                asks_for_traces(environ)  # an error should not appear in each child
                 children = self.children(config)
                 return asyncio.run(supervise(self.package, config.processes, children))
             else:
-                run(self.serve(config, child=arguments.child))
-        except (ConfigError, RedisTrouble) as error:
+                with telemetry(f"holdline-{self.name}", environ):
+                    run(self.serve(config, child=arguments.child))
+        except (ConfigError, InvalidTelemetry, RedisTrouble) as error:
             print(f"{self.name}: {error}", file=sys.stderr)
             return CANNOT_START if arguments.child else 1
         return 0
@@ -131,11 +132,22 @@ class Program(ABC, Generic[C]):
         parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
         return parser
 
-    def _show(self, config: C, arguments: argparse.Namespace) -> None:
+    def _show(self, config: C, arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
         print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_checked(config))}")
         print(f"prompts and answers: {config.cipher or 'not encrypted'}")
+        if asks_for_traces(environ):
+            print("traces: exported")
         for line in self.summary(config, arguments):
             print(line)
+
+
+def _warn_of_links(environ: Mapping[str, str]) -> None:
+    for name in ignored_links(environ):
+        log.warning(
+            "setting ignored: Kubernetes or Docker injected this variable as a service link",
+            setting=name,
+            action="set enableServiceLinks to false, or rename the service",
+        )
 
 
 async def _checked(config: ProgramConfig) -> str:

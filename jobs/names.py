@@ -351,6 +351,11 @@ class Partition:
         return f"{self.prefix}cipher"
 
     @property
+    def salt(self) -> str:
+        """The key of the string with the salt for hashes of end users, only in partition 0."""
+        return f"{self.prefix}salt"
+
+    @property
     def cancels(self) -> str:
         """The channel that tells workers the ids of running responses that they must cancel."""
         return f"{self.prefix}cancels"

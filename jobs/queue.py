@@ -69,6 +69,7 @@ class Queue:
         cancel_orphan: bool | None = None,
         account: str = "",
         steered: str = "",
+        trace: str = "",
     ) -> Accepted:
         """Queues a response, or returns the response that the idempotency key created earlier.
 
@@ -79,7 +80,8 @@ class Queue:
         `fail_on_worker_death` and `cancel_orphan` default to the shared settings. An orphan is a
         response that no client follows. If webhooks are configured, orphans are not cancelled.
         `account` is the end user's account, or empty if no limits of end users apply. `steered` is
-        the response of the same partition whose pending steers the job contains, or empty.
+        the response of the same partition whose pending steers the job contains, or empty. `trace`
+        is the context of the request's trace (see `runtime.trace_context`).
 
         Raises: QueueFull, Limited, IdempotencyKeyReused, SteersTaken, TurnMissing, RedisTrouble;
             the errors of `ConversationStore.hold`; NotReplicated, although the response is queued:
@@ -120,6 +122,7 @@ class Queue:
                 orphan_ms=settings.orphan_ms if cancels else "",
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 steered=steered,
+                trace=trace,
                 first_entry=first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
                 entries=entries,
             ),
@@ -156,11 +159,12 @@ class Queue:
         idempotency_key: str | None = None,
         fingerprint: str = "",
         account: str = "",
+        trace: str = "",
     ) -> Accepted:
         """Stores a response that is completed without calling a model.
 
         Returns this response, or the response that the idempotency key created earlier. `events` is
-        the whole log. `account` has the same meaning as for `submit`.
+        the whole log. `account` and `trace` have the same meaning as for `submit`.
 
         Raises: the same errors as `submit`, except QueueFull.
         """
@@ -170,6 +174,7 @@ class Queue:
                 **self._made(job, idempotency_key, fingerprint),
                 **self._limits(job, account),
                 retention_ms=self._settings.retention_ms,
+                trace=trace,
                 entries=self._kept(job.id, 0, events),
             ),
             ended=True,

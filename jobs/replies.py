@@ -45,6 +45,7 @@ class Accepted:
     number: int
     fresh: bool
     allowance: Allowance | None = field(default=None, compare=False)
+    trace: str = field(default="", compare=False)
 
 
 class Grant(NamedTuple):
@@ -56,7 +57,8 @@ class Grant(NamedTuple):
     entries in the log. `waited_ms` is the time since the submission. `steers` is the number of the
     response's steers. `checkpoint` is the encoded checkpoint of the log, or empty.
     `may_lack_entries` is True if Redis may have lost entries of the log since it stored the first
-    checkpoint.
+    checkpoint. `trace` is the context of the response's trace, or "". `queued_ms` is the time since
+    the submission, or since the end of the last attempt.
     """
 
     response_id: str
@@ -72,6 +74,8 @@ class Grant(NamedTuple):
     steers: int = 0
     checkpoint: bytes = b""
     may_lack_entries: bool = False
+    trace: str = ""
+    queued_ms: int = 0
 
     @property
     def model(self) -> str:
@@ -104,9 +108,9 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
             return Accepted(response_id, number, fresh=True, allowance=allowance)
         case [b"taken"]:
             raise SteersTaken
-        case [b"same", bytes(first)]:
-            return Accepted(first.decode(), 0, fresh=False)
-        case [b"reused", bytes(first)]:
+        case [b"same", bytes(first), bytes(trace)]:
+            return Accepted(first.decode(), 0, fresh=False, trace=trace.decode())
+        case [b"reused", bytes(first), bytes()]:
             raise IdempotencyKeyReused(first.decode())
         case [b"full", int(waiting)]:
             raise QueueFull(waiting, settings.max_waiting)
@@ -121,7 +125,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
 def granted(claim: str, row: list[Any]) -> Grant:
     """Decodes a job that the script `claim` or `rescue` has assigned to the caller."""
     id_, job, attempt, failures, cancelled, reason, waited, length, queue_name, *more = row
-    steers, checkpoint, lacking = more
+    steers, checkpoint, lacking, trace, queued_ms = more
     return Grant(
         id_.decode(),
         claim,
@@ -136,6 +140,8 @@ def granted(claim: str, row: list[Any]) -> Grant:
         steers,
         checkpoint,
         bool(lacking),
+        trace.decode(),
+        queued_ms,
     )
 
 

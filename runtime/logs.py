@@ -1,4 +1,4 @@
-"""Writes structured logs: text on a terminal, JSON elsewhere. No prompt, answer or key is logged.
+"""Writes structured logs, as text or as JSON. No prompt, answer or key is logged.
 
 Each line has a constant message in the field `event`. The level `info` marks a step in a life
 cycle, `warning` a fault from which the program recovers by itself, and `error` a fault that needs
@@ -7,6 +7,7 @@ an operator.
 A line has only these fields:
 
 response_id     id of the response
+trace_id        id of the trace to which the request or the response belongs
 conversation_id  id of the conversation
 attempt         number of the attempt at a model call or a webhook, from 1
 turn_id         id of the earlier response whose turn is missing
@@ -22,10 +23,17 @@ key_id          id of an API key or of an encryption key
 setting         name of a setting
 file            path of a file
 path            path of an HTTP request
-url             address at which a server listens
+url             address at which a server listens, or of a collector of traces
 loop            name of a background loop
+library         name of the logger of a library
 redis           version and persistence of Redis
-status          HTTP status with which a webhook's receiver replied
+status          HTTP status of a reply to a request, or with which a webhook's receiver replied
+route           method and path template of a request, or type of a WebSocket message
+code            code of the error with which a request was refused
+tenant          tenant that sent a request
+subject_hash    keyed hash of the end user that sent a request
+address         address of the client that sent a request
+request_ms      time from the arrival of a request to the end of its reply
 pid             process id of a child process
 exit_status     exit status of a child process; negative if a signal killed the process
 seconds         length of a pause, a delay or a grace period
@@ -49,21 +57,30 @@ still_valid     true if the model's previous API key is still used
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
 
+Format = Literal["auto", "text", "json"]
+Level = Literal["info", "warning", "error"]
+MAX_TEMPLATE_CHARACTERS: Final = 200
+_WORDS: Final = re.compile(r"[A-Za-z_.,:;' -]*")
 
-def configure() -> None:
-    """Configures the logging of this process."""
+log = structlog.get_logger()
+
+
+def configure(form: Format = "auto", level: Level = "info") -> None:
+    """Configures the logging of this process. Lines below `level` are not written."""
+    terminal = sys.stderr.isatty()
     renderer = (
-        structlog.dev.ConsoleRenderer()
-        if sys.stderr.isatty()
+        structlog.dev.ConsoleRenderer(colors=terminal)
+        if form == "text" or (form == "auto" and terminal)
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
@@ -74,16 +91,41 @@ def configure() -> None:
             _format_traceback,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[_LibraryHandler()], force=True)
     # aiohttp would log the subprotocols that a client offers. A browser sends its token as one of
     # these subprotocols, so these log lines are suppressed.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     # aiohttp would log the beginning of a header that is too long, which may contain a token.
     # `server.app.problems` logs the errors of request handlers instead.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+
+
+class _LibraryHandler(logging.Handler):
+    """Writes the log records of libraries in our own format.
+
+    The arguments of a record may contain a prompt or a key, and so may an error's message. Only the
+    constant part of the record's template and the class of the error are written.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        error = record.exc_info[1] if record.exc_info else None
+        log.log(
+            record.levelno,
+            "message from a library",
+            library=record.name,
+            reason=_constant_part(str(record.msg)),
+            error=error and type(error).__name__,
+        )
+
+
+def _constant_part(template: str) -> str:
+    """Returns the beginning of a template up to its first value, such as `<Task …>` or `%r`."""
+    found = _WORDS.match(template)
+    return found[0].strip()[:MAX_TEMPLATE_CHARACTERS] if found else ""
 
 
 def _format_traceback(_: object, __: str, line: EventDict) -> EventDict:

@@ -33,6 +33,7 @@ from .http.documents import handlers as documents
 from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
 from .http.origins import Origins
+from .http.recording import note_refusal, recorder
 from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.service_health import ServiceHealthRoute
 from .http.sse import Streams
@@ -41,6 +42,7 @@ from .large_requests import LargeRequests
 from .live.relay import Relay
 from .metrics import Metrics
 from .orphans import Orphans
+from .request_log import RequestLog
 from .responses import Responses
 from .service_metrics import ServiceMetrics
 from .websocket.auth import SocketAuth
@@ -125,6 +127,7 @@ class Server:
         self.slow = SlowConsumers()
         self.byte_limiter = ByteLimiter()
         self.large_requests = LargeRequests()
+        self.requests = RequestLog(config.request_log)
         self.header_timeout = HeaderTimeout(config.request_seconds)
         self.stopping = False
         self.draining = False
@@ -139,6 +142,7 @@ class Server:
                 await stack.enter_async_context(pipe)
             found = await check_until_available(self.pipe, _log_outage)
             log.info("connected to Redis", redis=found)
+            await self.requests.load(self.pipe)
             await stack.enter_async_context(self.relay)
             orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
             await stack.enter_async_context(orphans.loop())
@@ -204,6 +208,7 @@ class Server:
                 self.byte_limiter,
                 self.slow,
                 self.large_requests,
+                self.requests,
             )
             self.sockets.add(socket)
             try:
@@ -340,7 +345,9 @@ def _code(error: web.HTTPException) -> str:
 
 
 def _refusal(request: web.Request, problem: Problem) -> web.Response:
-    request.app[SERVER].metrics.refused.labels(problem.code).inc()
+    server = request.app[SERVER]
+    server.metrics.refused.labels(problem.code).inc()
+    note_refusal(server.requests, request, problem)
     return web.Response(
         status=problem.status,
         headers={**problem.headers, **OF_STATUS.get(problem.status, {})},
@@ -359,7 +366,11 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     """
     server = Server(config, metrics_file)
     app = web.Application(
-        middlewares=[server.header_timeout.middleware(), problems],
+        middlewares=[
+            recorder(server.requests),
+            server.header_timeout.middleware(),
+            problems,
+        ],
         client_max_size=config.max_body_bytes,
     )
     app[SERVER] = server

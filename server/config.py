@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from jobs.config import settings as env
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .access.api_keys import Record
     from .access.client_address import Network
+    from .request_log import RequestLogMode
 
 _T = TypeVar("_T")
 
@@ -114,6 +115,7 @@ class Config:
     access: AuthConfig
     shared: SharedSettings
     cipher: Cipher | None
+    request_log: RequestLogMode
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
@@ -157,6 +159,7 @@ class Config:
             access=access,
             shared=shared_config.shared_settings(environ),
             cipher=shared_config.cipher(environ),
+            request_log=cast("RequestLogMode", env.text(environ, "HOLDLINE_REQUEST_LOG")),
         )
 
 

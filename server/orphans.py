@@ -15,6 +15,7 @@ import structlog
 from jobs.errors import HoldlineError, RedisTrouble
 from jobs.log.log import read
 from jobs.names import partition_of
+from runtime import tracing
 from runtime.loop import Loop
 
 from .api.problem import Problem
@@ -81,5 +82,6 @@ class Orphans:
         with contextlib.suppress(HoldlineError, Problem):
             view = await read(self._pipe, response_id, 0, max_entries=0)
             if not view.status.ended:
-                log.info("response cancelled: no client follows it", response_id=response_id)
-                await self._responses.cancel(view.owner, response_id)
+                with tracing.within(view.trace, response_id):
+                    log.info("response cancelled: no client follows it")
+                    await self._responses.cancel(view.owner, response_id)

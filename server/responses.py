@@ -22,6 +22,8 @@ from jobs.replies import Accepted
 from jobs.steers import PENDING, input_of
 from jobs.summary import COMPACT
 from jobs.tokens import COUNT, input_tokens
+from runtime import tracing
+from runtime.tracing import Kind
 
 from .admission import admitted, cancels_orphan, fails_on_death
 from .api.context import Context
@@ -33,6 +35,7 @@ from .api.results import check_results, without_void_results
 from .capabilities import check_items
 from .conversation import Conversations
 from .conversations import ConversationService
+from .request_log import note
 from .steers import SteerService
 from .summaries import allows_foreign
 from .summaries import check as check_summaries
@@ -132,6 +135,7 @@ class Responses:
         create, params = admitted(
             create, who, self._catalog, self._templates, self._max_context_bytes
         )
+        note(model=params["model"])
         generate = compact or (generate and not prewarms(create))
         if compact:
             params[COMPACT] = True
@@ -149,7 +153,7 @@ class Responses:
         if post is not None and request is not None and post.is_retry:
             cut = await self._posts.attach(owner, request, id_)
             if cut is not None:
-                return Accepted(cut, 0, fresh=False)
+                return _resent(cut)
         takes = generate and steers is not None and steers.successor == PENDING
         items = input_of(steers.steers, id_) if takes and steers is not None else []
         first = len(items)
@@ -164,7 +168,7 @@ class Responses:
                 made = key and await self._queue.made(partition, owner, key, print_)
                 if not made:
                     raise
-                return Accepted(made, 0, fresh=False)
+                return _resent(made)
         context, items = await self._conversations.whole(owner, params, context, items)
         items = without_void_results(context.items, items, context.void_calls)
         check_results(context.items, items, given)
@@ -185,35 +189,46 @@ class Responses:
             turns=context.turns,
         )
         account = who.account(self._digest)
-        if generate:
-            queue_name = queue_name_of(
-                params.get("service_tier"), self._catalog.queue_model(params["model"])
-            )
-            if request is not None:
-                await self._posts.reply(owner, request, id_, "open")
-            if listener is not None:
-                listener.listen(id_, owner, queue_name)
-            accepted = await self._queue.submit(
-                job,
-                submitted(job),
-                begins=begins(job),
-                idempotency_key=key,
-                fingerprint=print_,
-                cancel_orphan=cancels_orphan(create),
-                fail_on_worker_death=fails_on_death(
-                    create, self._catalog.on_worker_death(params["model"])
-                ),
-                queue_name=queue_name,
-                price=self._catalog.price(params["model"]),
-                account=account,
-                steered=previous if takes and previous is not None else "",
-            )
-            if listener is not None:
-                listener.accepted(accepted.number)
-        else:
-            accepted = await self._queue.submit_completed(
-                job, prepared(job), idempotency_key=key, fingerprint=print_, account=account
-            )
+        about = {"gen_ai.conversation.id": job.conversation or None, "holdline.response_id": id_}
+        with tracing.span("submit", kind=Kind.PRODUCER, attributes=about) as span:
+            if generate:
+                queue_name = queue_name_of(
+                    params.get("service_tier"), self._catalog.queue_model(params["model"])
+                )
+                if request is not None:
+                    await self._posts.reply(owner, request, id_, "open")
+                if listener is not None:
+                    listener.listen(id_, owner, queue_name)
+                accepted = await self._queue.submit(
+                    job,
+                    submitted(job),
+                    begins=begins(job),
+                    idempotency_key=key,
+                    fingerprint=print_,
+                    cancel_orphan=cancels_orphan(create),
+                    fail_on_worker_death=fails_on_death(
+                        create, self._catalog.on_worker_death(params["model"])
+                    ),
+                    queue_name=queue_name,
+                    price=self._catalog.price(params["model"]),
+                    account=account,
+                    steered=previous if takes and previous is not None else "",
+                    trace=tracing.context(),
+                )
+                if listener is not None:
+                    listener.accepted(accepted.number)
+            else:
+                accepted = await self._queue.submit_completed(
+                    job,
+                    prepared(job),
+                    idempotency_key=key,
+                    fingerprint=print_,
+                    account=account,
+                    trace=tracing.context(),
+                )
+            span.set({"holdline.response_id": accepted.response_id})
+            span.link(accepted.trace)  # an idempotent resend leads to an earlier response
+        note(response_id=accepted.response_id)
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted
 
@@ -252,6 +267,7 @@ class Responses:
             fail_on_worker_death=True,
             queue_name=queue_name_of(None, self._catalog.queue_model(model)),
             account=who.account(self._digest),
+            trace=tracing.context(),
         )
 
     async def _context(self, owner: str, create: Create, params: dict[str, Any]) -> Context:
@@ -344,6 +360,12 @@ class Responses:
         # One short read rejects missing responses and responses of other owners in the same way.
         await self.owned(viewer, response_id)
         return await self._conversations.job(viewer, response_id)
+
+
+def _resent(response_id: str) -> Accepted:
+    """Returns the result for a request that was sent before, and created this response."""
+    note(response_id=response_id)
+    return Accepted(response_id, 0, fresh=False)
 
 
 def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:

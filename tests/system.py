@@ -94,7 +94,7 @@ def start_process(
 ) -> _P:
     """Starts a process that ends with this one and appends its output to a file.
 
-    The new process does not inherit variables that configure Holdline, a model or Redis.
+    The new process does not inherit variables that configure Holdline, a model, Redis or traces.
     """
     wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
     with output.open("ab") as sink:
@@ -111,8 +111,8 @@ def start_process(
 
 
 def clean_environ() -> dict[str, str]:
-    """Returns the environment without the settings of Holdline, a model or Redis."""
-    ours = ("HOLDLINE_", "OPENAI_", "REDIS_")
+    """Returns the environment without the settings of Holdline, a model, Redis or traces."""
+    ours = ("HOLDLINE_", "OPENAI_", "OTEL_", "REDIS_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

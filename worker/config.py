@@ -38,7 +38,8 @@ class Endpoint:
     `api_key_command` is set. The worker sends the key in the header `api_key_header`. If
     `background` is True, the endpoint generates responses in the background. `continues` is the
     format in which the endpoint accepts an unfinished text to continue, or None if it cannot.
-    `on_worker_death` is the policy in the model's table, or None.
+    `on_worker_death` is the policy in the model's table, or None. If `send_traceparent` is True,
+    the worker sends the endpoint the context of the trace.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Endpoint:
     background: bool = False
     continues: Continues | None = None
     on_worker_death: OnWorkerDeath | None = None
+    send_traceparent: bool = False
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -141,6 +143,7 @@ def load(environ: Mapping[str, str]) -> Config:
         first_token_seconds=number(environ, "HOLDLINE_FIRST_TOKEN_SECONDS"),
         stall_timeout_seconds=number(environ, "HOLDLINE_STALL_TIMEOUT_SECONDS"),
         timeout_seconds=number(environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS"),
+        send_traceparent=text(environ, "HOLDLINE_SEND_TRACEPARENT") == "1",
     )
     return Config(
         redis_url=shared_config.redis_url(environ),
@@ -246,4 +249,7 @@ def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, st
         background=model.background,
         continues=model.continues,
         on_worker_death=model.on_worker_death,
+        send_traceparent=usual.send_traceparent
+        if model.send_traceparent is None
+        else model.send_traceparent,
     )

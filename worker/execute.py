@@ -25,12 +25,12 @@ from jobs.errors import (
     Undecodable,
     UnknownResponse,
 )
-from jobs.ids import item_id
 from jobs.log.codec import job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter
 from jobs.record import Job, Status
 from jobs.worker_registry import MAX_TEXT, RunningRecord
+from runtime import tracing
 
 from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
@@ -39,6 +39,7 @@ from .job_size import overhead
 from .model_pause import pause_model
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
+from .output import naming
 from .recovery import Recovery
 from .spent import spent_before
 from .steering import steer_outcome
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from .context import WorkerContext
     from .model_call import ModelCall
-    from .output import Name, Output
+    from .output import Output
     from .spent import Spent
 
 log = structlog.get_logger()
@@ -78,7 +79,7 @@ class Execution:
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._item_id = _naming(grant)
+        self._item_id = naming(grant.response_id, grant.attempt, grant.claim)
         self._generation = Generation(context, self._item_id)
         self._steered = False
         self._called: set[str] = set()  # the call ids of earlier attempts
@@ -156,6 +157,8 @@ class Execution:
             )
         finally:
             self._task = None
+            if self._stopped in ENDED:
+                tracing.current().fail("lease_lost")
         if self._stopped is Stop.GONE:
             await self._cancel_upstream()
 
@@ -368,6 +371,7 @@ class Execution:
 
     async def _give_back(self, reason: str) -> None:
         self._log.info("job returned to the queue", cause=reason)
+        tracing.current().set({"holdline.cause": reason})
         grant = self.grant
         await self._context.queue.leases.give_back(grant.response_id, grant.claim, reason)
 
@@ -393,14 +397,16 @@ class Execution:
         await self._end_upstream(decision)
 
     async def _close(self, cause: str) -> None:
+        tracing.current().set({"holdline.cause": cause})
         await close(self._context, self.grant, cause, self._job)
 
     # Values for log lines and events
 
     def _log_attempt(self, decision: Finished | RetryAfter, size: int) -> None:
         call = self._call
+        failed = bool(CAUSES[call.cause].message)
         self._log.log(
-            logging.WARNING if CAUSES[call.cause].message else logging.INFO,
+            logging.WARNING if failed else logging.INFO,
             "model call attempt ended",
             cause=call.cause,
             error=None if call.detail == "finish_reason" else call.detail or None,
@@ -408,6 +414,11 @@ class Execution:
             retry_ms=decision.delay_ms if isinstance(decision, RetryAfter) else None,
             **self._timing(),
         )
+        tracing.current().set(
+            {"holdline.attempt": self.grant.attempt, "holdline.cause": call.cause}
+        )
+        if failed:
+            tracing.current().fail(call.cause)
 
     def _timing(self) -> dict[str, int]:
         """Returns the `timing` object of the response's last event, with times in ms."""
@@ -417,12 +428,3 @@ class Execution:
             **self._call.timing(),
             "total_ms": self.grant.waited_ms + since_claim,
         }
-
-
-def _naming(grant: Grant) -> Name:
-    """Returns a function that returns the id of an attempt's item for a prefix and an index.
-
-    The function does not refer to the execution, which would be a reference cycle.
-    """
-    response_id, attempt, claim = grant.response_id, grant.attempt, grant.claim
-    return lambda prefix, index: item_id(prefix, response_id, attempt, index, claim)

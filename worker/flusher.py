@@ -28,6 +28,7 @@ from jobs.errors import Diverged, Fenced, HoldlineError
 from jobs.log.codec import encode_event
 from jobs.log.log import ANY_STEERS, Steered
 from jobs.redis.retry import retry
+from runtime import tracing
 from runtime.loop import cancel_and_wait
 
 from .batch import LOGPROB_BYTES, MAX_BATCH_BYTES, TextRun, batch
@@ -112,6 +113,7 @@ class Flusher:
 
     async def __aexit__(self, *_: object) -> None:
         self._state = State.CLOSED
+        tracing.current().set({"holdline.log_entries": self._writer.length - self._first})
         if self._task is not None:
             await cancel_and_wait(self._task)
         # Breaks reference cycles: the tracebacks of stored errors refer to this object.

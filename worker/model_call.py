@@ -8,9 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.checkpoint import Checkpoint
+from runtime import tracing
 
 from .outcome import CAUSES, Then, cause_of
 from .output import NotAllowed
+from .spans import note_result
 from .spent import estimate
 from .upstream import usage
 from .upstream.chat.messages import UnsupportedInput
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from .output import Output
     from .upstream.chat.continuation import Continuation
     from .upstream.responses.events import Position
-    from .upstream.router import Router
+    from .upstream.router import Router, StartedAnswer
 
 
 # The cause of a call that was not made, because the worker has to compact the conversation first.
@@ -167,39 +169,13 @@ class ModelCall:
         try:
             accepted = partial(self._accepted, output, flusher)
             async with router.answer(job, begun, accepted) as answer:
-                background = answer.background
-                if background is not None:
-                    flusher.checkpoint = output.checkpoint
-                elif self.upstream_id is not None:  # a fallback took over
-                    self._abandoned = self.unfinished
-                    self.upstream_id = output.position = flusher.checkpoint = None
-                self.model = output.maker = answer.model
-                if answer.checkpoint is not None:
-                    self._mark(flusher, answer.checkpoint)
-                while pieces := await answer.next():
-                    if background is not None and background.reread:
-                        output.expect_same_text()
-                    for piece in pieces:
-                        match piece:
-                            case Usage(counts):
-                                self._counts = usage.merged(self._counts, counts)
-                            case Reported(fields):
-                                self.reported = fields
-                            case Stopped(reason):
-                                self.cause = cause_of(reason)
-                                self.detail = "finish_reason"
-                                self._end_calls(output)
-                            case _:
-                                self._first = self._first or time.monotonic()
-                                output.take(piece)
-                    if background is not None:
-                        output.position = background.position
-                        self.upstream_id = background.unfinished_id
-                    if self._ended_by_steer():
-                        return
-                    if flusher.full:
-                        await flusher.room()
-                self._end_calls(output)  # calls can follow the stop reason
+                try:
+                    await self._take(answer, output, flusher)
+                except ModelError as error:
+                    tracing.current().fail(error.code)
+                    raise
+                finally:
+                    self._note_result()
         except UnsupportedInput:
             self.cause = "unsupported_input"
         except SummaryNeeded:
@@ -216,6 +192,49 @@ class ModelCall:
             self.cause, self.detail = error.code, error.detail
             self.retry_after = error.retry_after
             self._resumable, self._is_away = error.resumable, error.is_away
+
+    async def _take(self, answer: StartedAnswer, output: Output, flusher: Flusher) -> None:
+        """Passes the pieces of an answer on to the output."""
+        background = answer.background
+        if background is not None:
+            flusher.checkpoint = output.checkpoint
+        elif self.upstream_id is not None:  # a fallback took over
+            self._abandoned = self.unfinished
+            self.upstream_id = output.position = flusher.checkpoint = None
+        self.model = output.maker = answer.model
+        if answer.checkpoint is not None:
+            self._mark(flusher, answer.checkpoint)
+        while pieces := await answer.next():
+            if background is not None and background.reread:
+                output.expect_same_text()
+            for piece in pieces:
+                match piece:
+                    case Usage(counts):
+                        self._counts = usage.merged(self._counts, counts)
+                    case Reported(fields):
+                        self.reported = fields
+                    case Stopped(reason):
+                        self.cause = cause_of(reason)
+                        self.detail = "finish_reason"
+                        self._end_calls(output)
+                    case _:
+                        self._first = self._first or time.monotonic()
+                        output.take(piece)
+            if background is not None:
+                output.position = background.position
+                self.upstream_id = background.unfinished_id
+            if self._ended_by_steer():
+                return
+            if flusher.full:
+                await flusher.room()
+        self._end_calls(output)  # calls can follow the stop reason
+
+    def _note_result(self) -> None:
+        """Adds the result to the span of the call, which ends with the answer."""
+        if tracing.is_on():
+            since = None if self._first is None else round(1000 * (self._first - self._began))
+            used = None if self._counts is None else usage.counted(self._counts)
+            note_result(self.cause, used, since, finished=self.detail == "finish_reason")
 
     def _accepted(self, output: Output, flusher: Flusher, model: str, position: Position) -> None:
         """Stores the first checkpoint, because the model may think for minutes before it writes."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from jobs.checkpoint import Checkpoint
+from jobs.ids import item_id
 from jobs.log import items
 from jobs.log.items import Place
 from jobs.owed import owed
@@ -49,6 +50,14 @@ if TYPE_CHECKING:
 
 # A function that returns an item id for a prefix and an output index.
 Name = Callable[[str, int], str]
+
+
+def naming(response_id: str, attempt: int, claim: str) -> Name:
+    """Returns a function that returns the id of an attempt's item for a prefix and an index.
+
+    The function does not refer to the execution, which would be a reference cycle.
+    """
+    return lambda prefix, index: item_id(prefix, response_id, attempt, index, claim)
 
 
 # The approximate sizes in the log of an item, of a content part and of an event, all without

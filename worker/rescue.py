@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from jobs.errors import Fenced, Gone, RedisTrouble, UnknownResponse
+from runtime import tracing
 from runtime.logs import described
 from runtime.loop import cancel_all
 
 from .ending import close
+from .spans import closing_span
 
 if TYPE_CHECKING:
     from jobs.replies import Grant
+    from runtime.tracing import Span
 
     from .context import WorkerContext
 
@@ -88,6 +91,10 @@ class Rescue:
 
     async def _close(self, grant: Grant) -> None:
         cause = "cancelled" if grant.cancelled else _CAUSES.get(grant.reason, "worker_lost")
+        with tracing.within(grant.trace, grant.response_id), closing_span(grant, cause) as span:
+            await self._closed(grant, cause, span)
+
+    async def _closed(self, grant: Grant, cause: str, span: Span) -> None:
         response_id = grant.response_id
         try:
             await close(self._context, grant, cause)
@@ -96,12 +103,14 @@ class Rescue:
         except RedisTrouble as error:
             # A rescued response has only a short lease. When the lease expires, a worker rescues
             # the response again.
+            span.fail(type(error).__name__)
             log.warning(
                 "postponed ending a response: Redis unavailable",
                 response_id=response_id,
                 error=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - other jobs must still be rescued
+            span.fail(type(error).__name__)
             log.error(
                 "unhandled error while ending a response: trying again later",
                 response_id=response_id,

@@ -23,12 +23,14 @@ import structlog
 from jobs.errors import HoldlineError, RedisFull, RedisNotReady, RedisRefused, RedisTrouble
 from jobs.names import Partition
 from jobs.worker_registry import WorkerState
+from runtime import tracing
 from runtime.logs import described
 from runtime.loop import cancel_all
 
 from .execute import Execution
 from .leases import FAILURE_PAUSE_SECONDS, Leases, RedisHealth
 from .registration import Registration
+from .spans import attempt_span
 from .stop import Stop
 from .wakeups import WakeUps
 
@@ -232,10 +234,15 @@ class Worker:
         self._held[execution] = asyncio.create_task(self._work(execution), name="job")
 
     async def _work(self, execution: Execution) -> None:
+        with attempt_span(execution.grant):
+            await self._run(execution)
+
+    async def _run(self, execution: Execution) -> None:
         response_id = execution.grant.response_id
         try:
             await execution.run()
         except RedisTrouble as error:
+            tracing.current().fail(type(error).__name__)
             # The job's lease expires. Then the first worker that can reach Redis again takes the
             # job over.
             log.warning(
@@ -244,6 +251,7 @@ class Worker:
                 error=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - other jobs must go on
+            tracing.current().fail(type(error).__name__)
             log.error(
                 "unhandled error in job: attempt failed",
                 response_id=response_id,

@@ -97,7 +97,8 @@ class Model(Table, frozen=True, kw_only=True):
     events again, so that no answer is lost with a worker or a connection. `continues` is the format
     in which a chat-completions endpoint accepts an unfinished text to continue, or None if it
     cannot. `on_worker_death` is the policy for the responses of this model, even if a fallback
-    answers, or None if the setting applies.
+    answers, or None if the setting applies. `send_traceparent` is True if the endpoint gets the
+    context of the trace, or None if the setting applies.
     """
 
     base_url: _Url | None = None
@@ -113,6 +114,7 @@ class Model(Table, frozen=True, kw_only=True):
     background: bool = False
     continues: Continues | None = None
     on_worker_death: OnWorkerDeath | None = None
+    send_traceparent: bool | None = None
     concurrency: Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)] | None = None
     first_token_seconds: _Seconds | None = None
     stall_timeout_seconds: _Seconds | None = None

@@ -231,6 +231,34 @@ _TABLE: Final = (
         "the number of [processes](scale.md#several-servers-and-workers) that one server or "
         "worker command starts, usually one per core; the option `--processes` overrides it",
     ),
+    choice(
+        "HOLDLINE_LOG_FORMAT",
+        EACH,
+        ("auto", "text", "json"),
+        "the [format of log lines](watch.md#log-format): `auto` writes text on a terminal and JSON "
+        "elsewhere",
+    ),
+    choice(
+        "HOLDLINE_LOG_LEVEL",
+        EACH,
+        ("info", "warning", "error"),
+        "the lowest [level](watch.md#log-format) of the log lines that a process writes",
+    ),
+    choice(
+        "HOLDLINE_REQUEST_LOG",
+        SERVER,
+        ("off", "on", "with_address"),
+        "with `on`, the server [logs each request](watch.md#request-log) that is refused or is not "
+        "only a read; `with_address` adds the client's address",
+    ),
+    choice(
+        "HOLDLINE_SEND_TRACEPARENT",
+        WORKER,
+        ("0", "1"),
+        "with `1`, workers send the header `traceparent` to the endpoints of models, so that an "
+        "endpoint can [continue the trace](watch.md#traces); `send_traceparent` in a model's "
+        "[table](models.md#the-models-file) overrides it",
+    ),
     number(
         "HOLDLINE_CONCURRENCY",
         WORKER,

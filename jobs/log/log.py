@@ -69,7 +69,7 @@ async def read(
     )
     if not reply:
         raise UnknownResponse(response_id)
-    status, owner, attempt, number, reason, length, found, queue_name, first, blocks = reply
+    status, owner, attempt, number, reason, length, found, queue_name, first, blocks, trace = reply
     if (cipher := pipe.cipher) is not None:
         found = cipher.decrypted(response_id, start, found)
     skipped = start - first
@@ -89,6 +89,7 @@ async def read(
         length,
         found[:max_entries],
         queue_name.decode(),
+        trace.decode(),
     )
 
 
@@ -110,6 +111,7 @@ async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
         len(entries),
         entries,
         view.queue_name,
+        view.trace,
     )
 
 

@@ -10,7 +10,8 @@ class View:
     """A consistent snapshot of a response and a part of its log.
 
     `entries` begins at the requested index. `number`, `queue_name` and `reason` tell where and why
-    a queued response waits. They have no meaning in any other status.
+    a queued response waits. They have no meaning in any other status. `trace` is the context of the
+    response's trace, or "".
     """
 
     status: Status
@@ -21,3 +22,4 @@ class View:
     length: int
     entries: list[bytes]
     queue_name: str = ""
+    trace: str = ""

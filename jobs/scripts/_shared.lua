@@ -86,13 +86,13 @@ local function end_hook(prefix, id, how)
 end
 
 -- Queues the webhook of a response that has just ended. `wait` is the delay in ms, or nil if the response has no
--- webhook.
-local function hook(prefix, id, status, time, wait)
+-- webhook. `trace` is the response's trace context.
+local function hook(prefix, id, status, time, wait, trace)
   if not wait then return end
   local hooks = prefix .. 'hooks'
   if redis.call('ZCARD', hooks) >= HOOKS_BOUND then return count_hook(prefix, 'dropped') end
   local name = prefix .. 'hook:' .. id
-  redis.call('HSET', name, 'status', status, 'ended', time, 'tries', 0, 'unseen', wait == '0' and 0 or 1)
+  redis.call('HSET', name, 'status', status, 'ended', time, 'tries', 0, 'unseen', wait == '0' and 0 or 1, 'trace', trace or '')
   redis.call('PEXPIRE', name, HOOK_TTL)
   redis.call('ZADD', hooks, time + wait, id)
   redis.call('PEXPIRE', hooks, STRUCTURE_TTL)
@@ -115,7 +115,8 @@ end
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
     job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '',
-    tonumber(job.steers or 0), job.checkpoint or '', job.checkpoint and not is_same_history(job.history) and 1 or 0 }
+    tonumber(job.steers or 0), job.checkpoint or '', job.checkpoint and not is_same_history(job.history) and 1 or 0,
+    job.trace or '', math.max(0, time - (job.requeued or job.submitted or time)) }
 end
 
 -- Publishes a notification with the appended entries. If the entries exceed `most` bytes, publishes only their

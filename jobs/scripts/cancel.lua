@@ -8,7 +8,7 @@
 -- @include now fields with_step hook notify push keep tenant_of end_wait book close
 expected = tonumber(expected)
 local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'queue_name', 'key', 'hook', 'steers', 'cancel',
-  'steps')
+  'steps', 'trace')
 if not job.status then return { 'gone' } end
 if job.status == 'running' then
   if not job.cancel then redis.call('HSET', job_key, 'cancel', 1, 'steps', with_step(job.steps, 'cancel_asked', now())) end
@@ -26,6 +26,6 @@ book(prefix, id, job, tenant, -1, -1)
 close(prefix, id, tenant)
 end_wait(prefix, job.queue_name or '', id) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)
-hook(prefix, id, 'cancelled', time, job.hook)
+hook(prefix, id, 'cancelled', time, job.hook, job.trace)
 notify(channel, expected, entries, tonumber(max_bytes))
 return { 'cancelled' }

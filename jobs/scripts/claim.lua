@@ -12,7 +12,7 @@
 --       more of its jobs may begin, -1 means no limit; the requests and the tokens per minute that its provider
 --       allows, 0 means no limit)
 -- Returns {left, grant...}; `left` is NOTHING, BLOCKED or MORE, as below; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name,
---         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0}
+--         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0, trace, ms in the queue}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields with_step
 -- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up end_wait
@@ -24,7 +24,7 @@ count = math.min(tonumber(count), MAX_CLAIMED)
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
-    'queue_name', 'begins', 'context_bytes', 'steers', 'checkpoint', 'history', 'steps' }
+    'queue_name', 'begins', 'context_bytes', 'steers', 'checkpoint', 'history', 'steps', 'trace', 'requeued' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
   for index, name in ipairs(names) do job[name] = values[index] or nil end

@@ -2,15 +2,15 @@
 -- Assigns due webhooks to a worker, each with a lease, and counts an attempt to send each of them.
 -- KEYS  hooks_key, claimed_key
 -- ARGV  prefix, claim, lease_ms, count
--- Returns {{id, status, ended ms, tries, now ms}...}
+-- Returns {{id, status, ended ms, tries, now ms, trace}...}
 -- May be repeated: a repeated claim returns the same webhooks, as long as the claim still holds these webhooks.
 -- @include now
 local time, rows, ids = now(), {}, {}
 local before = redis.call('GET', claimed_key)
 
 local function row(id)
-  local f = redis.call('HMGET', prefix .. 'hook:' .. id, 'status', 'ended', 'tries', 'claim')
-  if f[4] == claim then rows[#rows + 1] = { id, f[1], tonumber(f[2]), tonumber(f[3]), time } end
+  local f = redis.call('HMGET', prefix .. 'hook:' .. id, 'status', 'ended', 'tries', 'claim', 'trace')
+  if f[4] == claim then rows[#rows + 1] = { id, f[1], tonumber(f[2]), tonumber(f[3]), time, f[5] or '' } end
 end
 
 if before then

@@ -14,6 +14,6 @@ local tenant = tenant_of(job.owner)
 unlease(prefix, tenant, id)
 local number = enqueue_first(prefix, tenant, job.queue_name or '', id, job.submitted)
 redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason, 'number', number,
-  'steps', with_step(job.steps, 'given_back', now(), reason))
+  'requeued', now(), 'steps', with_step(job.steps, 'given_back', now(), reason))
 notify_queued(channel, number, 0, reason)
 return { 'ok' }

@@ -4,12 +4,12 @@
 -- ARGV  first_index, max_entries, max_bytes, min_entries (returned even if they exceed max_bytes), viewer (the
 --       requesting owner, `tenant/*` for all owners of a tenant, or "" for every owner)
 -- Returns {} if the response does not exist or the viewer may not see it; both cases take the same time ·
---       {status, owner, attempt, number, reason, length, {entry...}, queue_name, first, {block...}}
+--       {status, owner, attempt, number, reason, length, {entry...}, queue_name, first, {block...}, trace}
 --       From a compacted log, the script returns blocks instead of entries; `first` is the index of the first entry
 --       in these blocks.
 -- May be repeated: it writes nothing.
 -- @include entries_of
-local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'queue_name', 'compacted')
+local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'queue_name', 'compacted', 'trace')
 if not f[1] then return {} end
 local owner = f[2] or ''
 if string.sub(viewer, -2) == '/*' then owner = string.sub(owner, 1, #viewer - 1) .. '*' end
@@ -45,4 +45,4 @@ else
     kept[index] = entry
   end
 end
-return { f[1], f[2], tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '', length, kept, f[6] or '', first, blocks }
+return { f[1], f[2], tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '', length, kept, f[6] or '', first, blocks, f[8] or '' }

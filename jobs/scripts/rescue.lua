@@ -32,7 +32,8 @@ local function take(id, owner, reason)
     'steps', with_step(redis.call('HGET', name, 'steps'), 'ending', time, reason))
   redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
-  local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name', 'steers', 'checkpoint', 'history')
+  local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name', 'steers', 'checkpoint', 'history',
+    'trace', 'requeued')
   end_wait(prefix, job.queue_name or '', id)
   grants[#grants + 1] = grant(prefix, id, job, time)
 end
@@ -55,7 +56,7 @@ for _, id in ipairs(due(leases_key)) do
     unlease(prefix, tenant, id)
     local number = enqueue_first(prefix, tenant, job.queue_name or '', id, job.submitted)
     redis.call('HSET', name, 'status', 'queued', 'claim', '', 'reason', 'worker_lost', 'number', number,
-      'steps', with_step(job.steps, 'worker_lost', time))
+      'requeued', time, 'steps', with_step(job.steps, 'worker_lost', time))
     notify_queued(prefix .. 'notifications:' .. id, number, 0, 'worker_lost')
     requeued = requeued + 1
   end

@@ -13,7 +13,8 @@ if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 -- If a client has requested the job's cancellation, the retry is due at once, so that a worker can end the job.
 local delay, time = job.cancel and 0 or tonumber(delay_ms), now()
 redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason,
-  'failures', (job.failures or 0) + 1, 'delay', delay, 'steps', with_step(job.steps, 'delayed', time, delay, reason))
+  'failures', (job.failures or 0) + 1, 'delay', delay, 'requeued', time,
+  'steps', with_step(job.steps, 'delayed', time, delay, reason))
 if keeps_checkpoint == '0' then redis.call('HDEL', job_key, 'checkpoint') end
 unlease(prefix, tenant_of(job.owner), id)
 redis.call('ZADD', prefix .. 'delayed', time + delay, id)

@@ -11,9 +11,10 @@
 --       limit), account (of the end user; "" if no limits of end users apply), orphan_ms (time without a follower
 --       after which the response is cancelled; "" means never), max_bytes (of the entries in a notification),
 --       first_entry (that the first claim appends; "" if the worker appends it),
---       steered (id of the response whose pending steers the job contains; "" if it contains none), entries...
--- Returns {"accepted", id, number, requests per minute, left, tokens per day, left} · {"same", id} ·
---         {"reused", id} · {"full", waiting} · {"full", bytes, "bytes"} · {"limited", what, limit, ms to wait} ·
+--       steered (id of the response whose pending steers the job contains; "" if it contains none),
+--       trace (context of the request's trace; "" if there is none), entries...
+-- Returns {"accepted", id, number, requests per minute, left, tokens per day, left} · {"same", id, trace} ·
+--         {"reused", id, trace} · {"full", waiting} · {"full", bytes, "bytes"} · {"limited", what, limit, ms to wait} ·
 --         {"taken"}: another job contains the pending steers
 -- For a used idempotency key, the function `known` in _shared.lua chooses between "same" and "reused".
 -- May be repeated: the caller has generated the id, so a second call finds the job and does not write it again.
@@ -25,7 +26,7 @@ local number = redis.call('HGET', job_key, 'number')
 if number then return { 'accepted', id, tonumber(number), 0, 0, 0, 0 } end
 
 local first, word = known(prefix, idempotency_key, fingerprint)
-if first then return { word, first } end
+if first then return { word, first, redis.call('HGET', prefix .. 'job:' .. first, 'trace') or '' } end
 
 local parent_key = steered ~= '' and prefix .. 'job:' .. steered
 if parent_key and redis.call('HGET', parent_key, 'successor') ~= 'pending' then return { 'taken' } end
@@ -47,7 +48,7 @@ if refusal then return refusal end
 number = store_job(prefix, id, { owner = owner, tenant = tenant, record = record, time = time, queue_name = queue_name,
   tokens = tokens, money = money, accounts = accounts, max_wait_ms = max_wait_ms, ttl_ms = ttl, inspect_ms = inspect_ms,
   orphan_ms = orphan_ms, fail_on_death = fail_on_death, context_bytes = context_bytes, first_entry = first_entry, webhook = hook_wait_ms,
-  unstored = unstored == '1' and 1 or '', key = fingerprint ~= '' and idempotency_key or '', bytes = bytes, all_bytes = all_bytes, own_bytes = own_bytes,
+  unstored = unstored == '1' and 1 or '', key = fingerprint ~= '' and idempotency_key or '', trace = trace, bytes = bytes, all_bytes = all_bytes, own_bytes = own_bytes,
   open = open, entries = entries,
   max_bytes = max_bytes })
 remember(idempotency_key, id, fingerprint, ttl)

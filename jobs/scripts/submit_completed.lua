@@ -4,8 +4,10 @@
 -- ARGV  prefix, id, owner, record, fingerprints ("" without an idempotency key), retention_ms,
 --       unstored (0/1), input_tokens (estimate), tenant_waiting, tenant_requests, tenant_tokens, tenant_money,
 --       tenant_input_tokens, subject_running, subject_requests, subject_tokens, subject_money,
---       tenant_waiting_bytes, account (of the end user; "" if no limits of end users apply), entries...
--- Returns {"accepted", id, 0, requests per minute, left, tokens per day, left} · {"same", id} · {"reused", id} ·
+--       tenant_waiting_bytes, account (of the end user; "" if no limits of end users apply),
+--       trace (context of the request's trace; "" if there is none), entries...
+-- Returns {"accepted", id, 0, requests per minute, left, tokens per day, left} · {"same", id, trace} ·
+--         {"reused", id, trace} ·
 --         {"limited", what, limit, ms to wait}
 -- The limits of `submit` apply, except the limits of waiting and running prompts, because the response neither waits
 -- nor runs. It uses no tokens.
@@ -14,7 +16,7 @@
 local fingerprint, time = fingerprints, now()
 if redis.call('EXISTS', job_key) == 1 then return { 'accepted', id, 0, 0, 0, 0, 0 } end
 local first, word = known(prefix, idempotency_key, fingerprint)
-if first then return { word, first } end
+if first then return { word, first, redis.call('HGET', prefix .. 'job:' .. first, 'trace') or '' } end
 
 local refusal, _, left = admit(prefix, tenant_of(owner), account, time, 0, 0, tonumber(input_tokens), nil,
   { tenant_waiting, tenant_requests, tenant_tokens, tenant_money, tenant_input_tokens,
@@ -23,7 +25,7 @@ if refusal then return refusal end
 
 redis.call('HSET', job_key, unpack(without_empty({ 'status', 'completed', 'owner', owner, 'job', record,
   'attempt', 0, 'failures', 0, 'submitted', time, 'ended', time, 'unstored', unstored == '1' and 1 or '',
-  'key', fingerprint ~= '' and idempotency_key or '' })))
+  'key', fingerprint ~= '' and idempotency_key or '', 'trace', trace })))
 push(log_key, 0, entries)
 remember(idempotency_key, id, fingerprint, retention_ms)
 keep(job_key, log_key, nil, nil, retention_ms)

@@ -91,15 +91,16 @@ class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
 
 AUTH: Final = "holdline:auth"
 CREATE: Final = "response.create"
+CANCEL: Final = "response.cancel"
 STEER: Final = "response.steer"
 ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Ping | Auth
 
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
 MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
-    "response.create": ResponseCreate,
+    CREATE: ResponseCreate,
     STEER: ResponseSteer,
-    "response.cancel": ResponseCancel,
+    CANCEL: ResponseCancel,
     "holdline:resume": Resume,
     "holdline:ping": Ping,
     AUTH: Auth,

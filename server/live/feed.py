@@ -15,6 +15,7 @@ from jobs.errors import Undecodable
 from jobs.log.codec import Deleted, Grown, Waits, decode_notification
 from jobs.log.view import View
 from jobs.names import Partition, partition_of
+from runtime import tracing
 from server.api.frames import frame
 
 from .look import framed
@@ -81,12 +82,14 @@ class Feed:
         "reason",
         "response_id",
         "sent_position",
+        "trace",
     )
 
     def __init__(self, relay: FeedOwner, response_id: str) -> None:
         self._relay = relay
         self.response_id = response_id
         self.owner = ""
+        self.trace = tracing.context()  # of the submission; a read of the log corrects it
         self.partition = partition_of(response_id)
         self.channel = Partition(self.partition).notifications(response_id)
         self.followers: set[Follower] = set()
@@ -147,10 +150,8 @@ class Feed:
                 case Deleted():
                     self.gap()
         except Undecodable:
-            log.warning(
-                "malformed notification ignored: reading the response log instead",
-                response_id=self.response_id,
-            )
+            with tracing.within(self.trace, self.response_id):
+                log.warning("malformed notification ignored: reading the response log instead")
             self.gap()
 
     def gap(self) -> None:
@@ -167,7 +168,8 @@ class Feed:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Starts a follower's read as a task that the relay cancels and awaits when it closes."""
-        return self._relay.spawn(work)
+        with tracing.within(self.trace, self.response_id):
+            return self._relay.spawn(work)
 
     async def read(self, start: int, *, least: int, viewer: str) -> Look:
         """Returns a view of the log from index `start` on, and its entries decoded into events.
@@ -222,7 +224,7 @@ class Feed:
         return frames
 
     def _learn(self, view: View) -> None:
-        self.owner = view.owner
+        self.owner, self.trace = view.owner, view.trace or self.trace
         if view.status == "queued":
             self.number, self.queue_name, self.reason = view.number, view.queue_name, view.reason
 

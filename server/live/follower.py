@@ -17,6 +17,7 @@ from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable, Unknown
 from jobs.log.cursor import Cursor, Relation
 from jobs.record import Status
 from runtime.backoff import backoff
+from runtime.tracing import NO_SPAN
 from server.access.owners import sees
 from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from jobs.log.view import View
+    from runtime.tracing import Span
     from server.api.frames import Frame
 
     from .look import Look
@@ -84,7 +86,8 @@ class Follower:
     """Delivers the log entries after `starting_after` to a sink, each once and in order.
 
     `shown` describes the event at `starting_after` as the client received it. The sink sets `lane`,
-    and adds the lane to each event. The sink also sets `obfuscated`, and then pads each delta.
+    and adds the lane to each event. The sink also sets `obfuscated`, and then pads each
+    delta. `span` ends with the delivery.
     """
 
     __slots__ = (
@@ -102,6 +105,7 @@ class Follower:
         "feed",
         "lane",
         "obfuscated",
+        "span",
     )
 
     def __init__(
@@ -111,8 +115,10 @@ class Follower:
         starting_after: int,
         sink: Sink,
         shown: Shown = NOTHING,
+        span: Span = NO_SPAN,
     ) -> None:
         self.feed = feed
+        self.span = span
         self.lane = b""
         self.obfuscated = False
         self._viewer = viewer
@@ -203,13 +209,20 @@ class Follower:
             self.done, self._live = True, False
             if self._reading is not None:
                 self._reading.cancel()
+            self._end_span("left")
             self.feed.drop(self)
 
     def _end(self, problem: Problem | None) -> None:
         if not self.done:
             self.done, self._live = True, False
+            self._end_span("complete" if problem is None else problem.code)
             self.feed.drop(self)
             self._sink.ended(self, problem)
+
+    def _end_span(self, reason: str) -> None:
+        delivered = self._cursor.next - self._resumed_at
+        self.span.set({"holdline.events": delivered, "holdline.ending": reason})
+        self.span.end()
 
     def _send(self, first: int, frames: list[Frame]) -> None:
         if fresh := [frame for _, frame in self._cursor.take(first, frames)]:
@@ -264,6 +277,8 @@ class Follower:
                 if problem := self._doubt(view, frames[0] if known and frames else None):
                     self._end(problem)
                     return
+                # The client may have resumed the response of another trace, or be another device.
+                self.span.link(view.trace)
                 self._send(start, frames)
                 if self._cursor.next >= max(view.length, self._heard):
                     if view.status.ended:

@@ -13,6 +13,7 @@ from jobs.errors import RedisTrouble
 from jobs.log.log import read
 from jobs.names import Partition, tenant_of
 from jobs.notifications import subscriber
+from runtime import tracing
 from runtime.loop import Loop
 from server.api.frames import NOTHING, Shown
 
@@ -94,7 +95,14 @@ class Relay:
         Raises: UnknownResponse if no response can have this id.
         """
         feed = self.feed(response_id)
-        follower = Follower(feed, viewer, starting_after, sink, shown)
+        span = tracing.start(
+            "deliver",
+            attributes={
+                "holdline.response_id": response_id,
+                "holdline.starting_after": starting_after,
+            },
+        )
+        follower = Follower(feed, viewer, starting_after, sink, shown, span)
         feed.add(follower)
         self._metrics.followers.inc()
         if feed.confirmed:

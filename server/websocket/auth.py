@@ -104,6 +104,11 @@ class SocketAuth:
         return self._who
 
     @property
+    def known(self) -> Principal | None:
+        """The socket's principal, or None if the socket is not authenticated yet."""
+        return self._who
+
+    @property
     def unauthenticated(self) -> bool:
         """True while the socket has no principal, so that the first message must authenticate."""
         return self._who is None

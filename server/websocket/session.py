@@ -22,6 +22,7 @@ import msgspec
 from server.api.client_messages import (
     CREATE,
     LANE_PATTERN,
+    MESSAGE_TYPES,
     STEER,
     Auth,
     Ping,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 MAX_WAITING: Final = 64
 MAX_FOLLOWED: Final = 256
+# Stands for the type of a message whose type is unknown.
+UNKNOWN: Final = "(unknown type)"
 
 _is_lane = re.compile(LANE_PATTERN).match
 _pack = msgspec.msgpack.Encoder().encode
@@ -95,9 +98,13 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Action: send this message to the client."""
+    """Action: send this message to the client.
+
+    `refused` is the type of the client's message and the problem, if the message was refused.
+    """
 
     message: dict[str, Any]
+    refused: tuple[str, Problem] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,8 @@ class Session:
             about = {"stream_id": lane} if valid and lane is not None else {}
             if isinstance(response_id := body.get("response_id"), str):
                 about["response_id"] = response_id[:128]
-            said: list[Action] = [Say(problem.event(**about))]
+            kind = message_type if (message_type := body.get("type")) in MESSAGE_TYPES else UNKNOWN
+            said: list[Action] = [Say(problem.event(**about), (kind, problem))]
             if valid and body.get("type") == CREATE and isinstance(previous, str):
                 said.append(Forget(lane, previous))
             return said

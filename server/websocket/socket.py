@@ -23,7 +23,7 @@ from aiohttp import WSMsgType, web
 
 from jobs.errors import HoldlineError
 from server.access.principal import missing
-from server.api.client_messages import AUTH
+from server.api.client_messages import AUTH, CANCEL, CREATE
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
 from server.api.frames import FRAGMENT_BYTES, ended, queued, websocket_frame
@@ -31,6 +31,7 @@ from server.api.obfuscation import padded_message
 from server.api.problem import Problem
 from server.api.refusals import from_error
 from server.http.timeouts import TokenBucket, bound_buffers
+from server.request_log import message_traceparent
 
 from .acks import Delivery
 from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Steer, Submit
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from server.live.follower import Follower
     from server.live.relay import Relay
     from server.metrics import Metrics
+    from server.request_log import RequestLog
     from server.responses import Responses
 
     from .auth import SocketAuth
@@ -84,6 +86,7 @@ class Socket:
         "_large_requests",
         "_metrics",
         "_relay",
+        "_requests",
         "_responses",
         "_session",
         "_slow",
@@ -108,6 +111,7 @@ class Socket:
         byte_limiter: ByteLimiter,
         slow: SlowConsumers,
         large_requests: LargeRequests,
+        requests: RequestLog,
     ) -> None:
         """Chooses the encoding from `offers`, the client's subprotocols. Raises: Problem."""
         self._auth = auth
@@ -120,6 +124,7 @@ class Socket:
         self._metrics = metrics
         self._session = Session(auth.check, byte_limiter)
         self._large_requests = large_requests
+        self._requests = requests
         self._slow = slow
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -346,6 +351,7 @@ class Socket:
                 if large and (submits := [*self._tasks][tasks:]):
                     await asyncio.wait(submits)
         except Problem as problem:
+            self._requests.refused("(invalid message)", problem, self._auth.known)
             self.say(problem.event())
 
     def _greet(self) -> None:
@@ -378,7 +384,9 @@ class Socket:
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Say(message):
+                case Say(message, refused):
+                    if refused is not None:
+                        self._requests.refused(*refused, self._auth.known)
                     self.say(message)
                 case Pong(id_):
                     self.say(self._pong(id_))
@@ -413,7 +421,11 @@ class Socket:
 
     async def _submit(self, action: Submit) -> None:
         lane, previous = action.create.stream_id, action.create.previous_response_id
-        with self._relay.listen() as listener:
+        parent = message_traceparent(action.create.client_metadata)
+        with (
+            self._requests.record(CREATE, parent, self._auth.who) as record,
+            self._relay.listen() as listener,
+        ):
             try:
                 accepted = await self._responses.submit(
                     self._auth.who,
@@ -424,18 +436,23 @@ class Socket:
                     listener=listener,
                 )
             except (Problem, HoldlineError) as error:
+                record.refused(problem := from_error(error))
                 self._delivery.refused(lane, previous)
-                self._do(self._session.refused(lane, from_error(error)))
+                self._do(self._session.refused(lane, problem))
             else:
+                record.status = 200
                 obfuscated = action.create.obfuscated
                 self._do(self._session.submitted(lane, accepted.response_id, obfuscated=obfuscated))
 
     async def _cancel(self, action: Cancel) -> None:
-        try:
-            await self._responses.cancel(self._auth.who.viewer, action.response_id)
-        except (Problem, HoldlineError) as error:
-            about = {"stream_id": action.lane, "response_id": action.response_id}
-            self.say(from_error(error).event(**about))
+        with self._requests.record(CANCEL, who=self._auth.who) as record:
+            try:
+                await self._responses.cancel(self._auth.who.viewer, action.response_id)
+                record.response_id, record.status = action.response_id, 200
+            except (Problem, HoldlineError) as error:
+                record.refused(problem := from_error(error))
+                about = {"stream_id": action.lane, "response_id": action.response_id}
+                self.say(problem.event(**about))
 
     async def _keep(
         self, lane: str | None, response: dict[str, Any], successor: str | None
@@ -452,7 +469,7 @@ class Socket:
 
     def _steer(self, body: dict[str, Any]) -> None:
         if self._steering is None:
-            self._steering = Steering(self, self._relay, self._responses.steers)
+            self._steering = Steering(self, self._relay, self._responses.steers, self._requests)
         self._spawn(self._steering.submit(self._auth.who, body))
 
     # The methods of `SteeringSocket`.

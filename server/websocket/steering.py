@@ -11,8 +11,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jobs.errors import HoldlineError, RedisTrouble
+from server.api.client_messages import STEER
 from server.api.problem import Problem
 from server.api.refusals import from_error
+from server.request_log import note
 from server.steers import SteerRefused, accepted, failed
 
 from .session import MAX_FOLLOWED
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from server.api.frames import Frame
     from server.live.follower import Follower
     from server.live.relay import Relay
+    from server.request_log import RequestLog, RequestRecord
     from server.steers import SteerService
 
 # The number of the last event of a response that a socket has sent, and the response's lane there.
@@ -50,8 +53,11 @@ class SteeringSocket(Protocol):
 class Steering:
     """The steers of one socket whose outcome is not known yet."""
 
-    def __init__(self, socket: SteeringSocket, relay: Relay, steers: SteerService) -> None:
+    def __init__(
+        self, socket: SteeringSocket, relay: Relay, steers: SteerService, requests: RequestLog
+    ) -> None:
         self._socket = socket
+        self._requests = requests
         self._relay = relay
         self._steers = steers
         # Steers are stored in the order in which the client sent them.
@@ -62,6 +68,10 @@ class Steering:
 
     async def submit(self, who: Principal, body: dict[str, Any]) -> None:
         """Stores a steer and acknowledges it, or gives its input back."""
+        with self._requests.record(STEER, who=who) as record:
+            await self._submit(who, body, record)
+
+    async def _submit(self, who: Principal, body: dict[str, Any], record: RequestRecord) -> None:
         async with self._order:
             target, given = body.get("previous_response_id"), body.get("input")
             response_id = target if isinstance(target, str) else ""
@@ -69,14 +79,18 @@ class Steering:
                 self._check_room(response_id)
                 added = await self._steers.add(who, body)
             except SteerRefused as error:
+                record.status, record.code = 400, error.code
                 back = given if isinstance(given, str | list) else []
                 self._say(failed(error.code, error.message, back, response_id[:128]), response_id)
                 return
             except HoldlineError as error:
                 # The steer may have been stored. If the client sends it again with its idempotency
                 # key, the reply shows whether it was.
-                self._socket.say(from_error(error).event(response_id=response_id))
+                record.refused(problem := from_error(error))
+                self._socket.say(problem.event(response_id=response_id))
                 return
+            note(response_id=response_id)
+            record.status = 200
             self._say(accepted(added), response_id)
             if added.fresh:
                 await self._steers.notify(response_id)

@@ -10,7 +10,7 @@ from jobs.redis.pipe import Pipe
 Dump = dict[bytes, Any]
 
 # Fields that contain times from Redis's clock. They differ between two runs, so a dump omits them.
-TIMES = {b"submitted", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"}
+TIMES = {b"submitted", b"requeued", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"}
 # Fields that contain times of 13 digits among other words.
 STEPS = {b"steps", b"hook_end"}
 

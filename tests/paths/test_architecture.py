@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from dev import trace
 from dev.architecture import ROUTES, arrows, imports, pictures, rooms
 from tests.paths.documents import README, ROOT, blocks, section
 
@@ -22,6 +23,8 @@ def test_the_committed_pictures_are_those_that_the_script_draws() -> None:
     images = ROOT / "docs/images"
     committed = {path.name: path.read_text() for path in images.glob("architecture-*.svg")}
     assert committed == pictures(), "run python -m dev.architecture"
+    for name, drawn in trace.pictures().items():
+        assert drawn == (images / name).read_text(), "run python -m dev.trace"
 
 
 def test_the_picture_of_the_packages_has_each_arrow_of_the_code_and_no_other() -> None:

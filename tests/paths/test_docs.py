@@ -254,7 +254,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.sizes,
         ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
-        *(names.hook("x"), names.hooks, names.api_keys, names.cipher, names.audit),
+        *(names.hook("x"), names.hooks, names.api_keys, names.cipher, names.audit, names.salt),
         *(names.tenant("x"), names.running("x"), names.held("x")),
         *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
         *(names.pause("x"), names.pace("x"), names.replies("x", "y")),
@@ -325,7 +325,7 @@ def test_log_lines_have_only_the_documented_fields() -> None:
     unpacked = [ast.unparse(keyword.value) for keyword in keywords if keyword.arg is None]
     assert ["self._timing()"] == unpacked
     used = {keyword.arg for keyword in keywords} - {None, "exc_info"}
-    used |= {"exception", "queued_ms", "first_token_ms", "model_ms", "total_ms"}
+    used |= {"exception", "trace_id", "queued_ms", "first_token_ms", "model_ms", "total_ms"}
     documented = table(WATCH, "Log fields")
     assert used == set(first_words(documented))
     assert runtime.logs.__doc__ is not None

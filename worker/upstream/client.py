@@ -25,6 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from jobs.config.models import CHAT, RESPONSES
+from runtime import tracing
 from worker.config import NO_KEY
 
 from .credentials import credential_of
@@ -78,6 +79,7 @@ class ModelClient:
         self._path = _PATHS[endpoint.api]
         self.credential = credential_of(endpoint)
         self._key_header = endpoint.api_key_header
+        self._sends_traceparent = endpoint.send_traceparent
         # the headers for the most recent key
         self._headers: tuple[str, CIMultiDict[str]] | None = None
         self._options: dict[str, Any] = {
@@ -146,10 +148,14 @@ class ModelClient:
         assert self._session is not None  # noqa: S101 - `__aenter__` sets it
         # The client does not follow redirects, because a redirect would send the prompt and the key
         # to an address that is not configured.
+        headers = self._headers_with(key)
+        if self._sends_traceparent and (context := tracing.context()):
+            headers = headers.copy()
+            headers["traceparent"] = context
         response = await self._session.request(
             "GET" if body is None else "POST",
             url,
-            headers=self._headers_with(key),
+            headers=headers,
             data=body,
             allow_redirects=False,
         )

@@ -24,6 +24,7 @@ from jobs.summary import COMPACT
 from jobs.tokens import COUNT
 from jobs.worker_death import CONTINUE
 from worker.metrics import WorkerMetrics
+from worker.spans import call_span
 
 from .background import BackgroundAnswer
 from .chat import request as chat_request
@@ -279,6 +280,7 @@ class Router:
             assert endpoint.continues is not None  # noqa: S101 - `answer` checks it
             limit = self._limit_name(endpoint)
             arguments, fixed = continued(arguments, begun, endpoint.continues, limit)
+        attempt.enter_context(call_span(job, endpoint, arguments))
         slot = self._slots[endpoint.name]
         if slot.locked():
             try:

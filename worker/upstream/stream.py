@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from jobs.config.models import RESPONSES
 from runtime.deadline import Deadline
+from worker.spans import note_answer_id
 
 from .background import BackgroundAnswer
 from .chat.chunks import ChatChunkReader
@@ -173,7 +174,10 @@ class UpstreamModel:
             with contextlib.closing(
                 _Stream(raw, splitter, reader, silence, first_at, total_at, begun=begun)
             ) as stream:
-                yield stream
+                try:
+                    yield stream
+                finally:
+                    note_answer_id(reader.answer_id)
 
     async def compact(self, arguments: dict[str, Any], until: float) -> WholeAnswer:
         """Calls `POST /responses/compact` of an endpoint, which must have the Responses API.

@@ -12,18 +12,24 @@ import asyncio
 import random
 import secrets
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
 
 import structlog
 
 from jobs.errors import RedisTrouble
+from runtime import tracing
 from runtime.logs import described
 from runtime.loop import Loop, cancel_all
+from runtime.tracing import Kind
 
 from .message import SCHEDULE, Again, Dead, Sent, Verdict, body, headers, judge
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from jobs.hooks import Hook, Hooks
     from runtime.metrics import Family, Value
+    from runtime.tracing import Span
 
     from .client import WebhookClient
     from .message import Receiver
@@ -90,6 +96,10 @@ class WebhookDispatcher:
                 task.add_done_callback(self._sending.discard)
 
     async def _deliver(self, hook: Hook, claim: str) -> None:
+        with tracing.within(hook.trace, hook.response_id):
+            await self._delivered(hook, claim)
+
+    async def _delivered(self, hook: Hook, claim: str) -> None:
         try:
             await self._settle(hook, claim, await self._attempt(hook))
         except RedisTrouble as error:
@@ -112,7 +122,11 @@ class WebhookDispatcher:
             return Dead()
         payload = body(hook.response_id, hook.status, hook.ended_ms)
         signed = headers(hook.response_id, hook.now_ms, payload, self._receiver.keys)
-        result = await self._client.send(self._receiver.url, payload, signed)
+        with self._span(hook) as span:
+            result = await self._client.send(self._receiver.url, payload, signed)
+            span.set({"http.response.status_code": result.status})
+            if not 200 <= (result.status or 0) < 300:
+                span.fail(str(result.status or result.reason))
         verdict = judge(
             result.status,
             tries=hook.tries,
@@ -133,6 +147,20 @@ class WebhookDispatcher:
                 retry_ms=verdict.after_ms if isinstance(verdict, Again) else None,
             )
         return verdict
+
+    def _span(self, hook: Hook) -> AbstractContextManager[Span]:
+        """Returns a context that records one attempt to send a webhook."""
+        return tracing.span(
+            "webhook",
+            kind=Kind.CLIENT,
+            attributes={
+                "http.request.method": "POST",
+                # The path and the query of the URL may contain a secret.
+                "server.address": urlsplit(self._receiver.url).hostname,
+                "holdline.response_id": hook.response_id,
+                "holdline.attempt": hook.tries,
+            },
+        )
 
     async def _settle(self, hook: Hook, claim: str, verdict: Verdict) -> None:
         match verdict:

@@ -82,6 +82,7 @@ class ChatChunkReader:
         self._calls = CallAssembler(functions)
         self._messages = _Messages()
         self._index: Any = None
+        self.answer_id: Any = None  # the endpoint's id of the answer
         self._understood = False  # True if a known field was received
         self._unread = False  # True if an unknown field had a value
         self._has_output = False
@@ -106,6 +107,7 @@ class ChatChunkReader:
         """
         if (chunk := object_of(payload)) is None:
             return []
+        self.answer_id = self.answer_id or chunk.get("id")
         choices = chunk.get("choices")
         if not isinstance(choices, list | None):
             raise Malformed("choices is not a list")

@@ -76,6 +76,11 @@ class ResponsesEventReader:
         return Position(self._upstream_id, self._number) if known else None
 
     @property
+    def answer_id(self) -> str:
+        """The endpoint's id of the answer, or "" if it is unknown."""
+        return self._upstream_id
+
+    @property
     def has_returned_all(self) -> bool:
         """True if no piece of the events so far is held back."""
         return not self._begun
