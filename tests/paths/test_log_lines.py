@@ -18,7 +18,7 @@ from tests.paths.sockets import TERMINAL, socket, until
 from tests.system import Process, System, run_command, wait_until
 
 # The test starts several processes, each of which needs seconds on shared cores.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 ALWAYS = {"event", "level", "timestamp"}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 TRACE_ID = re.compile(r"[0-9a-f]{32}")

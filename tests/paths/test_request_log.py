@@ -18,7 +18,7 @@ from tests.fake_model import FakeModel
 from tests.paths.sockets import until
 from tests.system import Server, System, wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 SECRET = "the-secret-word"
 PROMPT = {"input": f"tokens=2 {SECRET}", "model": "m"}
 

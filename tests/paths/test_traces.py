@@ -17,8 +17,9 @@ from tests.paths.conftest import sdk
 from tests.paths.sockets import TERMINAL, socket, until
 from tests.system import System, run_command, run_module, wait_until
 
-# Each test starts up to four processes, each of which needs seconds on shared cores.
-pytestmark = pytest.mark.timeout(120)
+# The timeout is long: each test starts up to four processes, each of which needs seconds on shared
+# cores.
+pytestmark = pytest.mark.timeout(240)
 SECRET = "the-secret-word"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
