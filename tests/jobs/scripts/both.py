@@ -123,6 +123,7 @@ class Both:
                 max_bytes=100,
                 first_entry=begins,
                 steered="",
+                trace=id_,
                 entries=logged(id_),
             )
             reply = await self.pipe.run(submitted)
@@ -157,6 +158,7 @@ class Both:
                 one = self.model.all[row[0].decode()]
                 assert (one.attempt, one.failures, int(one.cancel)) == tuple(row[2:5])
                 assert (len(one.log), one.queue_name) == (row[7], row[8].decode())
+                assert row[0] == row[12]  # the trace context, which is the id in these tests
 
         return call
 
