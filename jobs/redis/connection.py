@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from jobs.cipher import Cipher
 
+    from .wire import Argument
+
 CONNECT_SECONDS = 3.0
 RECONNECT_SECONDS = (0.05, 1.0)
 _PORT = re.compile(r"[^:]:\d+$|\]:\d+$")
@@ -111,7 +113,7 @@ class Redis:
         """Returns a pipe to this Redis. `deadline` is the time limit of a command in seconds."""
         return Pipe(self, deadline=deadline)
 
-    async def ask(self, *command: str) -> object:
+    async def ask(self, *command: Argument) -> object:
         """Sends one command over a new connection and returns the reply, even if it is an error.
 
         Raises: RedisAway after twice `CONNECT_SECONDS` at the latest.

@@ -22,7 +22,7 @@ from jobs.redis.retry import retry
 from tests.chaos.faults import Fault, Faults
 from tests.chaos.fleet import START_SECONDS, Storage
 from tests.paths.redis_faults.store import Store
-from tests.paths.topologies.several import Nodes, cluster, migrate_keys, port_of_master
+from tests.paths.topologies.several import Nodes, ask, cluster, migrate_keys, port_of_master
 from tests.system import wait_until
 
 MASTERS = 3
@@ -66,7 +66,7 @@ class Group(Storage):
     async def masters(self) -> list[Store]:
         """Returns the running nodes that say that they are masters."""
         up = [node for node in self._all if node not in self.down]
-        return [node for node in up if (await node.call("ROLE"))[0] == b"master"]
+        return [node for node in up if (await ask(node, "ROLE"))[0] == b"master"]
 
     async def master_of(self, slot: int) -> Store:
         """Returns the master of a slot."""
@@ -76,7 +76,7 @@ class Group(Storage):
 
     async def replica_of(self, master: Store) -> Store:
         """Returns the replica of a master."""
-        [(_, port, _)] = (await master.call("ROLE"))[2]
+        [(_, port, _)] = (await ask(master, "ROLE"))[2]
         return next(node for node in self._all if node.port == int(port))
 
     async def wait_until_settled(self) -> None:
@@ -86,10 +86,10 @@ class Group(Storage):
             with contextlib.suppress(HoldlineError):
                 masters = await self.masters()
                 for node in self._all:
-                    if b"cluster_state:ok" not in await node.call("CLUSTER", "INFO"):
+                    if b"cluster_state:ok" not in await ask(node, "CLUSTER", "INFO"):
                         return False
-                links = [await node.call("INFO", "replication") for node in masters]
-                tables = [await node.call("CLUSTER", "SLOTS") for node in self._all]
+                links = [await ask(node, "INFO", "replication") for node in masters]
+                tables = [await ask(node, "CLUSTER", "SLOTS") for node in self._all]
                 return (
                     len(masters) == MASTERS
                     and all(b"state=online" in link for link in links)
@@ -167,7 +167,7 @@ async def _switch(f: Faults, group: Group) -> str:
     """Lets a replica take the place of its master as planned, which loses nothing."""
     master = f.rng.choice(await group.masters())
     replica = await group.replica_of(master)
-    await replica.call("CLUSTER", "FAILOVER")
+    await ask(replica, "CLUSTER", "FAILOVER")
     await asyncio.sleep(1)  # an election may be in progress
     await group.wait_until_settled()
     return f"{master.port} by {replica.port}"

@@ -130,6 +130,9 @@ WITHOUT_PROXY = {
     if kind.startswith(("worker", "server", "client", "redis.kill", "redis.flush", "clock"))
 }
 MOVES = {"cluster.move": 4, "cluster.reshard": 4, "cluster.switch": 1}
+# The common settings of the profiles with a cluster. A worker renews the leases of many partitions
+# at six processes of Redis, so leases are longer than with one Redis.
+IN_CLUSTER = Profile({}, (0.1, 0.6), lease=1.0, calm=30.0)
 # The common settings of the profiles in which no fault may cause output to be generated twice.
 KEEPS_OUTPUT = Profile(
     {},
@@ -165,11 +168,10 @@ PROFILES = {
         loss=True,
         sentinels=1,
     ),
-    # Slots and masters change their places without any loss, so all promises hold. No master may be
-    # replaced because the machine is busy.
-    "moving": Profile(WITHOUT_PROXY | MOVES, (0.1, 0.6), cluster=30, calm=20.0),
-    "cluster": Profile(
-        WITHOUT_PROXY | MOVES | {"loss.master": 8}, (0.1, 0.6), loss=True, cluster=1, calm=20.0
+    # Slots and masters change their places without any loss, so all promises hold.
+    "moving": replace(IN_CLUSTER, weights=WITHOUT_PROXY | MOVES, cluster=30),
+    "cluster": replace(
+        IN_CLUSTER, weights=WITHOUT_PROXY | MOVES | {"loss.master": 8}, loss=True, cluster=1
     ),
     # No death of a worker and no lost connection causes a second model call.
     "background": replace(
@@ -221,4 +223,7 @@ PROFILES = {
     ),
     "lost notifications": Profile({"redis.kill_pubsub": 1}, (0.03, 0.12), plain=True),
     "lost replies": Profile({"wire.lost_append": 1}, (0.03, 0.1), plain=True),
+    "divided slots": replace(
+        IN_CLUSTER, weights={"cluster.reshard": 1}, pause=(0.1, 0.3), cluster=30, plain=True
+    ),
 }

@@ -63,6 +63,16 @@ def test_dead_workers_and_lost_connections_cost_no_output(profile: str) -> None:
     assert 0 == status, report
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("profile", ["moving", "cluster"])
+def test_a_cluster_whose_slots_and_masters_change_breaks_no_promise(profile: str) -> None:
+    seed = str(random.randrange(1_000_000))
+    status, report = chaos("--seed", seed, "--seconds", "20", "--profile", profile)
+    print(report)
+    assert 0 == status, report
+
+
 # Without a chaos run, `tests/chaos/test_checker.py` tests the checker with each violation.
 @pytest.mark.timeout(350)
 @pytest.mark.parametrize(
@@ -73,6 +83,8 @@ def test_dead_workers_and_lost_connections_cost_no_output(profile: str) -> None:
         pytest.param("seen", {"I5"}, marks=pytest.mark.heavy),
         pytest.param("gap", {"I4"}, marks=pytest.mark.heavy),
         pytest.param("compare", {"I1"}, marks=pytest.mark.heavy),
+        # Scripts that find only some of their keys fail, and lose or repeat the job.
+        pytest.param("guard", {"I4", "I6", "I9"}, marks=pytest.mark.heavy),
     ],
 )
 def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> None:

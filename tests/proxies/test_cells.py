@@ -67,6 +67,31 @@ async def run_cell(folder: Path, model: FakeModel, first: str, count: str) -> As
 
 
 @pytest.mark.timeout(90)
+async def test_the_workers_of_a_cell_rescue_the_jobs_of_its_partitions(tmp_path: Path) -> None:
+    async with (
+        FakeModel() as model,
+        embedded_redis() as url,
+        System(url, tmp_path) as system,
+        aiohttp.ClientSession() as http,
+    ):
+        system.environ |= {"HOLDLINE_FIRST_PARTITION": "256", "HOLDLINE_PARTITIONS": "24"}
+        server, worker = await asyncio.gather(system.server(), system.worker(model.url))
+        asked = {"input": "mode=slow tokens=60 pace=0.05", "background": True}
+        async with http.post(f"{server.url}/v1/responses", json=asked) as reply:
+            place = f"{server.url}/v1/responses/{(await reply.json())['id']}"
+        await wait_until(lambda: model.calls)
+        await worker.kill()
+        await system.worker(model.url)
+
+        async def completed() -> bool:
+            async with http.get(place) as found:
+                return bool("completed" == (await found.json())["status"])
+
+        await wait_until(completed, 40)
+        assert 2 == len(model.calls)
+
+
+@pytest.mark.timeout(90)
 async def test_a_proxy_routes_by_the_partition_in_an_id(tmp_path: Path) -> None:
     cells = ROW.findall(PAGE)
     assert ["eu", "us"] == [name for name, *_ in cells]

@@ -9,11 +9,15 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import hiredis
 
 from dev.pdeathsig import with_pdeathsig
 from dev.redis import installed
 from jobs.errors import HoldlineError, RedisAway
 from jobs.redis.connection import Redis
+from jobs.redis.error_reply import exception_of
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.store import Store
 from tests.system import free_port, wait_until
@@ -31,6 +35,17 @@ async def wait_for_reply(store: Store, *command: str, text: str) -> None:
         return text.encode() in await store.call(*command)
 
     await wait_until(has_come, SECONDS)
+
+
+async def ask(node: Store, *command: str | bytes | int) -> Any:
+    """Sends one command and returns its reply, without loading the scripts as `Store.call` does.
+
+    Raises: RedisTrouble.
+    """
+    reply = await Redis(node.url).ask(*command)
+    if isinstance(reply, hiredis.ReplyError):
+        raise exception_of(str(reply))
+    return reply
 
 
 @dataclass
@@ -51,8 +66,8 @@ class Nodes:
 
         Raises: AssertionError if a fault has interrupted the move, so that the slot stays.
         """
-        id_ = (await target.call("CLUSTER", "MYID")).decode()
-        await source.call("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id_)
+        id_ = (await ask(target, "CLUSTER", "MYID")).decode()
+        await ask(source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id_)
 
         async def has_moved() -> bool:
             return await port_of_master(slot, target) == target.port
@@ -61,22 +76,22 @@ class Nodes:
 
     async def begin_move(self, slot: int, source: Store, target: Store) -> None:
         """Begins to move a slot key by key, as `redis-cli --cluster reshard` does."""
-        ids = [(await node.call("CLUSTER", "MYID")).decode() for node in (source, target)]
-        await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
-        await source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        ids = [(await ask(node, "CLUSTER", "MYID")).decode() for node in (source, target)]
+        await ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
 
     async def end_move(self, slot: int, source: Store, target: Store) -> None:
         """Moves the remaining keys, and makes the target the master of the slot."""
         while await migrate_keys(slot, source, target, 100):
             pass
-        id_ = (await target.call("CLUSTER", "MYID")).decode()
+        id_ = (await ask(target, "CLUSTER", "MYID")).decode()
         for node in (target, source, *self.masters):
-            await node.call("CLUSTER", "SETSLOT", slot, "NODE", id_)
+            await ask(node, "CLUSTER", "SETSLOT", slot, "NODE", id_)
 
 
 async def port_of_master(slot: int, node: Store) -> int:
     """Returns the port of the master of a slot, according to a node, or 0 if it knows none."""
-    for first, last, (_, port, *_), *_ in await node.call("CLUSTER", "SLOTS"):
+    for first, last, (_, port, *_), *_ in await ask(node, "CLUSTER", "SLOTS"):
         if first <= slot <= last:
             return int(port)
     return 0
@@ -84,11 +99,11 @@ async def port_of_master(slot: int, node: Store) -> int:
 
 async def migrate_keys(slot: int, source: Store, target: Store, most: int) -> int:
     """Moves up to `most` keys of a slot to another master, and returns their number."""
-    keys = await source.call("CLUSTER", "GETKEYSINSLOT", slot, most)
+    keys = await ask(source, "CLUSTER", "GETKEYSINSLOT", slot, most)
     if keys:
         # A key that an interrupted move has left on both masters is replaced.
         place = ("127.0.0.1", target.port, "", 0, 5000, "REPLACE")
-        await source.call("MIGRATE", *place, "KEYS", *keys)
+        await ask(source, "MIGRATE", *place, "KEYS", *keys)
     return len(keys)
 
 
