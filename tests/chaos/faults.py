@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from jobs.errors import HoldlineError
+from jobs.errors import RedisAway
 from tests.chaos.fleet import Fleet, Member, Storage
 from tests.chaos.profiles import Profile
 from tests.chaos.proxy import Link, Proxy
@@ -69,7 +69,7 @@ class Faults:
     async def _inject(self, kind: str) -> None:
         at = time.monotonic() - self.began
         # A fault that was injected earlier may also make these control commands fail.
-        with contextlib.suppress(HoldlineError, RedisError, OSError, TimeoutError):
+        with contextlib.suppress(RedisAway, RedisError, OSError, TimeoutError):
             if what := await self.kinds[kind](self):
                 self.done[kind] += 1
                 self.injected.append((at, kind, what))

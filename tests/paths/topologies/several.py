@@ -81,11 +81,14 @@ class Nodes:
         await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
 
     async def end_move(self, slot: int, source: Store, target: Store) -> None:
-        """Moves the remaining keys, and makes the target the master of the slot."""
+        """Moves the remaining keys, and makes the target the master of the slot.
+
+        The other nodes learn of it from these two.
+        """
         while await migrate_keys(slot, source, target, 100):
             pass
         id_ = (await ask(target, "CLUSTER", "MYID")).decode()
-        for node in (target, source, *self.masters):
+        for node in (target, source):
             await ask(node, "CLUSTER", "SETSLOT", slot, "NODE", id_)
 
 
