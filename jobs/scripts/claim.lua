@@ -206,9 +206,8 @@ local function serve(queue_name, schedule, tenant)
   end
 end
 
--- A queue that this claim has emptied stays in the list until a later claim finds it empty. Usually a new job
--- arrives before that, and the list does not have to be changed twice.
-local emptied, left = {}, MORE
+-- A queue without ready tenants leaves the list, so that no worker claims from it in vain.
+local left = MORE
 for _ = 1, count + 100 do -- one call handles at most 100 stale entries and held back tenants
   if #grants == count or job_bytes >= tonumber(max_job_bytes) then break end
   local index = choose()
@@ -225,14 +224,9 @@ for _ = 1, count + 100 do -- one call handles at most 100 stale entries and held
   elseif tenant then
     serve(queue_name, schedule, tenant)
   end
-  if schedule.tenant or schedule.behind < math.huge then
-    queues[#queues + 1] = queue_name
-  elseif tenant then
-    emptied[#emptied + 1] = queue_name
-  end
+  if schedule.tenant or schedule.behind < math.huge then queues[#queues + 1] = queue_name end
 end
 local busy = #queues > 0 and 1 or 0
-for _, queue_name in ipairs(emptied) do queues[#queues + 1] = queue_name end
 
 local noting = {}
 for queue_name, schedule in pairs(schedules) do

@@ -24,7 +24,7 @@ JOBS = 100
 
 
 async def test_the_redis_commands_per_job_are_bounded() -> None:
-    """Submitting, claiming and finishing a job use 19, 8 and 19 Redis commands.
+    """Submitting, claiming and finishing a job use about 55 Redis commands.
 
     Each of the three scripts reads and writes the job record once. Six commands maintain the
     bounded total of bytes in unfinished prompts. The claim's commands include the append of the
@@ -39,14 +39,15 @@ async def test_the_redis_commands_per_job_are_bounded() -> None:
         await rig.forget_commands()
         await noop.ask(f"fill {JOBS}")
         await noop.ask(f"drain {JOBS}")
-        assert 49 > await rig.commands() / JOBS
+        assert 57 > await rig.commands() / JOBS
 
 
 async def test_the_redis_commands_of_a_single_job_are_bounded() -> None:
-    """A single job uses 75 commands, including the three script calls themselves.
+    """A single job uses 89 commands, including the three script calls themselves.
 
     In this test, no other job has created the keys that the job needs or read its tenant's limits,
-    and its keys are deleted when it ends.
+    and its keys are deleted when it ends. Three commands add the queue to the list of queues and
+    remove it again. They save an idle worker a claim in vain, which takes more commands.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -55,7 +56,7 @@ async def test_the_redis_commands_of_a_single_job_are_bounded() -> None:
             for _ in range(10):
                 await noop.ask("fill 1")
                 await noop.ask("drain 1")
-        assert 77 > await rig.commands() / 10
+        assert 91 > await rig.commands() / 10
 
 
 async def test_a_backlog_does_not_add_redis_commands_per_job() -> None:

@@ -45,9 +45,9 @@ def test_tenants_get_tokens_in_proportion_to_their_weights(report: Report) -> No
 
 @pytest.mark.timeout(300)
 def test_a_job_wakes_about_one_idle_worker(report: Report) -> None:
-    """Polls may find the name of an empty queue, so a job causes up to a few more claims."""
+    """A worker whose last slot a claim has filled looks once more when it has room again."""
     assert 0.9 < report.wake_ups < 1.3
-    assert report.claims < 3
+    assert report.claims < 1.6
     assert percentiles(report.trickle_waits)[1] < 0.1
 
 

@@ -228,6 +228,21 @@ async def test_only_a_claim_that_leaves_no_jobs_makes_a_worker_idle(
     assert [b"busy"] == await pipe.call("ZRANGE", NAMES.idle_workers, 0, -1)
 
 
+async def test_a_claim_that_empties_a_queue_leaves_nothing_to_look_for(
+    pipe: Pipe, queue: Queue
+) -> None:
+    for _ in range(2):
+        await submitted(queue)
+    assert 1 == len(await claim_ids(queue, 1))
+    assert await queue.leases.has_work(0)
+    last = await queue.leases.claim(0, new_claim(), 2, worker="idle")
+    assert (1, False) == (len(last), last.more)
+    assert not await queue.leases.has_work(0)
+    assert [b"idle"] == await pipe.call("ZRANGE", NAMES.idle_workers, 0, -1)
+    await submitted(queue)
+    assert await queue.leases.has_work(0)
+
+
 async def test_a_claim_that_was_limited_by_bytes_may_be_followed_by_another(
     pipe: Pipe, queue: Queue
 ) -> None:
