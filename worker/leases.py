@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
@@ -22,7 +22,7 @@ from .execute import Execution
 from .stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Coroutine, Iterable
 
     from .context import WorkerContext
     from .rescue import Rescue
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MIN_RENEWAL_SECONDS: Final = 0.05
+# The number of partitions that are rescued at once. A rescue returns up to `RESCUE_LIMIT` jobs that
+# the worker has to end, so this number limits the jobs that it receives together.
+RESCUED_AT_ONCE: Final = 16
 RENEWALS_PER_LEASE: Final = 3
 # A renewal is late if more than this fraction of a lease has passed since the previous renewal. Two
 # renewals are due within that time.
@@ -147,13 +150,9 @@ class Leases:
             # The worker renews its own leases before it rescues. After a pause of the process or of
             # Redis these leases have expired, and a rescue would take the jobs from a live worker.
             if now >= self._rescue_at and self._rescuing():
-                for number in self._context.config.shared.partitions:
-                    # The process may have been suspended since the renewal, so it renews the leases
-                    # again. Both scripts are sent in one write, so nothing can delay only the
-                    # rescue, which would then take this worker's own jobs.
-                    held = [execution for execution in self._held if execution.partition == number]
-                    renewal = [self._extend(number, held)] if held else []
-                    await asyncio.gather(*renewal, self._rescue.rescue(number))
+                partitions = self._context.config.shared.partitions
+                for first in range(0, len(partitions), RESCUED_AT_ONCE):
+                    await self._rescue_all(partitions[first : first + RESCUED_AT_ONCE])
                 # Extra renewals by `renew_now` must not make rescues more frequent.
                 self._rescue_at = now + self._period / 2
             self._health.succeeded()
@@ -194,13 +193,27 @@ class Leases:
     async def _renew(self) -> None:
         # Idle workers send renewals too. After an outage, a renewal must reach Redis before the
         # first rescue does. Otherwise the rescue would take jobs from live workers.
+        await _all(self._extend(number, held) for number, held in self._held_by_partition().items())
+
+    async def _rescue_all(self, partitions: Iterable[int]) -> None:
+        # The process may have been suspended since the renewal, so it renews the leases again. The
+        # scripts of a partition are sent in one write, so nothing can delay only the rescue, which
+        # would then take this worker's own jobs.
+        held = self._held_by_partition()
+        scripts: list[Coroutine[Any, Any, None]] = []
+        for number in partitions:
+            if held[number]:
+                scripts.append(self._extend(number, held[number]))
+            scripts.append(self._rescue.rescue(number))
+        await _all(scripts)
+
+    def _held_by_partition(self) -> dict[int, list[Execution]]:
         held: dict[int, list[Execution]] = {
             number: [] for number in self._context.config.shared.partitions
         }
         for execution in self._held:
             held[execution.partition].append(execution)
-        for number, executions in held.items():
-            await self._extend(number, executions)
+        return held
 
     async def _extend(self, partition: int, executions: list[Execution]) -> None:
         pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
@@ -214,3 +227,13 @@ class Leases:
                 execution.stop(Stop.CANCEL)
             elif answer == "steered":
                 execution.steer()
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Makes all calls at once, so that their scripts are sent in one write, and waits for all.
+
+    Raises: the first error, when the other calls have ended too.
+    """
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
