@@ -77,6 +77,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """Returns the lines of a text, with escapes in the place of other control characters."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _advice(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error, NotAudited) else error
     if not isinstance(cause, RedisAway) or isinstance(cause, RedisNotReady):

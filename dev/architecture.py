@@ -40,6 +40,7 @@ ROOMS = {
 ROUTES = {
     ("admin", "jobs"): [(320, 76), (320, 526)],
     ("admin", "server"): [(470, 76), (470, 100)],
+    ("admin", "worker"): [(180, 76), (180, 100)],
     ("admin", "runtime"): [(50, 54), (16, 54), (16, 738), (50, 738)],
     ("worker", "jobs"): [(180, 502), (180, 526)],
     ("worker", "runtime"): [(50, 290), (33, 290), (33, 722), (50, 722)],
@@ -65,7 +66,7 @@ BOXES = {
 # The grid in which a package's folders are drawn: left, top, width of a column, number of columns.
 GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 558, 176, 3)}
 ABOUT = {
-    "admin": "the operator's commands: keys, tenants, dead list, a subject's data",
+    "admin": "the operator's commands: keys, tenants, users' data, audit log, doctor",
     "worker": "calls the models",
     "server": "serves the clients",
     "jobs": "everything in Redis, shared by servers and workers",

@@ -22,6 +22,7 @@ from dev.__main__ import ENVIRONMENT
 from jobs.config.settings import ConfigError, markdown
 from jobs.config.settings_table import SETTINGS
 from jobs.names import Partition
+from jobs.redis import permissions
 from jobs.scripts import SCRIPTS
 from runtime.metrics import markdown as markdown_of_metrics
 from server.access.principal import CREATE, OF_MESSAGES, OF_ROUTES
@@ -157,6 +158,14 @@ def test_every_redis_command_is_in_the_documented_acl() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             sent |= set(re.findall(r"""\.(?:call|ask)\(\s*"([A-Z]+)\"""", path.read_text()))
     assert {command.lower() for command in sent} - {"sentinel"} <= listed
+
+
+def test_the_doctor_checks_every_command_in_the_documented_acl() -> None:
+    required, optional, *_ = section(SECURE, "Access to Redis").strip().split("\n\n")
+    pattern = r"`([a-z|]+)`"
+    assert sorted(permissions.NEEDED) == sorted(re.findall(pattern, required))
+    others = (*permissions.ADMIN, *permissions.SENTINEL, *permissions.CLUSTER)
+    assert sorted(others) == sorted(re.findall(pattern, optional))
 
 
 def test_every_failure_cause_is_documented_with_its_consequence() -> None:

@@ -70,13 +70,13 @@ class DecodingError(Exception):
 
 
 class ModelClient:
-    """The HTTP client of one endpoint.
+    """The HTTP client of one endpoint. `path` is the route, by default that of the endpoint's API.
 
     Use it as an async context manager, in the event loop that sends the requests.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._path = _PATHS[endpoint.api]
+    def __init__(self, endpoint: Endpoint, path: str = "") -> None:
+        self._path = path or _PATHS[endpoint.api]
         self.credential = credential_of(endpoint)
         self._key_header = endpoint.api_key_header
         self._sends_traceparent = endpoint.send_traceparent

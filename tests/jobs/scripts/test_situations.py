@@ -20,6 +20,7 @@ from jobs.queue import Queue
 from jobs.record import Job, Status, TurnSlice
 from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
+from jobs.redis.permissions import denied
 from jobs.redis.pipe import Pipe
 from jobs.scripts import SCRIPTS, calls
 from jobs.steers import Steer
@@ -290,6 +291,7 @@ def situations() -> list[Situation]:
         Situation("delete_conversation", pending, lambda pipe: store(pipe).delete(talk, "public")),
         Situation("audit", audited, lambda pipe: AuditLog(pipe, HOUR).append({"change": "b"})),
         *registry_situations(),
+        Situation("denied", waiting, lambda pipe: denied(pipe, ("get", "ping"))),
         Situation("claim_unsettled", unsettled, lambda pipe: store(pipe).claim_unsettled(0)),
     ]
 
@@ -393,6 +395,7 @@ MAY_WRITE = {
     "delete_conversation_item",
 }
 READS = {
+    "denied",
     "read",
     "read_steers",
     "queue_positions",
