@@ -73,6 +73,10 @@ class Process:
         """
         return sum(map(_resident, self._family()))
 
+    def wake_ups(self) -> int:
+        """Returns how often the main threads of the process and its children waited for work."""
+        return sum(map(_waits, self._family()))
+
     def _family(self) -> list[int]:
         """Returns the ids of the process and of its child processes."""
         pid = self.popen.pid
@@ -136,6 +140,12 @@ def _resident(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
+
+
+def _waits(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("voluntary_ctxt"))
+    return int(line.split()[1])
 
 
 class Cpu:
