@@ -28,7 +28,7 @@ from tests.jobs.redis.users import as_user
 from tests.system import System, free_port, run_module, wait_until
 
 COMMANDS = (audit, dead, keys, signers, status, subject, tenants)
-READING = {"keys list", "signers list", "tenants show", "dead list"}
+READING = {"keys list", "signers list", "tenants show", "dead list", "subject hash"}
 CHANGING = {
     *("keys create", "keys rotate", "keys revoke", "signers add", "signers remove"),
     *("tenants set", "tenants clear", "dead again", "dead drop"),
@@ -145,7 +145,13 @@ async def test_every_change_is_recorded_with_its_operator_and_its_result(
 
 @pytest.mark.parametrize(
     ("command", "argv"),
-    [(keys, ["list"]), (signers, ["list"]), (tenants, ["show", "acme"]), (dead, ["list"])],
+    [
+        (keys, ["list"]),
+        (signers, ["list"]),
+        (tenants, ["show", "acme"]),
+        (dead, ["list"]),
+        (subject, ["hash", "acme/anna"]),
+    ],
 )
 async def test_reading_commands_record_nothing(
     operator: Operator, command: ModuleType, argv: list[str]
