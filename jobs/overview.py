@@ -33,7 +33,8 @@ class JobCounts:
     `unfinished` jobs are `waiting` in a queue, `delayed` until a retry, or `running`. A running job
     with an expired lease has lost its worker, and a rescue takes it over. `dead` is the length of
     the dead list, and `unsettled` the number of conversations whose items a worker still appends.
-    `prompt_bytes` is the size of all unfinished prompts.
+    `prompt_bytes` is the size of all unfinished prompts. `started` is the number of claims so far,
+    which only grows.
     """
 
     unfinished: int = 0
@@ -44,6 +45,7 @@ class JobCounts:
     dead: int = 0
     unsettled: int = 0
     prompt_bytes: int = 0
+    started: int = 0
     webhooks_waiting: int = 0
     webhooks_sent: int = 0
     webhooks_dead: int = 0

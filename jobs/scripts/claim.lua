@@ -70,7 +70,7 @@ if #queues == 0 then return reply(NOTHING, {}) end
 -- Reads the virtual time of each queue, and the statistics of earlier claims.
 local virtual_times = {}
 for index, queue_name in ipairs(queues) do virtual_times[index] = '~virtual_time|' .. queue_name end
-local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', unpack(virtual_times))
+local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', '~started', unpack(virtual_times))
 local overtaken = tonumber(noted['~overtaken'] or 0)
 
 local models = {}
@@ -250,7 +250,8 @@ if #ids > 0 then
     local step = math.min(math.max(0, time - noted['~last']) / #ids, 600000)
     pace = pace and pace * 0.8 + step * 0.2 or step
   end
-  for name, value in pairs({ last = time, pace = pace, busy = busy, overtaken = overtaken }) do
+  local started = (noted['~started'] or 0) + #ids
+  for name, value in pairs({ last = time, pace = pace, busy = busy, overtaken = overtaken, started = started }) do
     noting[#noting + 1], noting[#noting + 2] = '~' .. name, value
   end
 end

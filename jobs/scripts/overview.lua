@@ -26,7 +26,7 @@ for _, model in ipairs(models) do
 end
 
 local function count(name) return redis.call('ZCARD', prefix .. name) end
-local noted = fields(prefix .. 'numbers', '~sent', '~dead', '~seen', '~dropped')
+local noted = fields(prefix .. 'numbers', '~started', '~sent', '~dead', '~seen', '~dropped')
 local prompt_bytes = sum_sizes(prefix, '')
 local counts = {}
 for name, value in pairs({
@@ -34,7 +34,7 @@ for name, value in pairs({
   expired_leases = redis.call('ZCOUNT', prefix .. 'leases', '-inf', time),
   dead = redis.call('LLEN', prefix .. 'dead'), unsettled = count('unsettled'), prompt_bytes = prompt_bytes,
   webhooks_waiting = count('hooks'), webhooks_sent = noted['~sent'], webhooks_dead = noted['~dead'],
-  webhooks_seen = noted['~seen'], webhooks_dropped = noted['~dropped'],
+  started = noted['~started'], webhooks_seen = noted['~seen'], webhooks_dropped = noted['~dropped'],
 }) do
   counts[#counts + 1], counts[#counts + 2] = name, math.floor(tonumber(value))
 end
