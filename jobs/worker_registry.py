@@ -162,6 +162,7 @@ class WorkerRegistry:
         self._pipe = pipe
         self._names = Partition(0)
         self.record_ms = LEASES_PER_RECORD * lease_ms
+        self._decoded: dict[str, tuple[bytes, LiveWorker | None]] = {}
 
     async def register(self, worker: str, record: WorkerRecord) -> bool:
         """Writes the record of a worker, which expires after `record_ms`.
@@ -204,7 +205,11 @@ class WorkerRegistry:
         return WorkerPage(now, len(ids), tuple(workers), more)
 
     async def all(self) -> list[LiveWorker]:
-        """Returns all live workers, of which there are at most `MAX_WORKERS`."""
+        """Returns all live workers, of which there are at most `MAX_WORKERS`.
+
+        A worker whose record has not changed since it was last read is the same object as before.
+        So a caller that reads often can skip unchanged workers.
+        """
         page = await self.page()
         workers = list(page.workers)
         while page.after:
@@ -216,8 +221,17 @@ class WorkerRegistry:
         if not ids:
             return []
         found = await self._pipe.call("MGET", *(self._names.worker(id_) for id_ in ids))
-        workers = (_decoded(id_, data) for id_, data in zip(ids, found, strict=True) if data)
+        if len(self._decoded) > MAX_WORKERS:
+            self._decoded.clear()  # forgets the workers that have ended
+        workers = (self._worker(id_, data) for id_, data in zip(ids, found, strict=True) if data)
         return [worker for worker in workers if worker is not None]
+
+    def _worker(self, id_: str, data: bytes) -> LiveWorker | None:
+        """Decodes a record, unless it is the same as at the last call."""
+        known = self._decoded.get(id_)
+        if known is None or known[0] != data:
+            known = self._decoded[id_] = data, _decoded(id_, data)
+        return known[1]
 
 
 def _decoded(worker: str, data: bytes) -> LiveWorker | None:

@@ -171,3 +171,16 @@ async def _sent(pipe: Pipe) -> dict[str, int]:
         for line in lines
     }
     return {name: calls[name] for name in ("evalsha", "mget", "eval", "get") if name in calls}
+
+
+async def test_an_unchanged_record_is_decoded_once(pipe: Pipe) -> None:
+    registry = WorkerRegistry(pipe, LEASE_MS)
+    await registry.register("a", a_record())
+    await registry.register("b", a_record())
+    first = await registry.all()
+    await registry.register("b", a_record(jobs=1))
+
+    second = await registry.all()
+
+    assert first[0] is second[0]
+    assert (0, 1) == (first[1].running, second[1].running)
