@@ -91,8 +91,8 @@ fuzz: $(VENV)/.installed-dev ## send random bytes to all interfaces [SECONDS=30]
 nightly: ## run the long tests and print a table of results
 	@.ci/nightly
 
-screenshots: $(VENV)/.installed-dev ## make the images of the documentation
-	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
+screenshots: $(VENV)/.installed-dev ## make the images of the documentation, or a part of them [ARGS=console]
+	@PYTHONPATH=. $(BIN)/python tests/screenshots.py $(ARGS)
 
 # --no-emit-index-url keeps the package index of this machine out of the lock files.
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \

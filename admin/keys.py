@@ -28,7 +28,7 @@ from jobs.redis.url import redis_from_url
 from runtime.watched_file import locked, replace
 from server.access import api_keys
 from server.access.owners import is_tenant
-from server.access.principal import ADMIN, SCOPES
+from server.access.principal import OF_A_TOKEN, SCOPES
 
 from . import cli
 from .audited import Audit
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from server.access.api_keys import Record
 
-_DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope != ADMIN)
+_DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope in OF_A_TOKEN)
 
 
 class Store(Protocol):

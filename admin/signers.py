@@ -37,9 +37,13 @@ KEEP: Final = {
 }
 
 
-def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def new_pair(
+    kid: str, algorithm: str, tenant: str | None, *, operator: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a signing key and its verification key, which are the same key for HS256."""
-    about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
+    about: dict[str, Any] = {"kid": kid, "alg": algorithm, "use": "sig"}
+    about |= {"tenant": tenant} if tenant else {}
+    about |= {"operator": True} if operator else {}
     if algorithm == "HS256":
         shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(MIN_SECRET))}
         return shared, shared
@@ -68,7 +72,9 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
         listed = _read(file)
         match arguments.action:
             case "add":
-                private, public = new_pair(arguments.kid, arguments.alg, arguments.tenant)
+                private, public = new_pair(
+                    arguments.kid, arguments.alg, arguments.tenant, operator=arguments.operator
+                )
                 text = _text([*listed, public])
                 after = _short(_keys([public])[arguments.kid])
                 async with audit.change("signers add", f"signing key {arguments.kid}", after=after):
@@ -103,7 +109,8 @@ def _keys(listed: list[dict[str, Any]]) -> Keys:
 
 def _short(key: Key) -> str:
     """Describes a key without its content."""
-    return f"{key.algorithm}  {key.tenant or 'any tenant'}"
+    operator = "  operator" if key.operator else ""
+    return f"{key.algorithm}  {key.tenant or 'any tenant'}{operator}"
 
 
 def _text(listed: list[dict[str, Any]]) -> bytes:
@@ -130,6 +137,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     adding.add_argument(
         "--tenant", help="the only tenant that tokens signed with this key may name"
+    )
+    adding.add_argument(
+        "--operator",
+        action="store_true",
+        help="tokens signed with this key may have the scopes operator and contents",
     )
     actions.add_parser("list", help="list all keys")
     actions.add_parser("remove", help="remove a key").add_argument("kid", help="name of the key")

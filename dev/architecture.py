@@ -22,6 +22,7 @@ ROOMS = {
     "server/http": "HTTP API, event streams, pages",
     "server/http/documents": "OpenAPI, AsyncAPI",
     "server/live": "relay, feeds, followers",
+    "server/console": "the state of the service",
     "server/access": "API keys, tokens, owners",
     "server/api": "requests, events, errors",
     "server/api/schema": "shapes of all messages",

@@ -20,6 +20,7 @@ model           name of a model in the models file
 upstream_id     id that a model's endpoint has given to its answer
 partition       number of a partition
 key_id          id of an API key or of an encryption key
+operator        id of an operator's API key, or the tenant and the subject of an operator's token
 setting         name of a setting
 file            path of a file
 path            path of an HTTP request

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from multidict import istr
 
+from jobs.audit import AuditLog
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.posts import Posts
 from jobs.queue import Queue
@@ -24,10 +25,14 @@ from .access.principal import from_offers
 from .api.frames import encode
 from .api.problem import Problem
 from .api.refusals import FULL_RETRY_SECONDS, from_error
+from .console.contents import ContentsReader
+from .console.hub import Hub
+from .console.reader import StateReader
 from .http.answers import pace
 from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
 from .http.chat_completions import ChatCompletionRoutes
 from .http.compact import CompactRoutes
+from .http.console import ConsoleRoutes
 from .http.conversations import ConversationRoutes
 from .http.documents import handlers as documents
 from .http.hosts import Hosts
@@ -48,6 +53,7 @@ from .service_metrics import ServiceMetrics
 from .websocket.auth import SocketAuth
 from .websocket.backpressure import SlowConsumers
 from .websocket.limits import SocketLimiter
+from .websocket.services import Services
 from .websocket.socket import Socket
 from .websocket.unstored import ByteLimiter
 
@@ -124,10 +130,22 @@ class Server:
         self.socket_limiter = SocketLimiter(tenants, config.shared, lambda: self.relay.healthy)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
-        self.slow = SlowConsumers()
-        self.byte_limiter = ByteLimiter()
         self.large_requests = LargeRequests()
         self.requests = RequestLog(config.request_log)
+        # Without a models file, all prompts wait in one queue, which belongs to no model.
+        models = config.catalog.models or ("",)
+        self.state_reader = StateReader(self.pipe, config.shared, [*models])
+        self.services = Services(
+            config=config,
+            relay=self.relay,
+            responses=self.responses,
+            metrics=self.metrics,
+            byte_limiter=ByteLimiter(),
+            slow=SlowConsumers(),
+            large_requests=self.large_requests,
+            requests=self.requests,
+            consoles=Hub(self.state_reader),
+        )
         self.header_timeout = HeaderTimeout(config.request_seconds)
         self.stopping = False
         self.draining = False
@@ -146,6 +164,7 @@ class Server:
             await stack.enter_async_context(self.relay)
             orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
             await stack.enter_async_context(orphans.loop())
+            await stack.enter_async_context(self.services.consoles.loop())
             yield
 
     async def drain(self, app: web.Application | None = None) -> None:
@@ -198,18 +217,7 @@ class Server:
             await auth.reserve()
             # Other sockets may have been opened while `reserve` waited.
             self._check_room()
-            socket = Socket(
-                auth,
-                self.config,
-                self.relay,
-                self.responses,
-                self.metrics,
-                offers,
-                self.byte_limiter,
-                self.slow,
-                self.large_requests,
-                self.requests,
-            )
+            socket = Socket(auth, self.services, offers)
             self.sockets.add(socket)
             try:
                 return await socket.serve(request)
@@ -386,6 +394,9 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     CompactRoutes(config, server.relay, server.responses, routes).add_to(app)
     InputTokenRoutes(config, server.responses, routes).add_to(app)
     ConversationRoutes(config, server.responses.conversations, routes).add_to(app)
+    audit = AuditLog(server.pipe, config.audit_retention_ms)
+    contents = ContentsReader(server.pipe, server.responses, audit)
+    ConsoleRoutes(server.state_reader, contents).add_to(app)
     for path in ("/livez", "/health"):
         app.router.add_get(path, server.livez)
     app.router.add_get("/readyz", server.readyz)

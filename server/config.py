@@ -114,6 +114,7 @@ class Config:
     hosts: frozenset[str] | None
     access: AuthConfig
     shared: SharedSettings
+    audit_retention_ms: int
     cipher: Cipher | None
     request_log: RequestLogMode
 
@@ -158,6 +159,7 @@ class Config:
             hosts=_hosts(env.text(environ, "HOLDLINE_ALLOWED_HOSTS"), closed=access.closed),
             access=access,
             shared=shared_config.shared_settings(environ),
+            audit_retention_ms=env.milliseconds(environ, "HOLDLINE_AUDIT_RETENTION_SECONDS"),
             cipher=shared_config.cipher(environ),
             request_log=cast("RequestLogMode", env.text(environ, "HOLDLINE_REQUEST_LOG")),
         )

@@ -1,7 +1,7 @@
 """Takes the screenshots for the documents from the real system in a real Chromium.
 
-The command `make screenshots` runs this program. It shows each visible state in light and dark
-mode, on a desktop and on a phone.
+The command `make screenshots` runs this program, and `make screenshots ARGS=console` a part of it.
+It shows each visible state in light and dark mode, on a desktop and on a phone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from dev.redis import embedded_redis
 from tests.browser import CHROMIUM, FLAGS
+from tests.console_screens import take_all
 from tests.system import Process, System, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -183,7 +184,7 @@ async def opened(browser: Browser, scheme: str, *, phone: bool) -> AsyncIterator
         await context.close()
 
 
-async def main() -> None:
+async def chat() -> None:
     """Starts everything but a worker and shows every state to each kind of visitor."""
     port = free_port()
     model = f"http://127.0.0.1:{port}/v1"
@@ -226,5 +227,20 @@ async def main() -> None:
     shutil.copy(IMAGES / "writing-phone-dark.png", IMAGES / "page-phone-dark.png")
 
 
+async def console() -> None:
+    """Takes the screenshots of the console."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        await take_all(browser, IMAGES)
+        await browser.close()
+
+
+async def main(*names: str) -> None:
+    """Takes the screenshots of the named parts, or all of them."""
+    parts = {"chat": chat, "console": console}
+    for name in names or parts:
+        await parts[name]()
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:]))

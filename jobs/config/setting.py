@@ -8,12 +8,15 @@ from typing import Final, Literal
 
 # The programs that read a setting. A setting for "all" needs the same value in all processes that
 # use the same Redis.
-Readers = Literal["all", "server", "worker", "server, worker", "`admin`", "`holdline-ask`"]
+Readers = Literal[
+    "all", "server", "worker", "server, worker", "server, `admin`", "`admin`", "`holdline-ask`"
+]
 ALL: Final = "all"
 SERVER: Final = "server"
 WORKER: Final = "worker"
 EACH: Final = "server, worker"
 ADMIN: Final = "`admin`"
+SERVER_AND_ADMIN: Final = "server, `admin`"
 CLIENT: Final = "`holdline-ask`"
 
 

@@ -11,7 +11,19 @@ from jobs.ids import MAX_PARTITIONS
 from runtime.supervisor import MAX_PROCESSES
 
 from .models import DAY, MAX_CONCURRENCY
-from .setting import ADMIN, ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
+from .setting import (
+    ADMIN,
+    ALL,
+    CLIENT,
+    EACH,
+    SERVER,
+    SERVER_AND_ADMIN,
+    WORKER,
+    choice,
+    limit,
+    number,
+    text,
+)
 
 _TABLE: Final = (
     text(
@@ -588,7 +600,7 @@ _TABLE: Final = (
     ),
     number(
         "HOLDLINE_AUDIT_RETENTION_SECONDS",
-        ADMIN,
+        SERVER_AND_ADMIN,
         90 * DAY,
         DAY,
         400 * DAY,

@@ -54,7 +54,7 @@ class Record(
 
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")]
     tenant: Annotated[str, Meta(pattern=TENANT_PATTERN)]
-    scopes: list[Literal["create", "read", "cancel", "admin"]]
+    scopes: list[Literal["create", "read", "cancel", "admin", "operator", "contents"]]
     secrets: Annotated[list[Secret], Meta(min_length=1, max_length=MAX_VALID)]
     models: Names | None = None
     prompts: Names | None = None

@@ -15,7 +15,7 @@ import jwt
 import msgspec
 
 from .owners import is_subject, is_tenant
-from .principal import ADMIN, MAX_CREDENTIAL, OF_A_TOKEN, Principal, names, refused
+from .principal import MAX_CREDENTIAL, OF_A_TOKEN, OF_AN_OPERATOR, Principal, names, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,11 +57,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A verification key. If `tenant` is set, the key verifies only that tenant's tokens."""
+    """A verification key. If `tenant` is set, the key verifies only that tenant's tokens.
+
+    Only the tokens of a key with `operator` may have the scopes `operator` and `contents`.
+    """
 
     kid: str
     jwk: jwt.PyJWK
     tenant: str | None = None
+    operator: bool = False
 
     @property
     def algorithm(self) -> str:
@@ -73,9 +77,10 @@ Keys = dict[str, Key]
 
 
 def parse_keys(text: str | bytes, *, public_only: bool = False) -> Keys:
-    """Returns the keys of a JSON Web Key Set by `kid`; the member `tenant` is Holdline's own.
+    """Returns the keys of a JSON Web Key Set by `kid`.
 
-    In a set that was fetched from a URL (`public_only`), unusable keys are skipped, as RFC 7517
+    The members `tenant` and `operator` are Holdline's own. In a set that was fetched from a URL
+    (`public_only`), `operator` has no effect, and unusable keys are skipped, as RFC 7517
     recommends. In the operator's own file they are errors, so that mistakes are noticed.
 
     Raises: ValueError, which says where the set is invalid and repeats no key.
@@ -114,6 +119,9 @@ def _key(entry: Any, *, public_only: bool) -> Key:
         raise ValueError("the key must have a 'kid' of 1 to 128 characters")
     if tenant is not None and not is_tenant(tenant):
         raise ValueError("the 'tenant' of the key must be 1 to 64 letters, digits and _ . -")
+    operator = entry.get("operator", False)
+    if type(operator) is not bool:
+        raise ValueError("the member 'operator' of the key must be true or false")
     if entry.get("use", "sig") != "sig":
         raise ValueError("the 'use' of the key must be 'sig'")
     algorithm = next((a for k, a in _ALGORITHMS.items() if k == _kind(entry)), None)
@@ -136,7 +144,7 @@ def _key(entry: Any, *, public_only: bool) -> Key:
         raise ValueError(f"the secret must have at least {MIN_SECRET} bytes")
     if algorithm == "RS256" and jwk.key.key_size < MIN_RSA_BITS:
         raise ValueError(f"the RSA key must have at least {MIN_RSA_BITS} bits")
-    return Key(kid, jwk, tenant)
+    return Key(kid, jwk, tenant, operator and not public_only)
 
 
 def _kind(entry: dict[str, Any]) -> tuple[Any, Any]:
@@ -194,10 +202,11 @@ def _principal(claims: Mapping[str, Any], key: Key, rules: Rules, now: float) ->
     if key.tenant is not None and tenant != key.tenant:
         raise ValueError("the tenant of the token differs from that of its key")
     scopes = names(claims.get("scope"))
+    allowed = OF_A_TOKEN | OF_AN_OPERATOR if key.operator else OF_A_TOKEN
     return Principal(
         tenant=tenant,
         subject=subject,
-        scopes=OF_A_TOKEN if scopes is None else scopes & (OF_A_TOKEN - {ADMIN}),
+        scopes=OF_A_TOKEN if scopes is None else scopes & allowed,
         models=names(claims.get("models")),
         prompts=names(claims.get("prompts")),
         expires_at=expires_at,

@@ -6,6 +6,8 @@
                                                             with `admin`, the whole tenant
     a token             an end user: the `sub` in a tenant  that end user
 
+The scope `operator` shows the state of the whole service, of every tenant, in the console.
+
 This module does no I/O: other modules store keys and verify tokens.
 """
 
@@ -15,7 +17,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from server.api.client_messages import ResponseCancel, ResponseCreate, ResponseSteer, Resume
+from server.api.client_messages import (
+    Console,
+    ResponseCancel,
+    ResponseCreate,
+    ResponseSteer,
+    Resume,
+)
 from server.api.encoding import BEARER
 from server.api.problem import Problem
 
@@ -25,9 +33,13 @@ CREATE: Final = "create"
 READ: Final = "read"
 CANCEL: Final = "cancel"
 ADMIN: Final = "admin"
-SCOPES: Final = (CREATE, READ, CANCEL, ADMIN)
+OPERATOR: Final = "operator"
+CONTENTS: Final = "contents"
+SCOPES: Final = (CREATE, READ, CANCEL, ADMIN, OPERATOR, CONTENTS)
 # The scopes of a token without a `scope` claim. No token ever has `admin`.
 OF_A_TOKEN: Final = frozenset({CREATE, READ, CANCEL})
+# The further scopes of a token whose signing key the operator has marked with `operator`.
+OF_AN_OPERATOR: Final = frozenset({OPERATOR, CONTENTS})
 
 ANYTHING: Final = ""  # no scope: any authenticated caller may do this
 SOCKET: Final = "/v1/responses"
@@ -53,12 +65,17 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("DELETE", "/v1/conversations/{id}/items/{item_id}"): CANCEL,
     ("GET", "/v1/models"): ANYTHING,
     ("GET", "/v1/models/{id}"): ANYTHING,
+    ("GET", "/v1/console"): OPERATOR,
+    ("GET", "/v1/console/workers"): OPERATOR,
+    ("GET", "/v1/console/responses/{id}"): OPERATOR,
+    ("GET", "/v1/console/responses/{id}/contents"): CONTENTS,
 }
 OF_MESSAGES: Final[Mapping[type, str]] = {
     ResponseCreate: CREATE,
     ResponseSteer: CREATE,
     ResponseCancel: CANCEL,
     Resume: READ,
+    Console: OPERATOR,
 }
 MAX_CREDENTIAL: Final = 4096
 

@@ -77,6 +77,15 @@ class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
     stream_id: Lane | None = None
 
 
+class Console(msgspec.Struct, tag_field="type", tag="holdline:console"):
+    """Requests the state of the service, and the timeline of one response, until the socket ends.
+
+    A later message replaces an earlier one. `response_id` is null to receive no timeline.
+    """
+
+    response_id: ResponseId | None = None
+
+
 class Ping(msgspec.Struct, tag_field="type", tag="holdline:ping"):
     """Requests a pong message from the server."""
 
@@ -93,7 +102,7 @@ AUTH: Final = "holdline:auth"
 CREATE: Final = "response.create"
 CANCEL: Final = "response.cancel"
 STEER: Final = "response.steer"
-ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Ping | Auth
+ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Console | Ping | Auth
 
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
@@ -102,6 +111,7 @@ MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
     STEER: ResponseSteer,
     CANCEL: ResponseCancel,
     "holdline:resume": Resume,
+    "holdline:console": Console,
     "holdline:ping": Ping,
     AUTH: Auth,
 }

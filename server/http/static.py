@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 WEB: Final = Path(__file__).parents[2] / "web"
 DOCS: Final = Path(__file__).parents[2] / "docs"
 DOCUMENT: Final = "{name:[A-Za-z/-]+}"
-PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
+PAGES: Final = {
+    "/": "index.html",
+    "/review": "review.html",
+    "/console": "console.html",
+    f"/docs/{DOCUMENT}": "docs.html",
+}
 FIRST_DOCUMENT: Final = "protocol"
 # Matches an image link in the Markdown documents.
 IMAGE: Final = re.compile(r"\(images/([a-z-]+\.(?:png|svg))\)")

@@ -25,6 +25,7 @@ from server.api.client_messages import (
     MESSAGE_TYPES,
     STEER,
     Auth,
+    Console,
     Ping,
     ResponseCancel,
     ResponseCreate,
@@ -89,6 +90,13 @@ class Steer:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """Action: push the state of the service, and the timeline of a response, to the client."""
+
+    response_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Action: handle the refusal of a lane's turn that tried to continue from this response."""
 
@@ -114,7 +122,7 @@ class Pong:
     id: str | int | None
 
 
-Action = Submit | Follow | Cancel | Steer | Forget | Say | Pong
+Action = Submit | Follow | Cancel | Steer | Watch | Forget | Say | Pong
 
 
 @dataclass(slots=True)
@@ -237,6 +245,8 @@ class Session:
                 return [Cancel(response_id, lane)]
             case Resume():
                 return self._resume(message)
+            case Console(response_id=response_id):
+                return [Watch(response_id)]
             case Ping(id=id_):
                 return [Pong(id_)]
             case Auth() | ResponseSteer():

@@ -34,7 +34,8 @@ from server.http.timeouts import TokenBucket, bound_buffers
 from server.request_log import message_traceparent
 
 from .acks import Delivery
-from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Steer, Submit
+from .console import SocketConsole
+from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Steer, Submit, Watch
 from .steering import Steering
 from .welcome import MESSAGES_A_SECOND, is_extension, welcome
 
@@ -42,18 +43,12 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
     from server.api.frames import Frame
-    from server.config import Config
-    from server.large_requests import LargeRequests
     from server.live.follower import Follower
-    from server.live.relay import Relay
-    from server.metrics import Metrics
-    from server.request_log import RequestLog
-    from server.responses import Responses
 
     from .auth import SocketAuth
-    from .backpressure import SlowConsumer, SlowConsumers
+    from .backpressure import SlowConsumer
+    from .services import Services
     from .steering import Place
-    from .unstored import ByteLimiter
 
 MAX_BUFFERED: Final = 1_024
 MAX_TASKS: Final = 64
@@ -78,18 +73,14 @@ class Socket:
     __slots__ = (
         "_auth",
         "_closing",
-        "_config",
+        "_console",
         "_delivery",
         "_encoding",
         "_extended",
         "_followers",
-        "_large_requests",
         "_metrics",
-        "_relay",
-        "_requests",
-        "_responses",
+        "_services",
         "_session",
-        "_slow",
         "_slow_consumer",
         "_steering",
         "_successors",
@@ -100,39 +91,22 @@ class Socket:
         "_ws",
     )
 
-    def __init__(
-        self,
-        auth: SocketAuth,
-        config: Config,
-        relay: Relay,
-        responses: Responses,
-        metrics: Metrics,
-        offers: list[str],
-        byte_limiter: ByteLimiter,
-        slow: SlowConsumers,
-        large_requests: LargeRequests,
-        requests: RequestLog,
-    ) -> None:
+    def __init__(self, auth: SocketAuth, services: Services, offers: list[str]) -> None:
         """Chooses the encoding from `offers`, the client's subprotocols. Raises: Problem."""
         self._auth = auth
         self._encoding, name = choose(offers)
         # True if the client understands messages whose type begins with `EXTENSION`.
         self._extended = name is not None
-        self._config = config
-        self._relay = relay
-        self._responses = responses
-        self._metrics = metrics
-        self._session = Session(auth.check, byte_limiter)
-        self._large_requests = large_requests
-        self._requests = requests
-        self._slow = slow
+        self._services = services
+        self._metrics = services.metrics
+        self._session = Session(auth.check, services.byte_limiter)
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
-            heartbeat=config.ping_seconds,
+            heartbeat=services.config.ping_seconds,
             # `_receive` answers pings and passes pongs to `Delivery`.
             autoping=False,
             compress=False,
-            max_msg_size=config.max_body_bytes,
+            max_msg_size=services.config.max_body_bytes,
             protocols=(self._encoding.subprotocol,),
         )
         if name is not None:
@@ -145,9 +119,10 @@ class Socket:
         # Frames that are written once the transport's buffer is empty.
         self._unsent: Iterator[bytes] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._delivery = Delivery(self, responses, byte_limiter)
+        self._delivery = Delivery(self, services.responses, services.byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
         self._steering: Steering | None = None  # set with the first steer
+        self._console: SocketConsole | None = None  # set with the first `holdline:console`
         self._successors: dict[Follower, str] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
@@ -204,7 +179,7 @@ class Socket:
             error = message["error"]
             code = error.get("holdline", {}).get("error_code", error["code"])
             self._metrics.refused.labels(code).inc()
-        self._write(websocket_frame(self._encoding.encode(message), self._encoding.kind))
+        self.write(websocket_frame(self._encoding.encode(message), self._encoding.kind))
 
     async def close(self, code: CloseCode, reason: str) -> None:
         """Closes the socket, and waits until the client has closed its side.
@@ -227,7 +202,7 @@ class Socket:
 
     def ping(self, payload: bytes) -> None:
         """Sends a ping with this payload, which the client's pong repeats."""
-        self._write(websocket_frame(payload, WSMsgType.PING))
+        self.write(websocket_frame(payload, WSMsgType.PING))
 
     # The methods of `Sink`.
 
@@ -243,7 +218,7 @@ class Socket:
         return False
 
     def _watch(self, transport: asyncio.Transport) -> None:
-        self._slow_consumer = self._slow.watch(transport, self._caught_up)
+        self._slow_consumer = self._services.slow.watch(transport, self._caught_up)
         self._metrics.slow_sockets.inc()
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
@@ -304,7 +279,7 @@ class Socket:
             # The client resumed after the last event. Without a message it would wait forever.
             self.say(ended(follower.response_id, follower.last, lane))
             self._delivery.ask(follower.response_id)
-        elif unstored is None and self._config.shared.only_if_unseen:
+        elif unstored is None and self._services.config.shared.only_if_unseen:
             self._delivery.ask(follower.response_id)
         if self._steering is not None:
             place = follower.last, lane
@@ -328,7 +303,7 @@ class Socket:
                 case WSMsgType.TEXT | WSMsgType.BINARY:
                     self.say(Problem(400, "bad_message", self._encoding.hint).event())
                 case WSMsgType.PING:
-                    self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
+                    self.write(websocket_frame(bytes(message.data), WSMsgType.PONG))
                 case WSMsgType.PONG:
                     for response_id in self._delivery.pong(bytes(message.data)):
                         self._spawn(self._delivery.seen(response_id))
@@ -345,19 +320,19 @@ class Socket:
 
     async def _received(self, data: str | bytes) -> None:
         try:
-            async with self._large_requests.turn(len(data)) as large:
+            async with self._services.large_requests.turn(len(data)) as large:
                 tasks = len(self._tasks)
                 await self._handle(self._encoding.decode(data))
                 if large and (submits := [*self._tasks][tasks:]):
                     await asyncio.wait(submits)
         except Problem as problem:
-            self._requests.refused("(invalid message)", problem, self._auth.known)
+            self._services.requests.refused("(invalid message)", problem, self._auth.known)
             self.say(problem.event())
 
     def _greet(self) -> None:
         """Sends the first messages of the extensions."""
-        self.say(welcome(self._config, self._auth.limits))
-        if not self._relay.healthy:
+        self.say(welcome(self._services.config, self._auth.limits))
+        if not self._services.relay.healthy:
             self.tell_health(healthy=False)
 
     async def _handle(self, body: dict[str, Any]) -> None:
@@ -386,7 +361,7 @@ class Socket:
             match action:
                 case Say(message, refused):
                     if refused is not None:
-                        self._requests.refused(*refused, self._auth.known)
+                        self._services.requests.refused(*refused, self._auth.known)
                     self.say(message)
                 case Pong(id_):
                     self.say(self._pong(id_))
@@ -398,12 +373,14 @@ class Socket:
                     self._spawn(self._cancel(action))
                 case Steer(body):
                     self._steer(body)
+                case Watch(response_id):
+                    self._watch_service(response_id)
                 case Forget(lane, response_id):
                     self._delivery.refused(lane, response_id)
 
     def _follow(self, action: Follow) -> None:
         try:
-            follower = self._relay.follow(
+            follower = self._services.relay.follow(
                 action.response_id,
                 self._auth.who.viewer,
                 action.starting_after,
@@ -423,11 +400,11 @@ class Socket:
         lane, previous = action.create.stream_id, action.create.previous_response_id
         parent = message_traceparent(action.create.client_metadata)
         with (
-            self._requests.record(CREATE, parent, self._auth.who) as record,
-            self._relay.listen() as listener,
+            self._services.requests.record(CREATE, parent, self._auth.who) as record,
+            self._services.relay.listen() as listener,
         ):
             try:
-                accepted = await self._responses.submit(
+                accepted = await self._services.responses.submit(
                     self._auth.who,
                     action.create,
                     action.body,
@@ -445,9 +422,9 @@ class Socket:
                 self._do(self._session.submitted(lane, accepted.response_id, obfuscated=obfuscated))
 
     async def _cancel(self, action: Cancel) -> None:
-        with self._requests.record(CANCEL, who=self._auth.who) as record:
+        with self._services.requests.record(CANCEL, who=self._auth.who) as record:
             try:
-                await self._responses.cancel(self._auth.who.viewer, action.response_id)
+                await self._services.responses.cancel(self._auth.who.viewer, action.response_id)
                 record.response_id, record.status = action.response_id, 200
             except (Problem, HoldlineError) as error:
                 record.refused(problem := from_error(error))
@@ -464,13 +441,23 @@ class Socket:
         """Follows the successor of a response that the client resumed after its last event."""
         successor = None
         with contextlib.suppress(Problem, HoldlineError):
-            successor = await self._responses.successor(self._auth.who.viewer, response_id)
+            viewer = self._auth.who.viewer
+            successor = await self._services.responses.successor(viewer, response_id)
         self._do(self._session.ended(lane, response_id, successor))
 
     def _steer(self, body: dict[str, Any]) -> None:
         if self._steering is None:
-            self._steering = Steering(self, self._relay, self._responses.steers, self._requests)
+            services = self._services
+            self._steering = Steering(
+                self, services.relay, services.responses.steers, services.requests
+            )
         self._spawn(self._steering.submit(self._auth.who, body))
+
+    def _watch_service(self, response_id: str | None) -> None:
+        if self._console is None:
+            consoles, check = self._services.consoles, self._auth.check
+            self._console = SocketConsole(self, consoles, self._encoding, check)
+        self._console.open(response_id)
 
     # The methods of `SteeringSocket`.
 
@@ -509,7 +496,8 @@ class Socket:
             follower.doubt()
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Writes encoded frames."""
         if self._unsent is not None:
             self._unsent = chain(self._unsent, [data])
         elif self._transport is not None and not self._transport.is_closing():
@@ -539,6 +527,9 @@ class Socket:
                 follower.catch_up_if_behind()
 
     async def _leave(self) -> None:
+        if self._console is not None:
+            self._console.leave()
+            self._console = None  # breaks a reference cycle, as below
         if self._closing is not None:
             await asyncio.wait([self._closing])
         for follower in list(self._followers):
@@ -550,7 +541,7 @@ class Socket:
         self._session.close()
         self._unstored.clear()
         if self._slow_consumer is not None:
-            self._slow.leave(self._slow_consumer)
+            self._services.slow.leave(self._slow_consumer)
             self._caught_up(stuck=False)
         for task in list(self._tasks):
             task.cancel()

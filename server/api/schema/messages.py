@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from server.api.client_messages import Lane
 
+from .console import State, Timeline
 from .tagged import tagged
 
 
@@ -73,7 +74,7 @@ class Authenticated(Struct):
     """The credential was accepted. It expires after `expires_in_seconds`, or never if null."""
 
     expires_in_seconds: float | None
-    scopes: list[Literal["create", "read", "cancel", "admin"]]
+    scopes: list[Literal["create", "read", "cancel", "admin", "operator", "contents"]]
     tenant: TenantLimits
 
 
@@ -186,6 +187,8 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
     **tagged(Expiring, "holdline:expiring"),
     **tagged(Degraded, "holdline:degraded"),
     **tagged(Ended, "holdline:ended"),
+    **tagged(State, "holdline:state"),
+    **tagged(Timeline, "holdline:timeline"),
     **tagged(Refused, "error"),
     **tagged(SteerAccepted, "response.steer.accepted"),
     **tagged(SteerPending, "response.steer.pending"),

@@ -8,7 +8,7 @@ from server.api import request as requests
 from server.api.items import MAX_CALL_ID
 from server.api.schema import bodies, objects
 
-from . import conversation_routes
+from . import console_routes, conversation_routes
 
 VERSION: Final = "0.1.0"
 SUMMARY: Final = "A push service for slow LLM answers that speaks the Responses API."
@@ -26,6 +26,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, objects.Response),
     ("get", f"{RESPONSES}/{{id}}/input_items", "List input items", None, bodies.InputItems),
     *conversation_routes.ROUTES,
+    *console_routes.ROUTES,
     ("post", "/v1/chat/completions", "Create a chat completion", dict[str, Any], dict[str, Any]),
     ("get", "/v1/models", "List the models", None, bodies.Models),
     ("get", "/v1/models/{id}", "Get a model", None, bodies.Model),
@@ -116,5 +117,6 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
         ("query", "after", WORD),
     ),
     **conversation_routes.PARAMETERS,
+    **console_routes.PARAMETERS,
     ("get", "/origin"): (("header", "Origin", WORD),),
 }

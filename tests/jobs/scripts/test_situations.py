@@ -22,6 +22,7 @@ from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.permissions import denied
 from jobs.redis.pipe import Pipe
+from jobs.running import running_jobs
 from jobs.scripts import SCRIPTS, calls
 from jobs.steers import Steer
 from jobs.tenants import Tenants
@@ -326,6 +327,7 @@ def registry_situations() -> list[Situation]:
         ),
         Situation("live_workers", registered, lambda pipe: WorkerRegistry(pipe, HOUR).page()),
         Situation("overview", one_job, lambda pipe: read_overview(pipe, SETTINGS)),
+        Situation("running_jobs", one_job, lambda pipe: running_jobs(pipe, [0], 10)),
         Situation("tenant_loads", one_job, lambda pipe: pipe.run(loads)),
     ]
 
@@ -404,6 +406,7 @@ READS = {
     "list_conversation",
     "live_workers",
     "overview",
+    "running_jobs",
     "tenant_loads",
 }
 

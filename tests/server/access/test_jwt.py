@@ -208,3 +208,19 @@ def test_a_published_secret_is_refused_as_a_key() -> None:
 def test_an_invalid_key_set_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match="JSON Web Key Set"):
         parse_keys(text)
+
+
+def test_only_a_key_for_operators_can_sign_their_scopes() -> None:
+    private, public = new_pair("ops", "EdDSA", None, operator=True)
+    text = json.dumps({"keys": [PUBLIC, public]})
+    scope = "create operator contents admin"
+    keys = parse_keys(text)
+    assert {"create"} == check(signed(scope=scope), keys=keys).scopes
+    assert {"create", "operator", "contents"} == check(
+        signed(private, scope=scope), keys=keys
+    ).scopes
+    assert {"create", "read", "cancel"} == check(signed(private), keys=keys).scopes
+    published = parse_keys(text, public_only=True)
+    assert {"create"} == check(signed(private, scope=scope), keys=published).scopes
+    with pytest.raises(ValueError, match="'operator' of the key must be true or false"):
+        parse_keys(json.dumps({"keys": [{**public, "operator": "yes"}]}))

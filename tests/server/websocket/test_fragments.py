@@ -99,10 +99,10 @@ async def test_events_and_messages_wait_until_a_large_message_is_complete(
     async with client.ws_connect(ALL, protocols=[encoding]):
         await wait_until(lambda: server.sockets and next(iter(server.sockets))._transport)
         [socket] = server.sockets
-        kept = socket._transport, socket._slow
+        kept = socket._transport, socket._services.slow
         blocked: Any = Blocked()
         socket._transport = blocked
-        socket._slow = blocked
+        socket._services.slow = blocked
 
         def deliver(name: str | None, *frames: Frame) -> None:
             follower: Any = SimpleNamespace(lane=socket._encoding.lane(name), obfuscated=False)
@@ -114,7 +114,7 @@ async def test_events_and_messages_wait_until_a_large_message_is_complete(
         while blocked.sends_all():
             pass
         assert socket.writable
-        socket._transport, socket._slow = kept
+        socket._transport, socket._services.slow = kept
     found = [*messages(bytes(blocked.written))]
     assert [1, *sent] == [
         payload if kind == PING else _decoded(kind, payload).get("sequence_number", "error")

@@ -146,9 +146,9 @@ async def test_an_unstored_answer_can_be_continued_only_on_its_socket(
     third = await worker.answer("3.")
     assert ["One?", "One.", "Two?", "Two."] == said(third.job.context)
     await ended(talk)
-    assert server.byte_limiter.used > 0
+    assert server.services.byte_limiter.used > 0
     await talk.ws.close()
-    await wait_until(lambda: server.byte_limiter.used == 0)
+    await wait_until(lambda: server.services.byte_limiter.used == 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,186 @@
+"""The types of the state of the service, as the console and its routes show it.
+
+All times are Unix seconds of Redis's clock, and all lists are bounded. No type contains a prompt or
+an answer, except `Contents`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+
+class Alert(Struct):
+    """What an operator should know or do, and the command that helps, if there is one."""
+
+    level: Literal["problem", "warning"]
+    text: str
+    command: str | None = None
+
+
+class JobCounts(Struct):
+    """The numbers of jobs by state.
+
+    `lost` running jobs have lost their worker, and another worker takes them over. `started` is the
+    number of attempts that workers have ever started.
+    """
+
+    waiting: int
+    delayed: int
+    running: int
+    lost: int
+    dead: int
+    unsettled: int
+    webhooks: int
+    started: int
+
+
+class ModelState(Struct):
+    """A model with its queues. `model` is "" for the models that the models file does not list.
+
+    `tiers` are the numbers of waiting jobs by service tier, without empty ones. `workers` is the
+    number of live workers that serve the model.
+    """
+
+    model: str
+    waiting: int
+    oldest_at: float | None
+    tiers: dict[str, int]
+    workers: int
+    running: int
+    paused_until: float | None
+    pause_reason: str | None
+
+
+class TenantState(Struct):
+    """A tenant with its usage today (UTC). A limit of null means no limit.
+
+    `held` is true if the tenant's limit of running responses holds further ones back.
+    """
+
+    tenant: str
+    unfinished: int
+    running: int
+    held: bool
+    tokens_used: int
+    tokens_limit: float | None
+    money_used: float
+    money_limit: float | None
+
+
+class WorkerState(Struct):
+    """A live worker. An empty list of models means that it serves every model name."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    state: Literal["ready", "draining", "paused"]
+    reason: str | None
+    started_at: float
+    seen_at: float
+    running: int
+    concurrency: int
+    models: list[str]
+
+
+class WorkerCounts(Struct):
+    """The numbers of live workers by state, and how many responses they can run at once."""
+
+    total: int
+    ready: int
+    draining: int
+    paused: int
+    places: int
+
+
+class AnswerState(Struct):
+    """A running response. What only the record of its worker tells may be null at first.
+
+    `lost` is true if its worker no longer holds the lease.
+    """
+
+    response_id: str
+    model: str
+    attempt: int
+    submitted_at: float
+    lost: bool
+    worker: str | None
+    host: str | None
+    started_at: float | None
+    first_token_at: float | None
+
+
+class State(Struct):
+    """The state of the service at the time `read_at`.
+
+    If Redis is unavailable, the state is the last one that was read, or empty.
+    """
+
+    read_at: float
+    redis_available: bool
+    alerts: list[Alert]
+    counts: JobCounts
+    models: list[ModelState]
+    tenants: list[TenantState]
+    tenant_count: int
+    workers: list[WorkerState]
+    worker_counts: WorkerCounts
+    answers: list[AnswerState]
+    dead: list[str]
+
+
+class Workers(Struct):
+    """A page of the live workers, in the order of their ids."""
+
+    object: Literal["list"]
+    data: list[WorkerState]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Contents(Struct):
+    """The prompt and the answer of a response."""
+
+    id: str
+    input: list[dict[str, Any]]
+    response: dict[str, Any]
+
+
+class Step(Struct):
+    """A step in the life of a response. What a kind of step does not have is null.
+
+    `code` says why or how. `wait_ms` is the delay of a retry, and `tries` the number of attempts to
+    deliver a webhook.
+    """
+
+    at: float
+    kind: str
+    attempt: int | None = None
+    worker: str | None = None
+    code: str | None = None
+    wait_ms: int | None = None
+    tries: int | None = None
+
+
+class Timeline(Struct):
+    """The life of a response at the time `now`.
+
+    If the status is null, the response is unknown: it has expired, was deleted or never existed.
+    `dead` is true if the response is in the dead list. If `complete` is false, some steps are
+    missing.
+    """
+
+    response_id: str
+    now: float
+    status: str | None
+    model: str | None
+    tenant: str | None
+    tier: str | None
+    attempts: int
+    failures: int
+    complete: bool
+    dead: bool
+    steps: list[Step]
