@@ -111,13 +111,14 @@ class Frame(msgspec.Struct, eq=False, gc=False):
     @property
     def json(self) -> bytes:
         """The event encoded as JSON. Raises: Undecodable."""
-        return self.on_lane(NO_LANE)
+        if self._json is None:
+            self._json = self._encoded(_encode)
+        return self._json
 
     def on_lane(self, lane: bytes) -> bytes:
         """Returns the event's JSON on a lane, given by `lane_suffix`. Raises: Undecodable."""
-        if self._json is None:
-            self._json = self._encoded(_encode)
-        return self._json if lane == NO_LANE else self._json[:-1] + lane
+        json = self._json or self.json
+        return json if lane == NO_LANE else json[:-1] + lane
 
     def packed_on_lane(self, lane: bytes) -> bytes:
         """Returns the event as MessagePack, with the field in `lane` appended if it is not empty.

@@ -11,7 +11,7 @@ from aiohttp.payload import Payload
 from runtime.deadline import Deadline
 from server.api.frames import encode
 
-from .timeouts import bound_buffers, write_deadline
+from .timeouts import bound_buffers, write_in_time
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -66,9 +66,9 @@ class PacedBody(Payload):
         whole = memoryview(self._value)
         with contextlib.closing(Deadline()) as deadline:
             for start in range(0, len(whole), PIECE_BYTES):
-                with write_deadline(self._request, deadline):
-                    await writer.write(whole[start : start + PIECE_BYTES])
-                    await writer.drain()
+                piece = whole[start : start + PIECE_BYTES]
+                await write_in_time(self._request, deadline, writer.write(piece))
+                await write_in_time(self._request, deadline, writer.drain())
 
 
 def pace(request: web.Request, response: web.StreamResponse) -> None:

@@ -14,7 +14,7 @@ from server.api.obfuscation import is_padded, padded_json
 from server.api.problem import restarting
 
 from .answers import PIECE_BYTES, error_answer
-from .timeouts import bound_buffers, write_deadline
+from .timeouts import bound_buffers, write_in_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,12 +247,11 @@ class Stream:
         pieces = _pieces(parts or [HEARTBEAT])
         last = next(pieces)
         for piece in pieces:
-            with write_deadline(request, deadline):
-                await response.write(last)
+            await write_in_time(request, deadline, response.write(last))
             last = piece
-        with write_deadline(request, deadline):
-            # The last piece and the end of the body are one write.
-            await (response.write_eof(last) if over and not self._cut else response.write(last))
+        # The last piece and the end of the body are one write.
+        write = response.write_eof if over and not self._cut else response.write
+        await write_in_time(request, deadline, write(last))
         return not over
 
     def _put(self, *parts: bytes) -> None:
@@ -263,6 +262,9 @@ class Stream:
 
 def _pieces(parts: list[bytes]) -> Iterator[bytes]:
     """Joins small parts and splits large ones into pieces of at most twice `PIECE_BYTES`."""
+    if sum(map(len, parts)) <= PIECE_BYTES:
+        yield b"".join(parts)
+        return
     piece = bytearray()
     for part in parts:
         for start in range(0, len(part), PIECE_BYTES):

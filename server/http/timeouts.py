@@ -7,14 +7,13 @@ timeout limits later heads, and `read_body` limits bodies.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable
 
     from runtime.deadline import Deadline
 
@@ -58,15 +57,16 @@ def bound_buffers(transport: asyncio.WriteTransport, high: int) -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
 
 
-@contextlib.contextmanager
-def write_deadline(request: web.Request, deadline: Deadline) -> Iterator[None]:
-    """Drops the connection if writing to it in the `with` block exceeds `STUCK_SECONDS`.
+async def write_in_time(
+    request: web.Request, deadline: Deadline, written: Awaitable[None]
+) -> None:
+    """Awaits a write to a connection, and drops the connection after `STUCK_SECONDS`.
 
     Raises: ConnectionResetError if the connection was dropped.
     """
     try:
         with deadline.at(asyncio.get_running_loop().time() + STUCK_SECONDS):
-            yield
+            await written
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
