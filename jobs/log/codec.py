@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
+import msgspec
 
 from jobs.ciphertext import ITEM, JOB, METADATA, STEER, TURN, unreadable
 from jobs.errors import Undecodable
@@ -98,7 +99,7 @@ def encode_event(event: Event) -> bytes:
     code = _CODES.get(event["type"])
     if code is not None:
         names, fields, constant = _TRAVELLING[code]
-        if event.keys() == names and all(event[name] == constant[name] for name in constant):
+        if event.keys() == names and constant.items() <= event.items():
             return _pack([code, *(event[name] for name in fields)])
     return _pack([event["type"], {k: v for k, v in event.items() if k != "type"}])
 
@@ -113,18 +114,22 @@ def decode_event(entry: bytes) -> Event:
 
     Raises: Undecodable.
     """
-    match _unpack(entry):
-        case [int(code), *values] if code in _POSITIONAL:
-            kind, fields, constant = _POSITIONAL[code]
+    found = _unpack(entry)
+    # Every entry is decoded at least once, and a `match` statement would take twice as long.
+    if type(found) is list and found:
+        code, *values = found
+        if type(code) is int and (row := _POSITIONAL.get(code)) is not None:
+            kind, fields, constant = row
             if len(values) != len(fields):
                 raise Undecodable(
                     f"a log entry with code {code} has the wrong number of fields: {len(values)}"
                 )
             return {"type": kind, **dict(zip(fields, values, strict=True)), **constant}
-        case [str(kind), dict(rest)] if "type" not in rest:
-            return {"type": kind, **rest}
-        case _:
-            raise Undecodable("the log entry has an unknown format")
+        if type(code) is str and len(values) == 1:
+            [rest] = values
+            if type(rest) is dict and "type" not in rest:
+                return {"type": code, **rest}
+    raise Undecodable("the log entry has an unknown format")
 
 
 def encode_job(job: Job) -> bytes:
@@ -245,7 +250,14 @@ def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
 
     Raises: Undecodable.
     """
-    change = _unpack(payload, raw=True)
+    # Lua packs bytes as strings, which are not UTF-8, so they have to be decoded as bytes. Each
+    # call creates an Unpacker, because a reused one crashed after an error (CVE-2026-57585). All
+    # exceptions are caught, because the C and the Python implementation of msgpack raise errors of
+    # different classes.
+    try:
+        change = msgpack.unpackb(payload, raw=True, strict_map_key=False)
+    except Exception as error:
+        raise unreadable(payload, "MessagePack", error) from error
     # Notifications with entries are the most frequent, so they are checked first. A class pattern,
     # as in the `match` below, would take longer than all of these checks together.
     if type(change) is list and len(change) == 2:
@@ -267,16 +279,13 @@ def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
             raise Undecodable("the notification has an unknown format")
 
 
-def _pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
-    return packed
+# msgspec takes a third of the time of msgpack for the same bytes.
+_pack: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder().decode
 
 
-def _unpack(data: bytes, *, raw: bool = False) -> Any:
-    # Every value is decoded by a separate call to `unpackb`, because a reused Unpacker crashed
-    # after an error (CVE-2026-57585). All exceptions are caught, because the C and the Python
-    # implementation of msgpack raise errors of different classes.
+def _unpack(data: bytes) -> Any:
     try:
-        return msgpack.unpackb(data, raw=raw, strict_map_key=False)
-    except Exception as error:
+        return _decode(data)
+    except Exception as error:  # of several classes, such as RecursionError and MemoryError
         raise unreadable(data, "MessagePack", error) from error
