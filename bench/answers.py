@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.ids import item_id, new_response_id
 from jobs.log.codec import encode_text_delta
-from jobs.log.events import begins, submitted, terminal
+from jobs.log.events import opening_events, terminal
 from jobs.log.log import LogWriter
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
@@ -32,7 +32,8 @@ def a_job(owner: str = "public") -> Job:
 
 async def submit(queue: Queue, job: Job) -> None:
     """Enqueues a job with its first events, as the server does."""
-    await queue.submit(job, submitted(job), begins=begins(job))
+    created, queued, begun = opening_events(job)
+    await queue.submit(job, [created, queued], begins=begun)
 
 
 def last_event(job: Job) -> Event:

@@ -19,8 +19,7 @@ from .errors import (
 )
 from .lease_store import LeaseStore
 from .log.codec import encode_event, kept_fingerprints, kept_job
-from .log.events import begins as begins_event
-from .log.events import submitted
+from .log.events import opening_events
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, names_of, script_keys
 from .replies import accepted
@@ -136,7 +135,7 @@ class Queue:
         """
         settings = self._settings
         shown, answered = input_tokens(job), output_tokens(job)
-        created, queued, first = self._kept(job.id, 0, [*submitted(job), begins_event(job)])
+        created, queued, first = self._kept(job.id, 0, opening_events(job))
         return {
             "successor": job.id,
             "record": kept_job(job, self._pipe.cipher),

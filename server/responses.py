@@ -12,7 +12,7 @@ from jobs.config.models import RESPONSES
 from jobs.errors import Diverged, Undecodable, UnknownConversation
 from jobs.ids import item_id, new_response_id, pick_partition
 from jobs.log.codec import decode_event, kept_fingerprints
-from jobs.log.events import begins, prepared, submitted, terminal
+from jobs.log.events import opening_events, prepared, terminal
 from jobs.log.log import read
 from jobs.log.response_state import ResponseState
 from jobs.log.view import View
@@ -199,10 +199,11 @@ class Responses:
                     await self._posts.reply(owner, request, id_, "open")
                 if listener is not None:
                     listener.listen(id_, owner, queue_name)
+                created, queued, begun = opening_events(job)
                 accepted = await self._queue.submit(
                     job,
-                    submitted(job),
-                    begins=begins(job),
+                    [created, queued],
+                    begins=begun,
                     idempotency_key=key,
                     fingerprint=print_,
                     cancel_orphan=cancels_orphan(create),
@@ -259,10 +260,11 @@ class Responses:
     async def submit_count(self, who: Principal, job: Job) -> None:
         """Submits a job of `counted`."""
         model = job.params["model"]
+        created, queued, begun = opening_events(job)
         await self._queue.submit(
             job,
-            submitted(job),
-            begins=begins(job),
+            [created, queued],
+            begins=begun,
             cancel_orphan=True,
             fail_on_worker_death=True,
             queue_name=queue_name_of(None, self._catalog.queue_model(model)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jobs.checkpoint import decoded
 from jobs.log.codec import encode_event
-from jobs.log.events import begins, restarted, submitted
+from jobs.log.events import begins, opening_events, restarted, submitted
 from jobs.log.response_state import ResponseState
 from jobs.owed import owed
 
@@ -99,4 +99,4 @@ def begun_again(opening: Opening, grant: Grant, job: Job) -> Opening:
 
 def _first_entries(job: Job, length: int) -> list[bytes]:
     """Returns the first `length` entries in the log of a job on its first attempt."""
-    return [encode_event(event) for event in (*submitted(job), begins(job))][:length]
+    return [encode_event(event) for event in opening_events(job)[:length]]

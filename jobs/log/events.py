@@ -108,13 +108,22 @@ def lifecycle(job: Job, kind: str, status: str) -> Event:
 
 def submitted(job: Job) -> list[Event]:
     """Returns `response.created` and `response.queued`, the first two events of a queued job."""
-    response = snapshot(job, "queued")
-    return [{"type": f"response.{kind}", "response": response} for kind in ("created", "queued")]
+    return opening_events(job)[:2]
 
 
 def begins(job: Job) -> Event:
     """Returns `response.in_progress`, the event that says that a worker has started the job."""
     return lifecycle(job, "response.in_progress", "in_progress")
+
+
+def opening_events(job: Job) -> list[Event]:
+    """Returns the events of `submitted` and `begins`, which differ only in the status."""
+    response = snapshot(job, "queued")
+    return [
+        {"type": "response.created", "response": response},
+        {"type": "response.queued", "response": response},
+        {"type": "response.in_progress", "response": {**response, "status": "in_progress"}},
+    ]
 
 
 def prepared(job: Job) -> list[Event]:
