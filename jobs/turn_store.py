@@ -129,6 +129,8 @@ class TurnStore:
         grouped: dict[Partition, list[str]] = {}
         for id_ in dict.fromkeys(turn.response_id for turn in turns):
             grouped.setdefault(names_of(id_), []).append(id_)
+        if not grouped:
+            return []
         replies = await asyncio.gather(*(self._pipe.run(call(*one)) for one in grouped.items()))
         return list(zip(grouped.values(), replies, strict=True))
 

@@ -40,6 +40,7 @@ _DROP_ADVICE: Final = (
     " The operator can have Holdline leave out such tools and items: set"
     ' unsupported_tools = "drop" for the model in the models file (docs/models.md).'
 )
+_REFUSED_PARAMETERS: Final = tuple(name for name, row in PARAMETERS.items() if row.chat is REFUSED)
 
 
 def check(
@@ -156,8 +157,8 @@ def _check_definitions(create: Create, first: int) -> None:
 
 def _refused(create: Create, first: int) -> Iterator[tuple[str, str]]:
     """Yields the place and the name of each other part that a chat model cannot handle."""
-    for name, row in PARAMETERS.items():
-        if row.chat is REFUSED and getattr(create, name, None):
+    for name in _REFUSED_PARAMETERS:
+        if getattr(create, name, None):
             yield name, f"the parameter '{name}'"
     if (create.image or {}).get("context_compression") == "enabled":
         yield "image.context_compression", "compressed images"

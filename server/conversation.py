@@ -148,7 +148,9 @@ class Conversations:
             looked += 1
             void |= await self._void(owner, id_)
         called = context.void_calls.union(filter(None, void.values()))
-        context = replace(without_replaced(context, owner, self._pipe.cipher), void_calls=called)
+        context = without_replaced(context, owner, self._pipe.cipher)
+        if called:
+            context = replace(context, void_calls=called)
         if len(whole) > MAX_ITEMS:
             raise too_many_items("input")
         return fitting(context, whole, left, self._max_bytes, params.get("truncation")), whole

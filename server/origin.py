@@ -71,6 +71,7 @@ def canonical_host(host: str) -> str | None:
     return None if origin is None else URL(origin).raw_host
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Returns True for loopback addresses and the reserved names for them (RFC 6761)."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -78,6 +78,8 @@ def without_replaced(context: Context, owner: str, cipher: Cipher | None) -> Con
         start = replaced_before(context.items, owner, cipher)
     except (EncryptionKeyMissing, Undecodable):
         return context  # `check` refuses it
+    if not start:
+        return context
     rules = len(leading_rules(context.items[:start]))
     if rules == start:
         return context

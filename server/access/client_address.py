@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -48,6 +49,8 @@ def client_address(peer: str | None, forwarded: Iterable[str], trusted: tuple[Ne
     return str(ipaddress.ip_network((address, IPV6_BITS), strict=False))
 
 
+# A client sends many requests, and parsing its address takes a fiftieth of an answer.
+@functools.lru_cache(maxsize=1024)
 def _address(written: str) -> Address | None:
     text = written.strip()
     if match := _WITH_PORT.fullmatch(text):

@@ -74,7 +74,7 @@ def fitting(
     before = context.items
     sizes = list(accumulate(map(packed_bytes, before), initial=0))
     if sizes[-1] <= left and len(before) <= most:
-        return replace(context, bytes=sizes[-1])
+        return context if sizes[-1] == context.bytes else replace(context, bytes=sizes[-1])
     rules = next((n for n, one in enumerate(before) if one.get("role") not in RULES), len(before))
     if truncation == "auto":
         for cut in turns(before + items):

@@ -35,8 +35,11 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
             "The Content-Encoding must be gzip, deflate or identity.",
         )
     try:
-        async with asyncio.timeout(seconds):
+        if request.content.is_eof():  # the usual case: the body arrived together with the head
             body = await _received(request)
+        else:
+            async with asyncio.timeout(seconds):
+                body = await _received(request)
     except TimeoutError:
         raise Problem(
             408,

@@ -57,9 +57,7 @@ def bound_buffers(transport: asyncio.WriteTransport, high: int) -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
 
 
-async def write_in_time(
-    request: web.Request, deadline: Deadline, written: Awaitable[None]
-) -> None:
+async def write_in_time(request: web.Request, deadline: Deadline, written: Awaitable[None]) -> None:
     """Awaits a write to a connection, and drops the connection after `STUCK_SECONDS`.
 
     Raises: ConnectionResetError if the connection was dropped.
