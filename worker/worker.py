@@ -87,6 +87,11 @@ class Worker:
             for name, endpoint in context.config.endpoints.items()
             if any(endpoint.rates)
         }
+        self._limited = {
+            name: endpoint.concurrency
+            for name, endpoint in context.config.endpoints.items()
+            if endpoint.concurrency < context.config.concurrency
+        }
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
         self._paused_until = 0.0  # compared with time.monotonic()
@@ -221,12 +226,13 @@ class Worker:
         Jobs of a model that has reached its limit stay in the queue, where they do not delay jobs
         of other models.
         """
-        config, router = self._context.config, self._context.router
+        if not self._limited:
+            return {}
+        router = self._context.router
         held = Counter(execution.grant.model for execution in self._held)
         return {
-            name: max(endpoint.concurrency - held[name] - router.borrowed(name), 0)
-            for name, endpoint in config.endpoints.items()
-            if endpoint.concurrency < config.concurrency
+            name: max(most - held[name] - router.borrowed(name), 0)
+            for name, most in self._limited.items()
         }
 
     def _start(self, partition: int, grant: Grant) -> None:

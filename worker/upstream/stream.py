@@ -84,19 +84,18 @@ class UpstreamModel:
     async def __aexit__(self, *_: object) -> None:
         await self._client.__aexit__()
 
-    @contextlib.asynccontextmanager
-    async def answer(self, arguments: dict[str, Any], until: float) -> AsyncIterator[Answer]:
-        """Calls the model with these arguments and yields its answer.
+    def answer(
+        self, arguments: dict[str, Any], until: float
+    ) -> AbstractAsyncContextManager[Answer]:
+        """Returns a context manager that calls the model with these arguments for an answer.
 
         On exit the connection is closed. `until` is the deadline of the whole attempt, as a time of
         the event loop. If the model's own time limit ends earlier, that limit applies.
 
         Raises: ModelError, which the methods of the answer raise too.
         """
-        async with self._stream(
-            partial(self._client.send, arguments), self._reader(arguments), until
-        ) as stream:
-            yield stream
+        send = partial(self._client.send, arguments)
+        return self._stream(send, self._reader(arguments), until)
 
     @contextlib.asynccontextmanager
     async def background_answer(
@@ -172,7 +171,16 @@ class UpstreamModel:
             silence = self._endpoint.stall_timeout_seconds
             raw = iter_body(response)
             with contextlib.closing(
-                _Stream(raw, splitter, reader, silence, first_at, total_at, begun=begun)
+                _Stream(
+                    raw,
+                    response.content.at_eof,
+                    splitter,
+                    reader,
+                    silence,
+                    first_at,
+                    total_at,
+                    begun=begun,
+                )
             ) as stream:
                 try:
                     yield stream
@@ -232,6 +240,7 @@ class _Stream:
     def __init__(
         self,
         raw: AsyncIterator[bytes],
+        is_read: Callable[[], bool],
         splitter: Splitter,
         reader: _Reader,
         silence: float,
@@ -241,6 +250,7 @@ class _Stream:
         begun: bool,
     ) -> None:
         self._raw = raw
+        self._is_read = is_read  # returns True after the end of the body
         self._silence = silence
         self._splitter = splitter
         self._reader = reader
@@ -336,6 +346,8 @@ class _Stream:
 
     async def _drain(self) -> None:
         """Reads the rest of the body, so that the connection can be reused."""
+        if self._is_read():
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while await anext(self._raw, None) is not None:

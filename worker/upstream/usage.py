@@ -103,7 +103,11 @@ def _usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0)
 def _largest(counts: Any, names: tuple[str, ...]) -> int:
     if not isinstance(counts, dict):
         return 0
-    return max((_count(counts[name]) for name in names if name in counts), default=0)
+    most = 0
+    for name in names:
+        if name in counts:
+            most = max(most, _count(counts[name]))
+    return most
 
 
 def _count(given: Any) -> int:

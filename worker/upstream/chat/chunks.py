@@ -208,7 +208,10 @@ class ChatChunkReader:
         """Returns the text, the reasoning, the refusal and the calls of a delta."""
         # Only the first field with reasoning is read, because some servers send the same reasoning
         # in several fields.
-        thought = next(filter(None, (_thought(delta.get(name)) for name in _THOUGHTS)), "")
+        thought = ""
+        for name in _THOUGHTS:
+            if name in delta and (thought := _thought(delta[name])):
+                break
         text, refusal, calls = "", string(delta, "refusal"), []
         content = delta.get("content") or ""
         for part in content if isinstance(content, list) else [content]:
@@ -252,9 +255,10 @@ class ChatChunkReader:
         elif not has_value and isinstance(text := choice.get("text"), str):
             delta = {"content": text}
         self._understood = self._understood or not _KNOWN.isdisjoint(delta)
-        self._unread = self._unread or any(
-            value for name, value in delta.items() if name not in _KNOWN and name not in _REASONS
-        )
+        if not (self._unread or _KNOWN.issuperset(delta)):
+            self._unread = any(
+                value for name, value in delta.items() if name not in (*_KNOWN, *_REASONS)
+            )
         return delta
 
     def _is_answer(self) -> bool:
@@ -278,11 +282,12 @@ def _reason(choice: dict[str, Any]) -> str | None:
     In vLLM, `stop_reason` is the stop string that was found in the text. Next to a `finish_reason`
     it is therefore used only if it is a known stop reason.
     """
-    holders = [choice, choice.get("delta"), choice.get("message")]
-    for holder in [one for one in holders if isinstance(one, dict)]:
+    for holder in (choice, choice.get("delta"), choice.get("message")):
+        if not isinstance(holder, dict):
+            continue
         for name in _REASONS:
             given = holder.get(name)
-            if name != "finish_reason" and not isinstance(given, str):
+            if not given or (name != "finish_reason" and not isinstance(given, str)):
                 continue
             reason = normalized(given)
             matched = name != "finish_reason" and "finish_reason" in choice

@@ -91,8 +91,10 @@ class Toolbox:
         given = self._keyed(own, self.unsupported)
         # An item can repeat a tool that the request has already, for example in another turn. The
         # newest definition counts.
-        given = given | self._keyed(added, self.unsupported) | given
-        given = given | self._keyed(searched, []) | given
+        if added:
+            given = given | self._keyed(added, self.unsupported) | given
+        if searched:
+            given = given | self._keyed(searched, []) | given
         for kind, name, namespace in given:
             if kind == "function" and not namespace:
                 self.function(kind, name)

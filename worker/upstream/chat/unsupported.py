@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from jobs.support import PARAMETERS, REFUSED, TOOL_CHOICES
 from jobs.tools import redefined
 
 from .messages import UnsupportedInput
 
+_REFUSED_PARAMETERS: Final = tuple(name for name, row in PARAMETERS.items() if row.chat is REFUSED)
+
 
 def check(params: dict[str, Any]) -> None:
     """Raises UnsupportedInput if only the Responses API supports a part of the request."""
-    for name, row in PARAMETERS.items():
-        if row.chat is REFUSED and params.get(name):
+    for name in _REFUSED_PARAMETERS:
+        if params.get(name):
             raise UnsupportedInput(f"{name} is not supported")
     if (params.get("image") or {}).get("context_compression") == "enabled":
         raise UnsupportedInput("compressed images are not supported")
