@@ -9,6 +9,7 @@ version number, because the meaning of a code never changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
@@ -89,7 +90,7 @@ _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
 }
 _CODES: Final = {kind: code for code, (kind, _, _) in _POSITIONAL.items()}
 _TRAVELLING: Final = {
-    code: (frozenset(fields) | frozenset(constant) | {"type"}, fields, constant)
+    code: (frozenset(fields) | frozenset(constant) | {"type"}, itemgetter(*fields), constant)
     for code, (_, fields, constant) in _POSITIONAL.items()
 }
 
@@ -98,9 +99,9 @@ def encode_event(event: Event) -> bytes:
     """Encodes an event as a log entry. The event has a `type` but no `sequence_number`."""
     code = _CODES.get(event["type"])
     if code is not None:
-        names, fields, constant = _TRAVELLING[code]
+        names, values_of, constant = _TRAVELLING[code]
         if event.keys() == names and constant.items() <= event.items():
-            return _pack([code, *(event[name] for name in fields)])
+            return _pack((code, *values_of(event)))
     return _pack([event["type"], {k: v for k, v in event.items() if k != "type"}])
 
 

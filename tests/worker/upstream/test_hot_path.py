@@ -6,37 +6,10 @@ benefit is worth the cost, and explain why; lower it when a count has fallen.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from types import FrameType
-
+from tests.costs import calls_of
 from tests.worker.harness import Harness
 
-ROOT = Path(__file__).parents[3]
-OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "worker"))
 FEW, MANY = 50, 450
-
-
-@contextlib.contextmanager
-def counted() -> Iterator[Counter[str]]:
-    """Counts the calls of the project's functions by name."""
-    calls: Counter[str] = Counter()
-
-    def called(frame: FrameType, event: str, _: object) -> None:
-        code = frame.f_code
-        if event == "call" and code.co_filename.startswith(OURS):
-            calls[code.co_name] += 1
-
-    before = sys.getprofile()
-    sys.setprofile(called)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(before)
 
 
 async def test_a_token_costs_no_function_call_of_its_own(
@@ -50,7 +23,7 @@ async def test_a_token_costs_no_function_call_of_its_own(
     await harness.execute(f"mode=fast tokens={FEW}")
     found = []
     for tokens in (FEW, MANY):
-        with counted() as calls:
+        with calls_of("jobs", "worker") as calls:
             await harness.execute(f"mode=fast tokens={tokens}")
         found.append(calls)
     few, many = found
