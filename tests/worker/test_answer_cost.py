@@ -23,7 +23,7 @@ async def compacted(harness: Harness, response_id: str) -> int:
     looks, job_key = 1, names_of(response_id).job(response_id)
     while not await harness.context.pipe.call("HEXISTS", job_key, "compacted"):
         looks += 1
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # each look is a command
     return looks
 
 
@@ -80,4 +80,4 @@ async def test_an_answer_costs_a_bounded_number_of_redis_commands(harness: Harne
     scripts, commands = await fewest(measured)
 
     assert 4 == scripts  # submit, claim, finish and compact
-    assert 40 < commands <= 83
+    assert 40 < commands <= 95
