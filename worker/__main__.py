@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -24,6 +25,7 @@ from jobs.redis.url import redis_from_url
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.supervisor import Children, handle_stop
 
+from .append_interval import AppendInterval
 from .compactor import Compactor
 from .config import Config, Endpoint, load
 from .context import WorkerContext
@@ -102,7 +104,10 @@ class _Worker(Program[Config]):
                 return
             queue = Queue(pipe, config.shared)
             policy = Policy(max_attempts=config.shared.max_attempts)
-            context = WorkerContext(config, pipe, queue, router, policy, compactor, metrics)
+            interval = AppendInterval(time.monotonic())
+            context = WorkerContext(
+                config, pipe, queue, router, policy, compactor, interval, metrics
+            )
             async with contextlib.AsyncExitStack() as stack:
                 notifications = subscriber(redis, pipe, config.shared.partitions)
                 await stack.enter_async_context(notifications)

@@ -1,4 +1,4 @@
-"""Joins pieces of text to deltas, and groups log entries into batches for one append each."""
+"""Buffers output as deltas and other events, and groups log entries into batches for appends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jobs.log.items import delta
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from jobs.log.codec import Event
     from jobs.log.items import Place
 
 # A character takes at most four bytes, so no delta is larger than 16 KB.
@@ -52,6 +53,66 @@ class TextRun:
             )
             for start in starts
         ]
+
+
+class OutputBuffer:
+    """The output of a model call that is not yet encoded.
+
+    `size` is in characters, which is accurate enough for a limit on memory. `pieces` is the number
+    of pieces of text.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Event | TextRun] = []
+        self.size = 0
+        self.pieces = 0
+        self._has_events = False
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    @property
+    def urgent(self) -> bool:
+        """True if the buffer contains anything other than text, or enough text for a delta."""
+        return self._has_events or self.size > MAX_DELTA_CHARACTERS
+
+    @property
+    def ends_with_text(self) -> bool:
+        """True if the last part of the output is text."""
+        return bool(self._parts) and isinstance(self._parts[-1], TextRun)
+
+    def add(self, *events: Event) -> None:
+        """Adds events."""
+        self._parts.extend(events)
+        self._has_events = True
+
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None) -> int:
+        """Adds a piece of text, and returns its size. Several pieces may become one delta."""
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, TextRun) and last.continues(place):
+            last.pieces.append(text)
+        else:
+            self._parts.append(last := TextRun(place, [text], []))
+        size = len(text)
+        if logprobs:
+            last.logprobs += logprobs
+            size += LOGPROB_BYTES * sum(1 + len(token["top_logprobs"]) for token in logprobs)
+        self.size += size
+        self.pieces += 1
+        return size
+
+    def take(self) -> list[bytes]:
+        """Empties the buffer, and returns its output as encoded log entries."""
+        parts, self._parts = self._parts, []
+        self.size = self.pieces = 0
+        self._has_events = False
+        entries: list[bytes] = []
+        for part in parts:
+            if isinstance(part, TextRun):
+                entries += part.entries()
+            else:
+                entries.append(encode_event(part))
+        return entries
 
 
 def batch(entries: Iterable[bytes]) -> list[bytes]:

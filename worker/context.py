@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jobs.queue import Queue
     from jobs.redis.pipe import Pipe
 
+    from .append_interval import AppendInterval
     from .compactor import Compactor
     from .config import Config
     from .outcome import Policy
@@ -33,6 +34,7 @@ class WorkerContext:
     router: Router
     policy: Policy
     compactor: Compactor
+    interval: AppendInterval
     metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
 
     async def retry(self, action: Callable[[], Awaitable[T]]) -> T:

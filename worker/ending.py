@@ -64,6 +64,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     writer = LogWriter(context.pipe, grant.response_id, grant.claim, view.length)
     flusher = Flusher(
         writer,
+        context.interval,
         on_cancel=_ignored,
         on_loss=_ignored,
         retry_seconds=context.config.redis_retry_seconds,

@@ -227,6 +227,7 @@ class Execution:
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
             writer,
+            context.interval,
             on_cancel=lambda: self.stop(Stop.CANCEL),
             on_loss=generation.stop,
             retry_seconds=context.config.redis_retry_seconds,

@@ -6,9 +6,10 @@ Rules:
   The producer adds nothing while it awaits `drain` or `finish`.
 - At most one append is in flight. Output that arrives in the meantime is buffered, and the next
   append takes all of it. Therefore the first delta is sent at once, a slow model causes one append
-  per delta, and the output of a fast model is batched at the speed of Redis. No timer is needed.
-- A callback handles the reply to a normal append. Only an append that has to be repeated, divided
-  or delayed needs a task.
+  per delta, and the output of a fast model is batched at the speed of Redis.
+- In a busy worker, text also waits until the interval since the last text is over, unless it fills
+  a delta (see `append_interval`). Other events, the text after them and the end do not wait.
+- A callback handles the reply to an append. Only a repeated or divided append needs a task.
 - The flusher keeps its entries in memory until the attempt ends. If Redis loses the last entries of
   the log in a failover, the flusher appends them again with the same sequence numbers, and readers
   do not notice the loss.
@@ -25,13 +26,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from jobs.errors import Diverged, Fenced, HoldlineError
-from jobs.log.codec import encode_event
 from jobs.log.log import ANY_STEERS, Steered
 from jobs.redis.retry import retry
 from runtime import tracing
 from runtime.loop import cancel_and_wait
 
-from .batch import LOGPROB_BYTES, MAX_BATCH_BYTES, TextRun, batch
+from .append_interval import NEVER
+from .batch import MAX_BATCH_BYTES, OutputBuffer, batch
 from .flusher_state import State
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from jobs.log.log import LogWriter, Successor
     from jobs.record import Status
 
+    from .append_interval import AppendInterval
     from .metrics import WorkerMetrics
 
 # A failover of Redis loses the end of a log once. After this many losses in a row, the attempt
@@ -64,7 +66,8 @@ class Flusher:
     the response. It calls `on_loss` when an append has failed permanently; the next call to
     `check`, `drain` or `finish` raises the error. While Redis is unavailable, the flusher repeats
     an append for up to `retry_seconds`. The flusher is `full` while more than `max_unsent_bytes` of
-    output are unsent. After `finish`, it calls `compact` with all entries of the attempt.
+    output are unsent. After `finish`, it calls `compact` with all entries of the attempt. All
+    flushers of a worker share one `interval`.
 
     If `checkpoint` is set, each append also stores what it returns: the checkpoint of the log with
     all output that was added so far.
@@ -73,6 +76,7 @@ class Flusher:
     def __init__(
         self,
         writer: LogWriter,
+        interval: AppendInterval,
         *,
         on_cancel: Callable[[], None],
         on_loss: Callable[[], None],
@@ -84,7 +88,7 @@ class Flusher:
         self._writer = writer
         self._append_entries = metrics.append_entries
         self._append_seconds = metrics.append_seconds
-        self._appended_at = 0.0  # the time when the append in flight was sent
+        self._interval = interval
         self._first = writer.length
         self._compact = compact
         self._on_cancel = on_cancel
@@ -96,14 +100,15 @@ class Flusher:
         self._covered: tuple[int, bytes] = 0, b""
         self._state = State.IDLE
         self._reply: asyncio.Future[object] | None = None  # the reply to the append in flight
+        self._in_flight = 0, 0.0  # the append's pieces of text, and the time when it was sent
+        self._text_sent = NEVER  # the time at which the last text was sent, if no event followed
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost: Exception | None = None
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
-        self._gathered: list[Event | TextRun] = []
-        # The size is in characters, which is accurate enough for a limit on memory.
-        self._gathered_size = 0
+        self._buffer = OutputBuffer()
         self._unsent = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -114,6 +119,7 @@ class Flusher:
     async def __aexit__(self, *_: object) -> None:
         self._state = State.CLOSED
         tracing.current().set({"holdline.log_entries": self._writer.length - self._first})
+        self._stop_timer()
         if self._task is not None:
             await cancel_and_wait(self._task)
         # Breaks reference cycles: the tracebacks of stored errors refer to this object.
@@ -132,26 +138,16 @@ class Flusher:
 
     def add(self, *events: Event) -> None:
         """Schedules events to be appended."""
-        self._gathered.extend(events)
-        if self._state is State.IDLE:
+        self._buffer.add(*events)
+        if self._state is State.IDLE or self._state is State.WAITING:
             self._schedule()
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         """Schedules a piece of text to be appended. Several pieces may become one delta event."""
-        last = self._gathered[-1] if self._gathered else None
-        if isinstance(last, TextRun) and last.continues(place):
-            last.pieces.append(text)
-        else:
-            self._gathered.append(last := TextRun(place, [text], []))
-        size = len(text)
-        if logprobs:
-            last.logprobs += logprobs
-            size += LOGPROB_BYTES * sum(1 + len(token["top_logprobs"]) for token in logprobs)
-        self._gathered_size += size
-        self._unsent += size
+        self._unsent += self._buffer.add_text(place, text, logprobs)
         if self._unsent > self._max_unsent and self._lost is None:
             self._room.clear()
-        if self._state is State.IDLE:
+        if self._state is State.IDLE or (self._state is State.WAITING and self._buffer.urgent):
             self._schedule()
 
     def check(self) -> None:
@@ -194,7 +190,7 @@ class Flusher:
         Raises: the same errors as `drain`.
         """
         async with self._draining():
-            self._gathered.append(last)
+            self._buffer.add(last)
             self._encode()
 
             async def end() -> bool:
@@ -235,26 +231,41 @@ class Flusher:
         """
         self.checkpoint = checkpoint
         if self._state is State.IDLE:
-            self._send(even_empty=True)
+            self._send()
 
     # Transitions between the states
 
     def _schedule(self) -> None:
+        self._stop_timer()
         self._state = State.SCHEDULED
         asyncio.get_running_loop().call_soon(self._on_turn)
 
     def _on_turn(self) -> None:
         # The state differs if the producer has called `drain` or `finish` in the meantime.
         if self._state is State.SCHEDULED:
+            self._send_when_due()
+
+    def _send_when_due(self) -> None:
+        """Appends the buffered output now, or sets a timer until the append is due."""
+        buffer, now = self._buffer, time.monotonic()
+        if not buffer:
+            self._state = State.IDLE
+        elif not buffer.urgent and (due := self._interval.due(self._text_sent)) > now:
+            self._state = State.WAITING
+            self._timer = asyncio.get_running_loop().call_later(due - now, self._send)
+        else:
             self._send()
 
-    def _send(self, *, even_empty: bool = False) -> None:
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self) -> None:
         """Appends the buffered output, without creating a task if possible."""
-        if not self._gathered and not even_empty:
-            self._state = State.IDLE
-            return
+        now, self._timer = time.monotonic(), None
+        self._in_flight = max(self._buffer.pieces, 1), now
+        self._text_sent = now if self._buffer.ends_with_text else NEVER
         self._encode()
-        self._appended_at = time.monotonic()
         self._reply = self._writer.begin(*self._next(len(self._entries)))
         if self._reply is None:
             self._flush()
@@ -264,13 +275,15 @@ class Flusher:
 
     def _on_reply(self, reply: asyncio.Future[object]) -> None:
         self._reply = None
-        self._append_seconds.observe(time.monotonic() - self._appended_at)
+        now, (pieces, sent) = time.monotonic(), self._in_flight
+        self._append_seconds.observe(now - sent)
         if self._state is State.CLOSED:
             return
         with contextlib.suppress(HoldlineError):  # a failed append is repeated below
             cancel = self._writer.appended(reply.result())
             self._repairs = 0
             self._at(self._writer.length)
+            self._interval.count(pieces, now - sent, now)
             if cancel:
                 self._on_cancel()
         if self._state is State.DRAINING:
@@ -279,7 +292,7 @@ class Flusher:
         elif self._sent < len(self._entries):
             self._flush()
         else:
-            self._send()
+            self._send_when_due()
 
     def _flush(self) -> None:
         self._state = State.FLUSHING
@@ -288,7 +301,7 @@ class Flusher:
     async def _append_gathered(self) -> None:
         try:
             await self._append_up_to(len(self._entries))
-            while self._gathered:
+            while self._buffer:
                 self._encode()
                 await self._append_up_to(len(self._entries))
         except Exception as error:  # noqa: BLE001 - `check` raises it again
@@ -306,6 +319,7 @@ class Flusher:
         if self._state is State.FLUSHING and self._task is not None:
             await asyncio.wait([self._task])
         self.check()
+        self._stop_timer()
         self._state = State.DRAINING
         if self._reply is not None:
             await asyncio.wait([self._reply])
@@ -324,7 +338,7 @@ class Flusher:
     # Encoding and appending log entries
 
     def _measure(self) -> None:
-        self._unsent = self._gathered_size + sum(map(len, self._entries[self._sent :]))
+        self._unsent = self._buffer.size + sum(map(len, self._entries[self._sent :]))
         if self._unsent > self._max_unsent:
             self._room.clear()
         else:
@@ -332,12 +346,7 @@ class Flusher:
 
     def _encode(self) -> None:
         """Encodes the buffered output as log entries."""
-        gathered, self._gathered, self._gathered_size = self._gathered, [], 0
-        for one in gathered:
-            if isinstance(one, TextRun):
-                self._entries += one.entries()
-            else:
-                self._entries.append(encode_event(one))
+        self._entries += self._buffer.take()
         if self.checkpoint is not None:
             self._covered = len(self._entries), self.checkpoint()
         self._measure()

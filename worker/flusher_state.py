@@ -4,6 +4,7 @@ The flusher is in one of these states:
 
     IDLE        all output is in the log
     SCHEDULED   a callback will append the output in the next iteration of the event loop
+    WAITING     a timer will append the output, which is only text, when the interval is over
     SENDING     one append is in flight, and a callback will handle its reply
     FLUSHING    a task appends the output
     DRAINING    the producer appends the output itself, in `drain` or `finish`
@@ -14,15 +15,18 @@ The transitions between the states are:
 
     state       event                                      next state
     IDLE        the producer adds output                   SCHEDULED
+    SCHEDULED   the callback runs, the interval goes on    WAITING
     SCHEDULED   the callback runs, the connection is up    SENDING
     SCHEDULED   the callback runs, the connection is down  FLUSHING
-    IDLE        the producer stores a checkpoint           as from SCHEDULED
+    WAITING     the interval is over                       SENDING or FLUSHING, as from SCHEDULED
+    WAITING     the producer adds an event or much text    SCHEDULED
+    IDLE        the producer stores a checkpoint           SENDING or FLUSHING
     SENDING     a reply arrives, nothing is buffered       IDLE
-    SENDING     a reply arrives, output is buffered        SENDING or FLUSHING, as from SCHEDULED
+    SENDING     a reply arrives, output is buffered        as from SCHEDULED
     SENDING     the append fails, or entries are unsent    FLUSHING
     FLUSHING    all output is in the log                   IDLE
     FLUSHING    a permanent error occurs                   LOST, and `on_loss` is called
-    IDLE, SCHEDULED, SENDING
+    IDLE, SCHEDULED, WAITING, SENDING
                 the producer calls `drain` or `finish`     DRAINING, from SENDING after the reply
     FLUSHING    the producer calls `drain` or `finish`     DRAINING, when the task has ended
     DRAINING    all output is in the log                   IDLE
@@ -40,6 +44,7 @@ class State(Enum):
 
     IDLE = auto()
     SCHEDULED = auto()
+    WAITING = auto()
     SENDING = auto()
     FLUSHING = auto()
     DRAINING = auto()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
@@ -13,6 +14,7 @@ from jobs.log.log import LogWriter
 from jobs.queue import Queue
 from jobs.record import Status
 from worker import config
+from worker.append_interval import AppendInterval
 from worker.context import WorkerContext
 from worker.outcome import Policy
 from worker.rescue import Rescue
@@ -127,6 +129,7 @@ class SimulatedWorker(Worker):
             cast("Router", None),  # is asked only for models that have their own limits
             Policy(),
             cast("Compactor", None),  # answers are not compacted
+            AppendInterval(time.monotonic()),
         )
         subscriber = cast("Subscriber", self.subscriber)
         super().__init__(context, subscriber, Rescue(context), asyncio.Event(), asyncio.Event())

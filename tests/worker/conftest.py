@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.worker.continuing import going as going  # noqa: PLC0414 - a fixture, used by its name
 from tests.worker.harness import Harness, configured
+from worker.append_interval import AppendInterval
 from worker.compactor import Compactor
 from worker.context import WorkerContext
 from worker.outcome import Policy
@@ -40,7 +42,8 @@ def make_harness(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeHarness:
         async with Router(config) as router, Compactor() as compactor:
             policy = Policy(config.shared.max_attempts, first_delay_ms=20)
             queue = Queue(pipe, config.shared)
-            context = WorkerContext(config, pipe, queue, router, policy, compactor)
+            interval = AppendInterval(time.monotonic())
+            context = WorkerContext(config, pipe, queue, router, policy, compactor, interval)
             yield Harness(context, model)
 
     return make

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,8 +18,11 @@ from jobs.redis.pipe import Pipe
 from tests.jobs.factories import message_added
 from tests.system import wait_until
 from tests.worker.harness import Harness, said
+from worker import append_interval
+from worker.append_interval import AppendInterval
 from worker.batch import MAX_BATCH_BYTES, MAX_DELTA_CHARACTERS
 from worker.flusher import Flusher
+from worker.flusher_state import State
 
 ITEM = "msg_1"
 PLACE = Place("output_text", ITEM, 0)
@@ -34,8 +38,10 @@ class Log:
         self.id = response_id
         self.reported: list[str] = []
         self.compacted: list[bytes] = []
+        self.interval = AppendInterval(time.monotonic())
         self.flusher = Flusher(
             writer,
+            self.interval,
             on_cancel=lambda: self.reported.append("cancel"),
             on_loss=lambda: self.reported.append("loss"),
             compact=self.compact,
@@ -46,6 +52,9 @@ class Log:
 
     async def compact(self, entries: list[bytes]) -> None:
         self.compacted = entries
+
+    def state(self) -> State:
+        return self.flusher._state
 
     async def text(self) -> str:
         return said(await self.harness.events(self.id))
@@ -79,6 +88,120 @@ async def test_text_that_arrives_during_an_append_becomes_one_delta(log: Log) ->
     await log.flusher.drain()
     assert len(await log.deltas()) <= 2
     assert "first " + "".join(f"{index} " for index in range(100)) == await log.text()
+
+
+@pytest.fixture
+async def busy(log: Log, monkeypatch: pytest.MonkeyPatch) -> Log:
+    """Returns a log whose worker is busy, after the first piece of its text.
+
+    The interval is longer than a test, so that tests also hold on a slow machine.
+    """
+    monkeypatch.setattr(append_interval, "BUSY_SECONDS", 1000.0)
+    log.flusher.add_text(PLACE, "first ")
+    await log.flusher.drain()
+    log.flusher.add_text(PLACE, "second ")  # `drain` ended the interval
+    await wait_until(lambda: log.state() is State.IDLE)
+    log.interval.busy = True
+    return log
+
+
+async def test_a_calm_worker_appends_each_piece_of_text_at_once(log: Log) -> None:
+    for index in range(5):
+        log.flusher.add_text(PLACE, f"{index} ")
+        await wait_until(lambda: log.state() is State.IDLE)
+    assert [f"{index} " for index in range(5)] == await log.deltas()
+
+
+async def test_a_busy_worker_appends_the_text_of_an_interval_together(
+    busy: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(append_interval, "BUSY_SECONDS", 1.0)
+    for index in range(3):
+        busy.flusher.add_text(PLACE, f"{index} ")
+        await asyncio.sleep(0)
+    assert busy.state() is State.WAITING
+    await wait_until(lambda: busy.state() is State.IDLE)
+    assert ["first ", "second ", "0 1 2 "] == await busy.deltas()
+
+
+async def test_the_first_text_of_a_busy_worker_is_appended_at_once(log: Log) -> None:
+    log.interval.busy = True
+    log.flusher.add_text(PLACE, "first ")
+    await asyncio.sleep(0)
+    assert log.state() is State.SENDING
+
+
+async def test_a_busy_worker_appends_other_events_and_the_text_after_them_at_once(
+    busy: Log,
+) -> None:
+    busy.flusher.add_text(PLACE, "more ")
+    await asyncio.sleep(0)
+    assert busy.state() is State.WAITING
+    busy.flusher.add(*message_added("msg_2", 1))
+    await asyncio.sleep(0)
+    assert busy.state() is State.SENDING
+    await wait_until(lambda: busy.state() is State.IDLE)
+    busy.flusher.add_text(Place("output_text", "msg_2", 1), "next ")
+    await asyncio.sleep(0)
+    assert busy.state() is State.SENDING
+
+
+async def test_a_busy_worker_appends_text_that_fills_a_delta_at_once(busy: Log) -> None:
+    for _ in range(2):
+        busy.flusher.add_text(PLACE, "x" * MAX_DELTA_CHARACTERS)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert busy.state() is State.SENDING
+
+
+async def test_text_that_arrives_during_an_append_waits_in_a_busy_worker(busy: Log) -> None:
+    busy.flusher.add(*message_added("msg_2", 1))
+    await asyncio.sleep(0)
+    assert busy.state() is State.SENDING
+    place = Place("output_text", "msg_2", 1)
+    busy.flusher.add_text(place, "a ")  # the first text is due at once
+    await wait_until(lambda: busy.state() is State.IDLE)
+    busy.flusher.add_text(place, "b ")
+    await asyncio.sleep(0)
+    assert busy.state() is State.WAITING
+
+
+async def test_the_end_of_a_response_does_not_wait_for_the_interval(busy: Log) -> None:
+    busy.flusher.add_text(PLACE, "last ")
+    await asyncio.sleep(0)
+    timer = busy.flusher._timer
+    await busy.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
+    assert timer is not None
+    assert timer.cancelled()
+    assert "first second last " == await busy.text()
+
+
+async def test_a_flusher_that_is_closed_during_the_interval_appends_nothing_more(
+    busy: Log,
+) -> None:
+    busy.flusher.add_text(PLACE, "lost ")
+    await asyncio.sleep(0)
+    timer = busy.flusher._timer
+    await busy.flusher.__aexit__(None, None, None)
+    assert timer is not None
+    assert timer.cancelled()
+    assert "first second " == await busy.text()
+
+
+async def test_appends_are_counted_with_their_pieces_and_the_time_of_their_reply(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await wait_until(lambda: log.state() is State.IDLE)
+    counted: list[tuple[int, float]] = []
+    monkeypatch.setattr(
+        log.interval, "count", lambda pieces, waited, _: counted.append((pieces, waited))
+    )
+    for index in range(4):
+        log.flusher.add_text(PLACE, f"{index} ")
+    await wait_until(lambda: log.state() is State.IDLE)
+    [(pieces, waited)] = counted
+    assert 4 == pieces
+    assert 0 < waited < 10
 
 
 async def test_deltas_are_bounded_and_split_between_characters(log: Log) -> None:
