@@ -9,6 +9,10 @@
 --
 -- The virtual time of a queue is the start tag of the job that was served last. A new or returning tenant gets at
 -- least the virtual time as its tag. So it is served soon, but its idle time gives it no advantage.
+--
+-- While only one tenant has waiting jobs, the virtual time follows the estimates of its jobs, and so do the tags of
+-- tenants that come later. If these estimates were corrected later in the tenant's own tag only, it would get a credit
+-- or a debt of all its running jobs. So they are not corrected, except that of the job that was served last.
 
 local IDLE_BOUND = 10000 -- maximum number of idle tenants whose finish tags a queue stores
 
@@ -104,6 +108,7 @@ local function settle(prefix, job, tenant, tokens)
     redis.call('HINCRBYFLOAT', pace_of(prefix, model), 'tokens', job.charged - tokens)
   end
   if tokens == tonumber(job.charged) then return end
+  if job.alone == '1' and tonumber(job.start_tag) < virtual_time_of(prefix, queue_name) then return end
   local weight = weight_of(prefix, tenant)
   local more = (tokens - job.charged) / weight
   if redis.call('ZADD', ready_of(prefix, queue_name), 'XX', 'INCR', more, tenant) then return end

@@ -227,7 +227,7 @@ end
 
 -- Appends the last entries to a log and ends its job. `e` has the arguments of `finish.lua`, and `job` the fields that
 -- this function reads. Returns the reply of `finish.lua`, and true if this call has ended the job.
-local FINISHED = { 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
+local FINISHED = { 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'alone', 'day', 'tokens',
   'money', 'attempt', 'key', 'hook', 'steers', 'fail_on_death', 'unstored', 'checkpoint', 'trace' }
 local function finish_job(prefix, id, job, e)
   local expected, job_key, log_key = tonumber(e.expected), prefix .. 'job:' .. id, prefix .. 'log:' .. id

@@ -170,7 +170,7 @@ local function begin(id, job)
 end
 
 local grants, ids, job_bytes = {}, {}, 0
-local function hand_out(id, job, tenant, start_tag, tokens)
+local function hand_out(id, job, tenant, start_tag, tokens, alone)
   if job.begins then begin(id, job) end
   -- With a checkpoint, the worker continues the same attempt.
   if not job.checkpoint then
@@ -178,7 +178,8 @@ local function hand_out(id, job, tenant, start_tag, tokens)
     if tonumber(job.failures or 0) > 0 then redis.call('HSET', prefix .. 'job:' .. id, 'earlier_failures', job.failures) end
   end
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'start_tag', start_tag,
-    'attempt', job.attempt, 'steps', with_step(job.steps, 'claimed', time, job.attempt, worker))
+    'attempt', job.attempt, 'steps', with_step(job.steps, 'claimed', time, job.attempt, worker),
+    'alone', alone and 1 or 0)
   end_wait(prefix, job.queue_name or '', id)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id
@@ -193,7 +194,7 @@ local function serve(queue_name, schedule, tenant)
   local start_tag, tokens = math.max(schedule.finish_tag, schedule.virtual_time), 1
   if job and job.status == 'queued' and not (retries and redis.call('ZSCORE', prefix .. 'delayed', id)) then
     tokens = math.max(1, tonumber(job.tokens or 0))
-    hand_out(id, job, tenant, start_tag, tokens)
+    hand_out(id, job, tenant, start_tag, tokens, schedule.behind == math.huge)
     spend(prefix, model_of(queue_name), time, models[model_of(queue_name)], tokens)
   elseif id and not job then
     bury(prefix, id)

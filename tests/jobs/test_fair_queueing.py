@@ -115,6 +115,22 @@ async def test_an_idle_tenant_accumulates_no_credit(pipe: Pipe, queue: Queue) ->
     assert "b" * 10 + "a" == await owners(queue, 11)
 
 
+@pytest.mark.parametrize("tokens", [10, 5_000], ids=["fewer tokens", "more tokens"])
+async def test_a_tenant_that_was_alone_gets_no_credit_or_debt_for_its_estimates(
+    pipe: Pipe, queue: Queue, tokens: int
+) -> None:
+    for _ in range(60):
+        await submitted(queue, "a")
+    running = await claim(queue, 20)
+    for _ in range(60):
+        await submitted(queue, "b")
+    served: Counter[str] = Counter()
+    for grant in running:
+        await end(pipe, grant, tokens)
+        served[await owners(queue, 1)] += 1
+    assert 9 <= served["a"] <= 11, served
+
+
 async def test_a_tenant_with_twice_the_weight_is_served_twice_as_often(
     pipe: Pipe, queue: Queue
 ) -> None:
