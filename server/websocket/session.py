@@ -185,8 +185,9 @@ class Session:
             about = {"stream_id": lane} if valid and lane is not None else {}
             if isinstance(response_id := body.get("response_id"), str):
                 about["response_id"] = response_id[:128]
-            kind = message_type if (message_type := body.get("type")) in MESSAGE_TYPES else UNKNOWN
-            said: list[Action] = [Say(problem.event(**about), (kind, problem))]
+            kind = body.get("type")
+            known = kind if isinstance(kind, str) and kind in MESSAGE_TYPES else UNKNOWN
+            said: list[Action] = [Say(problem.event(**about), (known, problem))]
             if valid and body.get("type") == CREATE and isinstance(previous, str):
                 said.append(Forget(lane, previous))
             return said

@@ -134,7 +134,7 @@ async def test_socket_messages_and_refusals_are_logged(
             ended = (await until(ws, "response.completed"))[-1]
             await ws.send_json({"type": "response.create", "model": "m", "input": 5})
             await until(ws, "error")
-            await ws.send_json({"type": SECRET})
+            await ws.send_json({"type": [SECRET]})
             await until(ws, "error")
             await ws.send_str("{")
             await until(ws, "error")
