@@ -81,7 +81,7 @@ export class OverviewView {
 
   constructor() {
     const now = () => this.#overview?.read_at ?? 0;
-    this.#models = modelList(now);
+    this.#models = modelList(now, () => this.#overview?.models.length === 1);
     this.#workers = workerList(now);
     this.#answers = answerList(now);
     this.#tenants = tenantList();
@@ -134,15 +134,15 @@ export class OverviewView {
   }
 }
 
-/** @param {() => number} now @returns {List<Model>} */
-function modelList(now) {
+/** @param {() => number} now @param {() => boolean} onlyOne @returns {List<Model>} */
+function modelList(now, onlyOne) {
   return new List({
     title: "Models",
     empty: "No model is known yet.",
     key: ({ model }) => model,
     text: ({ model, pause_reason: reason }) => `${model} ${reason ?? ""}`,
     columns: [
-      { title: "Model", kind: "main", show: (cell, { model }) => setText(cell, model || "not in the models file") },
+      { title: "Model", kind: "main", show: (cell, { model }) => setText(cell, model || (onlyOne() ? "any model" : "other models")) },
       { title: "State", show: (cell, model) => chip(cell, ...modelState(model, now())) },
       { title: "Waiting", kind: "number", show: (cell, { waiting }) => setText(cell, count(waiting)) },
       { title: "By tier", kind: "wide", show: (cell, { tiers }) => setText(cell, tiersIn(tiers)) },

@@ -29,7 +29,7 @@ def _found(state: State) -> Iterator[Alert]:
     workers, counts = state.worker_counts, state.counts
     if workers.total:
         for model in state.models:
-            yield from _of_model(model, state.read_at)
+            yield from _of_model(model, state.read_at, only=len(state.models) == 1)
     else:
         oldest = min((m.oldest_at for m in state.models if m.oldest_at is not None), default=None)
         waiting = _waiting(counts.waiting, None if oldest is None else state.read_at - oldest)
@@ -53,8 +53,9 @@ def _found(state: State) -> Iterator[Alert]:
         yield from _of_tenant(tenant)
 
 
-def _of_model(model: ModelState, now: float) -> Iterator[Alert]:
+def _of_model(model: ModelState, now: float, *, only: bool) -> Iterator[Alert]:
     name = f"the model {model.model}" if model.model else "models outside the models file"
+    name = "any model" if only and not model.model else name
     waited = None if model.oldest_at is None else now - model.oldest_at
     if not model.workers:
         text = f"No live worker serves {name}.{_waiting(model.waiting, waited)}"
@@ -64,7 +65,7 @@ def _of_model(model: ModelState, now: float) -> Iterator[Alert]:
         text = f"Nothing starts for {name} for another {pause}: its provider asked for a pause."
         yield Alert("warning", text)
     elif waited is not None and waited > LONG_WAIT_SECONDS:
-        text = f"The workers for {name} are behind.{_waiting(model.waiting, waited)}"
+        text = f"Prompts for {name} wait long.{_waiting(model.waiting, waited)}"
         yield Alert("warning", f"{text} If this lasts, start another worker.", START_WORKER)
 
 

@@ -74,10 +74,17 @@ def test_a_model_without_a_live_worker_is_a_problem_before_any_warning() -> None
             "Nothing starts for the model fast for another 1 min: its provider asked for a pause.",
         ),
         (
-            state(models=[model("", waiting=1_200, oldest_at=NOW - 7_300)]),
+            state(models=[model("", waiting=1_200, oldest_at=NOW - 7_300), model()]),
             (
-                "The workers for models outside the models file are behind. 1,200 prompts wait, "
+                "Prompts for models outside the models file wait long. 1,200 prompts wait, "
                 "the oldest for 2 h. If this lasts, start another worker."
+            ),
+        ),
+        (
+            state(models=[model("", waiting=1, oldest_at=NOW - 300)]),
+            (
+                "Prompts for any model wait long. 1 prompt has waited for 5 min. If this lasts, start "
+                "another worker."
             ),
         ),
         (
