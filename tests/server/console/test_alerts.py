@@ -83,8 +83,8 @@ def test_a_model_without_a_live_worker_is_a_problem_before_any_warning() -> None
         (
             state(models=[model("", waiting=1, oldest_at=NOW - 300)]),
             (
-                "Prompts for any model wait long. 1 prompt has waited for 5 min. If this lasts, start "
-                "another worker."
+                "Prompts for any model wait long. 1 prompt has waited for 5 min. "
+                "If this lasts, start another worker."
             ),
         ),
         (
