@@ -58,7 +58,8 @@ def worker(environ: Mapping[str, str]) -> Child:
         lived = time.monotonic() - running.since
         return lived > WORKER_SECONDS and any("worker ready" in line for line in running.heard)
 
-    return Child("worker", [sys.executable, "-m", "worker"], ready, environ, reloads=True)
+    logging = {**environ, "HOLDLINE_LOG_LEVEL": "info"}  # the line that shows the readiness
+    return Child("worker", [sys.executable, "-m", "worker"], ready, logging, reloads=True)
 
 
 def answers_200(host: str, port: int, path: str) -> Callable[[Running], Awaitable[bool]]:

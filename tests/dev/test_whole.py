@@ -24,7 +24,7 @@ pytestmark = [
 class Dev:
     """A running `python -m dev` on a free port, with its own folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.output = folder / f"output-{self.port}"
@@ -33,6 +33,7 @@ class Dev:
             "HOLDLINE_PORT": str(self.port),
             "HOLDLINE_DATA_DIR": str(folder / "data"),
             "DEMO_TOKENS_PER_SECOND": "2000",
+            **more,
         }
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -67,11 +68,11 @@ class Dev:
 
 
 @pytest.fixture
-def run_dev(tmp_path: Path) -> Iterator[Callable[[], Dev]]:
+def run_dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
     started: list[Dev] = []
 
-    def run() -> Dev:
-        started.append(Dev(tmp_path))
+    def run(**environ: str) -> Dev:
+        started.append(Dev(tmp_path, **environ))
         return started[-1]
 
     yield run
@@ -134,3 +135,9 @@ def test_a_killed_worker_is_named(
 
     assert 1 == dev.process.wait(8)
     assert "worker was killed by SIGKILL" in dev.output.read_text()
+
+
+def test_the_worker_becomes_ready_although_it_should_log_only_errors(
+    run_dev: Callable[..., Dev], wait_until: Callable[..., None]
+) -> None:
+    wait_until(run_dev(HOLDLINE_LOG_LEVEL="error").is_ready, 20)
