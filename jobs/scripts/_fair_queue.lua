@@ -44,8 +44,8 @@ local function begin_wait(prefix, queue_name, id, submitted)
   end
 end
 
--- Records that a job no longer waits in a queue.
-local function end_wait(prefix, queue_name, id) redis.call('ZREM', since_of(prefix, queue_name), id) end
+-- Records that jobs no longer wait in a queue.
+local function end_wait(prefix, queue_name, ...) redis.call('ZREM', since_of(prefix, queue_name), ...) end
 
 -- Appends a value to a list and returns the new length. If the list was empty, its key is new, so the TTL is set.
 local function queue_up(list, what)

@@ -47,29 +47,32 @@ local function drop_size(prefix, id)
   end
 end
 
--- Adds tokens and money to an account's usage on a day, and ranks tenants by their tokens. If the field or the member
--- is new, its key may be new too, so the TTL is set.
+-- Adds tokens and money to an account's usage on a day. If the field is new, its key may be new too, so the TTL is
+-- set. Returns the account's tokens on this day, or nil if no tokens were added.
 local function use(prefix, account, day, tokens, money)
-  local used, usage = used_of(prefix, account, day), usage_of(prefix, day)
-  if tokens ~= 0 then
-    local total = redis.call('HINCRBY', used, 'tokens', tokens)
-    if total == tokens then redis.call('PEXPIRE', used, USED_TTL) end
-    if account == tenant_of(account) and redis.call('ZADD', usage, total, account) == 1 then
-      redis.call('PEXPIRE', usage, USED_TTL)
-    end
-  end
+  local used = used_of(prefix, account, day)
+  local total = tokens ~= 0 and redis.call('HINCRBY', used, 'tokens', tokens) or nil
+  if total == tokens then redis.call('PEXPIRE', used, USED_TTL) end
   if money ~= 0 then
     redis.call('HINCRBYFLOAT', used, 'money', money)
     redis.call('PEXPIRE', used, USED_TTL)
   end
+  return total
 end
 
--- Ranks a tenant by the number of its unfinished jobs.
-local function rank_tenant(prefix, tenant)
-  local open = redis.call('ZCARD', open_of(prefix, tenant))
-  if open == 0 then
+-- Ranks a tenant by the tokens that it has used on a day. An estimate that is exact does not change the number of
+-- tokens, and then the next job ranks the tenant.
+local function rank_usage(prefix, tenant, day, total)
+  local usage = usage_of(prefix, day)
+  if redis.call('ZADD', usage, total, tenant) == 1 then redis.call('PEXPIRE', usage, USED_TTL) end
+end
+
+-- Ranks a tenant by the number of its unfinished jobs, of which it now has `more`.
+local function rank_tenant(prefix, tenant, more)
+  local open = tonumber(redis.call('ZINCRBY', tenants_of(prefix), more, tenant))
+  if open <= 0 then
     redis.call('ZREM', tenants_of(prefix), tenant)
-  elseif redis.call('ZADD', tenants_of(prefix), open, tenant) == 1 then
+  elseif open == more then
     redis.call('PEXPIRE', tenants_of(prefix), STRUCTURE_TTL)
   end
 end
@@ -83,7 +86,7 @@ local function reserve(prefix, accounts, id, time, tokens, money, kept)
     redis.call('ZADD', open_of(prefix, account), time + kept, id)
     redis.call('PEXPIRE', open_of(prefix, account), STRUCTURE_TTL)
   end
-  rank_tenant(prefix, accounts[1])
+  rank_tenant(prefix, accounts[1], 1)
   return day
 end
 
@@ -97,15 +100,19 @@ local function book(prefix, id, job, tenant, tokens, money)
   if money < 0 then money = asked and cost or 0 end
   redis.call('HDEL', prefix .. 'job:' .. id, 'day')
   for _, account in ipairs({ tenant, job.account }) do
-    use(prefix, account, job.day, tokens - reserved, money - cost)
-    redis.call('ZREM', open_of(prefix, account), id)
+    local total = use(prefix, account, job.day, tokens - reserved, money - cost)
+    local open = redis.call('ZREM', open_of(prefix, account), id)
+    if account == tenant then
+      if total then rank_usage(prefix, tenant, job.day, total) end
+      if open == 1 then rank_tenant(prefix, tenant, -1) end
+    end
   end
-  rank_tenant(prefix, tenant)
 end
 
--- Returns the number of unfinished jobs of an account.
+-- Returns the number of unfinished jobs of an account. Removes those whose records have expired.
 local function count_open(prefix, account, time)
-  redis.call('ZREMRANGEBYSCORE', open_of(prefix, account), '-inf', time)
+  local expired = redis.call('ZREMRANGEBYSCORE', open_of(prefix, account), '-inf', time)
+  if expired > 0 and account == tenant_of(account) then rank_tenant(prefix, account, -expired) end
   return redis.call('ZCARD', open_of(prefix, account))
 end
 

@@ -170,6 +170,7 @@ local function begin(id, job)
 end
 
 local grants, ids, job_bytes = {}, {}, 0
+local begun = {} -- the ids of the assigned jobs, by their queues
 local function hand_out(id, job, tenant, start_tag, tokens, alone)
   if job.begins then begin(id, job) end
   -- With a checkpoint, the worker continues the same attempt.
@@ -180,7 +181,9 @@ local function hand_out(id, job, tenant, start_tag, tokens, alone)
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'start_tag', start_tag,
     'attempt', job.attempt, 'steps', with_step(job.steps, 'claimed', time, job.attempt, worker),
     'alone', alone and 1 or 0)
-  end_wait(prefix, job.queue_name or '', id)
+  local queue_name = job.queue_name or ''
+  begun[queue_name] = begun[queue_name] or {}
+  table.insert(begun[queue_name], id)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id
   grants[#grants + 1], ids[#ids + 1] = grant(prefix, id, job, time), id
@@ -242,6 +245,7 @@ if table.concat(queues, '\n') ~= table.concat(found, '\n') or #queues ~= #found 
   redis.call('DEL', queues_key)
   for _, queue_name in ipairs(queues) do queue_up(queues_key, queue_name) end
 end
+for queue_name, began in pairs(begun) do end_wait(prefix, queue_name, unpack(began)) end
 if #ids > 0 then
   redis.call('SET', claimed_key, table.concat(ids, ' '), 'PX', lease_ms)
   -- The pace is the average number of ms between two assigned jobs while the queue is never empty. Estimates of

@@ -9,7 +9,7 @@
 -- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
 -- next rescue assigns these jobs again.
 -- @include STRUCTURE_TTL WORKERS_BOUND now cap fields with_step waiting_of notify_queued grant tenant_of ready_of idle_of since_of open_queue
--- @include ensure_ready enqueue_first end_wait count_running lease release unlease promote sizes_of count_open rank_tenant close
+-- @include ensure_ready enqueue_first end_wait count_running lease release unlease promote sizes_of count_open close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
 
@@ -72,7 +72,6 @@ for _, id in ipairs(due(open_key)) do
     if not job.status then
       tenant = string.match(redis.call('HGET', sizes_of(prefix), id) or '', ' (.*)$') or ''
       count_open(prefix, tenant, time)
-      rank_tenant(prefix, tenant)
       for _, queue in ipairs(redis.call('SMEMBERS', prefix .. 'queue_names')) do end_wait(prefix, queue, id) end
     end
     close(prefix, id, tenant)
