@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from .log.codec import Event
-    from .worker_registry import RunningResponse
 
 
 class StepKind(StrEnum):
@@ -146,13 +145,13 @@ def timeline(
     log: LogSummary | None,
     *,
     webhook: tuple[int, int] | None = None,
-    running: RunningResponse | None = None,
+    first_token: tuple[int, int] | None = None,
 ) -> Timeline:
     """Returns the timeline of a response.
 
     `record` contains those of the `FIELDS` of the job that exist. `log` is None if the log could
     not be decoded. `webhook` is the due time and the number of tries of a webhook that waits.
-    `running` is the record of the worker that runs the response.
+    `first_token` is the attempt and the time of the first token of a running response.
     """
     submitted = int(record.get("submitted", 0))
     queue_name = record.get("queue_name", "")
@@ -161,7 +160,7 @@ def timeline(
     if recorded or record.get("status") == "queued":
         steps.append(Step(StepKind.QUEUED, submitted, 0, code=f"{tier_of(queue_name)} tier"))
     steps += _with_changes(recorded, log)
-    steps += _first_token(record, log, running, submitted)
+    steps += _first_token(record, log, first_token, submitted)
     steps += _after(record, log, webhook, submitted)
     first = next((step for step in recorded if step.kind is StepKind.CLAIMED), None)
     return Timeline(
@@ -215,7 +214,7 @@ def _with_changes(recorded: list[Step], log: LogSummary | None) -> Iterator[Step
 def _first_token(
     record: Mapping[str, str],
     log: LogSummary | None,
-    running: RunningResponse | None,
+    running: tuple[int, int] | None,
     submitted: int,
 ) -> Iterator[Step]:
     """Yields the first token of the last attempt, if there was one.
@@ -227,8 +226,8 @@ def _first_token(
     if "first_token_ms" in timing and "ended" in record:
         began = timing.get("total_ms", 0) - timing.get("model_ms", 0)
         at = min(submitted + max(began, 0) + timing["first_token_ms"], int(record["ended"]))
-    elif running is not None and running.first_token_at is not None:
-        attempt, at = running.attempt, running.first_token_at
+    elif running is not None:
+        attempt, at = running
     if at is not None:
         yield Step(StepKind.FIRST_TOKEN, at, at - submitted, attempt)
 

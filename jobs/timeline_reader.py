@@ -13,7 +13,6 @@ from .worker_registry import WorkerRegistry
 
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
-    from .worker_registry import RunningResponse
 
 
 async def read_timeline(pipe: Pipe, response_id: str, *, viewer: str = "") -> Timeline:
@@ -43,12 +42,17 @@ async def read_timeline(pipe: Pipe, response_id: str, *, viewer: str = "") -> Ti
         record,
         log,
         webhook=None if due is None else (int(due), int(tries or 0)),
-        running=await _running(pipe, response_id, record),
+        first_token=await _first_token(pipe, response_id, record),
     )
 
 
-async def _running(pipe: Pipe, response_id: str, record: dict[str, str]) -> RunningResponse | None:
-    """Returns what the worker that claimed the response last says about it, if it runs."""
+async def _first_token(
+    pipe: Pipe, response_id: str, record: dict[str, str]
+) -> tuple[int, int] | None:
+    """Returns the attempt and the time of the first token, according to the response's worker.
+
+    Returns None if the response does not run, or before its first token.
+    """
     claims = [
         line.split(" ")
         for line in record.get("steps", "").splitlines()
@@ -57,5 +61,7 @@ async def _running(pipe: Pipe, response_id: str, record: dict[str, str]) -> Runn
     if record["status"] != "running" or not claims:
         return None
     worker = await WorkerRegistry(pipe).get(claims[-1][3])
-    found = worker.responses if worker else ()
-    return next((one for one in found if one.response_id == response_id), None)
+    for one in worker.responses if worker else ():
+        if one.response_id == response_id and one.first_token_at is not None:
+            return one.attempt, one.first_token_at
+    return None

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .redis.pipe import Pipe
 
 LEASES_PER_RECORD: Final = 2
+# A dead worker is listed for at most a minute, even if leases are long.
+MIN_RECORD_MS: Final = 1_000
+MAX_RECORD_MS: Final = 60_000
 MAX_WORKERS: Final = 10_000
 MAX_PAGE: Final = 1_000
 # The bounds of one record. They are higher than those of the settings and of the models file.
@@ -161,7 +164,8 @@ class WorkerRegistry:
     def __init__(self, pipe: Pipe, lease_ms: int = 0) -> None:
         self._pipe = pipe
         self._names = Partition(0)
-        self.record_ms = LEASES_PER_RECORD * lease_ms
+        wanted = LEASES_PER_RECORD * lease_ms
+        self.record_ms = min(max(wanted, MIN_RECORD_MS), MAX_RECORD_MS)
         self._decoded: dict[str, tuple[bytes, LiveWorker | None]] = {}
 
     async def register(self, worker: str, record: WorkerRecord) -> bool:

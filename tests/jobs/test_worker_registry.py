@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from jobs.names import Partition
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import (
@@ -82,6 +84,28 @@ async def test_a_worker_that_stops_writing_disappears(pipe: Pipe) -> None:
     await registry.register("next", a_record())
 
     assert [b"next"] == await pipe.call("ZRANGE", NAMES.workers, 0, -1)
+
+
+@pytest.mark.parametrize(
+    ("lease_ms", "record_ms"), [(100, 1_000), (15_000, 30_000), (600_000, 60_000)]
+)
+async def test_a_dead_worker_is_listed_for_two_leases_but_at_most_a_minute(
+    pipe: Pipe, lease_ms: int, record_ms: int
+) -> None:
+    await WorkerRegistry(pipe, lease_ms).register("a", a_record())
+
+    assert record_ms - 900 < await pipe.call("PTTL", NAMES.worker("a")) <= record_ms
+
+
+async def test_a_clock_that_steps_back_keeps_no_dead_worker(pipe: Pipe) -> None:
+    registry = WorkerRegistry(pipe, LEASE_MS)
+    await registry.register("dead", a_record())
+    await pipe.call("ZINCRBY", NAMES.workers, 3_600_000, "dead")
+
+    await registry.register("live", a_record())
+
+    scores = [float(await pipe.call("ZSCORE", NAMES.workers, id_)) for id_ in ("dead", "live")]
+    assert scores[0] == scores[1]
 
 
 async def test_a_worker_that_ends_removes_its_record_at_once(pipe: Pipe) -> None:
