@@ -39,6 +39,10 @@ class Hooks:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
 
+    def is_reachable(self, partition: int) -> bool:
+        """Returns True if there is a connection to the Redis that has the partition."""
+        return self._pipe.is_connected_for(Partition(partition).hooks)
+
     async def claim(self, partition: int, claim: str, count: int, lease_ms: int) -> list[Hook]:
         """Assigns up to `count` due webhooks to the caller. `claim` is a random id for the claim.
 

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from .conversations import ConversationStore
+from .each_partition import each_partition
 from .errors import (
     Diverged,
     IdempotencyKeyReused,
@@ -378,9 +379,12 @@ class Queue:
         During the pause, no job of the model begins. After the pause, the number of jobs that may
         begin grows from one until it is no longer limited.
         """
-        for number in self._settings.partitions:
+
+        async def pause(number: int) -> None:
             pause_key = Partition(number).pause(model)
             await self._pipe.run(calls.pause(pause_key=pause_key, pause_ms=round(1000 * seconds)))
+
+        await each_partition(self._settings.partitions, pause)
 
     async def queue_positions(
         self, partition: int, waiting: list[tuple[str, str]]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from jobs.each_partition import each_partition
 from jobs.errors import HoldlineError, RedisTrouble
 from jobs.log.log import read
 from jobs.names import partition_of
@@ -70,11 +71,15 @@ class Orphans:
         followed: dict[int, list[str]] = {n: [] for n in self._shared.partitions}
         for response_id in self._relay.followed:
             followed.setdefault(partition_of(response_id), []).append(response_id)
+
+        async def report(partition: int) -> None:
+            ids = followed[partition]
+            for start in range(0, max(len(ids), 1), AT_ONCE):
+                some = ids[start : start + AT_ONCE]
+                found.update(await self._queue.orphans(partition, some, most))
+
         with contextlib.suppress(RedisTrouble):
-            for partition, ids in followed.items():
-                for start in range(0, max(len(ids), 1), AT_ONCE):
-                    some = ids[start : start + AT_ONCE]
-                    found |= set(await self._queue.orphans(partition, some, most))
+            await each_partition(followed, report)
         return found - self._relay.followed
 
     async def _cancel(self, response_id: str) -> None:

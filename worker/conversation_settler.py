@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from jobs.each_partition import each_partition
 from jobs.errors import RedisTrouble
 from jobs.settlement import settle
 from runtime.loop import Loop
@@ -30,12 +31,14 @@ def conversation_settler(context: WorkerContext) -> Loop:
     """
     store = context.queue.conversations
 
+    async def settle_all(partition: int) -> None:
+        for conversation_id, pending in await store.claim_unsettled(partition):
+            if await settle(context.pipe, store, conversation_id, pending):
+                log.info(
+                    "appended missing items to a conversation", conversation_id=conversation_id
+                )
+
     async def tick() -> None:
-        for partition in context.config.shared.partitions:
-            for conversation_id, pending in await store.claim_unsettled(partition):
-                if await settle(context.pipe, store, conversation_id, pending):
-                    log.info(
-                        "appended missing items to a conversation", conversation_id=conversation_id
-                    )
+        await each_partition(context.config.shared.partitions, settle_all)
 
     return Loop("conversation settler", tick, PAUSE_SECONDS, ignored=(RedisTrouble,))

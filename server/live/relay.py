@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
+from jobs.each_partition import each_partition
 from jobs.errors import RedisTrouble
 from jobs.log.log import read
 from jobs.names import Partition, tenant_of
@@ -220,12 +222,18 @@ class Relay:
         because Redis may have been emptied before the check.
         """
         # Each partition has its own epoch, because a single cluster node may have been emptied.
-        epochs = {}
-        for number in {0} | {feed.partition for feed in self._feeds.values()}:
+        numbers = {0} | {feed.partition for feed in self._feeds.values()}
+        before = self._epochs
+        # An unavailable partition keeps its last epoch.
+        self._epochs = epochs = {number: before[number] for number in numbers & before.keys()}
+
+        async def read_epoch(number: int) -> None:
             fresh = secrets.token_hex(8)
             set_once = ("SET", Partition(number).epoch, fresh, "PX", EPOCH_TTL_MS, "NX", "GET")
             epochs[number] = await self._pipe.call(*set_once) or fresh.encode()
-        before, self._epochs = self._epochs, epochs
+
+        with contextlib.suppress(RedisTrouble):
+            await each_partition(numbers, read_epoch)
         quiet = time.monotonic() - self._doubt_seconds
         for feed in list(self._feeds.values()):
             lost = epochs.get(feed.partition) != before.get(feed.partition)
@@ -238,8 +246,12 @@ class Relay:
             if feed.number and feed.owner:
                 queues = waiting.setdefault(feed.partition, {})
                 queues.setdefault((feed.queue_name, tenant_of(feed.owner)), []).append(feed)
-        for partition, queues in waiting.items():
+
+        async def send(partition: int) -> None:
+            queues = waiting[partition]
             pace, heads = await self._queue.queue_positions(partition, list(queues))
             for queue, feeds in queues.items():
                 for feed in feeds:
                     feed.send_queue_position(*heads[queue], pace)
+
+        await each_partition(waiting, send)

@@ -11,7 +11,7 @@ from jobs.ids import item_id, new_response_id
 from jobs.log.codec import Event, encode_event
 from jobs.log.events import lifecycle, terminal
 from jobs.log.items import Place, added, delta, done, message, part_added, text_part
-from jobs.names import Partition
+from jobs.names import Partition, names_of
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
@@ -155,7 +155,7 @@ async def inspect_now(pipe: Pipe, response_id: str) -> None:
 
 async def status_of(pipe: Pipe, response_id: str) -> str | None:
     """Returns the status stored in the job's record."""
-    status = await pipe.call("HGET", NAMES.job(response_id), "status")
+    status = await pipe.call("HGET", names_of(response_id).job(response_id), "status")
     return None if status is None else str(status.decode())
 
 

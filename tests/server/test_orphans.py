@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from jobs.errors import RedisAway
+from jobs.names import partition_of
+from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import NAMES, status_of
 from tests.server.conftest import Client, Serve
@@ -45,6 +48,28 @@ async def test_an_orphan_is_cancelled_after_its_last_follower_has_left(
     await second.close()
     await ends(pipe, id_)
     assert 0 == await pipe.call("ZCARD", NAMES.followed)
+
+
+async def test_an_unavailable_partition_keeps_no_orphan_of_another(
+    serve: Serve, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orphans = Queue.orphans
+
+    async def found(self: Queue, partition: int, *more: Any) -> list[str]:
+        if partition == 0:
+            raise RedisAway("away")
+        return await orphans(self, partition, *more)
+
+    monkeypatch.setattr(Queue, "orphans", found)
+    client = await serve(orphan_seconds="0.3", partitions="2")
+    for _ in range(50):
+        ws, id_ = await asked(client, metadata=CANCEL)
+        await ws.close()
+        if partition_of(id_) == 1:
+            break
+    else:
+        pytest.fail("no response is in partition 1")
+    await ends(pipe, id_)
 
 
 @pytest.mark.parametrize(

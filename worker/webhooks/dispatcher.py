@@ -9,6 +9,7 @@ The receiver recognizes the duplicate by this id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 from typing import TYPE_CHECKING, Final, Self
@@ -69,9 +70,7 @@ class WebhookDispatcher:
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._sending: set[asyncio.Task[None]] = set()
-        # The loop does not log RedisTrouble, because the worker already logs that Redis is
-        # unavailable.
-        self._loop = Loop("webhook dispatcher", self._claim, PAUSE_SECONDS, ignored=(RedisTrouble,))
+        self._loop = Loop("webhook dispatcher", self._claim, PAUSE_SECONDS)
 
     async def __aenter__(self) -> Self:
         self._loop.start()
@@ -84,16 +83,22 @@ class WebhookDispatcher:
     async def _claim(self) -> None:
         """Starts to send webhooks that are due.
 
-        The dispatcher sends at most `MAX_SENDING` webhooks at once.
+        The dispatcher sends at most `MAX_SENDING` webhooks at once. It asks the partitions one
+        after the other, and skips those without a connection, which would delay the others.
         """
         for partition in self._partitions:
             if (room := MAX_SENDING - len(self._sending)) <= 0:
                 return
-            claim = secrets.token_hex(8)
-            for hook in await self._hooks.claim(partition, claim, room, self._lease_ms):
-                task = asyncio.create_task(self._deliver(hook, claim), name="webhook")
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
+            if self._hooks.is_reachable(partition):
+                with contextlib.suppress(RedisTrouble):
+                    await self._claim_from(partition, room)
+
+    async def _claim_from(self, partition: int, room: int) -> None:
+        claim = secrets.token_hex(8)
+        for hook in await self._hooks.claim(partition, claim, room, self._lease_ms):
+            task = asyncio.create_task(self._deliver(hook, claim), name="webhook")
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     async def _deliver(self, hook: Hook, claim: str) -> None:
         with tracing.within(hook.trace, hook.response_id):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from jobs.errors import UnknownResponse
+from jobs.errors import RedisAway, UnknownResponse
 from jobs.ids import new_response_id
 from jobs.log.codec import encode_event
 from jobs.log.log import LogWriter
 from jobs.log.view import View
+from jobs.names import Partition
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
+from server.live.feed import Feed
 from server.live.relay import Relay
 from server.metrics import Metrics
 from tests.jobs.factories import SETTINGS, claimed, end_entry, submitted, text_delta
@@ -204,3 +208,33 @@ async def test_a_feed_without_followers_leaves_nothing_behind(relay: Relay, pipe
     assert set() == channels_of(relay.subscriber)
     channels = await pipe.call("PUBSUB", "SHARDCHANNELS", "holdline:*notifications*")
     assert [] == channels
+
+
+async def test_an_unavailable_partition_hides_no_loss_in_another(
+    relay: Relay, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = await running(pipe)
+    relay.follow(job.id, "public", -1, RecordingSink())
+    feed = relay._feeds[job.id]
+    await wait_until(lambda: feed.confirmed and relay._epochs)
+    call = Pipe.call
+
+    async def called(self: Pipe, *command: Any, at: str = "") -> Any:
+        if Partition(1).epoch in command:
+            raise RedisAway("away")
+        return await call(self, *command, at=at)
+
+    monkeypatch.setattr(Pipe, "call", called)
+    monkeypatch.setitem(relay._feeds, "another", SimpleNamespace(partition=1, confirmed=False))
+    gaps: list[Feed] = []
+
+    def noted(lost: Feed) -> None:
+        gaps.append(lost)
+
+    monkeypatch.setattr(Feed, "gap", noted)
+    await relay._look_for_loss()
+    assert [] == gaps
+    await pipe.call("DEL", Partition(0).epoch)  # as if Redis had been emptied
+    await relay._look_for_loss()
+    assert [feed] == gaps
+    monkeypatch.undo()

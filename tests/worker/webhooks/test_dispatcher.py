@@ -16,6 +16,7 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from openai import OpenAI
 
+from jobs.errors import RedisAway
 from jobs.hooks import Hooks
 from jobs.log.log import LogWriter
 from jobs.names import Partition
@@ -126,6 +127,33 @@ async def settled(pipe: Pipe) -> None:
         return not await pipe.call("ZCARD", NAMES.hooks)
 
     await wait_until(none_waits)
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_an_unavailable_partition_delays_no_webhook_of_another(
+    pipe: Pipe,
+    client: WebhookClient,
+    inbox: Inbox,
+    monkeypatch: pytest.MonkeyPatch,
+    connected: bool,
+) -> None:
+    claim = Hooks.claim
+
+    async def claimed(self: Hooks, partition: int, *more: Any) -> Any:
+        if partition == 1:
+            assert connected
+            raise RedisAway("away")
+        return await claim(self, 0, *more)
+
+    monkeypatch.setattr(Hooks, "claim", claimed)
+    monkeypatch.setattr(Hooks, "is_reachable", lambda _, number: connected or number != 1)
+    job = await ended(pipe)
+    receiver = Receiver(inbox.url, read_secrets(SECRET), allow_private=True)
+    counts = WorkerMetrics().webhooks
+    # The unavailable partition is the first one.
+    async with WebhookDispatcher(Hooks(pipe), client, receiver, range(1, 3), counts):
+        await settled(pipe)
+    assert [("response.completed", job.id)] == inbox.told
 
 
 async def test_each_ended_response_sends_one_webhook_that_the_sdk_parses(
