@@ -94,6 +94,7 @@ FIELDS: Final = (
     "status",
     "owner",
     "queue_name",
+    "number",
     "attempt",
     "failures",
     "submitted",
@@ -157,7 +158,7 @@ def timeline(
     queue_name = record.get("queue_name", "")
     recorded = list(_recorded(record.get("steps", ""), submitted))
     steps = [Step(StepKind.SUBMITTED, submitted, 0)]
-    if recorded or record.get("status") == "queued":
+    if "number" in record:  # a request without generation is never queued
         steps.append(Step(StepKind.QUEUED, submitted, 0, code=f"{tier_of(queue_name)} tier"))
     steps += _with_changes(recorded, log)
     steps += _first_token(record, log, first_token, submitted)

@@ -188,6 +188,19 @@ async def test_a_webhook_is_shown_while_it_waits_and_when_it_was_sent(pipe: Pipe
     assert StepKind.WEBHOOK_WAITING not in {step.kind for step in found.steps}
 
 
+async def test_a_response_that_no_worker_claimed_was_queued_if_it_needed_one(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, completed = await submitted(queue), a_job()
+    await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
+    await queue.submit_completed(completed, [ending(completed)])
+
+    assert [*START, ("ended", 0, "", "cancelled")] == kinds(await read_timeline(pipe, job.id))
+    assert [START[0], ("ended", 0, "", "completed")] == kinds(
+        await read_timeline(pipe, completed.id)
+    )
+
+
 async def test_a_job_that_no_worker_may_run_again_is_ending(pipe: Pipe, queue: Queue) -> None:
     job = a_job()
     await queue.submit(job, opening(job), fail_on_worker_death=True)
