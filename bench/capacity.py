@@ -25,6 +25,7 @@ MIN_MASTERS: Final = 3
 PARTITIONS_PER_MASTER: Final = 5
 # What an idle worker sends for each partition: one EXISTS a second, and in each renewal interval a
 # script that renews, a script that rescues and one LLEN. Redis counts this many commands for them.
+# A worker asks at most eight partitions a second, so with more partitions this is an upper limit.
 # `tests/bench/test_fleet.py` compares the number with that of the simulated fleet.
 IDLE_COMMANDS: Final = 5.0
 

@@ -6,14 +6,21 @@ partition, the worker either is one of its idle workers or has the partition in 
 partition is claimed from only when it may have jobs.
 
 A notification may be lost: together with its connection, which is reported as a gap, or with the
-process of the woken worker. So once a second, a worker with room also asks Redis which partitions
-have waiting jobs.
+process of the woken worker. So once a second, a worker with room also asks Redis whether jobs are
+waiting in some partitions:
+
+- in the next `MAX_POLLED` partitions in turn, so that one idle worker alone asks all of n
+  partitions within n / `MAX_POLLED` seconds. Workers begin at random partitions, so several workers
+  find a job sooner.
+- in the partitions of jobs that it has run, because they may be due for a retry, and in those in
+  which it has found jobs, until there are none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from jobs.redis.subscriber import Subscriber
 
 POLL_SECONDS: Final = 1.0
+MAX_POLLED: Final = 8
 # The pause before the worker looks again whether the Redis of a due partition is connected.
 RECONNECT_SECONDS: Final = 0.1
 
@@ -41,6 +49,9 @@ class WakeUps:
         self.worker = new_worker_id()
         self._leases = leases
         self._partitions = partitions
+        self._next_polled = random.randrange(len(partitions))  # noqa: S311 - need not be secure
+        # The partitions that each poll asks, because they may have jobs without a wake-up.
+        self._watched: set[int] = set()
         self.full = False
         self._due: dict[int, None] = {}
         # The due partitions whose wake-up has not been answered by a claim or passed on.
@@ -97,6 +108,10 @@ class WakeUps:
             self.add(partition)
         self._blocked.clear()
 
+    def watch(self, partition: int) -> None:
+        """Asks a partition at each poll, until it has neither waiting jobs nor planned retries."""
+        self._watched.add(partition)
+
     async def next(self) -> int:
         """Waits until a partition is due, and returns it. The caller must claim from it.
 
@@ -121,18 +136,31 @@ class WakeUps:
                     await self._changed.wait()
 
     async def _poll(self) -> None:
-        """Makes the partitions due that have waiting jobs. Raises: RedisTrouble."""
-        reachable = [number for number in self._partitions if self._leases.is_reachable(number)]
-        asked = [number for number in reachable if number not in self._due]
-        if not reachable:
-            asked = list(self._partitions)  # these calls wait for a connection
+        """Asks some partitions for waiting jobs, and makes those due that have any.
+
+        Raises: RedisTrouble if none of them can be asked.
+        """
+        asked = [number for number in self._polled() if number not in self._due]
+        if any(map(self._leases.is_reachable, self._partitions)):
+            asked = [number for number in asked if self._leases.is_reachable(number)]
+        # Otherwise these calls wait for a connection.
         replies = await asyncio.gather(*map(self._has_work, asked))
         failed = [reply for reply in replies if isinstance(reply, RedisTrouble)]
         if failed and len(failed) == len(asked):
             raise failed[0]
         for number, reply in zip(asked, replies, strict=True):
             if reply:  # after an error, the claim finds out whether jobs are waiting
+                self.watch(number)
                 self.add(number)
+            else:
+                self._watched.discard(number)
+
+    def _polled(self) -> set[int]:
+        """Returns the partitions that the next poll asks."""
+        first, count = self._next_polled, len(self._partitions)
+        self._next_polled = (first + MAX_POLLED) % count
+        turns = range(first, first + min(MAX_POLLED, count))
+        return self._watched | {self._partitions[turn % count] for turn in turns}
 
     async def _has_work(self, partition: int) -> bool | RedisTrouble:
         try:

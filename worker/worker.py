@@ -269,6 +269,7 @@ class Worker:
             if execution.exhausted:
                 self._pause()
             del self._held[execution]
+            self._wakeups.watch(execution.partition)  # the job may be due for a retry
             self._freed.set()
             if self._room_by_model():
                 self._wakeups.freed()

@@ -9,7 +9,7 @@ import logging
 import random
 import sys
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -17,19 +17,26 @@ from .clock import VirtualLoop
 from .scenario import Size, percentiles, simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from .scenario import Report
+
+T = TypeVar("T")
 
 
 def run(size: Size, tell: Callable[[str], None]) -> Report:
     """Runs a simulation in an event loop with virtual time."""
+    return in_virtual_time(simulate(size, tell))
+
+
+def in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine in an event loop with virtual time, and returns its result."""
     # The warnings about rescued jobs would come once for each partition and renewal.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     random.seed(1)
     try:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            return runner.run(simulate(size, tell))
+            return runner.run(main)
     finally:
         structlog.reset_defaults()
 

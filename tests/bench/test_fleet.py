@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import statistics
 import time
 from collections import Counter
 
@@ -10,12 +12,21 @@ import pytest
 
 from bench.capacity import IDLE_COMMANDS
 from bench.fleet.clock import Deadlock, VirtualLoop
-from bench.fleet.command import lines, run
+from bench.fleet.command import in_virtual_time, lines, run
 from bench.fleet.redis import virtual
-from bench.fleet.scenario import PREFERRED, Report, Size, percentiles
+from bench.fleet.scenario import (
+    PREFERRED,
+    Fleet,
+    Report,
+    Size,
+    percentiles,
+    virtual_redis,
+)
+from jobs.names import Partition
 from jobs.record import SharedSettings
 from jobs.scripts import SCRIPTS
 from worker.leases import RENEWALS_PER_LEASE
+from worker.wakeups import MAX_POLLED, POLL_SECONDS
 
 SIZE = Size(workers=20, jobs=1_000, partitions=4, concurrency=3)
 LEASE_SECONDS = SharedSettings().lease_ms / 1000
@@ -63,7 +74,31 @@ def test_jobs_of_dead_workers_are_queued_again_after_their_leases(report: Report
 
 
 @pytest.mark.timeout(300)
-def test_an_idle_worker_polls_each_partition_once_a_second(report: Report) -> None:
+@pytest.mark.parametrize("workers", [1, 10])
+def test_a_lost_wake_up_is_healed_within_one_round_of_polls(workers: int) -> None:
+    """One idle worker asks all of n partitions within n / 8 seconds, and ten find a job sooner."""
+    size = Size(workers=workers, jobs=0, partitions=32, concurrency=100)
+    waits = in_virtual_time(waits_after_lost_wake_ups(size))
+    seconds = math.ceil(size.partitions / MAX_POLLED) * POLL_SECONDS
+    assert max(waits) < seconds + 0.1
+    assert statistics.mean(waits) < (0.75 if workers == 1 else 0.25) * seconds
+
+
+async def waits_after_lost_wake_ups(size: Size) -> list[float]:
+    """Returns the times until jobs begin whose wake-ups reach no worker."""
+    async with virtual_redis() as redis, Fleet(redis, size) as fleet:
+        records = []
+        for number in range(40):
+            for partition in range(size.partitions):  # as if the woken workers had died
+                redis.now("DEL", Partition(partition).idle_workers)
+            records.append(await fleet.submit("tenant"))
+            await fleet.until(lambda: all(record.ended for record in records), 600)
+            await asyncio.sleep(number / 40)  # any time between two polls
+        return [record.began[0] - record.submitted for record in records]
+
+
+@pytest.mark.timeout(300)
+def test_an_idle_worker_polls_each_of_a_few_partitions_once_a_second(report: Report) -> None:
     assert report.idle_calls["exists"] == pytest.approx(SIZE.partitions, rel=0.15)
     per_partition = report.idle_commands / SIZE.partitions
     assert per_partition == pytest.approx(IDLE_COMMANDS, rel=0.15)

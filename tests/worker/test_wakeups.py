@@ -98,15 +98,46 @@ async def test_a_lost_connection_makes_every_partition_due(
     assert set(range(PARTITIONS)) == {await due.next() for _ in range(PARTITIONS)}
 
 
-async def test_a_lost_wake_up_delays_a_job_by_one_poll(
+async def test_a_lost_wake_up_delays_a_job_by_one_round_of_polls(
     queue: Queue, notifications: Subscriber, pipe: Pipe
 ) -> None:
     due = await idle_worker(queue, notifications, PARTITIONS)
+    rounds = PARTITIONS / wakeups.MAX_POLLED
     await pipe.call("DEL", NAMES.idle_workers)  # as if the woken worker had died
     await submitted(queue)
     asked = asyncio.get_running_loop().time()
     assert 0 == await due.next()
-    assert asyncio.get_running_loop().time() - asked < 3 * wakeups.POLL_SECONDS
+    assert asyncio.get_running_loop().time() - asked < 3 * rounds * wakeups.POLL_SECONDS
+
+
+async def test_each_poll_asks_the_next_partitions_and_those_with_jobs(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    jobs = {3}
+
+    async def has_work(number: int) -> bool:
+        asked.append(number)
+        return number in jobs
+
+    async def polled() -> set[int]:
+        asked.clear()
+        await due._poll()
+        due._due.clear()  # as the claims do
+        assert len(asked) == len(set(asked))
+        return set(asked)
+
+    monkeypatch.setattr(queue.leases, "has_work", has_work)
+    monkeypatch.setattr(queue.leases, "is_reachable", lambda _: True)
+    due = WakeUps(queue.leases, range(20))
+    due._next_polled = 0
+    due.watch(15)  # the worker has run one of its jobs
+    assert {*range(8), 15} == await polled()
+    assert {*range(8, 16), 3} == await polled(), "partition 3 has jobs, and 15 has none"
+    assert {*range(16, 20), *range(4)} == await polled()
+    jobs.clear()
+    assert {*range(4, 12), 3} == await polled()
+    assert {*range(12, 20)} == await polled()
 
 
 @pytest.mark.usefixtures("unpolled")
