@@ -26,11 +26,11 @@ from server.console.state import MAX_ANSWERS, MAX_WORKERS
 from server.websocket.console import SocketConsole
 from tests.error_codes import own_code
 from tests.jobs.proxy import Proxy
-from tests.server.auth_helpers import Credentials
+from tests.server.auth_helpers import Credentials, bearer
 from tests.server.conftest import Serve
 from tests.server.factories import Worker
-from tests.server.talk import Talk, connected
-from tests.system import wait_until
+from tests.server.talk import ALL, Talk, connected
+from tests.system import EXTENSIONS, wait_until
 
 Client = TestClient[Request, Application]
 SECRET = "the-words-of-anna"
@@ -100,6 +100,17 @@ async def test_only_operators_may_open_the_console(serve: Serve, credentials: Cr
         "an operator's token": "",
         "an operator's token without the scope": denied,
     }
+
+
+async def test_the_header_that_a_proxy_adds_opens_the_console_without_a_message(
+    serve: Serve, credentials: Credentials
+) -> None:
+    key = credentials.key("ops", "operator")
+    client = await serve(**credentials.settings)
+    async with client.ws_connect(ALL, protocols=EXTENSIONS, headers=bearer(key)) as ws:
+        talk = Talk(ws)
+        await talk.say("holdline:console")
+        await states(talk)
 
 
 async def test_a_revoked_key_loses_the_console(
