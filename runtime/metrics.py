@@ -168,9 +168,16 @@ class Registry:
         """The declarations of all metrics."""
         return [family.metric for family in self._families.values()]
 
-    def values(self, metric: Metric) -> Family[Value]:
-        """Adds a counter or a gauge with labels."""
-        return self._add(Family(metric, Value))
+    def values(self, metric: Metric, *known: str) -> Family[Value]:
+        """Adds a counter or a gauge with labels.
+
+        `known` are values of its only label that exist from the beginning. Prometheus does not see
+        the first increase of a series that appears with it, so an alert would miss it.
+        """
+        family = self._add(Family(metric, Value))
+        for value in known:
+            family.labels(value)
+        return family
 
     def value(self, metric: Metric) -> Value:
         """Adds a counter or a gauge without labels."""

@@ -248,7 +248,7 @@ class WorkerMetrics:
         self._duration = registry.distributions(DURATION)
         self._attempts = registry.values(ATTEMPTS)
         self._recoveries = registry.values(RECOVERIES)
-        self.rescued = registry.values(RESCUED)
+        self.rescued = registry.values(RESCUED, "requeued", "ended")
         self.dead = registry.value(DEAD)
         self.leases_lost = registry.value(LEASES_LOST)
         self.late_renewals = registry.value(LATE_RENEWALS)
@@ -261,7 +261,7 @@ class WorkerMetrics:
         self._failed_over = registry.values(FALLBACKS)
         self.key_expiry = registry.values(KEY_EXPIRY)
         self.key_failures = registry.values(KEY_FAILURES)
-        self.webhooks = registry.values(WEBHOOKS)
+        self.webhooks = registry.values(WEBHOOKS, "sent", "failed", "abandoned")
         self.process = ProcessMetrics(registry)
         self.redis_connected = redis_metrics.add_to(registry)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobs.errors import RedisAway, RedisFull, RedisNotReady, RedisRefused
 from runtime.metrics import Distribution, Family, Metric, Value
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ ALL: Final = (CONNECTED, ROUND_TRIP, FAILURES, NOTIFICATION_LAG)
 round_trips: Final = Family(ROUND_TRIP, lambda: Distribution(ROUND_TRIP.buckets))
 notification_lags: Final = Family(NOTIFICATION_LAG, lambda: Distribution(NOTIFICATION_LAG.buckets))
 failures: Final = Family(FAILURES, Value)
+for _error in (RedisAway, RedisNotReady, RedisFull, RedisRefused):
+    # Prometheus does not see the first increase of a series that appears with it.
+    failures.labels(_error.__name__)
 
 
 def add_to(registry: Registry) -> Value:

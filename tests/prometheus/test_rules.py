@@ -15,6 +15,7 @@ import pytest
 from tests.metrics_tables import TABLES
 from tests.paths.documents import ROOT, blocks
 from tests.prometheus.rules import ALERTS, CONFIG, DASHBOARDS, RECORDS, RULES, queries
+from worker.metrics import WorkerMetrics
 
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 UNIT_TESTS = ROOT / "tests/prometheus/rules_test.yml"
@@ -105,6 +106,18 @@ def test_an_expression_uses_only_metrics_and_labels_that_exist(name: str, expres
     selected = re.findall(r"(\w+)(?:=~|!=|!~|=)\"", expression)
     labels = {label.strip() for group in grouped for label in group.split(",")} | {*selected}
     assert labels <= LABELS | {"job", "instance", "le", ""}
+
+
+def test_a_series_whose_increase_is_an_alert_exists_from_the_start() -> None:
+    """Prometheus does not see the first increase of a series that appears with it."""
+    counted = {
+        pair
+        for rule in ALERTS
+        for pair in re.findall(r"increase\((\w+)\{\w+=\"(\w+)\"\}", rule["expr"])
+    }
+    assert counted
+    totals = WorkerMetrics().registry.state().totals
+    assert {pair for pair in counted if (pair[1],) in totals[pair[0]]} == counted
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
