@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
@@ -26,18 +25,15 @@ from jobs.worker_death import CONTINUE
 from worker.metrics import WorkerMetrics
 from worker.spans import call_span
 
+from .arguments import ArgumentBuilder, limit_name
 from .background import BackgroundAnswer
-from .chat import request as chat_request
 from .chat.continuation import Continuation, ContinuedAnswer, continued
 from .chat.messages import UnsupportedInput
-from .chat.unsupported import check as check_chat
 from .deltas import Answer, WholeAnswer
 from .model_errors import Broken, Busy, ModelError, NoSuchRoute, NotKept, Refused
-from .responses import request as responses_request
 from .responses.events import NOT_CALLED, Position
 from .stream import UpstreamModel
-from .summaries import PARAMETER, SummaryNeeded, check, check_refusal
-from .truncation import shorten
+from .summaries import SummaryNeeded, check_refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -110,9 +106,7 @@ class Router:
         self._slots = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
         self._cooling_until: dict[str, float] = {}
         self._borrowed: dict[str, int] = {}
-        # The names of arguments that an endpoint has refused. Later requests to the endpoint do not
-        # contain them.
-        self._left_out: defaultdict[str, set[str]] = defaultdict(set)
+        self._arguments = ArgumentBuilder(config)
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -274,11 +268,11 @@ class Router:
     ) -> StartedAnswer:
         if job.params.get(COUNT):
             return await self._count(job, endpoint, deadline)
-        arguments = self._arguments(job, endpoint)
+        arguments = self._arguments.for_answer(job, endpoint)
         fixed: frozenset[str] = frozenset()
         if isinstance(begun, Continuation):
             assert endpoint.continues is not None  # noqa: S101 - `answer` checks it
-            limit = self._limit_name(endpoint)
+            limit = limit_name(endpoint)
             arguments, fixed = continued(arguments, begun, endpoint.continues, limit)
         attempt.enter_context(call_span(job, endpoint, arguments))
         slot = self._slots[endpoint.name]
@@ -324,7 +318,7 @@ class Router:
             except NoSuchRoute:
                 raise SummaryNeeded from None
             except Refused as error:
-                adapted = self._adapt(job, endpoint, arguments, error, fixed)
+                adapted = self._arguments.adapt(job, endpoint, arguments, error, fixed)
                 check_refusal(job, error)
                 if not adapted:
                     raise
@@ -335,69 +329,11 @@ class Router:
         Without a number in the answer, the endpoint cannot count.
         """
         answer = WholeAnswer([*NOT_CALLED])
-        model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
-            arguments = self._adapted(endpoint, responses_request.counting(job, model=model))
+            arguments = self._arguments.for_count(job, endpoint)
             with contextlib.suppress(NoSuchRoute):
                 answer = await self._models[endpoint.name].count(arguments, deadline)
-        return StartedAnswer(answer, [], endpoint.name or model)
-
-    def _adapt(
-        self,
-        job: Job,
-        endpoint: Endpoint,
-        arguments: dict[str, Any],
-        error: Refused,
-        fixed: frozenset[str],
-    ) -> bool:
-        """Changes the arguments after a refusal, so that the endpoint may accept them.
-
-        The arguments whose names are in `fixed` are not changed. Returns False if no change of the
-        arguments can help.
-        """
-        if fixed and (error.parameter in fixed or error.parameter not in arguments):
-            return False
-        if error.parameter in arguments:
-            self._left_out[endpoint.name].add(error.parameter)
-            del arguments[error.parameter]
-            return True
-        return error.code == "upstream_input_too_long" and shorten(job, arguments)
-
-    def _arguments(self, job: Job, endpoint: Endpoint) -> dict[str, Any]:
-        """Returns the job's request as arguments for the endpoint's API.
-
-        Raises: UnsupportedInput, SummaryNeeded.
-        """
-        model = endpoint.upstream or job.params.get("model") or self._config.model
-        if endpoint.api == RESPONSES:
-            if job.params.get(COMPACT):
-                return self._adapted(endpoint, responses_request.compaction(job, model=model))
-            if PARAMETER in self._left_out[endpoint.name]:
-                check(job)
-            background = endpoint.background and job.params.get("store") is not False
-            return self._adapted(
-                endpoint, responses_request.request(job, model=model, background=background)
-            )
-        check_chat(job.params)
-        check(job)
-        sent = chat_request.completion(
-            job,
-            default_model=self._config.model,
-            limit=self._limit_name(endpoint),
-            asked=endpoint.name,
-            drops_tools=self._config.drops(job.params.get("model")),
-        )
-        if not endpoint.stream_options:
-            del sent["stream_options"]
-        return self._adapted(endpoint, sent | {"model": model})
-
-    def _limit_name(self, endpoint: Endpoint) -> str:
-        return endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
-
-    def _adapted(self, endpoint: Endpoint, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Returns the arguments without those that the endpoint has refused before."""
-        refused = self._left_out[endpoint.name]
-        return {name: value for name, value in arguments.items() if name not in refused}
+        return StartedAnswer(answer, [], endpoint.name or self._arguments.model(job, endpoint))
 
     def _is_cooling(self, endpoint: Endpoint) -> bool:
         return self._cooling_until.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()
