@@ -100,7 +100,7 @@ def configure(form: Format = "auto", level: Level = "info") -> None:
     # these subprotocols, so these log lines are suppressed.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     # aiohttp would log the beginning of a header that is too long, which may contain a token.
-    # `server.app.problems` logs the errors of request handlers instead.
+    # `server.http.errors` logs the errors of request handlers instead.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 

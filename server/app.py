@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
 from multidict import istr
 
 from jobs.audit import AuditLog
-from jobs.errors import HoldlineError, RedisAway, RedisTrouble
+from jobs.errors import RedisAway, RedisTrouble
 from jobs.posts import Posts
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available
@@ -22,9 +22,8 @@ from runtime.metrics import CONTENT_TYPE
 from runtime.metrics_files import MetricsPage
 
 from .access.principal import from_offers
-from .api.frames import encode
 from .api.problem import Problem
-from .api.refusals import FULL_RETRY_SECONDS, from_error
+from .api.refusals import FULL_RETRY_SECONDS
 from .console.contents import ContentsReader
 from .console.hub import Hub
 from .console.reader import StateReader
@@ -35,10 +34,11 @@ from .http.compact import CompactRoutes
 from .http.console import ConsoleRoutes
 from .http.conversations import ConversationRoutes
 from .http.documents import handlers as documents
+from .http.errors import WS_VERSION, ErrorResponder
 from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
 from .http.origins import Origins
-from .http.recording import note_refusal, recorder
+from .http.recording import recorder
 from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.service_health import ServiceHealthRoute
 from .http.sse import Streams
@@ -74,13 +74,6 @@ HEADERS: Final = {
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
-}
-WS_VERSION: Final = "13"
-# Maps an error status to the headers that RFC 9110 requires in such an error response.
-OF_STATUS: Final = {
-    401: {"WWW-Authenticate": 'Bearer realm="holdline"'},
-    415: {"Accept-Encoding": "gzip, deflate"},
-    426: {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": WS_VERSION},
 }
 RETRY_AFTER_MS: Final = 500
 READY_SECONDS: Final = 1.0
@@ -284,51 +277,6 @@ class Server:
         metrics.followers_behind.set(self.relay.followers_behind)
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Turns every exception into an error response in the standard's format, without internals."""
-    try:
-        response: web.StreamResponse = await handler(request)
-    except Problem as problem:
-        return _refusal(request, problem)
-    except HoldlineError as error:
-        return _refusal(request, from_error(error))
-    except web.HTTPRequestEntityTooLarge:
-        most = request.app[SERVER].config.max_body_bytes
-        return _refusal(
-            request, Problem(413, "body_too_large", f"The body must have at most {most} bytes.")
-        )
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        answer = _refusal(
-            request,
-            Problem(
-                error.status, _code(error), f"{error.reason}: {request.method} {request.path}."
-            ),
-        )
-        if isinstance(error, web.HTTPMethodNotAllowed):
-            answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
-        return answer
-    except ConnectionError as error:
-        # aiohttp keeps the error in the body's stream. The error's traceback refers to the stream
-        # and the request, which would form a reference cycle.
-        error.__traceback__ = None
-        return web.Response(status=400)  # the client has disconnected and reads no response
-    except Exception as error:
-        # The response must not reveal the traceback, which is only logged.
-        log.exception(
-            "unhandled error in request handler: request failed",
-            path=request.path,
-            error=type(error).__name__,
-        )
-        return _refusal(
-            request,
-            Problem(500, "internal_error", "The server encountered an internal error. Try again."),
-        )
-    return response
-
-
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Adds the headers that every response has, and the remaining allowance after a prompt."""
     pace(request, response)
@@ -348,22 +296,6 @@ def _log_outage(error: RedisAway) -> None:
     )
 
 
-def _code(error: web.HTTPException) -> str:
-    return {404: "not_found", 405: "method_not_allowed"}.get(error.status, "http_error")
-
-
-def _refusal(request: web.Request, problem: Problem) -> web.Response:
-    server = request.app[SERVER]
-    server.metrics.refused.labels(problem.code).inc()
-    note_refusal(server.requests, request, problem)
-    return web.Response(
-        status=problem.status,
-        headers={**problem.headers, **OF_STATUS.get(problem.status, {})},
-        body=encode({"error": problem.error}),
-        content_type="application/json",
-    )
-
-
 SERVER: Final = web.AppKey("server", Server)
 
 
@@ -377,7 +309,7 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
         middlewares=[
             recorder(server.requests),
             server.header_timeout.middleware(),
-            problems,
+            ErrorResponder(server.metrics, server.requests, config.max_body_bytes).middleware,
         ],
         client_max_size=config.max_body_bytes,
     )

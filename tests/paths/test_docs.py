@@ -116,7 +116,7 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     coded |= {
         ("not_found", "404"),
         ("method_not_allowed", "405"),
-    }  # server.app derives these codes from aiohttp's errors
+    }  # server.http.errors derives these codes from aiohttp's errors
     rows = table(REFERENCE, "Errors")
     assert sorted(coded) == sorted((words(row[0])[0], row[2]) for row in rows)
     assert dict(STANDARD_CODES) == {
