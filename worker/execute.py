@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from dataclasses import replace
@@ -29,9 +28,9 @@ from jobs.log.codec import job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter
 from jobs.record import Job, Status
-from jobs.worker_registry import MAX_TEXT, RunningRecord
 from runtime import tracing
 
+from .attempt_report import log_attempt, running_record, timing_of
 from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
 from .generation import Generation
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item
     from jobs.replies import Grant
+    from jobs.worker_registry import RunningRecord
 
     from .context import WorkerContext
     from .model_call import ModelCall
@@ -121,16 +121,7 @@ class Execution:
 
         `now` is the current time, as `time.monotonic()` returns it.
         """
-        grant, call = self.grant, self._call
-        model = call.model or grant.model or (self._job.params.get("model") if self._job else "")
-        first = call.first_token
-        return RunningRecord(
-            grant.response_id,
-            (model or "")[:MAX_TEXT],
-            grant.attempt,
-            round(1000 * (now - self._claimed)),
-            None if first is None else round(1000 * (now - first)),
-        )
+        return running_record(self.grant, self._call, self._job, self._claimed, now)
 
     async def run(self) -> None:
         """Runs the job until it has ended, is queued for another attempt or has been lost.
@@ -310,7 +301,7 @@ class Execution:
                     assert_never(decision)
         # The log line is written last, so that the client does not wait for it.
         finally:
-            self._log_attempt(decision, output.size)
+            log_attempt(self._log, decision, self._call, self.grant, self._claimed, output.size)
         await self._end_upstream(decision)
 
     async def _end_upstream(self, decision: Decision) -> None:
@@ -327,7 +318,8 @@ class Execution:
     ) -> None:
         """Ends the response with the output `items`, whose calls have `spent` these tokens."""
         call, config = self._call, self._context.config
-        shown, timing = self._generation.job or job, self._timing()
+        shown = self._generation.job or job
+        timing = timing_of(self.grant, call, self._claimed)
         left = left_out(shown, config.endpoints.get(spent.model or ""))
         while True:
             outcome = await steer_outcome(
@@ -400,32 +392,3 @@ class Execution:
     async def _close(self, cause: str) -> None:
         tracing.current().set({"holdline.cause": cause})
         await close(self._context, self.grant, cause, self._job)
-
-    # Values for log lines and events
-
-    def _log_attempt(self, decision: Finished | RetryAfter, size: int) -> None:
-        call = self._call
-        failed = bool(CAUSES[call.cause].message)
-        self._log.log(
-            logging.WARNING if failed else logging.INFO,
-            "model call attempt ended",
-            cause=call.cause,
-            error=None if call.detail == "finish_reason" else call.detail or None,
-            bytes=size,
-            retry_ms=decision.delay_ms if isinstance(decision, RetryAfter) else None,
-            **self._timing(),
-        )
-        tracing.current().set(
-            {"holdline.attempt": self.grant.attempt, "holdline.cause": call.cause}
-        )
-        if failed:
-            tracing.current().fail(call.cause)
-
-    def _timing(self) -> dict[str, int]:
-        """Returns the `timing` object of the response's last event, with times in ms."""
-        since_claim = round(1000 * (time.monotonic() - self._claimed))
-        return {
-            "queued_ms": self.grant.waited_ms,
-            **self._call.timing(),
-            "total_ms": self.grant.waited_ms + since_claim,
-        }

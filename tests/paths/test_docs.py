@@ -332,7 +332,7 @@ def test_log_lines_have_only_the_documented_fields() -> None:
     packages = ("server", "worker", "jobs", "runtime", "admin", "dev", "holdline_client")
     keywords = [keyword for _, call in log_calls(*packages) for keyword in call.keywords]
     unpacked = [ast.unparse(keyword.value) for keyword in keywords if keyword.arg is None]
-    assert ["self._timing()"] == unpacked
+    assert ["timing_of(grant, call, claimed)"] == unpacked
     used = {keyword.arg for keyword in keywords} - {None, "exc_info"}
     used |= {"exception", "trace_id", "queued_ms", "first_token_ms", "model_ms", "total_ms"}
     documented = table(WATCH, "Log fields")
