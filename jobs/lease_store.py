@@ -36,12 +36,15 @@ class LeaseStore:
         rates: Mapping[str, tuple[int, int]] | None = None,
         max_job_bytes: int = MAX_JOB_BYTES,
         worker: str = "",
+        *,
+        only_listed: bool = False,
     ) -> Claimed:
         """Assigns up to `count` waiting jobs to the caller. `claim` is a random id for the claim.
 
         A repeated call with the same `claim` returns the same jobs. The script adds no further job
         once the jobs together have `max_job_bytes`.
-        `room` limits the number of jobs that may begin, by model. Other models are not limited.
+        `room` limits the number of jobs that may begin, by model; -1 means no limit. Other models
+        are not limited, or with `only_listed`, their jobs stay in the queue for other workers.
         `rates` contains the requests and tokens per minute that a model's provider allows, by
         model. 0 means no limit. `worker` is the worker to wake when a job is queued, unless the
         next claim may return further jobs.
@@ -63,6 +66,7 @@ class LeaseStore:
                 tenant_running=self._settings.tenant_running,
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 max_job_bytes=max_job_bytes,
+                only_listed=int(only_listed),
                 model_limits=rooms,
             )
         )

@@ -82,6 +82,8 @@ class Worker:
         self._partitions = context.config.shared.partitions
         self._wakeups = WakeUps(context.queue.leases, self._partitions)
         self._claims = {number: secrets.token_hex(8) for number in self._partitions}
+        # The models of the models file, none of which has a limit here.
+        self._served = dict.fromkeys(context.config.endpoints, -1)
         self._rates = {
             name: endpoint.rates
             for name, endpoint in context.config.endpoints.items()
@@ -200,6 +202,7 @@ class Worker:
                 self._rates,
                 max_job_bytes=max(bytes_left // DECODED_BY_ENCODED, 1),
                 worker=self._wakeups.worker,
+                only_listed=bool(self._served),
             )
         except RedisTrouble:
             self._wakeups.put_back(partition)
@@ -221,16 +224,16 @@ class Worker:
         return config.concurrency - jobs, config.max_held_bytes - size
 
     def _room_by_model(self) -> dict[str, int]:
-        """Returns the number of further jobs for each model that has its own concurrency limit.
+        """Returns the number of further jobs of each model in the models file; -1 means no limit.
 
-        Jobs of a model that has reached its limit stay in the queue, where they do not delay jobs
-        of other models.
+        Jobs of a model that has reached its own concurrency limit stay in the queue, where they do
+        not delay jobs of other models.
         """
         if not self._limited:
-            return {}
+            return self._served
         router = self._context.router
         held = Counter(execution.grant.model for execution in self._held)
-        return {
+        return self._served | {
             name: max(most - held[name] - router.borrowed(name), 0)
             for name, most in self._limited.items()
         }
@@ -271,7 +274,7 @@ class Worker:
             del self._held[execution]
             self._wakeups.watch(execution.partition)  # the job may be due for a retry
             self._freed.set()
-            if self._room_by_model():
+            if self._limited:
                 self._wakeups.freed()
 
     def _pause(self) -> None:

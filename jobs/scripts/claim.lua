@@ -8,9 +8,10 @@
 -- ARGV  prefix, claim, worker (to wake when a job is queued; "" means none), count, lease_ms,
 --       tenant_running (limit of running jobs for tenants whose settings have no such limit; 0 means no limit),
 --       max_bytes (of the entries in a notification), max_job_bytes (no further job is assigned once the assigned
---       jobs and the turns that they name have this size), model_limits... (four for each model: its name; how many
---       more of its jobs may begin, -1 means no limit; the requests and the tokens per minute that its provider
---       allows, 0 means no limit)
+--       jobs and the turns that they name have this size), only_listed (1 if only jobs of the following models and
+--       of no model may begin, because the worker's models file lists no other; 0 otherwise),
+--       model_limits... (four for each model: its name; how many more of its jobs may begin, -1 means no limit; the
+--       requests and the tokens per minute that its provider allows, 0 means no limit)
 -- Returns {left, grant...}; `left` is NOTHING, BLOCKED or MORE, as below; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name,
 --         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0, trace, ms in the queue}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
@@ -31,8 +32,8 @@ local function record(id)
   return job
 end
 
--- What the claim has left: no waiting job, only jobs that the limits of their models do not allow now, or jobs that the
--- next claim may return.
+-- What the claim has left: no waiting job, only jobs that the limits of their models do not allow now or whose models
+-- the worker does not serve, or jobs that the next claim may return.
 local NOTHING, BLOCKED, MORE = 0, 1, 2
 
 -- Returns the reply. Unless the next claim may return further jobs, adds the worker to the idle workers. Because the
@@ -73,14 +74,15 @@ for index, queue_name in ipairs(queues) do virtual_times[index] = '~virtual_time
 local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', '~started', unpack(virtual_times))
 local overtaken = tonumber(noted['~overtaken'] or 0)
 
-local models = {}
+local limits = {}
 for index = 1, #model_limits, 4 do
-  models[model_limits[index]] = allowance(prefix, model_limits[index], time, tonumber(model_limits[index + 1]), tonumber(model_limits[index + 2]),
-    tonumber(model_limits[index + 3]))
+  limits[model_limits[index]] = { tonumber(model_limits[index + 1]), tonumber(model_limits[index + 2]), tonumber(model_limits[index + 3]) }
 end
+local models = {}
 local function open(queue_name)
   local model = model_of(queue_name)
-  models[model] = models[model] or allowance(prefix, model, time, -1, 0, 0)
+  if only_listed == '1' and model ~= '' and not limits[model] then return false end
+  models[model] = models[model] or allowance(prefix, model, time, unpack(limits[model] or { -1, 0, 0 }))
   return allows(models[model])
 end
 

@@ -264,6 +264,23 @@ async def test_a_claim_reports_jobs_that_are_blocked_by_the_limit_of_their_model
     assert (1, False, False) == (len(taken), taken.blocked, taken.more)
 
 
+async def test_a_claim_leaves_the_jobs_of_models_that_its_worker_does_not_serve(
+    queue: Queue,
+) -> None:
+    served, other, any_model = a_job(), a_job(), a_job()
+    await queue.submit(other, opening(other), queue_name="d:other")
+    await queue.submit(served, opening(served), queue_name="d:m")
+    await queue.submit(any_model, opening(any_model), queue_name="")
+    taken = await queue.leases.claim(0, new_claim(), 5, {"m": -1}, only_listed=True)
+    assert {served.id, any_model.id} == {grant.response_id for grant in taken}
+    left = await queue.leases.claim(0, new_claim(), 5, {"m": -1}, only_listed=True)
+    assert ([], True, False) == (left, left.blocked, left.more)
+    (taken_by_another,) = await queue.leases.claim(
+        0, new_claim(), 5, {"other": -1}, only_listed=True
+    )
+    assert other.id == taken_by_another.response_id
+
+
 async def until_next_ms(pipe: Pipe) -> None:
     """Returns when the clock of Redis shows another millisecond, so that scores differ."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,30 @@ async def _check_conversation(client: AsyncOpenAI, passed: FakeModel) -> None:
     assert ["message", *kinds, "function_call_output", "message"] == said
     assert "opaque" == passed.calls[1].body["input"][1]["encrypted_content"]
     assert "previous_response_id" not in passed.calls[1].body
+
+
+async def test_a_worker_runs_only_responses_of_the_models_in_its_own_models_file(
+    system: System, tmp_path: Path
+) -> None:
+    async with FakeModel() as fast, FakeModel() as deep:
+        both, one = tmp_path / "both.toml", tmp_path / "one.toml"
+        one.write_text(f'default = "fast"\n[models.fast]\nbase_url = "{fast.url}"\n')
+        both.write_text(f'{one.read_text()}[models.deep]\nbase_url = "{deep.url}"\n')
+        server = await system.server(HOLDLINE_MODELS=str(both), HOLDLINE_MODEL="")
+        await system.worker("", HOLDLINE_MODELS=str(one), HOLDLINE_MODEL="")
+        async with sdk(server) as client:
+            waiting = [
+                await client.responses.create(input=f"n={n}", model="deep", background=True)
+                for n in range(3)
+            ]
+            for n in range(3):  # the worker claims past the responses that it does not run
+                answer = await client.responses.create(input=f"m={n}", model="fast")
+                assert "completed" == answer.status
+            assert [] == deep.calls
+            assert "queued" == (await client.responses.retrieve(waiting[0].id)).status
+            await system.worker("", HOLDLINE_MODELS=str(both), HOLDLINE_MODEL="")
+            for response in waiting:
+                while (found := await client.responses.retrieve(response.id)).status != "completed":
+                    assert found.status in {"queued", "in_progress"}
+                    await asyncio.sleep(0.05)
+        assert 3 == len(deep.calls)

@@ -134,7 +134,7 @@ class Both:
 
         return call
 
-    def claim(self, claim: str, count: int, **room: int) -> Call:
+    def claim(self, claim: str, count: int, *, only: bool = False, **room: int) -> Call:
         async def call() -> None:
             flat = [part for name, most in room.items() for part in (name, most, 0, 0)]
             claims = calls.claim(
@@ -148,11 +148,12 @@ class Both:
                 tenant_running=MAX_RUNNING,
                 max_bytes=100,
                 max_job_bytes=10_000,
+                only_listed=int(only),
                 model_limits=flat,
             )
             _, *rows = await self.pipe.run(claims)
             granted = [row[0].decode() for row in rows]
-            self.model.claim(claim, count, room, granted)
+            self.model.claim(claim, count, room, granted, only=only)
             self._hold(claim, granted)
             for row in rows:
                 one = self.model.all[row[0].decode()]

@@ -89,11 +89,14 @@ class Model:
             self.keys[key] = (id_, body)
         return [b"accepted"]
 
-    def claim(self, claim: str, count: int, room: dict[str, int], granted: list[str]) -> None:
+    def claim(
+        self, claim: str, count: int, room: dict[str, int], granted: list[str], *, only: bool
+    ) -> None:
         """Checks the jobs that a claim has returned.
 
         Higher tiers must come first. No AI model may exceed its free slots, and no owner the limit
-        of running jobs. The order of owners is not specified.
+        of running jobs. With `only`, AI models without an entry in `room` have no free slot. The
+        order of owners is not specified.
         """
         if claim in self.claims:
             held = [id_ for id_ in self.claims[claim] if self._holds(id_, claim)]
@@ -103,7 +106,8 @@ class Model:
             if one.status == QUEUED and one.delayed and one.due:
                 one.delayed = one.due = False
         free = [id_ for id_, one in self.all.items() if one.status == QUEUED and not one.delayed]
-        room = dict(room)
+        others = {model_of(one.queue_name) for one in self.all.values()} - {"", *room}
+        room = room | dict.fromkeys(others if only else (), 0)
         for id_ in granted:
             fit = [one for one in free if self._fits(one, room)]
             assert id_ in fit

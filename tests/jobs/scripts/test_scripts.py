@@ -57,7 +57,8 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
         return
     if what == "claim":
         room = {"m": draw(st.integers(0, 2))} if draw(st.booleans()) else {}
-        await both.make(both.claim(f"c{len(both.calls)}", draw(st.integers(1, 3)), **room))
+        name = f"c{len(both.calls)}"
+        await both.make(both.claim(name, draw(st.integers(1, 3)), only=draw(st.booleans()), **room))
         return
     if what == "rescue":
         await both.make(both.rescue(f"r{len(both.calls)}"))
