@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
+from structlog.testing import capture_logs
 
 from .clock import VirtualLoop
 from .scenario import Size, percentiles, simulate
@@ -30,15 +31,22 @@ def run(size: Size, tell: Callable[[str], None]) -> Report:
 
 
 def in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine in an event loop with virtual time, and returns its result."""
+    """Runs a coroutine in an event loop with virtual time, and returns its result.
+
+    Raises: RuntimeError if a worker has logged an error, because its loops continue after errors,
+    so a simulation that lacks a method of the real objects would omit their work.
+    """
     # The warnings about rescued jobs would come once for each partition and renewal.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     random.seed(1)
     try:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            return runner.run(main)
+        with capture_logs() as errors, asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            result = runner.run(main)
     finally:
         structlog.reset_defaults()
+    if errors:
+        raise RuntimeError(f"workers logged {len(errors)} errors; the first one: {errors[0]}")
+    return result
 
 
 def lines(size: Size, report: Report) -> Iterator[str]:

@@ -13,6 +13,7 @@ from jobs.log.codec import decode_job, encode_event
 from jobs.log.log import LogWriter
 from jobs.queue import Queue
 from jobs.record import Status
+from jobs.worker_registry import RunningRecord
 from worker import config
 from worker.append_interval import AppendInterval
 from worker.context import WorkerContext
@@ -72,7 +73,7 @@ class Answer:
 
     def __init__(self, pipe: VirtualPipe, book: Book, partition: int, grant: Grant) -> None:
         self._pipe = pipe
-        self._record = book[grant.response_id]
+        self._job = book[grant.response_id]
         self._retention_ms = 60_000
         self._stopped: Stop | None = None
         self._stop = asyncio.Event()
@@ -81,7 +82,7 @@ class Answer:
 
     async def run(self) -> None:
         """Waits for the time of the answer, and ends the job."""
-        loop, grant, record = asyncio.get_running_loop(), self.grant, self._record
+        loop, grant, record = asyncio.get_running_loop(), self.grant, self._job
         record.began.append(loop.time())
         try:
             async with asyncio.timeout(record.tokens / TOKENS_PER_SECOND):
@@ -107,6 +108,11 @@ class Answer:
 
     def steer(self) -> None:
         """Does nothing, because no client steers the responses."""
+
+    def record(self, _: float) -> RunningRecord:
+        """Returns what the record of this worker says about the job."""
+        age = asyncio.get_running_loop().time() - self._job.began[-1] if self._job.began else 0.0
+        return RunningRecord(self.grant.response_id, "", self.grant.attempt, round(1000 * age))
 
     async def fail(self) -> None:
         """Reports an error in `run`, which is a fault of the simulation."""

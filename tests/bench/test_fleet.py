@@ -25,6 +25,7 @@ from bench.fleet.scenario import (
 from jobs.names import Partition
 from jobs.record import SharedSettings
 from jobs.scripts import SCRIPTS
+from runtime.loop import Loop
 from worker.leases import RENEWALS_PER_LEASE
 from worker.wakeups import MAX_POLLED, POLL_SECONDS
 
@@ -139,3 +140,17 @@ def test_only_the_clock_of_the_scripts_is_replaced() -> None:
     assert all(b"'TIME'" not in virtual(one.source) for one in SCRIPTS.values())
     with pytest.raises(ValueError, match="reads the clock in another way"):
         virtual(b"return redis.pcall('TIME')")
+
+
+def test_a_simulation_fails_if_a_loop_of_a_worker_fails() -> None:
+    """Such a loop continues after an error, so the results would lack its work."""
+
+    async def fail() -> None:
+        raise AttributeError("a method is missing")
+
+    async def some_seconds() -> None:
+        async with Loop("of the test", fail, (1.0, 1.0)):
+            await asyncio.sleep(3)  # virtual seconds
+
+    with pytest.raises(RuntimeError, match="AttributeError"):
+        in_virtual_time(some_seconds())
