@@ -166,14 +166,15 @@ local function count_running(prefix, tenant, time)
 end
 
 -- Begins or renews leases of a tenant. `leases` has two values for each lease: the time at which the lease ends, and
--- the id of the response. A renewal never shortens a lease. A response with a lease counts as one of the tenant's
--- running responses, but not after the end of its lease.
+-- the id of the response. A renewal never shortens a lease, and adds no id, so it does not set the TTLs again. A
+-- response with a lease counts as one of the tenant's running responses, but not after the end of its lease.
 local function lease(prefix, tenant, leases)
   for _, key in ipairs({ prefix .. 'leases', running_of(prefix, tenant) }) do
+    local added = 0
     for from = 1, #leases, 1000 do
-      redis.call('ZADD', key, 'GT', unpack(leases, from, math.min(from + 999, #leases)))
+      added = added + redis.call('ZADD', key, 'GT', unpack(leases, from, math.min(from + 999, #leases)))
     end
-    redis.call('PEXPIRE', key, STRUCTURE_TTL)
+    if added > 0 then redis.call('PEXPIRE', key, STRUCTURE_TTL) end
   end
 end
 

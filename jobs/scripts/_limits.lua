@@ -38,13 +38,21 @@ local function add_size(prefix, id, tenant, bytes, all, own)
   if all == 0 then redis.call('PEXPIRE', sizes_of(prefix), STRUCTURE_TTL) end
 end
 
-local function drop_size(prefix, id)
-  local bytes, tenant = string.match(redis.call('HGET', sizes_of(prefix), id) or '', '^(%d+) (.*)$')
+-- Removes the size of a prompt, and subtracts it from both sums. A sum of 0 is removed.
+local function drop_size(prefix, id, tenant)
+  local sizes, own = sizes_of(prefix), '~' .. tenant
+  local stored = redis.call('HMGET', sizes, id, '~', own)
+  local bytes, owner = string.match(stored[1] or '', '^(%d+) (.*)$')
   if not bytes then return end
-  redis.call('HDEL', sizes_of(prefix), id)
-  for _, total in ipairs({ '~', '~' .. tenant }) do
-    if redis.call('HINCRBY', sizes_of(prefix), total, -bytes) <= 0 then redis.call('HDEL', sizes_of(prefix), total) end
+  -- The caller does not know the tenant of a job whose record has expired.
+  if owner ~= tenant then return drop_size(prefix, id, owner) end
+  local removed, left = { id }, {}
+  for index, total in ipairs({ '~', own }) do
+    local sum = (stored[index + 1] or 0) - bytes
+    if sum > 0 then left[#left + 1], left[#left + 2] = total, sum else removed[#removed + 1] = total end
   end
+  redis.call('HDEL', sizes, unpack(removed))
+  if #left > 0 then redis.call('HSET', sizes, unpack(left)) end
 end
 
 -- Adds tokens and money to an account's usage on a day. If the field is new, its key may be new too, so the TTL is
@@ -203,7 +211,7 @@ end
 -- Removes the id of a job that has ended or was deleted from the sets of unfinished jobs.
 local function close(prefix, id, tenant)
   unlease(prefix, tenant, id)
-  drop_size(prefix, id)
+  drop_size(prefix, id, tenant)
   redis.call('ZREM', prefix .. 'open', id)
   redis.call('ZREM', prefix .. 'followed', id)
 end
@@ -256,9 +264,8 @@ local function finish_job(prefix, id, job, e)
   if not length then return { 'diverged', found } end
   if found or ended then return { 'ok', length } end
   local time, tenant, tokens = now(), tenant_of(job.owner), tonumber(e.tokens)
-  redis.call('HSET', job_key, 'status', e.status, 'ended', time)
+  redis.call('HSET', job_key, unpack(without_empty({ 'status', e.status, 'ended', time, 'successor', e.successor })))
   if job.checkpoint then redis.call('HDEL', job_key, 'checkpoint') end
-  if e.successor ~= '' then redis.call('HSET', job_key, 'successor', e.successor) end
   keep(job_key, log_key, job.key, job.steers, e.retention_ms)
   settle(prefix, job, tenant, tokens)
   book(prefix, id, job, tenant, tokens, tonumber(e.money))

@@ -18,16 +18,16 @@ if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
 local length, found = push(log_key, expected, entries)
 if not length then return { 'diverged', found } end
 if expected == 0 then redis.call('PEXPIRE', log_key, redis.call('PTTL', job_key)) end
-if checkpoint ~= (f[4] or '') then
-  if checkpoint == '' then redis.call('HDEL', job_key, 'checkpoint')
-  else redis.call('HSET', job_key, 'checkpoint', checkpoint) end
+if checkpoint == '' and f[4] then
+  redis.call('HDEL', job_key, 'checkpoint')
+elseif checkpoint ~= '' and not f[4] then
+  -- As in `is_same_history`, which is too long to be defined for each append.
+  redis.call('HSET', job_key, 'checkpoint', checkpoint, 'history',
+    string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or '')
+elseif checkpoint ~= (f[4] or '') then
   -- A checkpoint that replaces another one shows progress, so the failures since the call began no longer count. Those
   -- of earlier calls do: otherwise a model that fails in the middle of each answer would be called without end.
-  if checkpoint ~= '' and f[4] then redis.call('HSET', job_key, 'failures', f[5] or 0) end
-  -- As in `is_same_history`, which is too long to be defined for each append.
-  if checkpoint ~= '' and not f[4] then
-    redis.call('HSET', job_key, 'history', string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or '')
-  end
+  redis.call('HSET', job_key, 'checkpoint', checkpoint, 'failures', f[5] or 0)
 end
 if found == false and #entries > 0 then notify(channel, expected, entries, tonumber(max_bytes)) end
 return { 'ok', length, tonumber(f[3] or 0) }

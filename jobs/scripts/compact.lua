@@ -13,7 +13,8 @@ local head = tonumber(head_length)
 local found = head > 0 and redis.call('LRANGE', log_key, 0, head - 1) or {}
 if redis.sha1hex(table.concat(found)) ~= head_sha1 then return 0 end
 
-for index = 1, #blocks do redis.call('HSET', job_key, 'block' .. index - 1, blocks[index]) end
-redis.call('HSET', job_key, 'compacted', counts)
+local stored = { 'compacted', counts }
+for index, block in ipairs(blocks) do stored[2 * index + 1], stored[2 * index + 2] = 'block' .. index - 1, block end
+for from = 1, #stored, 1000 do redis.call('HSET', job_key, unpack(stored, from, math.min(from + 999, #stored))) end
 redis.call('DEL', log_key)
 return 1

@@ -16,6 +16,7 @@ from tests.jobs.factories import (
     NAMES,
     SETTINGS,
     a_job,
+    claimed,
     new_claim,
     opening,
     submitted,
@@ -291,3 +292,15 @@ async def until_next_ms(pipe: Pipe) -> None:
     began = await now()
     while await now() == began:
         pass
+
+
+async def test_only_a_new_lease_sets_the_ttl_of_the_leases(pipe: Pipe, queue: Queue) -> None:
+    """A renewal adds no id. Workers renew far more often than they claim."""
+    keys = (NAMES.leases, NAMES.running("public"))
+    job, grant = await claimed(queue)
+    for key in keys:
+        await pipe.call("PEXPIRE", key, 60_000)
+    assert ["held"] == await queue.leases.extend(0, [(job.id, grant.claim)])
+    assert all([await pipe.call("PTTL", key) <= 60_000 for key in keys])
+    await claimed(queue)
+    assert all([await pipe.call("PTTL", key) > 60_000 for key in keys])

@@ -78,3 +78,14 @@ async def test_each_way_to_end_a_prompt_frees_its_bytes(pipe: Pipe) -> None:
     await inspect_now(pipe, lost.id)
     await queue.leases.rescue(0, "rescuer")
     assert 0 == await pipe.call("EXISTS", NAMES.sizes)
+
+
+async def test_a_deletion_frees_the_bytes_of_a_prompt_whose_record_has_expired(pipe: Pipe) -> None:
+    """Only the record has the owner. The sums of other tenants stay the same."""
+    queue = Queue(pipe, SETTINGS)
+    expired, other = await submit(queue, "acme/anna"), await submit(queue, "other/bob")
+    await pipe.call("DEL", NAMES.job(expired.id))
+    await queue.delete(expired.id)
+    tenants = [await pipe.call("HGET", NAMES.sizes, name) for name in ("~acme", "~other", "~")]
+    size = (await pipe.call("HGET", NAMES.sizes, other.id)).split()[0]
+    assert [None, size, size] == tenants
