@@ -130,9 +130,8 @@ WITHOUT_PROXY = {
     if kind.startswith(("worker", "server", "client", "redis.kill", "redis.flush", "clock"))
 }
 MOVES = {"cluster.move": 4, "cluster.reshard": 4, "cluster.switch": 1}
-# The common settings of the profiles with a cluster. A worker renews the leases of many partitions
-# at six processes of Redis, so leases are longer than with one Redis.
-IN_CLUSTER = Profile({}, (0.1, 0.6), lease=1.0, calm=30.0)
+# The common settings of the profiles with a cluster.
+IN_CLUSTER = Profile({}, (0.1, 0.6), calm=20.0)
 # The common settings of the profiles in which no fault may cause output to be generated twice.
 KEEPS_OUTPUT = Profile(
     {},
