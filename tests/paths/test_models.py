@@ -123,5 +123,5 @@ async def test_a_worker_runs_only_responses_of_the_models_in_its_own_models_file
             for response in waiting:
                 while (found := await client.responses.retrieve(response.id)).status != "completed":
                     assert found.status in {"queued", "in_progress"}
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # the interval between two polls
         assert 3 == len(deep.calls)
