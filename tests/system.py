@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from dev.pdeathsig import with_pdeathsig
 ROOT = Path(__file__).parent.parent
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 EXTENSIONS = ("holdline.v1",)  # the subprotocol that switches on Holdline's own messages
+# Ports for servers. The ports of a cluster's bus are higher by 10,000.
+FIRST_PORT, PORTS = 10_000, 10_000
 START_SECONDS = 60.0  # a start takes seconds of processor time on cores shared with other tests
 
 
@@ -224,8 +227,13 @@ class System:
 
 
 def free_port() -> int:
-    """Returns a free port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Returns a free port of the loopback interface.
+
+    The system assigns higher ports to outgoing connections, so one of those could be taken before
+    a server listens on it.
+    """
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

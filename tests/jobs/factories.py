@@ -163,3 +163,15 @@ async def queue_positions(pipe: Pipe) -> object:
     """Returns the reply of the read-only script `queue_positions`."""
     call = calls.queue_positions(numbers_key=NAMES.numbers, prefix=NAMES.prefix, tenants=[])
     return await pipe.run(call)
+
+
+async def until_next_ms(pipe: Pipe) -> None:
+    """Returns when the clock of Redis shows another millisecond, so that scores differ."""
+
+    async def now() -> int:
+        seconds, micros = await pipe.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    began = await now()
+    while await now() == began:
+        pass

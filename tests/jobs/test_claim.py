@@ -20,6 +20,7 @@ from tests.jobs.factories import (
     new_claim,
     opening,
     submitted,
+    until_next_ms,
 )
 from tests.jobs.steps import claim_ids, dead, finish
 from tests.system import wait_until
@@ -280,18 +281,6 @@ async def test_a_claim_leaves_the_jobs_of_models_that_its_worker_does_not_serve(
         0, new_claim(), 5, {"other": -1}, only_listed=True
     )
     assert other.id == taken_by_another.response_id
-
-
-async def until_next_ms(pipe: Pipe) -> None:
-    """Returns when the clock of Redis shows another millisecond, so that scores differ."""
-
-    async def now() -> int:
-        seconds, micros = await pipe.call("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    began = await now()
-    while await now() == began:
-        pass
 
 
 async def test_only_a_new_lease_sets_the_ttl_of_the_leases(pipe: Pipe, queue: Queue) -> None:

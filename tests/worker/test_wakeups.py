@@ -15,7 +15,7 @@ from jobs.record import Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.redis.subscriber import Subscriber
-from tests.jobs.factories import NAMES, SETTINGS, new_claim, submitted
+from tests.jobs.factories import NAMES, SETTINGS, new_claim, submitted, until_next_ms
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness, Work
 from worker import wakeups
@@ -43,11 +43,15 @@ async def notifications(redis: Redis, pipe: Pipe) -> AsyncIterator[Subscriber]:
 
 
 async def idle_worker(queue: Queue, notifications: Subscriber, partitions: int = 1) -> WakeUps:
-    """Returns the wake-ups of a worker that has found no job in any partition."""
+    """Returns the wake-ups of a worker that has found no job in any partition.
+
+    Workers that become idle later are woken later.
+    """
     due = WakeUps(queue.leases, range(partitions))
     due.subscribe(notifications)
     for _ in range(partitions):
         assert [] == await queue.leases.claim(await due.next(), new_claim(), 1, worker=due.worker)
+    await until_next_ms(queue._pipe)
     return due
 
 
