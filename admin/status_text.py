@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs.recent_attempts import RecentSum
+
 from .cli import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jobs.overview import Overview, TenantLoad
+    from jobs.recent_attempts import RecentAttempts
     from jobs.redis.node_state import NodeState
     from jobs.service_health import ServiceHealth
     from jobs.timeline import Step, Timeline
@@ -67,6 +70,7 @@ def status_lines(status: Status) -> Iterator[str]:
 
 def _models(status: Status) -> Iterator[str]:
     pauses = {paused.model: paused.seconds for paused in status.overview.paused}
+    recent = RecentSum(one for worker in status.workers for one in worker.recent)
     rows = [
         (
             ANY if model.model == "*" else model.model,
@@ -74,10 +78,18 @@ def _models(status: Status) -> Iterator[str]:
             "ready" if model.ready else "not ready",
             (model.reason or "")
             + (f" for {duration(pauses[model.model])}" if model.model in pauses else ""),
+            _failures(recent.except_for(()) if model.model == "*" else recent.of(model.model)),
         )
         for model in status.health.models
     ]
-    yield from table(("MODEL", "WORKERS", "STATE", "REASON"), rows)
+    yield from table(("MODEL", "WORKERS", "STATE", "REASON", "FAILED IN 5 MIN"), rows)
+
+
+def _failures(recent: RecentAttempts) -> str:
+    if not recent.ended:
+        return "-"
+    cause = f" ({recent.cause})" if recent.cause else ""
+    return f"{recent.failed} of {recent.ended} attempts{cause}"
 
 
 def _queues(overview: Overview) -> Iterator[str]:
@@ -159,11 +171,19 @@ def _redis(nodes: Sequence[NodeState]) -> Iterator[str]:
             f"{node.name} {node.version}" + (f" port {node.port}" if node.port else ""),
             _of(round(node.used_bytes / 1e6, 1), round(node.max_bytes / 1e6, 1)) + " MB",
             "append-only file" if node.append_only else "no append-only file",
-            "the last write to disk failed" if node.writes_fail else "ok",
+            _trouble(node) or "ok",
         )
         for node in nodes
     ]
     yield from table(("REDIS", "MEMORY", "PERSISTENCE", "STATE"), rows)
+
+
+def _trouble(node: NodeState) -> str:
+    """Returns what is wrong with a master, or ""."""
+    parts = ["the last write to disk failed"] if node.writes_fail else []
+    if node.nearly_full:
+        parts.append(f"memory {node.used_share:.0%} full: prompts are refused, or will be soon")
+    return "; ".join(parts)
 
 
 def timeline_lines(timeline: Timeline) -> Iterator[str]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from .names import Partition
+from .recent_attempts import RecentAttempts
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, array_like=True):
     """What a worker writes about itself.
 
     `models` is empty if the worker serves every model name. `reason` says why the worker is paused,
-    and is empty otherwise.
+    and is empty otherwise. `recent` counts the attempts that the worker ended lately.
     """
 
     host: str
@@ -81,6 +82,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     jobs: int
     running: tuple[RunningRecord, ...]
+    recent: tuple[RecentAttempts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class LiveWorker:
     reason: str
     running: int
     responses: tuple[RunningResponse, ...]
+    recent: tuple[RecentAttempts, ...] = ()
 
     def knows(self, model: str) -> bool:
         """Returns True if the worker has an endpoint for this model."""
@@ -258,6 +261,7 @@ def _decoded(worker: str, data: bytes) -> LiveWorker | None:
         reason=record.reason,
         running=record.jobs,
         responses=tuple(_running(seen_at, one) for one in record.running),
+        recent=record.recent,
     )
 
 

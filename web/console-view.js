@@ -14,6 +14,7 @@ import { make } from "./dom.js";
  * @typedef {{
  *   model: string, waiting: number, oldest_at: number | null, tiers: {[tier: string]: number}, running: number,
  *   workers: number, paused_until: number | null, pause_reason: string | null,
+ *   attempts: number, failed_attempts: number, failure_cause: string | null,
  * }} Model
  * @typedef {{
  *   tenant: string, unfinished: number, running: number, held: boolean,
@@ -148,6 +149,7 @@ function modelList(now, onlyOne) {
       { title: "By tier", kind: "wide", show: (cell, { tiers }) => setText(cell, tiersIn(tiers)) },
       { title: "Oldest", kind: "number", show: (cell, { oldest_at: at }) => setText(cell, at === null ? "–" : span(now() - at)) },
       { title: "Running", kind: "number", show: (cell, { running }) => setText(cell, count(running)) },
+      { title: "Failed in 5 min", kind: "wide", show: (cell, model) => setText(cell, failuresOf(model)) },
       { title: "Workers", kind: "number", show: (cell, { workers }) => setText(cell, count(workers)) },
     ],
   });
@@ -159,6 +161,10 @@ function modelState({ workers, paused_until: until, pause_reason: reason }, now)
   if (until === null) return ["ready", "good"];
   return [`paused for ${span(until - now)}${reason === "retry_after" ? " by its provider" : ""}`, "warn"];
 }
+
+/** @param {Model} model */
+const failuresOf = ({ attempts, failed_attempts: failed, failure_cause: cause }) =>
+  attempts ? `${count(failed)} of ${counted(attempts, "attempt")}${failed ? `: ${cause}` : ""}` : "–";
 
 /** @param {{[tier: string]: number}} tiers */
 const tiersIn = (tiers) => Object.entries(tiers).map(([tier, waiting]) => `${count(waiting)} ${tier}`).join(" · ") || "–";

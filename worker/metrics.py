@@ -6,6 +6,7 @@ generative AI, in the form that Prometheus gives them.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jobs.redis import redis_metrics
@@ -13,6 +14,7 @@ from runtime.metrics import OTHER, Metric, Registry
 from runtime.process_metrics import ProcessMetrics
 
 from .outcome import CAUSES
+from .recent_counter import RecentCounter
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -247,6 +249,7 @@ class WorkerMetrics:
         self._responses = registry.values(RESPONSES)
         self._duration = registry.distributions(DURATION)
         self._attempts = registry.values(ATTEMPTS)
+        self.recent = RecentCounter()
         self._recoveries = registry.values(RECOVERIES)
         self.rescued = registry.values(RESCUED, "requeued", "ended")
         self.dead = registry.value(DEAD)
@@ -272,6 +275,8 @@ class WorkerMetrics:
     def attempted(self, model: str | None, cause: str) -> None:
         """Records the end of an attempt."""
         self._attempts.labels(self._label(model), cause).inc()
+        failed = cause in CAUSES and _failed(cause)
+        self.recent.add(time.monotonic(), model or OTHER, cause, failed=failed)
 
     def recovered(self, model: str | None, step: str) -> None:
         """Records how an attempt began after an interrupted one."""
@@ -292,8 +297,7 @@ class WorkerMetrics:
     def called(self, model: str | None, call: EndedCall) -> None:
         """Records a model call that has ended. `model` is the name in the request."""
         label = self._label(call.model or model)
-        failed = bool(CAUSES[call.cause].message) if call.cause in CAUSES else True
-        error = call.cause if failed else ""
+        error = call.cause if _failed(call.cause) else ""
         self._call_seconds.labels(*_OPERATION, label, error).observe(call.seconds)
         first = call.first_seconds
         if first is not None:
@@ -310,3 +314,7 @@ class WorkerMetrics:
 
     def _label(self, model: str | None) -> str:
         return model if model in self._models and model is not None else OTHER
+
+
+def _failed(cause: str) -> bool:
+    return bool(CAUSES[cause].message) if cause in CAUSES else True

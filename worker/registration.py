@@ -60,6 +60,7 @@ class Registration:
         self._models = tuple(config.endpoints)[:MAX_MODELS]
         self._host = socket.gethostname()[:MAX_TEXT]
         self._started = time.monotonic()
+        self._recent = context.metrics.recent
         self._registry = WorkerRegistry(context.pipe, config.shared.lease_ms)
         period = self._registry.record_ms / 1000 / WRITES_PER_RECORD
         pause = (period * (1 - JITTER), period)
@@ -93,5 +94,6 @@ class Registration:
             reason=reason,
             jobs=len(self._held),
             running=tuple(one.record(now) for one in list(self._held)[:MAX_RUNNING]),
+            recent=self._recent.counts(now),
         )
         await self._registry.register(self._worker, record)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .check import info_fields
 
 if TYPE_CHECKING:
     from .pipe import Pipe
+
+
+# The used share of the memory from which on an operator should act, as in the alert
+# `HoldlineRedisFull`.
+NEARLY_FULL: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,16 @@ class NodeState:
     max_bytes: int
     append_only: bool
     writes_fail: bool
+
+    @property
+    def nearly_full(self) -> bool:
+        """True if the memory is so full that Redis soon refuses prompts, or refuses them now."""
+        return self.max_bytes > 0 and self.used_bytes > NEARLY_FULL * self.max_bytes
+
+    @property
+    def used_share(self) -> float:
+        """The used share of the memory limit; 0 if there is no limit."""
+        return self.used_bytes / self.max_bytes if self.max_bytes else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the state as a JSON object."""

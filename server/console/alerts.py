@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobs.recent_attempts import RECENT_SECONDS, RecentAttempts
 from server.api.schema.console import Alert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from server.api.schema.console import ModelState, State, TenantState
+    from server.api.schema.console import ModelState, RedisState, State, TenantState
 
 MAX_ALERTS: Final = 20
 # A prompt that waits longer needs another worker, unless the load falls again.
@@ -17,6 +18,7 @@ LONG_WAIT_SECONDS: Final = 120.0
 # The used share of a budget from which on the console warns.
 NEARLY_USED: Final = 0.9
 START_WORKER: Final = "python -m worker"
+ASK_MODELS: Final = "python -m worker --check --ask-models"
 
 
 def alerts_of(state: State) -> list[Alert]:
@@ -27,6 +29,8 @@ def alerts_of(state: State) -> list[Alert]:
 
 def _found(state: State) -> Iterator[Alert]:
     workers, counts = state.worker_counts, state.counts
+    for node in state.redis:
+        yield from _of_redis(node)
     if workers.total:
         for model in state.models:
             yield from _of_model(model, state.read_at, only=len(state.models) == 1)
@@ -57,6 +61,11 @@ def _of_model(model: ModelState, now: float, *, only: bool) -> Iterator[Alert]:
     name = f"the model {model.model}" if model.model else "models outside the models file"
     name = "any model" if only and not model.model else name
     waited = None if model.oldest_at is None else now - model.oldest_at
+    cause = model.failure_cause or ""
+    if RecentAttempts(model.model, model.attempts, model.failed_attempts, cause).failing:
+        text = f"{model.failed_attempts:,} of {model.attempts:,} attempts of {name} failed"
+        text = f"{text} in the last {_span(RECENT_SECONDS)}, mostly with {cause}."
+        yield Alert("problem", text, ASK_MODELS)
     if not model.workers:
         text = f"No live worker serves {name}.{_waiting(model.waiting, waited)}"
         yield Alert("problem", f"{text} Start one whose models file lists it.", START_WORKER)
@@ -67,6 +76,17 @@ def _of_model(model: ModelState, now: float, *, only: bool) -> Iterator[Alert]:
     elif waited is not None and waited > LONG_WAIT_SECONDS:
         text = f"Prompts for {name} wait long.{_waiting(model.waiting, waited)}"
         yield Alert("warning", f"{text} If this lasts, start another worker.", START_WORKER)
+
+
+def _of_redis(node: RedisState) -> Iterator[Alert]:
+    name = f"{node.name} on port {node.port}" if node.port else node.name
+    if node.nearly_full:
+        share = int(100 * node.used_bytes / node.max_bytes)
+        text = f"{name} uses {share}% of its memory. Prompts for which it has no room are refused."
+        yield Alert("problem", text, "redis-cli INFO memory")
+    if node.writes_fail:
+        text = f"The last write of {name} to disk failed, so that it may refuse prompts."
+        yield Alert("problem", text, "redis-cli INFO persistence")
 
 
 def _of_tenant(tenant: TenantState) -> Iterator[Alert]:

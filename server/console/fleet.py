@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from jobs.recent_attempts import RecentSum
 from jobs.worker_registry import WorkerState
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Fleet:
         self.workers: list[LiveWorker] = []
         self.states: Counter[WorkerState] = Counter()
         self.places = 0
+        self.recent = RecentSum()
         self._known: dict[str, LiveWorker] = {}
         self._running: Counter[str] = Counter()
         self._answers: dict[str, tuple[LiveWorker, RunningResponse]] = {}
@@ -62,6 +64,8 @@ class Fleet:
             self._serving[worker.models] += sign
             if not self._serving[worker.models]:
                 del self._serving[worker.models]
+        for recent in worker.recent:
+            self.recent.add(recent, sign)
         for response in worker.responses:
             id_ = response.response_id
             self._running[response.model] += sign

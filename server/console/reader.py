@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from jobs.errors import RedisAway
 from jobs.names import Partition
 from jobs.overview import read_overview
+from jobs.redis.node_state import node_states
 from jobs.running import running_jobs
 from jobs.worker_registry import WorkerRegistry
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from jobs.record import SharedSettings
+    from jobs.redis.node_state import NodeState
     from jobs.redis.pipe import Pipe
     from server.api.schema.console import State, Timeline
 
 DEADLINE_SECONDS: Final = 5.0
 # A state that is younger than this is not read again, however many clients ask.
 FRESH_SECONDS: Final = 0.5
+# The memory of Redis changes slowly, and reading it takes three commands for each master.
+NODES_SECONDS: Final = 5.0
 
 
 class StateReader:
@@ -40,6 +44,8 @@ class StateReader:
         self._fleet = Fleet()
         self._timelines = Timelines(pipe, self._fleet)
         self._lock = asyncio.Lock()
+        self._nodes: list[NodeState] = []
+        self._nodes_until = 0.0
         self._last: State | None = None
         self._read_at = 0.0
 
@@ -57,6 +63,9 @@ class StateReader:
 
     async def _read(self) -> State:
         partitions = self._shared.partitions
+        if time.monotonic() >= self._nodes_until:
+            self._nodes = await node_states(self._pipe)
+            self._nodes_until = time.monotonic() + NODES_SECONDS
         overview, live, running, *dead = await asyncio.gather(
             read_overview(self._pipe, self._shared, self._models),
             self.workers.all(),
@@ -68,7 +77,7 @@ class StateReader:
         )
         entries = [entry for part in dead for entry in part]
         self._fleet.update(live)
-        return state_of(overview, self._fleet, running, entries, self._models)
+        return state_of(overview, self._fleet, running, entries, self._models, self._nodes)
 
     async def timeline(self, response_id: str) -> Timeline:
         """Returns the timeline of a response, which has no status if the response is unknown."""

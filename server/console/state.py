@@ -9,6 +9,7 @@ from server.api.schema.console import (
     AnswerState,
     JobCounts,
     ModelState,
+    RedisState,
     State,
     TenantState,
     WorkerCounts,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jobs.overview import Overview, TenantLoad
+    from jobs.redis.node_state import NodeState
     from jobs.running import RunningJob
     from jobs.worker_registry import LiveWorker
 
@@ -53,6 +55,7 @@ def state_of(
     running: Iterable[RunningJob],
     dead: Iterable[bytes],
     models: Iterable[str],
+    nodes: Iterable[NodeState] = (),
 ) -> State:
     """Returns the state of the service, with its alerts.
 
@@ -88,6 +91,7 @@ def state_of(
         ),
         answers=[_answer(job, fleet) for job in running],
         dead=[entry.decode("ascii", "backslashreplace")[:128] for entry in dead][:MAX_DEAD],
+        redis=[RedisState(**node.as_dict(), nearly_full=node.nearly_full) for node in nodes],
     )
     state.alerts = alerts_of(state)
     return state
@@ -119,9 +123,11 @@ def _models(overview: Overview, fleet: Fleet, models: Iterable[str]) -> list[Mod
         oldest[queue.model] = max(oldest.get(queue.model, 0.0), queue.oldest_seconds)
     paused = {pause.model: pause for pause in overview.paused}
     found = []
-    for model in sorted({*models, *tiers, *paused}):
+    names = {*models, *tiers, *paused}
+    for model in sorted(names):
         pause = paused.get(model)
         waits = tiers.get(model, {})
+        recent = fleet.recent.of(model) if model else fleet.recent.except_for(names)
         found.append(
             ModelState(
                 model=model,
@@ -132,6 +138,9 @@ def _models(overview: Overview, fleet: Fleet, models: Iterable[str]) -> list[Mod
                 running=fleet.running(model),
                 paused_until=None if pause is None else now + pause.seconds,
                 pause_reason=None if pause is None else pause.reason,
+                attempts=recent.ended,
+                failed_attempts=recent.failed,
+                failure_cause=recent.cause or None,
             )
         )
     return found

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from admin import cli, status
 from admin.status_text import duration
 from jobs.ids import new_response_id
 from jobs.queue import Queue
+from jobs.recent_attempts import RecentAttempts
+from jobs.redis.check import info_fields
 from jobs.redis.node_state import node_states
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import RunningRecord, WorkerRecord, WorkerRegistry, WorkerState
@@ -79,7 +82,7 @@ async def test_the_status_shows_what_runs_waits_and_is_missing(
     assert ["running", "1"] in lines
     assert ["dead", "0"] in lines
     assert ["fast", "1", "ready", "model_paused", "for"] in [line[:5] for line in lines]
-    assert ["slow", "0", "not", "ready", "no_workers"] in lines
+    assert ["slow", "0", "not", "ready", "no_workers", "-"] in lines
     assert ["default", "fast", "2", "1m"] in [line[:4] for line in lines]
     assert ["worker-id", "web-1:7", "1.2", "ready", "1/4"] in [line[:5] for line in lines]
     [response] = [line for line in lines if line[:1] == [grant.response_id]]
@@ -89,6 +92,25 @@ async def test_the_status_shows_what_runs_waits_and_is_missing(
     [redis] = [line for line in lines if line[:1] in (["Valkey"], ["Redis"])]
     assert "ok" == redis[-1]
     assert "secret" not in str(lines)
+
+
+async def test_the_status_shows_which_model_fails_and_a_redis_that_is_full(
+    run: Run, pipe: Pipe
+) -> None:
+    recent = (RecentAttempts("fast", 60, 57, "upstream_unavailable"),)
+    record = msgspec.structs.replace(a_record(), recent=recent)
+    await WorkerRegistry(pipe, 60_000).register("worker-id", record)
+    used = int(info_fields(await pipe.call("INFO", "memory"))["used_memory"])
+    await pipe.call("CONFIG", "SET", "maxmemory", used + 50_000)
+    try:
+        lines = await shown_by(run)
+    finally:
+        await pipe.call("CONFIG", "SET", "maxmemory", 0)
+
+    [fast] = [line for line in lines if line[:3] == ["fast", "1", "ready"]]
+    assert ["57", "of", "60", "attempts", "(upstream_unavailable)"] == fast[3:]
+    [redis] = [line for line in lines if line[:1] in (["Valkey"], ["Redis"])]
+    assert ["prompts", "are", "refused,"] == redis[-7:-4]
 
 
 async def test_the_status_as_json_has_all_workers_and_numbers(

@@ -41,7 +41,7 @@ async def test_a_completed_answer_has_its_checksum_timings_and_usage(harness: Ha
     with capture_logs() as logs:
         await harness.execute("mode=ok")
     [line] = [line for line in logs if line["event"] == "model call attempt ended"]
-    assert ("stop", None) == (line["cause"], line["error"])
+    assert ("m", "stop", None) == (line["model"], line["cause"], line["error"])
     ended = response(await harness.events(harness.only))
     text = numbered(1).encode()
     assert ("completed", None, None) == (

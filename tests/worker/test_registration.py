@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from jobs.recent_attempts import RecentAttempts
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import LiveWorker, WorkerRegistry, WorkerState
 from runtime.version import program_version
@@ -59,6 +60,20 @@ async def test_a_running_response_is_listed_with_its_attempt_and_first_token(
         assert (response_id, "m", 1, 1) == (one.response_id, one.model, one.attempt, worker.running)
         assert one.first_token_at is not None
         assert worker.started_at <= one.started_at <= one.first_token_at <= worker.seen_at
+
+
+async def test_a_worker_reports_its_failed_attempts_with_their_cause(
+    make_harness: MakeHarness, work: Work
+) -> None:
+    async with make_harness(HOLDLINE_MAX_ATTEMPTS="1") as harness, work(harness):
+        await harness.submit("mode=500")
+        await harness.ended(harness.only)
+
+        async def reported() -> tuple[RecentAttempts, ...]:
+            return (await only(harness)).recent
+
+        recent: tuple[RecentAttempts, ...] = await wait_until(reported)
+        assert (RecentAttempts("m", 1, 1, "upstream_unavailable"),) == recent
 
 
 async def test_a_worker_that_shuts_down_is_listed_as_draining(

@@ -40,7 +40,9 @@ class ModelState(Struct):
     """A model with its queues. `model` is "" for the models that the models file does not list.
 
     `tiers` are the numbers of waiting jobs by service tier, without empty ones. `workers` is the
-    number of live workers that serve the model.
+    number of live workers that serve the model. `attempts` is the number of attempts that live
+    workers ended in the last five minutes, `failed_attempts` how many of them failed, and
+    `failure_cause` the most frequent cause.
     """
 
     model: str
@@ -51,6 +53,9 @@ class ModelState(Struct):
     running: int
     paused_until: float | None
     pause_reason: str | None
+    attempts: int = 0
+    failed_attempts: int = 0
+    failure_cause: str | None = None
 
 
 class TenantState(Struct):
@@ -112,6 +117,22 @@ class AnswerState(Struct):
     first_token_at: float | None
 
 
+class RedisState(Struct):
+    """A Redis master, read every few seconds. `max_bytes` is 0 if it has no memory limit.
+
+    `nearly_full` is true if it uses more than 90% of its limit, so that it soon refuses prompts.
+    """
+
+    name: str
+    version: str
+    port: int
+    used_bytes: int
+    max_bytes: int
+    append_only: bool
+    writes_fail: bool
+    nearly_full: bool
+
+
 class State(Struct):
     """The state of the service at the time `read_at`.
 
@@ -129,6 +150,7 @@ class State(Struct):
     worker_counts: WorkerCounts
     answers: list[AnswerState]
     dead: list[str]
+    redis: list[RedisState] = []
 
 
 class Workers(Struct):

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from server.api.schema.console import ModelState, State, TenantState, WorkerCounts, WorkerState
+from server.api.schema.console import (
+    ModelState,
+    RedisState,
+    State,
+    TenantState,
+    WorkerCounts,
+    WorkerState,
+)
 from server.console.alerts import MAX_ALERTS, alerts_of
 from server.console.state import NOTHING
 
@@ -31,6 +38,10 @@ def worker(**fields: Any) -> WorkerState:
 
 def tenant(**fields: Any) -> TenantState:
     return replace(TenantState("acme", 0, 0, False, 0, None, 0.0, None), **fields)
+
+
+def redis(**fields: Any) -> RedisState:
+    return replace(RedisState("Redis", "7.0.15", 6379, 50, 100, True, False, False), **fields)
 
 
 def texts(found: State) -> list[str]:
@@ -110,6 +121,43 @@ def test_a_model_without_a_live_worker_is_a_problem_before_any_warning() -> None
 )
 def test_a_warning_says_what_is_wrong(found: State, text: str) -> None:
     assert [("warning", text)] == [(alert.level, alert.text) for alert in alerts_of(found)]
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "command"),
+    [
+        (
+            state(models=[model(attempts=60, failed_attempts=57, failure_cause="upstream_busy")]),
+            (
+                "57 of 60 attempts of the model fast failed in the last 5 min, "
+                "mostly with upstream_busy."
+            ),
+            "python -m worker --check --ask-models",
+        ),
+        (
+            state(redis=[redis(used_bytes=99, nearly_full=True)]),
+            (
+                "Redis on port 6379 uses 99% of its memory. "
+                "Prompts for which it has no room are refused."
+            ),
+            "redis-cli INFO memory",
+        ),
+        (
+            state(redis=[redis(port=0, writes_fail=True)]),
+            "The last write of Redis to disk failed, so that it may refuse prompts.",
+            "redis-cli INFO persistence",
+        ),
+    ],
+)
+def test_failing_calls_and_a_full_redis_are_problems(found: State, text: str, command: str) -> None:
+    assert [("problem", text, command)] == [
+        (alert.level, alert.text, alert.command) for alert in alerts_of(found)
+    ]
+
+
+def test_few_failed_attempts_and_a_redis_without_a_limit_cause_no_alert() -> None:
+    calm = model(attempts=60, failed_attempts=9, failure_cause="upstream_busy")
+    assert [] == texts(state(models=[calm], redis=[redis(used_bytes=10**12, max_bytes=0)]))
 
 
 def test_the_alerts_are_bounded_and_problems_stay() -> None:
