@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jobs.record import SharedSettings
     from jobs.redis.pipe import Pipe
     from jobs.timeline import Timeline
+    from jobs.worker_registry import LiveWorker
 
 # A command that an operator runs during an outage must say soon that Redis is unavailable.
 REDIS_SECONDS = 4.0
@@ -70,7 +71,16 @@ async def _read(pipe: Pipe, shared: SharedSettings, models: Collection[str]) -> 
     overview, workers, nodes = await asyncio.gather(
         read_overview(pipe, shared, models), WorkerRegistry(pipe).all(), node_states(pipe)
     )
-    return Status(overview, service_health(models, workers, overview), workers, nodes)
+    # A command line without the models file must not report all models as served by every worker.
+    known = models or (
+        {name for one in workers for name in one.models} if _all_listed(workers) else ()
+    )
+    return Status(overview, service_health(known, workers, overview), workers, nodes)
+
+
+def _all_listed(workers: Sequence[LiveWorker]) -> bool:
+    """Returns True if all live workers have a models file."""
+    return all(worker.models for worker in workers)
 
 
 def _parser() -> argparse.ArgumentParser:

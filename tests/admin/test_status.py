@@ -113,6 +113,18 @@ async def test_the_status_shows_which_model_fails_and_a_redis_that_is_full(
     assert ["prompts", "are", "refused,"] == redis[-7:-4]
 
 
+async def test_without_a_models_file_the_status_lists_the_models_of_the_workers(
+    run: Run, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await WorkerRegistry(pipe, 60_000).register("worker-id", a_record())
+    monkeypatch.delenv("HOLDLINE_MODELS")
+
+    lines = await shown_by(run)
+
+    assert ["fast", "1", "ready", "-"] in lines
+    assert "(any)" not in [line[0] for line in lines if line]
+
+
 async def test_the_status_as_json_has_all_workers_and_numbers(
     run: Run, pipe: Pipe, queue: Queue
 ) -> None:
