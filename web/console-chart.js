@@ -15,9 +15,9 @@ function shape(tag, attributes) {
   return made;
 }
 
-/** How many steps a short history is stretched over, so that it does not begin as a dot at the edge. */
-const LEAST_STEPS = 24;
-const LEAST_POINTS = 3;
+/** A shorter history is stretched over this many steps, so that it does not begin as a dot at the edge. */
+const MIN_STEPS = 24;
+const MIN_POINTS = 3;
 
 /** A line with the area below it. Its right edge is now; its left edge is at most fifteen minutes ago. */
 export class Sparkline {
@@ -36,13 +36,13 @@ export class Sparkline {
   show(values) {
     const known = values.filter((value) => value !== null);
     const top = Math.max(1, ...known);
-    const parts = known.length < LEAST_POINTS ? [] : pieces(values, top);
+    const parts = known.length < MIN_POINTS ? [] : pieces(values, top);
     this.#line.setAttribute("d", parts.map((part) => `M${part.join("L")}`).join(""));
     this.#area.setAttribute("d", parts.map((part) => `M${foot(part[0])}L${part.join("L")}L${foot(part.at(-1))}Z`).join(""));
     const [least, most] = [Math.min(...known), Math.max(...known)].map((value) => Math.round(value * 10) / 10);
     const range = least === most ? `steady at ${least}` : `between ${least} and ${most}`;
     const minutes = Math.max(1, Math.round((values.length * STEP_MS) / 60_000));
-    this.element.setAttribute("aria-label", known.length < LEAST_POINTS ? `${this.label}: no history yet` : `${this.label} in the last ${minutes} min: ${range}`);
+    this.element.setAttribute("aria-label", known.length < MIN_POINTS ? `${this.label}: no history yet` : `${this.label} in the last ${minutes} min: ${range}`);
   }
 }
 
@@ -50,7 +50,7 @@ export class Sparkline {
 function pieces(values, top) {
   /** @type {string[][]} */
   const found = [[]];
-  const steps = Math.min(Math.max(values.length, LEAST_STEPS), STEPS);
+  const steps = Math.min(Math.max(values.length, MIN_STEPS), STEPS);
   for (const [index, value] of values.entries()) {
     if (value === null) {
       if (found.at(-1)?.length) found.push([]);

@@ -22,11 +22,6 @@ export class History {
     this.#steps.splice(0, this.#steps.length - STEPS);
   }
 
-  /** How many minutes the samples cover. */
-  get minutes() {
-    return (this.#steps.length * STEP_MS) / 60_000;
-  }
-
   /** The values of one number, oldest first. @param {"waiting" | "running"} name @returns {(number | null)[]} */
   of(name) {
     return this.#steps.map((sample) => sample?.[name] ?? null);

@@ -2,9 +2,9 @@
 /** A table of the console: a bounded number of rows, which keep their elements while their contents change. */
 
 import { button, make } from "./dom.js";
-import { count } from "./console-words.js";
+import { count } from "./console-format.js";
 
-/** How many rows a table shows at first, and how many each click on "Show more" adds. */
+/** The number of rows that a table shows at first, and that each click on "Show more" adds. */
 const PAGE = 10;
 
 /**
@@ -95,14 +95,14 @@ export class List {
     }
     for (const [index, row] of drawn.entries()) this.#drawRow(index, row);
     setText(this.#count, this.#total ? count(this.#total) : "");
-    setText(this.#note, this.#says(found.length));
+    setText(this.#note, this.#noteFor(found.length));
     this.#note.hidden = this.#note.textContent === "";
     this.#scroll.hidden = drawn.length === 0;
     this.#more.hidden = drawn.length === found.length;
   }
 
-  /** @param {number} found */
-  #says(found) {
+  /** Returns the text below the title. @param {number} found */
+  #noteFor(found) {
     if (this.#total === 0) return this.kind.empty;
     const first = this.#rows.length < this.#total ? `the first ${count(this.#rows.length)} of ${count(this.#total)}` : "";
     if (this.#filter && found === 0) return `No match in ${first || "this list"}.`;

@@ -1,16 +1,16 @@
 // @ts-check
-/** Shows the whole life of one response: a picture, its steps, and on request its contents. */
+/** Shows the timeline of one response: a picture, the steps, and on request the contents. */
 
 import { commandLine } from "./console-command.js";
-import { pictureOf, ticksOf } from "./console-lanes.js";
+import { pictureOf, ticksOf } from "./console-picture.js";
 import { chip, setText } from "./console-list.js";
-import { clock, count, duration, moment, quoted, span } from "./console-words.js";
+import { clock, count, duration, moment, quoted, span } from "./console-format.js";
 import { button, make } from "./dom.js";
 import { copy, COPIED_MS } from "./signs.js";
 import { fill } from "./words.js";
 
-/** @typedef {import("./console-lanes.js").Step} Step */
-/** @typedef {import("./console-lanes.js").Lane} Lane */
+/** @typedef {import("./console-picture.js").Step} Step */
+/** @typedef {import("./console-picture.js").Row} Row */
 
 /**
  * The message `holdline:timeline`. Without a status, the server has no such response.
@@ -23,7 +23,7 @@ import { fill } from "./words.js";
 const LOADING_MS = 10_000;
 const CONTENTS_MS = 15_000;
 
-/** What each kind of step means, in words, with placeholders. */
+/** The text of each kind of step, with placeholders. */
 const STEPS = /** @type {{[kind: string]: string}} */ ({
   submitted: "Submitted",
   queued: "Queued in the {code}",
@@ -35,7 +35,7 @@ const STEPS = /** @type {{[kind: string]: string}} */ ({
   delayed: "Attempt {attempt} failed: {code}. The next one begins in {wait}",
   given_back: "Returned to the queue: {code}",
   worker_lost: "The worker was lost, so the response returned to the queue",
-  cancel_asked: "A client asked for the cancellation",
+  cancel_asked: "A client cancelled the response",
   ending: "Another worker ends the response: {code}",
   ended: "Ended: {code}",
   seen: "A client has received the whole response",
@@ -47,15 +47,15 @@ const STEPS = /** @type {{[kind: string]: string}} */ ({
 const TONES = { queued: "quiet", running: "good", completed: "good", incomplete: "warn", cancelled: "quiet", failed: "bad" };
 
 export class TimelineView {
-  element = make("article", "life panel");
+  element = make("article", "timeline panel");
   heading;
-  #chip = make("span", "life-status");
+  #chip = make("span", "timeline-status");
   #facts = make("dl", "facts-list");
-  #says = make("p", "life-says");
+  #message = make("p", "timeline-message");
   #picture = make("div", "picture");
   #steps = make("ol", "steps");
   #missing = make("p", "hint", "Some steps are missing: the record of a response has a limited size.");
-  #commands = make("div", "life-commands");
+  #commands = make("div", "timeline-commands");
   #contents;
   #view;
   #mark = "";
@@ -67,20 +67,20 @@ export class TimelineView {
     this.credential = credential;
     const back = make("a", "back", "All responses");
     back.href = "#";
-    this.heading = make("h2", "life-id", id);
+    this.heading = make("h2", "timeline-id", id);
     this.heading.tabIndex = -1;
     const share = button("button", "Copy link to this timeline", async () => {
       await copy(location.href);
       share.textContent = "Link copied";
       setTimeout(() => (share.textContent = "Copy link"), COPIED_MS);
     }, "Copy link");
-    const head = make("div", "life-head", this.heading, this.#chip, share);
-    this.#says.setAttribute("role", "status");
+    const head = make("div", "timeline-head", this.heading, this.#chip, share);
+    this.#message.setAttribute("role", "status");
     this.#picture.setAttribute("role", "img");
     this.#view = button("button", "", () => void this.#showContents(), "Show the prompt and the answer");
     this.#view.removeAttribute("aria-label");
     this.#contents = make("section", "contents", make("p", "hint", "The audit log records each view, with your key and this id."), this.#view);
-    this.element.append(back, head, this.#says, this.#facts, this.#picture, this.#steps, this.#missing, this.#commands, this.#contents);
+    this.element.append(back, head, this.#message, this.#facts, this.#picture, this.#steps, this.#missing, this.#commands, this.#contents);
     this.#say("Loading…");
     this.#contents.hidden = true;
     this.#missing.hidden = true;
@@ -89,7 +89,7 @@ export class TimelineView {
     }, LOADING_MS);
   }
 
-  /** Tells whether the key has the scope for contents. @param {boolean} allowed */
+  /** Enables the button for the contents if the key has the scope `contents`. @param {boolean} allowed */
   allow(allowed) {
     this.#view.disabled = !allowed;
     if (!allowed) setText(/** @type {Element} */ (this.#contents.firstElementChild), "Your key lacks the scope contents, so the prompt and the answer stay hidden.");
@@ -118,8 +118,8 @@ export class TimelineView {
 
   /** @param {string} text */
   #say(text) {
-    setText(this.#says, text);
-    this.#says.hidden = text === "";
+    setText(this.#message, text);
+    this.#message.hidden = text === "";
   }
 
   /** @param {Timeline} timeline */
@@ -153,14 +153,14 @@ export class TimelineView {
 
   /** @param {Timeline} timeline */
   #drawPicture({ steps, now }) {
-    const { seconds, lanes } = pictureOf(steps, now);
-    this.#picture.setAttribute("aria-label", `Timeline of ${span(seconds)} in ${lanes.length} lanes; the list below has the same steps`);
+    const { seconds, rows } = pictureOf(steps, now);
+    this.#picture.setAttribute("aria-label", `Timeline of ${span(seconds)} in ${rows.length} rows; the list below has the same steps`);
     const ticks = ticksOf(seconds).map((at) => {
       const tick = make("span", "tick", at === 0 ? "0" : duration(at * 1_000));
       tick.style.setProperty("--at", String(at / seconds));
       return tick;
     });
-    this.#picture.replaceChildren(...lanes.map(drawLane), make("div", "lane axis", make("span", "lane-title"), make("div", "track", ...ticks)));
+    this.#picture.replaceChildren(...rows.map(drawRow), make("div", "picture-row axis", make("span", "picture-title"), make("div", "track", ...ticks)));
   }
 
   async #showContents() {
@@ -168,7 +168,7 @@ export class TimelineView {
     const token = this.credential();
     /** @type {HeadersInit} */
     const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-    const says = /** @type {Element} */ (this.#contents.firstElementChild);
+    const hint = /** @type {Element} */ (this.#contents.firstElementChild);
     try {
       const answer = await fetch(`v1/console/responses/${this.id}/contents`, { headers, signal: AbortSignal.timeout(CONTENTS_MS) });
       const body = await answer.json();
@@ -176,14 +176,14 @@ export class TimelineView {
       this.#view.remove();
       this.#contents.append(make("h3", "", "Prompt"), textBlock("Prompt", body.input), make("h3", "", "Answer"), textBlock("Answer", body.response.output));
     } catch (error) {
-      setText(says, `The contents cannot be shown: ${error instanceof Error ? error.message : String(error)}`);
+      setText(hint, `The contents cannot be shown: ${error instanceof Error ? error.message : String(error)}`);
       this.#view.disabled = false;
     }
   }
 }
 
-/** @param {Lane} lane */
-function drawLane({ title, note, bars, marks }) {
+/** @param {Row} row */
+function drawRow({ title, note, bars, marks }) {
   const track = make("div", "track");
   for (const { from, to, phase } of bars) {
     const made = make("span", "stretch");
@@ -199,7 +199,7 @@ function drawLane({ title, note, bars, marks }) {
     made.style.setProperty("--at", String(at));
     track.append(made);
   }
-  return make("div", "lane", make("span", "lane-title", title, make("span", "lane-note", note)), track);
+  return make("div", "picture-row", make("span", "picture-title", title, make("span", "picture-note", note)), track);
 }
 
 /** @param {Step} step */

@@ -4,12 +4,12 @@
 import { Sparkline } from "./console-chart.js";
 import { History } from "./console-history.js";
 import { bar, chip, List, once, setText } from "./console-list.js";
-import { ago, count, counted, duration, percent, quoted, short, span } from "./console-words.js";
+import { ago, count, counted, duration, percent, quoted, short, span } from "./console-format.js";
 import { commandLine } from "./console-command.js";
 import { make } from "./dom.js";
 
 /**
- * The state of the service, as the message `holdline:overview` describes it. Times are Unix seconds of Redis's clock.
+ * The state of the service, which the message `holdline:state` contains. Times are Unix seconds of Redis's clock.
  * @typedef {{level: "problem" | "warning", text: string, command: string | null}} Alert
  * @typedef {{
  *   model: string, waiting: number, oldest_at: number | null, tiers: {[tier: string]: number}, running: number,
@@ -32,7 +32,7 @@ import { make } from "./dom.js";
  *   read_at: number, redis_available: boolean, alerts: Alert[],
  *   counts: {waiting: number, delayed: number, running: number, lost: number, dead: number, started: number},
  *   models: Model[], tenants: Tenant[], tenant_count: number,
- *   workers: Worker[], worker_counts: {total: number, ready: number, draining: number, paused: number, places: number},
+ *   workers: Worker[], worker_counts: {total: number, ready: number, draining: number, paused: number, slots: number},
  *   answers: Answer[], dead: string[],
  * }} Overview
  */
@@ -73,7 +73,7 @@ export class OverviewView {
   #running = new Tile("Running", "Running responses");
   #started = new Tile("Started", "Attempts started per minute");
   #workersTile = new Tile("Workers");
-  #deadTile = new Tile("Dead letters");
+  #deadTile = new Tile("Dead list");
   #models;
   #workers;
   #answers;
@@ -123,7 +123,7 @@ export class OverviewView {
     const waits = counts.waiting ? `oldest waits ${span(now - oldest)}` : "nothing waits";
     const delayed = counts.delayed ? ` · ${count(counts.delayed)} retry later` : "";
     this.#waiting.show(count(counts.waiting), waits + delayed, this.#history.of("waiting"));
-    this.#running.show(count(counts.running), states.places ? `of ${counted(states.places, "slot")}` : "no worker has a slot", this.#history.of("running"));
+    this.#running.show(count(counts.running), states.slots ? `of ${counted(states.slots, "slot")}` : "no worker has a slot", this.#history.of("running"));
     const rates = this.#history.perMinute;
     const rate = rates.at(-1) ?? null;
     this.#started.show(rate === null ? "–" : count(rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate)), "attempts per minute", rates);
@@ -173,7 +173,7 @@ const tiersIn = (tiers) => Object.entries(tiers).map(([tier, waiting]) => `${cou
 function workerList(now) {
   return new List({
     title: "Workers",
-    empty: "No worker is alive, so nothing is answered.",
+    empty: "No worker is alive, so no prompt is answered.",
     key: ({ id }) => id,
     text: ({ id, host, state, reason, models, version }) => `${id} ${host} ${state} ${reason ?? ""} ${models.join(" ")} ${version}`,
     columns: [
@@ -196,8 +196,8 @@ function workerList(now) {
 /** @param {() => number} now @returns {List<Answer>} */
 function answerList(now) {
   return new List({
-    title: "Running answers",
-    empty: "No answer is being written.",
+    title: "Running responses",
+    empty: "No response is running.",
     key: ({ response_id: id }) => id,
     text: ({ response_id: id, model, worker, host }) => `${id} ${model} ${worker ?? ""} ${host ?? ""}`,
     columns: [
@@ -246,7 +246,7 @@ function budget(cell, used, limit) {
 /** @returns {List<string>} */
 function deadList() {
   return new List({
-    title: "Dead letters",
+    title: "Dead list",
     empty: "The dead list is empty.",
     key: (id) => id,
     text: (id) => id,

@@ -7,7 +7,7 @@ import { commandLine } from "./console-command.js";
 import { setText } from "./console-list.js";
 import { TimelineView } from "./console-timeline.js";
 import { OverviewView } from "./console-view.js";
-import { ago, clock, isResponseId, responseIdIn } from "./console-words.js";
+import { ago, clock, isResponseId, responseIdIn } from "./console-format.js";
 import { make } from "./dom.js";
 import { auth, socketUrl } from "./protocol.js";
 import { UNAUTHENTICATED } from "./sign-in.js";
@@ -18,7 +18,7 @@ import { UNAUTHENTICATED } from "./sign-in.js";
 
 /** Where this tab keeps the key until it is closed. */
 const KEPT = "holdline.console";
-/** After this time without a state, the page says how old its data is. The server sends two states per second. */
+/** After this time without a state, the page shows how old its data is. The server sends two states per second. */
 const STALE_MS = 4_000;
 const TICK_MS = 1_000;
 
@@ -34,7 +34,7 @@ function byId(id, kind) {
 const live = byId("live", HTMLElement);
 const liveText = byId("live-text", HTMLElement);
 const signIn = byId("sign-in", HTMLFormElement);
-const signInSays = byId("sign-in-says", HTMLElement);
+const signInMessage = byId("sign-in-message", HTMLElement);
 const key = byId("key", HTMLInputElement);
 const signOut = byId("sign-out", HTMLButtonElement);
 const signedIn = byId("signed-in", HTMLElement);
@@ -43,7 +43,7 @@ const alerts = byId("alerts", HTMLElement);
 const announced = byId("announced", HTMLElement);
 const find = byId("find", HTMLFormElement);
 const search = byId("search", HTMLInputElement);
-const place = byId("life", HTMLElement);
+const timelinePlace = byId("timeline", HTMLElement);
 const overviewPlace = byId("overview", HTMLElement);
 
 /** @type {string | null} */
@@ -167,7 +167,7 @@ function staleWords(state) {
 /** Shows the form for the key, and forgets the current one. @param {string} [reason] */
 function askForKey(reason = "") {
   if (connection.state !== "closed") connection.end();
-  signInSays.textContent = reason || (credential === null ? "This server requires a key or a token." : why || "Sign in again.");
+  signInMessage.textContent = reason || (credential === null ? "This server requires a key or a token." : why || "Sign in again.");
   forget();
   signIn.hidden = false;
   signedIn.hidden = true;
@@ -198,9 +198,9 @@ function showAddress() {
   const wanted = isResponseId(id) ? id : null;
   if (wanted !== (timeline?.id ?? null)) {
     timeline = wanted === null ? null : new TimelineView(wanted, () => credential);
-    place.replaceChildren(...(timeline ? [timeline.element] : []));
+    timelinePlace.replaceChildren(...(timeline ? [timeline.element] : []));
   }
-  place.hidden = timeline === null;
+  timelinePlace.hidden = timeline === null;
   overviewPlace.hidden = timeline !== null;
   alerts.hidden = timeline !== null;
   timeline?.heading.focus();
@@ -214,7 +214,7 @@ signIn.addEventListener("submit", (event) => {
   sessionStorage.setItem(KEPT, credential);
   key.value = "";
   signIn.hidden = true;
-  signInSays.textContent = "";
+  signInMessage.textContent = "";
   showAddress();
   connect();
 });

@@ -1,1 +1,1 @@
-"""The console: what operators see of the whole service."""
+"""The console, which shows operators the state of the whole service."""

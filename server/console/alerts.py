@@ -1,4 +1,4 @@
-"""Says in plain words what needs an operator. This module performs no I/O."""
+"""Derives the alerts of a state: sentences about what needs an operator. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def _found(state: State) -> Iterator[Alert]:
     else:
         oldest = min((m.oldest_at for m in state.models if m.oldest_at is not None), default=None)
         waiting = _waiting(counts.waiting, None if oldest is None else state.read_at - oldest)
-        text = f"No worker is alive, so nothing is answered.{waiting} Start one."
+        text = f"No worker is alive, so no prompt is answered.{waiting} Start one."
         yield Alert("problem", text, START_WORKER)
     if workers.paused:
         reasons = sorted({w.reason for w in state.workers if w.state == "paused" and w.reason})
         why = f": {', '.join(reasons)}" if reasons else ""
         yield Alert("warning", f"{_are(workers.paused, 'worker')} paused{why}.")
     if counts.lost:
-        text = f"{_are(counts.lost, 'running answer')} without a worker until another takes over."
+        text = f"{_are(counts.lost, 'running response')} without a worker until another takes over."
         yield Alert("warning", text)
     if counts.dead:
-        text = f"{_are(counts.dead, 'dead letter')} waiting for your decision."
+        text = f"{_are(counts.dead, 'job')} in the dead list, waiting for your decision."
         yield Alert("warning", text, "python -m admin.dead list")
     versions = sorted({worker.version for worker in state.workers})
     if len(versions) > 1:
@@ -74,7 +74,7 @@ def _of_model(model: ModelState, now: float, *, only: bool) -> Iterator[Alert]:
         text = f"Nothing starts for {name} for another {pause}: its provider asked for a pause."
         yield Alert("warning", text)
     elif waited is not None and waited > LONG_WAIT_SECONDS:
-        text = f"Prompts for {name} wait long.{_waiting(model.waiting, waited)}"
+        text = f"Prompts for {name} have long waits.{_waiting(model.waiting, waited)}"
         yield Alert("warning", f"{text} If this lasts, start another worker.", START_WORKER)
 
 

@@ -1,4 +1,4 @@
-"""Keeps what the workers' records say, so that only changed records cost time. No I/O.
+"""Indexes the records of the live workers, and processes only changed records. No I/O.
 
 A worker writes its record every few seconds, but the console reads all records twice a second. With
 a thousand workers and ten thousand running responses, going through all of them at each read would
@@ -25,7 +25,7 @@ class Fleet:
     def __init__(self) -> None:
         self.workers: list[LiveWorker] = []
         self.states: Counter[WorkerState] = Counter()
-        self.places = 0
+        self.slots = 0
         self.recent = RecentSum()
         self._known: dict[str, LiveWorker] = {}
         self._running: Counter[str] = Counter()
@@ -34,7 +34,7 @@ class Fleet:
         self._serving: Counter[tuple[str, ...]] = Counter()
 
     def update(self, live: Iterable[LiveWorker]) -> None:
-        """Takes over the live workers. An unchanged worker is the same object as before."""
+        """Replaces the live workers. An unchanged worker must be the same object as before."""
         self.workers = list(live)
         now = {worker.id: worker for worker in self.workers}
         for id_, old in list(self._known.items()):
@@ -59,7 +59,7 @@ class Fleet:
 
     def _count(self, worker: LiveWorker, sign: int) -> None:
         self.states[worker.state] += sign
-        self.places += sign * worker.concurrency
+        self.slots += sign * worker.concurrency
         if worker.state is not WorkerState.DRAINING:
             self._serving[worker.models] += sign
             if not self._serving[worker.models]:

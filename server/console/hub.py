@@ -16,7 +16,7 @@ from jobs.errors import HoldlineError, RedisTrouble
 from runtime.loop import Loop
 from server.api.problem import Problem
 
-from .state import NOTHING
+from .state import EMPTY
 
 if TYPE_CHECKING:
     from server.api.schema.console import State
@@ -50,9 +50,9 @@ class Hub:
     def __init__(self, reader: StateReader) -> None:
         self._reader = reader
         self._consoles: set[Console] = set()
-        self._some = asyncio.Event()
+        self._occupied = asyncio.Event()
         self._loop = Loop("console", self._tick, PAUSE_SECONDS)
-        self._state: State = NOTHING
+        self._state: State = EMPTY
 
     def loop(self) -> Loop:
         """Returns the loop that reads and pushes, which idles while no console is open."""
@@ -72,17 +72,17 @@ class Hub:
                 retry_after=5,
             )
         self._consoles.add(console)
-        self._some.set()
+        self._occupied.set()
         self._loop.wake()
 
     def leave(self, console: Console) -> None:
         """Closes a console. Does nothing if it is not open."""
         self._consoles.discard(console)
         if not self._consoles:
-            self._some.clear()
+            self._occupied.clear()
 
     async def _tick(self) -> None:
-        await self._some.wait()
+        await self._occupied.wait()
         try:
             self._state = await self._reader.read()
         except RedisTrouble:

@@ -1,4 +1,4 @@
-"""Builds the state of the service from what was read of it. This module performs no I/O."""
+"""Builds the state of the service from the data read from Redis. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_WORKERS: Final = 200
 MAX_DEAD: Final = 100
 # Workers that need attention come first.
 _ORDER: Final = {Worker.PAUSED: 0, Worker.DRAINING: 1, Worker.READY: 2}
-NOTHING: Final = State(
+EMPTY: Final = State(
     read_at=0,
     redis_available=False,
     alerts=[],
@@ -87,7 +87,7 @@ def state_of(
             ready=states[Worker.READY],
             draining=states[Worker.DRAINING],
             paused=states[Worker.PAUSED],
-            places=fleet.places,
+            slots=fleet.slots,
         ),
         answers=[_answer(job, fleet) for job in running],
         dead=[entry.decode("ascii", "backslashreplace")[:128] for entry in dead][:MAX_DEAD],

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from .fleet import Fleet
 
-# How many timelines are kept in memory.
+# The maximum number of timelines in memory.
 MAX_KEPT: Final = 100
-# How many entries of a dead list are searched for a response.
-MAX_LOOK: Final = 10_000
+# The number of entries of a dead list in which a response is searched.
+MAX_SEARCHED: Final = 10_000
 
 
 class Timelines:
@@ -46,7 +46,7 @@ class Timelines:
             names = names_of(response_id)
             record, dead, due = await asyncio.gather(
                 self._pipe.call("HMGET", names.job(response_id), *FIELDS),
-                self._pipe.call("LPOS", names.dead, response_id, "MAXLEN", MAX_LOOK),
+                self._pipe.call("LPOS", names.dead, response_id, "MAXLEN", MAX_SEARCHED),
                 self._pipe.call("ZSCORE", names.hooks, response_id),
             )
             running = self._fleet.answer(response_id)

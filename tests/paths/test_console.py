@@ -64,24 +64,26 @@ async def test_the_console_shows_a_service_from_no_worker_to_a_finished_answer(
     await expect(page.locator(".alert")).to_contain_text("No worker is alive")
     await expect(page.locator(".alert code")).to_have_text("python -m worker")
     await tile(page, "Waiting", "0")
-    await expect(page.locator("body")).to_contain_text("No worker is alive, so nothing is answered")
+    await expect(page.locator("body")).to_contain_text(
+        "No worker is alive, so no prompt is answered"
+    )
     id_ = await submit(server, SLOW)
     await tile(page, "Waiting", "1")
     async with FakeModel() as model:
         worker = await system.worker(model.url)
         await expect(page.locator(".alert")).to_have_count(0)
         await tile(page, "Running", "1")
-        await expect(rows(page, "Running answers")).to_contain_text("writing", timeout=15_000)
+        await expect(rows(page, "Running responses")).to_contain_text("writing", timeout=15_000)
         await expect(rows(page, "Workers")).to_have_count(1)
         await expect(rows(page, "Workers")).to_contain_text("1 of 100")
-        await rows(page, "Running answers").locator("a").click()
+        await rows(page, "Running responses").locator("a").click()
         await page.wait_for_url(re.compile(f"#{id_}$"))
-        await expect(page.locator(".life-status")).to_have_text("running")
+        await expect(page.locator(".timeline-status")).to_have_text("running")
         await expect(page.locator(".step-text").last).to_have_text("First token", timeout=15_000)
         assert SLOW not in await page.content()
         await worker.kill()
         await system.worker(model.url)
-        await expect(page.locator(".lane-title", has_text="Attempt 2")).to_be_visible(
+        await expect(page.locator(".picture-title", has_text="Attempt 2")).to_be_visible(
             timeout=20_000
         )
         async with (
@@ -89,7 +91,7 @@ async def test_the_console_shows_a_service_from_no_worker_to_a_finished_answer(
             http.post(f"/v1/responses/{id_}/cancel") as answer,
         ):
             assert 200 == answer.status
-        await expect(page.locator(".life-status")).to_have_text("cancelled", timeout=15_000)
+        await expect(page.locator(".timeline-status")).to_have_text("cancelled", timeout=15_000)
 
 
 async def test_a_change_is_on_the_page_within_a_second(system: System, open_page: NewPage) -> None:
@@ -162,15 +164,17 @@ async def test_an_unknown_response_is_explained_and_a_link_opens_a_timeline(
     server = await system.server()
     unknown = f"resp_000{'a' * 32}"
     page = await open_page(f"{server.url}/console#{unknown}")
-    await expect(page.locator(".life-says")).to_contain_text("may have expired", timeout=10_000)
+    await expect(page.locator(".timeline-message")).to_contain_text(
+        "may have expired", timeout=10_000
+    )
     id_ = await submit(server, "Why?")
     await page.fill("#search", f"see {server.url}/console#{id_}")
     await page.click("#find button")
-    await expect(page.locator(".life-id")).to_have_text(id_)
-    await expect(page.locator(".life-status")).to_have_text("queued", timeout=10_000)
-    await expect(page.locator(".life-id")).to_be_focused()
+    await expect(page.locator(".timeline-id")).to_have_text(id_)
+    await expect(page.locator(".timeline-status")).to_have_text("queued", timeout=10_000)
+    await expect(page.locator(".timeline-id")).to_be_focused()
     await page.go_back()
-    await expect(page.locator(".life-id")).to_have_text(unknown)
+    await expect(page.locator(".timeline-id")).to_have_text(unknown)
     await page.click(".back")
     await expect(page.locator(".tiles")).to_be_visible()
 
@@ -241,14 +245,16 @@ async def test_an_operator_signs_in_and_out_and_the_key_is_never_in_the_address(
         page = await open_page(f"{server.url}/console")
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        await expect(page.locator("#sign-in-says")).to_have_text(
+        await expect(page.locator("#sign-in-message")).to_have_text(
             "This server requires a key or a token.", timeout=10_000
         )
         await expect(page.locator("#key")).to_be_focused()
         await sign_in(page, keys["operator"] + "x")
-        await expect(page.locator("#sign-in-says")).to_contain_text("does not accept this key")
+        await expect(page.locator("#sign-in-message")).to_contain_text("does not accept this key")
         await sign_in(page, keys["support"])
-        await expect(page.locator("#sign-in-says")).to_contain_text("not have the scope operator")
+        await expect(page.locator("#sign-in-message")).to_contain_text(
+            "not have the scope operator"
+        )
         await expect(page.locator("#signed-in")).to_be_hidden()
         await sign_in(page, keys["operator"])
         await live(page)
@@ -257,7 +263,7 @@ async def test_an_operator_signs_in_and_out_and_the_key_is_never_in_the_address(
         assert not any(keys["operator"] in url for url in [page.url, *asked])
         assert keys["operator"] not in await page.content()
         await page.click("#sign-out")
-        await expect(page.locator("#sign-in-says")).to_contain_text("signed out")
+        await expect(page.locator("#sign-in-message")).to_contain_text("signed out")
         await expect(page.locator("#signed-in")).to_be_hidden()
         assert 0 == await page.evaluate("sessionStorage.length + localStorage.length")
         await page.reload()
@@ -324,7 +330,7 @@ async def test_axe_reports_no_violations_in_any_state(
     await accessible(page, "no worker")
     async with FakeModel() as model:
         await system.worker(model.url)
-        await expect(rows(page, "Running answers")).to_have_count(1, timeout=15_000)
+        await expect(rows(page, "Running responses")).to_have_count(1, timeout=15_000)
         await accessible(page, "busy")
         await page.goto(f"{server.url}/console#{id_}")
         await expect(page.locator(".step-text").last).to_have_text("First token", timeout=15_000)
@@ -332,7 +338,9 @@ async def test_axe_reports_no_violations_in_any_state(
         await expect(page.locator(".contents-text")).to_have_count(2)
         await accessible(page, "timeline")
     await page.goto(f"{server.url}/console#resp_000{'a' * 32}")
-    await expect(page.locator(".life-says")).to_contain_text("may have expired", timeout=10_000)
+    await expect(page.locator(".timeline-message")).to_contain_text(
+        "may have expired", timeout=10_000
+    )
     await accessible(page, "unknown response")
     assert [] == watch.wrong
     async with guarded(system, tmp_path) as (closed, _):
@@ -357,7 +365,7 @@ async def test_the_console_can_be_used_with_the_keyboard_alone(
     await expect(page.locator("#search")).to_be_focused()
     await page.keyboard.type(id_)
     await page.keyboard.press("Enter")
-    await expect(page.locator(".life-id")).to_be_focused()
+    await expect(page.locator(".timeline-id")).to_be_focused()
     await page.keyboard.press("Shift+Tab")
     await expect(page.locator(".back")).to_be_focused()
     await page.keyboard.press("Enter")

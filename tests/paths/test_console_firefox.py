@@ -17,7 +17,7 @@ READ = """() => ({
   live: document.querySelector("#live").dataset.state,
   waiting: document.querySelector(".tile-value")?.textContent,
   alerts: [...document.querySelectorAll(".alert-text")].map(alert => alert.textContent),
-  status: document.querySelector(".life-status")?.textContent,
+  status: document.querySelector(".timeline-status")?.textContent,
   steps: [...document.querySelectorAll(".step-text")].map(step => step.textContent),
 })"""
 
@@ -42,7 +42,7 @@ async def test_firefox_shows_the_live_state_and_a_timeline(
         return found if wanted.items() <= found.items() else None
 
     state = await wait_until(lambda: seen(live="live", waiting="0"))
-    assert state["alerts"] == ["Problem No worker is alive, so nothing is answered. Start one."]
+    assert state["alerts"] == ["Problem No worker is alive, so no prompt is answered. Start one."]
     async with aiohttp.ClientSession(server.url) as http:
         body = {"input": "Why?", "background": True}
         async with http.post("/v1/responses", json=body) as answer:

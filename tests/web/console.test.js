@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { History, STEP_MS, STEPS } from "../../web/console-history.js";
-import { pictureOf, ticksOf } from "../../web/console-lanes.js";
-import { ago, count, counted, duration, isResponseId, percent, quoted, responseIdIn, short, span } from "../../web/console-words.js";
+import { pictureOf, ticksOf } from "../../web/console-picture.js";
+import { ago, count, counted, duration, isResponseId, percent, quoted, responseIdIn, short, span } from "../../web/console-format.js";
 
 test("times are written for people", () => {
   assert.deepEqual([0, 0.4, 12, 60, 179, 3_600, 7_500, 86_400, 190_000].map(span), [
@@ -67,35 +67,35 @@ const restarted = [
   step(19, "ended", { attempt: 2, code: "completed" }), step(20, "webhook_ended", { code: "sent" }),
 ];
 
-test("a picture has a lane for the queue, for each attempt and for the delivery", () => {
-  const { seconds, lanes } = pictureOf(restarted, 1_000);
+test("a picture has a row for the queue, for each attempt and for the delivery", () => {
+  const { seconds, rows } = pictureOf(restarted, 1_000);
   assert.equal(seconds, 20);
-  assert.deepEqual(lanes.map(({ title, note }) => [title, note]), [
+  assert.deepEqual(rows.map(({ title, note }) => [title, note]), [
     ["Queue", ""], ["Attempt 1", "one"], ["Attempt 2", "two"], ["Delivery", ""],
   ]);
-  const spans = lanes.map(({ bars }) => bars.map(({ from, to, phase }) => [from * 20, to * 20, phase]));
+  const spans = rows.map(({ bars }) => bars.map(({ from, to, phase }) => [from * 20, to * 20, phase]));
   assert.deepEqual(spans, [
     [[0, 2, "waiting"], [8, 9, "waiting"]],
     [[2, 8, "lost"]],
     [[9, 10, "thinking"], [10, 19, "writing"]],
     [],
   ]);
-  assert.deepEqual(lanes[2].marks.map(({ kind }) => kind), ["restarted", "first_token", "ended completed"]);
+  assert.deepEqual(rows[2].marks.map(({ kind }) => kind), ["restarted", "first_token", "ended completed"]);
 });
 
 test("a picture of an unfinished response ends now", () => {
   const waiting = pictureOf(restarted.slice(0, 2), 130);
-  assert.deepEqual(waiting.lanes[0].bars, [{ from: 0, to: 1, phase: "waiting" }]);
+  assert.deepEqual(waiting.rows[0].bars, [{ from: 0, to: 1, phase: "waiting" }]);
   const running = pictureOf(restarted.slice(0, 7), 140);
   assert.equal(running.seconds, 40);
-  assert.equal(running.lanes[2].bars[1].to, 1);
-  assert.deepEqual(pictureOf([], 100), { seconds: 0, lanes: [] });
+  assert.equal(running.rows[2].bars[1].to, 1);
+  assert.deepEqual(pictureOf([], 100), { seconds: 0, rows: [] });
 });
 
 test("the model that the same worker calls again begins another attempt", () => {
   const steps = [step(0, "submitted"), step(1, "claimed", { attempt: 1 }), step(3, "called_again", { attempt: 2 }), step(4, "delayed", { attempt: 2 })];
-  const { lanes } = pictureOf(steps, 106);
-  assert.deepEqual(lanes.map(({ title, bars }) => [title, bars.at(-1)?.phase]), [["Queue", "waiting"], ["Attempt 1", "lost"], ["Attempt 2", "lost"]]);
+  const { rows } = pictureOf(steps, 106);
+  assert.deepEqual(rows.map(({ title, bars }) => [title, bars.at(-1)?.phase]), [["Queue", "waiting"], ["Attempt 1", "lost"], ["Attempt 2", "lost"]]);
 });
 
 test("the axis has a few round times", () => {

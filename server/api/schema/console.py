@@ -1,4 +1,4 @@
-"""The types of the state of the service, as the console and its routes show it.
+"""The types of the JSON objects that the console shows and its routes return.
 
 All times are Unix seconds of Redis's clock, and all lists are bounded. No type contains a prompt or
 an answer, except `Contents`.
@@ -97,11 +97,11 @@ class WorkerCounts(Struct):
     ready: int
     draining: int
     paused: int
-    places: int
+    slots: int
 
 
 class AnswerState(Struct):
-    """A running response. What only the record of its worker tells may be null at first.
+    """A running response. The fields that come from the record of its worker may be null at first.
 
     `lost` is true if its worker no longer holds the lease.
     """
@@ -172,7 +172,7 @@ class Contents(Struct):
 
 
 class Step(Struct):
-    """A step in the life of a response. What a kind of step does not have is null.
+    """A step in the timeline of a response. Fields that a kind of step lacks are null.
 
     `code` says why or how. `wait_ms` is the delay of a retry, and `tries` the number of attempts to
     deliver a webhook.
@@ -188,7 +188,7 @@ class Step(Struct):
 
 
 class Timeline(Struct):
-    """The life of a response at the time `now`.
+    """The timeline of a response at the time `now`.
 
     If the status is null, the response is unknown: it has expired, was deleted or never existed.
     `dead` is true if the response is in the dead list. If `complete` is false, some steps are

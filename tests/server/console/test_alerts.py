@@ -16,14 +16,14 @@ from server.api.schema.console import (
     WorkerState,
 )
 from server.console.alerts import MAX_ALERTS, alerts_of
-from server.console.state import NOTHING
+from server.console.state import EMPTY
 
 NOW = 1_000_000.0
-ALIVE = WorkerCounts(total=2, ready=2, draining=0, paused=0, places=8)
+ALIVE = WorkerCounts(total=2, ready=2, draining=0, paused=0, slots=8)
 
 
 def state(**fields: Any) -> State:
-    return replace(NOTHING, read_at=NOW, worker_counts=ALIVE, **fields)
+    return replace(EMPTY, read_at=NOW, worker_counts=ALIVE, **fields)
 
 
 def model(name: str = "fast", **fields: Any) -> ModelState:
@@ -56,24 +56,24 @@ def test_a_healthy_service_has_no_alert() -> None:
 def test_no_worker_at_all_is_one_problem_with_the_command() -> None:
     waiting = [model(waiting=12, oldest_at=NOW - 200, workers=0), model("large", workers=0)]
     none = replace(ALIVE, total=0, ready=0)
-    counts = replace(NOTHING.counts, waiting=12)
+    counts = replace(EMPTY.counts, waiting=12)
     [alert] = alerts_of(replace(state(models=waiting), worker_counts=none, counts=counts))
     assert ("problem", "python -m worker") == (alert.level, alert.command)
     assert (
-        "No worker is alive, so nothing is answered. 12 prompts wait, the oldest for 3 min. "
+        "No worker is alive, so no prompt is answered. 12 prompts wait, the oldest for 3 min. "
         "Start one." == alert.text
     )
 
 
 def test_a_model_without_a_live_worker_is_a_problem_before_any_warning() -> None:
-    dead = replace(NOTHING.counts, dead=1)
+    dead = replace(EMPTY.counts, dead=1)
     found = state(models=[model(waiting=1, oldest_at=NOW - 5, workers=0)], counts=dead)
     assert [
         (
             "No live worker serves the model fast. 1 prompt has waited for 5 s. "
             "Start one whose models file lists it."
         ),
-        "1 dead letter is waiting for your decision.",
+        "1 job is in the dead list, waiting for your decision.",
     ] == texts(found)
 
 
@@ -87,20 +87,20 @@ def test_a_model_without_a_live_worker_is_a_problem_before_any_warning() -> None
         (
             state(models=[model("", waiting=1_200, oldest_at=NOW - 7_300), model()]),
             (
-                "Prompts for models outside the models file wait long. 1,200 prompts wait, "
+                "Prompts for models outside the models file have long waits. 1,200 prompts wait, "
                 "the oldest for 2 h. If this lasts, start another worker."
             ),
         ),
         (
             state(models=[model("", waiting=1, oldest_at=NOW - 300)]),
             (
-                "Prompts for any model wait long. 1 prompt has waited for 5 min. "
+                "Prompts for any model have long waits. 1 prompt has waited for 5 min. "
                 "If this lasts, start another worker."
             ),
         ),
         (
-            state(counts=replace(NOTHING.counts, lost=2)),
-            "2 running answers are without a worker until another takes over.",
+            state(counts=replace(EMPTY.counts, lost=2)),
+            "2 running responses are without a worker until another takes over.",
         ),
         (
             replace(

@@ -221,7 +221,7 @@ async def test_a_thousand_workers_and_ten_thousand_answers_are_counted_and_liste
         await console.say("holdline:console")
         [state] = await states(console)
         assert time.monotonic() - begun < 3
-    assert {"total": 1_000, "ready": 999, "draining": 0, "paused": 1, "places": 10_000} == (
+    assert {"total": 1_000, "ready": 999, "draining": 0, "paused": 1, "slots": 10_000} == (
         state["worker_counts"]
     )
     assert (10_001, 1) == (state["counts"]["running"], state["counts"]["lost"])

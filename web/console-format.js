@@ -1,5 +1,5 @@
 // @ts-check
-/** Times, numbers and commands as the console writes them. This module performs no I/O. */
+/** Formats times, numbers and commands for the console. This module performs no I/O. */
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;

@@ -1,8 +1,8 @@
 // @ts-check
-/** Arranges the steps of a response in lanes of bars and marks, for a picture. This module performs no I/O. */
+/** Arranges the steps of a response in rows of bars and marks, for a picture. This module performs no I/O. */
 
 /**
- * A step in the life of a response; `at` is in Unix seconds.
+ * A step in the timeline of a response; `at` is in Unix seconds.
  * @typedef {{
  *   at: number, kind: string, attempt: number | null, worker: string | null, code: string | null,
  *   wait_ms: number | null, tries: number | null,
@@ -12,8 +12,8 @@
 /** @typedef {"waiting" | "thinking" | "writing" | "lost"} Phase */
 /** @typedef {{from: number, to: number, phase: Phase}} Bar `from` and `to` are shares of the whole time */
 /** @typedef {{at: number, kind: string}} Mark `at` is a share of the whole time */
-/** @typedef {{title: string, note: string, bars: Bar[], marks: Mark[]}} Lane */
-/** @typedef {{seconds: number, lanes: Lane[]}} Picture */
+/** @typedef {{title: string, note: string, bars: Bar[], marks: Mark[]}} Row */
+/** @typedef {{seconds: number, rows: Row[]}} Picture */
 
 /** What begins a wait in the queue, and what begins an attempt. */
 const WAITS = new Set(["submitted", "delayed", "given_back", "worker_lost"]);
@@ -31,20 +31,20 @@ const DELIVERIES = new Set(["seen", "webhook_waiting", "webhook_ended"]);
  */
 export function pictureOf(steps, now) {
   const [first] = steps;
-  if (!first) return { seconds: 0, lanes: [] };
+  if (!first) return { seconds: 0, rows: [] };
   const ended = steps.some(({ kind }) => kind === "ended");
   const begin = first.at;
   const end = Math.max(ended ? (steps.at(-1)?.at ?? begin) : now, begin + 0.001);
   const share = (/** @type {number} */ at) => (at - begin) / (end - begin);
-  const queue = queueLane(steps, end, share);
-  const lanes = [queue, ...attemptLanes(steps, end, share)];
+  const queue = queueRow(steps, end, share);
+  const rows = [queue, ...attemptRows(steps, end, share)];
   const deliveries = steps.filter(({ kind }) => DELIVERIES.has(kind));
-  if (deliveries.length > 0) lanes.push({ title: "Delivery", note: "", bars: [], marks: deliveries.map(({ at, kind }) => ({ at: share(at), kind })) });
-  return { seconds: end - begin, lanes };
+  if (deliveries.length > 0) rows.push({ title: "Delivery", note: "", bars: [], marks: deliveries.map(({ at, kind }) => ({ at: share(at), kind })) });
+  return { seconds: end - begin, rows };
 }
 
-/** @param {Step[]} steps @param {number} end @param {(at: number) => number} share @returns {Lane} */
-function queueLane(steps, end, share) {
+/** @param {Step[]} steps @param {number} end @param {(at: number) => number} share @returns {Row} */
+function queueRow(steps, end, share) {
   /** @type {Bar[]} */
   const bars = [];
   /** @type {number | null} */
@@ -60,10 +60,10 @@ function queueLane(steps, end, share) {
   return { title: "Queue", note: "", bars, marks: [{ at: 0, kind: "submitted" }] };
 }
 
-/** @param {Step[]} steps @param {number} end @param {(at: number) => number} share @returns {Lane[]} */
-function attemptLanes(steps, end, share) {
-  /** @type {Lane[]} */
-  const lanes = [];
+/** @param {Step[]} steps @param {number} end @param {(at: number) => number} share @returns {Row[]} */
+function attemptRows(steps, end, share) {
+  /** @type {Row[]} */
+  const rows = [];
   for (const [index, step] of steps.entries()) {
     if (!STARTS.has(step.kind)) continue;
     const rest = steps.slice(index + 1).filter(({ kind }) => !DELIVERIES.has(kind));
@@ -76,9 +76,9 @@ function attemptLanes(steps, end, share) {
     const bars = [{ from: share(step.at), to: share(token?.at ?? stop), phase: /** @type {Phase} */ (failed && !token ? "lost" : "thinking") }];
     if (token) bars.push({ from: share(token.at), to: share(stop), phase: failed ? "lost" : "writing" });
     const marks = [...inside, ...(over && !STARTS.has(over.kind) ? [over] : [])].map(({ at, kind, code }) => ({ at: share(at), kind: kind === "ended" ? `ended ${code ?? ""}`.trim() : kind }));
-    lanes.push({ title: step.attempt === null ? "Attempt" : `Attempt ${step.attempt}`, note: step.worker ?? "", bars, marks });
+    rows.push({ title: step.attempt === null ? "Attempt" : `Attempt ${step.attempt}`, note: step.worker ?? "", bars, marks });
   }
-  return lanes;
+  return rows;
 }
 
 /** Returns round times for the axis below a picture, in seconds from its beginning. @param {number} seconds @returns {number[]} */
