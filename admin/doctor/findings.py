@@ -32,8 +32,8 @@ class Level(StrEnum):
 class Finding:
     """One result of a check. No text may contain a secret.
 
-    `seen` is what the check saw, `why` why it matters, `promise` the promise in docs/promises.md
-    that it concerns, or "", and `command` what to type.
+    `seen` is the observation, `why` the reason why it matters, `promise` the promise in
+    docs/promises.md that it concerns, or "", and `command` the command that helps.
     """
 
     level: Level

@@ -61,14 +61,14 @@ async def of_services(context: Context) -> AsyncIterator[Finding]:
             yield broken(seen, "the server refuses every client", command, "G1")
     if expired and left:
         why = "their services get 401"
-        seen = f"{len(expired)} API keys have expired: {_some(expired)}"
+        seen = f"expired API keys: {_some(expired)}"
         yield warning(seen, why, f"python -m admin.keys revoke {expired[0]}")
     if soon:
         why = "their services will get 401"
-        seen = f"{len(soon)} API keys expire within 14 days: {_some(soon)}"
+        seen = f"API keys that expire within 14 days: {_some(soon)}"
         yield warning(seen, why, "python -m admin.keys create TENANT")
     if left and not expired and not soon:
-        yield ok(f"{left} API keys are valid for at least 14 days")
+        yield ok(f"API keys: {left}, all of them valid for at least 14 days")
 
 
 async def of_signers(context: Context) -> AsyncIterator[Finding]:
@@ -79,7 +79,7 @@ async def of_signers(context: Context) -> AsyncIterator[Finding]:
     if access.jwt_keys is not None:
         count = len(access.jwt_keys.get())
         if count:
-            yield ok(f"{count} signing keys; a signing key has no expiry")
+            yield ok(f"signing keys: {count}; they have no expiry")
         else:
             why = "the server refuses every token"
             command = "python -m admin.signers add KID"
@@ -131,9 +131,9 @@ async def _of_model(endpoint: Endpoint) -> Finding:
 
 
 async def files(context: Context) -> AsyncIterator[Finding]:
-    """Checks that only their owners can read secret files, and write the others."""
+    """Checks that other users can neither read secret files nor change any of the files."""
     found = [
-        finding for path, secret in _files(context) for finding in _rights(path, secret=secret)
+        finding for path, secret in _files(context) for finding in _permissions(path, secret=secret)
     ]
     for finding in found or [ok("no other user can read or replace the secret files")]:
         yield finding
@@ -163,12 +163,12 @@ def _is_secret(path: Path, name: str) -> bool:
         return False
 
 
-def _rights(path: Path, *, secret: bool) -> Iterator[Finding]:
+def _permissions(path: Path, *, secret: bool) -> Iterator[Finding]:
     try:
         mode = path.stat().st_mode
     except OSError as error:
         yield unknown(
-            f"the rights of {path} cannot be read: {type(error).__name__}", f"ls -l {path}"
+            f"the permissions of {path} cannot be read: {type(error).__name__}", f"ls -l {path}"
         )
         return
     if secret and mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -180,4 +180,4 @@ def _rights(path: Path, *, secret: bool) -> Iterator[Finding]:
 
 
 def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

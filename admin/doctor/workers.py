@@ -43,7 +43,7 @@ def _findings(workers: list[LiveWorker], models: list[str]) -> Iterator[Finding]
     states = Counter(worker.state for worker in workers)
     hosts = len({worker.host for worker in workers})
     shown = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    yield ok(f"{len(workers)} workers on {hosts} hosts: {shown}")
+    yield ok(f"workers: {len(workers)} ({shown}); hosts: {hosts}")
     unserved = [model for model in models if not any(worker.serves(model) for worker in workers)]
     if unserved:
         why = "prompts for these models wait until HOLDLINE_MAX_WAIT_SECONDS, and then fail"
@@ -51,8 +51,13 @@ def _findings(workers: list[LiveWorker], models: list[str]) -> Iterator[Finding]
         yield broken(f"no worker serves {', '.join(unserved)}", why, command, "G1")
     if states[WorkerState.PAUSED]:
         reasons = sorted({worker.reason for worker in workers if worker.reason})
-        seen = f"{states[WorkerState.PAUSED]} workers claim no jobs: {', '.join(reasons)}"
-        yield warning(seen, "prompts wait longer", "curl -s http://127.0.0.1:8080/readyz", "G1")
+        seen = f"paused workers: {states[WorkerState.PAUSED]} ({', '.join(reasons)})"
+        yield warning(
+            seen,
+            "they claim no jobs, so prompts wait longer",
+            "curl -s http://127.0.0.1:8080/readyz",
+            "G1",
+        )
     # The servers keep no record in Redis. They are assumed to have the version of this command.
     versions = Counter(worker.version for worker in workers)
     own = program_version()

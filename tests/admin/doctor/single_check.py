@@ -13,7 +13,7 @@ FINE = {"OPENAI_API_KEY": "test", "HOLDLINE_MODEL": "simulation"}
 Run = Callable[[Context], AsyncIterator[Finding]]
 
 
-async def look(
+async def findings_of(
     run: Run, environ: dict[str, str], programs: tuple[str, ...] = PROGRAMS
 ) -> list[Finding]:
     """Returns the findings of one check, after the checks on which it depends."""
@@ -27,15 +27,15 @@ async def look(
     return [finding for subject, finding in found if subject == "this"]
 
 
-async def look_at(
+async def finding_of(
     run: Run, environ: dict[str, str], programs: tuple[str, ...] = PROGRAMS
 ) -> Finding:
     """Returns the only finding of one check."""
-    [finding] = await look(run, environ, programs)
+    [finding] = await findings_of(run, environ, programs)
     return finding
 
 
-def assert_names_the_way(finding: Finding, level: Level, seen: str) -> None:
+def assert_actionable(finding: Finding, level: Level, seen: str) -> None:
     """Asserts the level and the text of a finding, and that it says why and what to type."""
     assert (level, True) == (finding.level, seen in finding.seen), finding
     assert finding.command

@@ -17,7 +17,7 @@ from admin.doctor.findings import Level
 from admin.signers import new_pair
 from jobs.redis.pipe import Pipe
 from server.access import api_keys
-from tests.admin.doctor.looks import assert_names_the_way, look, look_at
+from tests.admin.doctor.single_check import assert_actionable, finding_of, findings_of
 from tests.system import free_port
 
 BROKEN, WARNING, OK, UNKNOWN = Level.BROKEN, Level.WARNING, Level.OK, Level.UNKNOWN
@@ -52,22 +52,22 @@ async def expire(environ: dict[str, str], id_: str, seconds: float) -> None:
 
 
 async def test_keys_of_services_that_expire_are_named(environ: dict[str, str]) -> None:
-    finding = await look_at(keys.of_services, environ)
-    assert_names_the_way(finding, BROKEN, "there is no valid API key, and no other way")
+    finding = await finding_of(keys.of_services, environ)
+    assert_actionable(finding, BROKEN, "there is no valid API key, and no other way")
     first, second = await create(environ), await create(environ, "--expires", "90d")
-    assert OK is (await look_at(keys.of_services, environ)).level
+    assert OK is (await finding_of(keys.of_services, environ)).level
     await expire(environ, first, 3 * DAY)
-    finding = await look_at(keys.of_services, environ)
-    assert_names_the_way(finding, WARNING, f"1 API keys expire within 14 days: {first}")
+    finding = await finding_of(keys.of_services, environ)
+    assert_actionable(finding, WARNING, f"API keys that expire within 14 days: {first}")
     await expire(environ, first, -1)
-    finding = await look_at(keys.of_services, environ)
-    assert_names_the_way(finding, WARNING, f"1 API keys have expired: {first}")
+    finding = await finding_of(keys.of_services, environ)
+    assert_actionable(finding, WARNING, f"expired API keys: {first}")
     assert f"python -m admin.keys revoke {first}" == finding.command
     await expire(environ, second, -1)
-    finding = await look_at(keys.of_services, environ)
-    assert_names_the_way(finding, BROKEN, "there is no valid API key")
+    finding = await finding_of(keys.of_services, environ)
+    assert_actionable(finding, BROKEN, "there is no valid API key")
     with_tokens = environ | {"HOLDLINE_JWKS_URL": "https://id.example/keys"}
-    assert WARNING is (await look_at(keys.of_services, with_tokens)).level
+    assert WARNING is (await finding_of(keys.of_services, with_tokens)).level
 
 
 async def test_keys_that_cannot_be_read_are_unknown(
@@ -75,23 +75,23 @@ async def test_keys_that_cannot_be_read_are_unknown(
 ) -> None:
     await pipe.call("HSET", "holdline:{0}:api_keys", "x", "canary")
     await pipe.call("PEXPIRE", "holdline:{0}:api_keys", 60_000)
-    finding = await look_at(keys.of_services, environ)
-    assert_names_the_way(finding, UNKNOWN, "the API keys cannot be read")
+    finding = await finding_of(keys.of_services, environ)
+    assert_actionable(finding, UNKNOWN, "the API keys cannot be read")
     assert "canary" not in f"{finding}"
     away = {"REDIS_URL": f"redis://:canary@127.0.0.1:{free_port()}/0", "HOLDLINE_API_KEYS": "redis"}
-    finding = await look_at(keys.of_services, away)
-    assert_names_the_way(finding, UNKNOWN, "no connection to Redis")
-    assert [] == await look(keys.of_services, {"REDIS_URL": environ["REDIS_URL"]})
+    finding = await finding_of(keys.of_services, away)
+    assert_actionable(finding, UNKNOWN, "no connection to Redis")
+    assert [] == await findings_of(keys.of_services, {"REDIS_URL": environ["REDIS_URL"]})
 
 
 async def test_a_file_without_signing_keys_breaks_a_promise(tmp_path: Path) -> None:
     file = tmp_path / "signers.json"
     file.write_text('{"keys": []}')
-    finding = await look_at(keys.of_signers, {"HOLDLINE_JWT_KEYS": str(file)})
-    assert_names_the_way(finding, BROKEN, "HOLDLINE_JWT_KEYS contains no key")
+    finding = await finding_of(keys.of_signers, {"HOLDLINE_JWT_KEYS": str(file)})
+    assert_actionable(finding, BROKEN, "HOLDLINE_JWT_KEYS contains no key")
     file.write_text(json.dumps({"keys": [new_pair("a", "EdDSA", None)[1]]}))
-    finding = await look_at(keys.of_signers, {"HOLDLINE_JWT_KEYS": str(file)})
-    assert (OK, "1 signing keys") == (finding.level, finding.seen.partition(";")[0])
+    finding = await finding_of(keys.of_signers, {"HOLDLINE_JWT_KEYS": str(file)})
+    assert (OK, "signing keys: 1") == (finding.level, finding.seen.partition(";")[0])
 
 
 class KeySet(BaseHTTPRequestHandler):
@@ -123,10 +123,10 @@ async def test_the_key_set_of_an_identity_provider_is_fetched(
     provider: str, monkeypatch: pytest.MonkeyPatch, body: bytes, level: Level
 ) -> None:
     monkeypatch.setattr(KeySet, "body", body)
-    finding = await look_at(keys.of_signers, {"HOLDLINE_JWKS_URL": provider})
+    finding = await finding_of(keys.of_signers, {"HOLDLINE_JWKS_URL": provider})
     assert level is finding.level
     if level is BROKEN:
-        assert_names_the_way(finding, BROKEN, "HOLDLINE_JWKS_URL returns no valid key set")
+        assert_actionable(finding, BROKEN, "HOLDLINE_JWKS_URL returns no valid key set")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ async def test_the_key_of_a_model_is_read(
         f'[models.fast]\nbase_url = "http://127.0.0.1:1/v1"\napi_key_file = "{secret}"\n'
     )
     settings = {"HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": ""}
-    finding = await look_at(keys.of_models, settings)
+    finding = await finding_of(keys.of_models, settings)
     assert (level, True) == (finding.level, seen in finding.seen), finding
     assert "canary" not in f"{finding}"
 
@@ -171,7 +171,7 @@ async def test_the_command_that_prints_a_key_is_run(
         f'[models.fast]\nbase_url = "http://127.0.0.1:1/v1"\napi_key_command = {command}\n'
     )
     settings = {"HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": ""}
-    finding = await look_at(keys.of_models, settings)
+    finding = await finding_of(keys.of_models, settings)
     assert (level, True) == (finding.level, seen in finding.seen), finding
     assert "canary" not in f"{finding}"
 
@@ -197,14 +197,14 @@ async def test_files_that_other_users_can_read_or_replace_are_named(
         content = json.dumps({"keys": [new_pair("a", content, None)[1]]})
     file.write_text(content)
     file.chmod(mode)
-    finding = await look_at(keys.files, {name: str(file)})
+    finding = await finding_of(keys.files, {name: str(file)})
     if seen:
-        assert_names_the_way(finding, WARNING, seen)
+        assert_actionable(finding, WARNING, seen)
         assert str(file) in finding.command
     else:
         assert OK is finding.level
 
 
 async def test_a_missing_file_is_unknown(tmp_path: Path) -> None:
-    finding = await look_at(keys.files, {"HOLDLINE_API_KEYS": str(tmp_path / "none")})
-    assert_names_the_way(finding, UNKNOWN, "cannot be read: FileNotFoundError")
+    finding = await finding_of(keys.files, {"HOLDLINE_API_KEYS": str(tmp_path / "none")})
+    assert_actionable(finding, UNKNOWN, "cannot be read: FileNotFoundError")

@@ -11,7 +11,7 @@ import pytest
 
 from admin.doctor import clock, machine, packages
 from admin.doctor.findings import Level
-from tests.admin.doctor.looks import assert_names_the_way, look_at
+from tests.admin.doctor.single_check import assert_actionable, finding_of
 
 BROKEN, WARNING, OK, UNKNOWN = Level.BROKEN, Level.WARNING, Level.OK, Level.UNKNOWN
 
@@ -40,7 +40,7 @@ async def test_the_limit_of_open_files_is_compared_with_the_sockets(
     monkeypatch: pytest.MonkeyPatch, hard: int, sockets: str, level: Level, seen: str
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
-    finding = await look_at(machine.open_files, {"HOLDLINE_MAX_SOCKETS": sockets})
+    finding = await finding_of(machine.open_files, {"HOLDLINE_MAX_SOCKETS": sockets})
     assert (level, True) == (finding.level, seen in finding.seen)
     assert (level is OK) == (not finding.command)
 
@@ -59,7 +59,7 @@ async def test_the_memory_of_the_cgroup_is_compared_with_that_of_the_processes(
 ) -> None:
     (root / "proc/meminfo").write_text(f"{total}\n")
     (root / "sys/fs/cgroup/box/memory.max").write_text(f"{limit}\n")
-    finding = await look_at(machine.memory, {})
+    finding = await finding_of(machine.memory, {})
     assert (level, True) == (finding.level, seen in finding.seen)
 
 
@@ -71,10 +71,10 @@ async def test_the_cores_of_the_cgroup_are_compared_with_the_processes(
     root: Path, quota: str, processes: str, level: Level
 ) -> None:
     (root / "sys/fs/cgroup/box/cpu.max").write_text(f"{quota}\n")
-    finding = await look_at(machine.cores, {"HOLDLINE_PROCESSES": processes})
+    finding = await finding_of(machine.cores, {"HOLDLINE_PROCESSES": processes})
     assert level is finding.level
     if level is WARNING:
-        assert_names_the_way(finding, WARNING, "1.5 cores, HOLDLINE_PROCESSES is 2")
+        assert_actionable(finding, WARNING, "1.5 cores, HOLDLINE_PROCESSES is 2")
         assert "export HOLDLINE_PROCESSES=1" == finding.command
 
 
@@ -96,34 +96,34 @@ async def test_the_clock_is_compared_with_that_of_redis(
 ) -> None:
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)
-    finding = await look_at(clock.offset, {"REDIS_URL": redis_url, **settings})
+    finding = await finding_of(clock.offset, {"REDIS_URL": redis_url, **settings})
     assert level is finding.level
     if ahead:
         word = "ahead of" if ahead > 0 else "behind"
-        assert_names_the_way(finding, level, f" s {word} that of Redis")
+        assert_actionable(finding, level, f" s {word} that of Redis")
 
 
 async def test_packages_that_differ_from_the_lock_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert OK is (await look_at(packages.python, {})).level
+    assert OK is (await finding_of(packages.python, {})).level
     lock = tmp_path / "requirements.txt"
     monkeypatch.setattr(packages, "LOCK", lock)
-    assert_names_the_way(await look_at(packages.packages, {}), UNKNOWN, "no requirements.txt")
+    assert_actionable(await finding_of(packages.packages, {}), UNKNOWN, "no requirements.txt")
     lock.write_text(
         "# made by a tool\n"
         "aiohttp==0.1.2 \\\n    --hash=sha256:00\n"
         "no-such-package==1.0 \\\n    --hash=sha256:00\n"
         'only-elsewhere==1.0 ; sys_platform == "win32" \\\n    --hash=sha256:00\n'
     )
-    finding = await look_at(packages.packages, {})
-    assert_names_the_way(finding, WARNING, " instead of 0.1.2, no-such-package is missing")
+    finding = await finding_of(packages.packages, {})
+    assert_actionable(finding, WARNING, " instead of 0.1.2, no-such-package is missing")
     assert "only-elsewhere" not in finding.seen
     monkeypatch.setattr(sys, "version_info", (3, 10, 1))
-    assert_names_the_way(await look_at(packages.python, {}), BROKEN, "Python 3.10.1")
+    assert_actionable(await finding_of(packages.python, {}), BROKEN, "Python 3.10.1")
 
 
 async def test_the_lock_of_the_checkout_is_read() -> None:
-    finding = await look_at(packages.packages, {})
+    finding = await finding_of(packages.packages, {})
     assert OK is finding.level, finding
     assert int(finding.seen.split()[0]) > 20

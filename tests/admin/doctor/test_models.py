@@ -12,7 +12,7 @@ import pytest
 
 from admin.doctor import models
 from admin.doctor.findings import SERVER, Level
-from tests.admin.doctor.looks import assert_names_the_way, look, look_at
+from tests.admin.doctor.single_check import assert_actionable, finding_of, findings_of
 from tests.system import free_port
 from worker.upstream import listed_models
 
@@ -85,39 +85,39 @@ async def test_the_reply_of_an_endpoint_is_judged(
     endpoint: Endpoint, status: int, body: object, level: Level, seen: str
 ) -> None:
     endpoint.say(status, body)
-    finding = await look_at(models.endpoints, environ(endpoint.url))
+    finding = await finding_of(models.endpoints, environ(endpoint.url))
     assert (level, True) == (finding.level, seen in finding.seen), finding
     assert "canary" not in f"{finding}"
     if level is not OK:
-        assert_names_the_way(finding, level, seen)
+        assert_actionable(finding, level, seen)
     # The request is the list of models with the key, so no prompt is sent and no token is spent.
     head, *_ = endpoint.requests
     assert head.startswith("GET /v1/models HTTP/1.1\r\n")
     assert "Bearer canary-key" in head
 
 
-async def test_an_endpoint_that_hangs_is_given_up(
+async def test_an_endpoint_that_hangs_times_out(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "SECONDS", 0.3)
     endpoint.reply = None
-    finding = await look_at(models.endpoints, environ(endpoint.url))
-    assert_names_the_way(finding, BROKEN, "upstream_timeout")
+    finding = await finding_of(models.endpoints, environ(endpoint.url))
+    assert_actionable(finding, BROKEN, "upstream_timeout")
 
 
-async def test_a_list_that_never_ends_is_given_up(
+async def test_a_list_that_never_ends_times_out(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listed_models, "MAX_BYTES", 1000)
     endpoint.reply = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"[" * 5000
-    finding = await look_at(models.endpoints, environ(endpoint.url))
-    assert_names_the_way(finding, UNKNOWN, "more than 1000 bytes")
+    finding = await finding_of(models.endpoints, environ(endpoint.url))
+    assert_actionable(finding, UNKNOWN, "more than 1000 bytes")
 
 
 async def test_a_closed_port_and_a_wrong_password_in_the_url_stay_private() -> None:
     url = f"http://canary:canary@127.0.0.1:{free_port()}/v1"
-    finding = await look_at(models.endpoints, environ(url))
-    assert_names_the_way(finding, BROKEN, "upstream_unavailable")
+    finding = await finding_of(models.endpoints, environ(url))
+    assert_actionable(finding, BROKEN, "upstream_unavailable")
     assert "canary" not in f"{finding}"
 
 
@@ -133,7 +133,7 @@ async def test_each_model_of_the_models_file_is_asked_by_its_own_name(
         f'[models.away]\nbase_url = "http://127.0.0.1:{free_port()}/v1"\n'
     )
     settings = {"HOLDLINE_MODELS": str(file), "HOLDLINE_MODEL": "", "LARGE": "canary-large"}
-    found = await look(models.endpoints, settings)
+    found = await findings_of(models.endpoints, settings)
     assert [OK, WARNING, BROKEN] == [finding.level for finding in found]
     assert ["fast", "large", "away"] == [finding.seen.split()[0] for finding in found]
     assert any("api-key: canary-large" in request for request in endpoint.requests)
@@ -141,6 +141,6 @@ async def test_each_model_of_the_models_file_is_asked_by_its_own_name(
 
 async def test_only_workers_need_models() -> None:
     invalid = {"OPENAI_API_KEY": ""}
-    assert [] == await look(models.endpoints, invalid, (SERVER,))
-    finding = await look_at(models.endpoints, invalid)
-    assert_names_the_way(finding, UNKNOWN, "the settings of the worker are invalid")
+    assert [] == await findings_of(models.endpoints, invalid, (SERVER,))
+    finding = await finding_of(models.endpoints, invalid)
+    assert_actionable(finding, UNKNOWN, "the settings of the worker are invalid")

@@ -11,7 +11,7 @@ from admin.doctor import redis_network
 from admin.doctor.findings import Context, Finding, Level
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
-from tests.admin.doctor.looks import assert_names_the_way, look, look_at
+from tests.admin.doctor.single_check import assert_actionable, finding_of, findings_of
 
 WARNING, OK = Level.WARNING, Level.OK
 
@@ -28,31 +28,31 @@ WARNING, OK = Level.WARNING, Level.OK
 async def test_settings_that_close_connections_are_risks(
     pipe: Pipe, redis_url: str, name: str, value: str, seen: str
 ) -> None:
-    assert OK is (await look_at(redis_network.limits, {"REDIS_URL": redis_url})).level
+    assert OK is (await finding_of(redis_network.limits, {"REDIS_URL": redis_url})).level
     _, before = await pipe.call("CONFIG", "GET", name)
     await pipe.call("CONFIG", "SET", name, value)
     try:
-        [finding] = await look(redis_network.limits, {"REDIS_URL": redis_url})
+        [finding] = await findings_of(redis_network.limits, {"REDIS_URL": redis_url})
     finally:
         await pipe.call("CONFIG", "SET", name, before)
-    assert_names_the_way(finding, WARNING, seen)
+    assert_actionable(finding, WARNING, seen)
 
 
 async def test_the_connections_are_compared_with_maxclients(pipe: Pipe, redis_url: str) -> None:
     environ = {"REDIS_URL": redis_url, "HOLDLINE_PROCESSES": "8"}
-    finding = await look_at(redis_network.clients, environ)
+    finding = await finding_of(redis_network.clients, environ)
     assert (OK, True) == (finding.level, "of 10000 possible connections" in finding.seen)
     await pipe.call("CONFIG", "SET", "maxclients", 40)
     try:
-        finding = await look_at(redis_network.clients, environ)
-        assert_names_the_way(finding, Level.BROKEN, "start processes with 48 connections")
+        finding = await finding_of(redis_network.clients, environ)
+        assert_actionable(finding, Level.BROKEN, "start processes with 48 connections")
         await pipe.call("CONFIG", "SET", "maxclients", 6)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(4):
                 other = await stack.enter_async_context(redis_from_url(redis_url).pipe())
                 await other.call("PING")
-            finding = await look_at(redis_network.clients, {"REDIS_URL": redis_url})
-        assert_names_the_way(finding, WARNING, "6 of 6 possible connections are open")
+            finding = await finding_of(redis_network.clients, {"REDIS_URL": redis_url})
+        assert_actionable(finding, WARNING, "6 of 6 possible connections are open")
     finally:
         await pipe.call("CONFIG", "SET", "maxclients", 10_000)
 
@@ -62,7 +62,7 @@ async def test_slow_round_trips_are_a_risk(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, slow_ms: float, level: Level
 ) -> None:
     monkeypatch.setattr(redis_network, "SLOW_MS", slow_ms)
-    finding = await look_at(redis_network.latency, {"REDIS_URL": redis_url})
+    finding = await finding_of(redis_network.latency, {"REDIS_URL": redis_url})
     assert (level, True) == (finding.level, finding.seen.startswith("a round trip takes "))
     assert (level is OK) == (not finding.command)
 

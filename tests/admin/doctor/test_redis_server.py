@@ -13,7 +13,7 @@ from jobs.names import Partition
 from jobs.redis.permissions import ADMIN, CLUSTER, NEEDED, SENTINEL, denied
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
-from tests.admin.doctor.looks import FINE, assert_names_the_way, look, look_at
+from tests.admin.doctor.single_check import FINE, assert_actionable, finding_of, findings_of
 from tests.jobs.proxy import Proxy
 from tests.jobs.redis.users import as_user
 from tests.system import free_port
@@ -37,19 +37,19 @@ async def test_a_fine_redis_is_described(redis_url: str) -> None:
 async def test_an_unreachable_redis_stops_no_other_check() -> None:
     url = f"redis://:canary@127.0.0.1:{free_port()}/0"
     first, *rest = await of_redis({"REDIS_URL": url})
-    assert_names_the_way(first, BROKEN, "cannot be used: no connection to Redis")
+    assert_actionable(first, BROKEN, "cannot be used: no connection to Redis")
     assert {UNKNOWN, OK} == {finding.level for finding in rest}
     assert "canary" not in f"{first}{rest}"
 
 
-async def test_a_redis_that_hangs_is_given_up_after_a_few_seconds(
+async def test_a_redis_that_hangs_times_out_after_a_few_seconds(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("admin.doctor.report.REDIS_SECONDS", 0.5)
     async with Proxy(redis_url) as proxy:
         proxy.stop_forwarding()
         first, *_ = await of_redis({"REDIS_URL": proxy.url})
-    assert_names_the_way(first, BROKEN, "cannot be used")
+    assert_actionable(first, BROKEN, "cannot be used")
 
 
 async def test_a_wrong_password_is_named(pipe: Pipe, redis_url: str) -> None:
@@ -58,7 +58,7 @@ async def test_a_wrong_password_is_named(pipe: Pipe, redis_url: str) -> None:
         first, *_ = await of_redis({"REDIS_URL": as_user(redis_url, "someone:canary")})
     finally:
         await pipe.call("ACL", "DELUSER", "someone")
-    assert_names_the_way(first, BROKEN, "WRONGPASS")
+    assert_actionable(first, BROKEN, "WRONGPASS")
     assert "canary" not in f"{first}"
 
 
@@ -68,14 +68,14 @@ async def test_an_eviction_policy_is_named_with_its_command(pipe: Pipe, redis_ur
         first, *_ = await of_redis({"REDIS_URL": redis_url})
     finally:
         await pipe.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    assert_names_the_way(first, BROKEN, "maxmemory-policy is allkeys-lru")
+    assert_actionable(first, BROKEN, "maxmemory-policy is allkeys-lru")
     assert "redis-cli CONFIG SET maxmemory-policy noeviction" == first.command
 
 
 async def test_another_encryption_key_is_named(pipe: Pipe, redis_url: str) -> None:
     await pipe.call("SET", Partition(0).cipher, "5ac01f37", "PX", 60_000)
     first, *_ = await of_redis({"REDIS_URL": redis_url})
-    assert_names_the_way(first, BROKEN, "encrypted with the key 5ac01f37")
+    assert_actionable(first, BROKEN, "encrypted with the key 5ac01f37")
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ async def test_a_missing_permission_is_found_without_running_the_command(
 ) -> None:
     url = await half("+@all", f"-{missing}", *OURS)
     await pipe.call("ACL", "LOG", "RESET")
-    finding = (await look(redis_server.permissions, {"REDIS_URL": url}))[-1]
-    assert_names_the_way(finding, level, f"may not run {missing}")
+    finding = (await findings_of(redis_server.permissions, {"REDIS_URL": url}))[-1]
+    assert_actionable(finding, level, f"may not run {missing}")
     assert f"'+{missing}'" in finding.command
     assert [] == await pipe.call("ACL", "LOG")
 
@@ -114,8 +114,8 @@ async def test_a_missing_permission_is_found_without_running_the_command(
 async def test_a_user_who_may_not_run_scripts_on_our_keys_breaks_a_promise(
     half: Callable[..., Awaitable[str]], rules: tuple[str, ...]
 ) -> None:
-    finding = await look_at(redis_server.permissions, {"REDIS_URL": await half(*rules)})
-    assert_names_the_way(finding, BROKEN, "the Redis user may not run scripts")
+    finding = await finding_of(redis_server.permissions, {"REDIS_URL": await half(*rules)})
+    assert_actionable(finding, BROKEN, "the Redis user may not run scripts")
 
 
 async def test_every_listed_command_exists_and_is_checked(
@@ -137,19 +137,19 @@ async def test_settings_that_may_not_be_read_are_unknown(pipe: Pipe, redis_url: 
     finally:
         await pipe.call("ACL", "DELUSER", "managed")
     [finding] = [each for each in found if each.level is UNKNOWN]
-    assert_names_the_way(finding, UNKNOWN, "may not run CONFIG GET")
+    assert_actionable(finding, UNKNOWN, "may not run CONFIG GET")
 
 
 async def test_messages_that_do_not_arrive_break_a_promise(
     pipe: Pipe, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environ = {"REDIS_URL": redis_url, "HOLDLINE_PARTITIONS": "3"}
-    assert OK is (await look_at(redis_server.notifications, environ)).level
+    assert OK is (await finding_of(redis_server.notifications, environ)).level
     monkeypatch.setattr(redis_server, "DELIVERY_SECONDS", 0.5)
     await pipe.call("ACL", "SETUSER", "deaf", "on", ">pass", "+@all", "-ssubscribe", "~*", "&*")
     url = as_user(redis_url, "deaf:pass")
     try:
-        finding = await look_at(redis_server.notifications, environ | {"REDIS_URL": url})
+        finding = await finding_of(redis_server.notifications, environ | {"REDIS_URL": url})
     finally:
         await pipe.call("ACL", "DELUSER", "deaf")
-    assert_names_the_way(finding, BROKEN, "delivered no message within 0.5 s")
+    assert_actionable(finding, BROKEN, "delivered no message within 0.5 s")

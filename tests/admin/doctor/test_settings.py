@@ -11,7 +11,7 @@ from admin.doctor import settings
 from admin.doctor.findings import SERVER, WORKER, Context, Finding, Level
 from jobs.names import Partition
 from jobs.redis.pipe import Pipe
-from tests.admin.doctor.looks import FINE, assert_names_the_way, look, look_at
+from tests.admin.doctor.single_check import FINE, assert_actionable, finding_of, findings_of
 
 BROKEN, WARNING, OK = Level.BROKEN, Level.WARNING, Level.OK
 # An environment without any warning.
@@ -28,13 +28,13 @@ async def valid(environ: dict[str, str], *programs: str) -> list[Finding]:
 
 async def test_valid_settings_need_no_action() -> None:
     assert [OK, OK] == [finding.level for finding in await valid(FINE)]
-    assert [OK] == [finding.level for finding in await look(settings.production, SAFE)]
+    assert [OK] == [finding.level for finding in await findings_of(settings.production, SAFE)]
 
 
 async def test_an_invalid_setting_is_named_for_each_program_that_reads_it() -> None:
     server, worker = await valid({**FINE, "HOLDLINE_LEASE_SECONDS": "999"})
     for finding, command in ((server, "server"), (worker, "worker")):
-        assert_names_the_way(finding, BROKEN, "HOLDLINE_LEASE_SECONDS must be between 0.1 and 600")
+        assert_actionable(finding, BROKEN, "HOLDLINE_LEASE_SECONDS must be between 0.1 and 600")
         assert f"python -m {command} --check" == finding.command
 
 
@@ -42,12 +42,12 @@ async def test_only_the_settings_of_the_named_program_are_read() -> None:
     without_model = {"HOLDLINE_MODEL": "m"}
     assert [OK] == [finding.level for finding in await valid(without_model, SERVER)]
     [finding] = await valid(without_model, WORKER)
-    assert_names_the_way(finding, BROKEN, "no model is configured")
+    assert_actionable(finding, BROKEN, "no model is configured")
 
 
 async def test_a_service_link_is_named() -> None:
     first, *_ = await valid({**FINE, "HOLDLINE_PORT": "tcp://10.0.0.1:8080"})
-    assert_names_the_way(first, WARNING, "HOLDLINE_PORT is ignored")
+    assert_actionable(first, WARNING, "HOLDLINE_PORT is ignored")
 
 
 WEBHOOK = {
@@ -82,10 +82,10 @@ async def test_a_risky_setting_is_named_with_what_to_type(
 ) -> None:
     [finding] = [
         finding
-        for finding in await look(settings.production, SAFE | changed)
+        for finding in await findings_of(settings.production, SAFE | changed)
         if seen in finding.seen
     ]
-    assert_names_the_way(finding, WARNING, seen)
+    assert_actionable(finding, WARNING, seen)
 
 
 async def test_a_model_of_the_models_file_is_named(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ async def test_a_model_of_the_models_file_is_named(tmp_path: Path) -> None:
         "timeout_seconds = 10\nfirst_token_seconds = 20\n"
     )
     changed = {"HOLDLINE_MODELS": str(file), "HOLDLINE_MODEL": ""}
-    [finding] = await look(settings.production, SAFE | changed)
-    assert_names_the_way(finding, WARNING, "[models.fast] the limit for the first token (20 s)")
+    [finding] = await findings_of(settings.production, SAFE | changed)
+    assert_actionable(finding, WARNING, "[models.fast] the limit for the first token (20 s)")
 
 
 async def test_another_encryption_key_than_that_of_the_other_processes_is_a_risk(
@@ -105,8 +105,8 @@ async def test_another_encryption_key_than_that_of_the_other_processes_is_a_risk
     keys = tmp_path / "keys"
     keys.write_text(base64.b64encode(bytes(32)).decode() + "\nplain\n")
     environ = {"REDIS_URL": redis_url, "HOLDLINE_ENCRYPTION_KEYS": str(keys)}
-    assert OK is (await look_at(settings.encryption, environ)).level
+    assert OK is (await finding_of(settings.encryption, environ)).level
     await pipe.call("SET", Partition(0).cipher, "plain", "PX", 60_000)
-    finding = await look_at(settings.encryption, environ)
-    assert_names_the_way(finding, WARNING, "the last started process encrypts with plain")
-    assert OK is (await look_at(settings.encryption, {"REDIS_URL": redis_url})).level
+    finding = await finding_of(settings.encryption, environ)
+    assert_actionable(finding, WARNING, "the last started process encrypts with plain")
+    assert OK is (await finding_of(settings.encryption, {"REDIS_URL": redis_url})).level

@@ -12,7 +12,7 @@ from admin.doctor.findings import Finding, Level
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import WorkerRecord, WorkerRegistry, WorkerState
 from runtime.version import program_version
-from tests.admin.doctor.looks import assert_names_the_way, look
+from tests.admin.doctor.single_check import assert_actionable, findings_of
 
 BROKEN, WARNING, OK = Level.BROKEN, Level.WARNING, Level.OK
 
@@ -43,29 +43,29 @@ def environ(redis_url: str, tmp_path: Path) -> dict[str, str]:
 
 async def serious(environ: dict[str, str]) -> Finding:
     """Returns the only finding that is not ok."""
-    [finding] = [each for each in await look(workers.live, environ) if each.level is not OK]
+    [finding] = [each for each in await findings_of(workers.live, environ) if each.level is not OK]
     return finding
 
 
 async def test_missing_paused_and_old_workers_are_named(
     pipe: Pipe, environ: dict[str, str]
 ) -> None:
-    assert_names_the_way(await serious(environ), BROKEN, "no worker is running")
+    assert_actionable(await serious(environ), BROKEN, "no worker is running")
     await register(pipe, "a")
-    assert_names_the_way(await serious(environ), BROKEN, "no worker serves large")
+    assert_actionable(await serious(environ), BROKEN, "no worker serves large")
     await register(pipe, "b", models=("fast", "large"), state=WorkerState.DRAINING)
-    assert_names_the_way(await serious(environ), BROKEN, "no worker serves large")
+    assert_actionable(await serious(environ), BROKEN, "no worker serves large")
     await register(pipe, "b", models=("fast", "large"), host="host-2")
-    found = await look(workers.live, environ)
+    found = await findings_of(workers.live, environ)
     assert {OK} == {finding.level for finding in found}
-    assert "2 workers on 2 hosts: 2 ready" == found[0].seen
+    assert "workers: 2 (2 ready); hosts: 2" == found[0].seen
     await register(pipe, "a", state=WorkerState.PAUSED, reason="memory")
-    assert_names_the_way(await serious(environ), WARNING, "1 workers claim no jobs: memory")
+    assert_actionable(await serious(environ), WARNING, "paused workers: 1 (memory)")
     await register(pipe, "a", version="0.0.1")
-    assert_names_the_way(await serious(environ), WARNING, "1 with 0.0.1")
+    assert_actionable(await serious(environ), WARNING, "1 with 0.0.1")
 
 
 async def test_without_a_models_file_any_worker_will_do(pipe: Pipe, redis_url: str) -> None:
     await register(pipe, "a", models=())
-    found = await look(workers.live, {"REDIS_URL": redis_url})
+    found = await findings_of(workers.live, {"REDIS_URL": redis_url})
     assert {OK} == {finding.level for finding in found}
