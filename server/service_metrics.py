@@ -154,8 +154,8 @@ REDIS_MAX: Final = Metric(
 KEY_END: Final = Metric(
     "holdline_api_key_expiry_timestamp_seconds",
     "gauge",
-    "Unix time at which the next of the server's [API keys](secure.md#api-keys-and-tokens) ends; "
-    "missing if no key ends",
+    "Unix time at which the next of the server's [API keys](secure.md#api-keys-and-tokens) "
+    "expires; missing if no key expires",
     "the time is less than a week away",
 )
 JWKS_AGE: Final = Metric(

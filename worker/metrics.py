@@ -170,8 +170,8 @@ FALLBACKS: Final = Metric(
 KEY_EXPIRY: Final = Metric(
     "holdline_model_key_expiry_timestamp_seconds",
     "gauge",
-    "Unix time at which the worker's [API key of a model](models.md#keys-that-expire) ends, if it "
-    "is known",
+    "Unix time at which the worker's [API key of a model](models.md#keys-that-expire) expires, "
+    "if it is known",
     "the time is near, because a worker renews a key long before",
     labels=("model",),
     merge="min",

@@ -57,7 +57,7 @@ class Authenticator:
         return client_address(request.remote, forwarded, self._settings.proxies)
 
     async def key_ends(self) -> list[float]:
-        """Returns the times in Unix seconds at which API keys end. Raises: RedisTrouble."""
+        """Returns the times in Unix seconds at which API keys expire. Raises: RedisTrouble."""
         records = [] if self._keys is None else await self._keys.all()
         return [record.expires_at for record in records if record.expires_at is not None]
 

@@ -178,8 +178,8 @@ async def test_keys_that_end(live: Live) -> None:
     await live.submit(model="nokey")
     try:
         await live.expect(
-            "HoldlineApiKeyEnds",
-            "HoldlineModelKeyEnds",
+            "HoldlineApiKeyExpires",
+            "HoldlineModelKeyExpires",
             "HoldlineModelKeyFailing",
             allowed=("HoldlineModelFailing", "HoldlineRestarts"),
         )

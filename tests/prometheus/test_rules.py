@@ -75,7 +75,7 @@ def test_each_alert_has_an_entry_in_the_runbook(rule: dict[str, Any]) -> None:
     ]
     assert entry.split("\n\n")[1].startswith(f"`{rule['alert']}`: ")
     assert "```sh\n" in entry, "says what to type"
-    assert "\nIt is over " in entry
+    assert "\nThe problem is over " in entry
     assert f"(#{anchor})" in RUNBOOK.partition("\n## ")[0]
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
     assert rule["for"]
