@@ -70,7 +70,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.audit", __doc__)
     parser.add_argument(
-        "--since", type=cli.seconds, help="list only the changes of the last time, such as 7d"
+        "--since", type=cli.seconds, help="how far back to list changes, such as 7d (default: all)"
     )
     parser.add_argument(
         "--target", default="", help="list only the changes whose target contains this text"

@@ -1,4 +1,4 @@
-"""Shows the state of the service, or the life of one response.
+"""Shows the state of the service, or the timeline of one response.
 
 Without RESPONSE_ID, shows the queue by tier, model and tenant with the ages of its oldest prompts,
 the live workers and what they run, paused models, budgets, the dead list, webhooks and Redis. With

@@ -187,7 +187,7 @@ def _trouble(node: NodeState) -> str:
 
 
 def timeline_lines(timeline: Timeline) -> Iterator[str]:
-    """Yields the lines that show the life of one response."""
+    """Yields the lines that show the timeline of one response."""
     facts = [timeline.status, f"tenant {timeline.tenant}", f"tier {timeline.tier}"]
     facts += [f"model {timeline.model}"] if timeline.model else []
     facts += [f"attempts {timeline.attempts}", f"failures {timeline.failures}"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StepKind(StrEnum):
-    """The kinds of steps in the life of a response."""
+    """The kinds of steps in a timeline."""
 
     SUBMITTED = "submitted"
     QUEUED = "queued"
@@ -43,7 +43,7 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step in the life of a response.
+    """One step in the timeline of a response.
 
     `at` is a time of Redis in milliseconds since 1970, and `since_ms` the time since the
     submission. `attempt` is 0 for a step that belongs to no attempt. `worker` is the id of the
@@ -68,7 +68,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The life of one response.
+    """The steps of one response, from its submission to its end and its webhook.
 
     `complete` is False if the oldest steps are missing, because a record has a limited size, or if
     the log could not be decoded, so that restarts and the error code are missing.
@@ -107,7 +107,7 @@ FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class LogSummary:
-    """What a timeline needs of a log: changes of the attempt, and the end.
+    """The parts of a log that a timeline needs: the changes of the attempt, and the end.
 
     `changes` maps the number of an attempt to its kind, `RESTARTED` or `CONTINUED`, and its reason.
     `code` is the error code or the reason of an incomplete response. `timing` is the object with

@@ -1,4 +1,4 @@
-"""Reads what the timeline of a response is made of: its record, its log and its worker's record."""
+"""Reads the sources of a response's timeline: its record, its log and its worker's record."""
 
 from __future__ import annotations
 

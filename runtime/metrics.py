@@ -29,7 +29,7 @@ MAX_CHILDREN: Final = 1000
 OTHER: Final = "other"
 
 # Totals are multiples of 1/_STEPS, whose sums are exact in any order. Otherwise the sum over
-# several processes could fall in its last digit, which Prometheus takes for a restart.
+# several processes could decrease in its last digit, which Prometheus treats as a restart.
 _STEPS: Final = 1 << 20
 
 LabelValues = tuple[str, ...]

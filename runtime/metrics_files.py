@@ -103,7 +103,7 @@ def read_folder(folder: Path) -> tuple[dict[str, State], State]:
     return live, _state(ended)
 
 
-def fold(file: Path) -> None:
+def merge_ended(file: Path) -> None:
     """Adds the totals of an ended process to those of earlier ones, and removes its file.
 
     Only the supervisor calls this function. It does nothing if the process has written no file.

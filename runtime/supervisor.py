@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from .backoff import backoff
-from .metrics_files import fold
+from .metrics_files import merge_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -193,4 +193,4 @@ class _Child:
         try:
             return await self._process.wait()
         finally:
-            fold(file)
+            merge_ended(file)

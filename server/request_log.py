@@ -1,6 +1,6 @@
 """Records each request and WebSocket message, in its trace and, if configured, in the log.
 
-A complaint that names only a time and an end user can so be matched with a response. The log has a
+So a complaint that names only a time and an end user can be matched with a response. The log has a
 line for each request that is not only a read, and for each request that was refused.
 """
 
@@ -33,7 +33,7 @@ RequestLogMode = Literal["off", "on", "with_address"]
 MESSAGE_TRACEPARENT: Final = "ws_request_header_traceparent"
 
 # Stands for a caller that is not authenticated.
-NOBODY: Final = Principal(None)
+ANONYMOUS: Final = Principal(None)
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ _RECORD: Final[ContextVar[RequestRecord | None]] = ContextVar("request", default
 
 
 def note(*, model: str | None = None, response_id: str | None = None) -> None:
-    """Adds what the server has learned about the request that it handles now."""
+    """Adds facts to the record of the current request."""
     if response_id is not None:
         tracing.bind(response_id=response_id)
     if (record := _RECORD.get()) is not None:
@@ -116,7 +116,7 @@ class RequestLog:
         logs = self._logs and not (record.is_read and (record.status or 500) < 400)
         if not logs and not tracing.is_on():
             return
-        who = record.who or NOBODY
+        who = record.who or ANONYMOUS
         subject = None if who.subject is None else subject_hash(self._salt, who.owner)
         span.set(
             {

@@ -1,4 +1,4 @@
-"""Tests that `python -m admin.status` shows the service, and the life of a response."""
+"""Tests that `python -m admin.status` shows the service, and the timeline of a response."""
 
 from __future__ import annotations
 
@@ -155,9 +155,7 @@ async def test_the_status_of_an_idle_service_is_short(run: Run) -> None:
     assert {"MODEL", "REDIS"} == headings
 
 
-async def test_the_life_of_a_response_is_shown_step_by_step(
-    run: Run, pipe: Pipe, queue: Queue
-) -> None:
+async def test_the_timeline_of_a_response_has_its_steps(run: Run, pipe: Pipe, queue: Queue) -> None:
     job = a_job("acme/anna", "a secret prompt")
     await queue.submit(job, opening(job), queue_name="p:fast")
     [grant] = await queue.leases.claim(0, new_claim(), 1, worker="worker-id")

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from runtime.metrics import Metric, Registry
-from runtime.metrics_files import MetricsPage, fold, read_folder
+from runtime.metrics_files import MetricsPage, merge_ended, read_folder
 
 SENT = Metric("sent_total", "counter", "sent")
 OPEN = Metric("open", "gauge", "open")
@@ -51,14 +51,14 @@ def test_a_counter_does_not_fall_when_a_process_is_killed(processes: list[Proces
     first.sent.inc(5)
     assert 35 == first.scrape()["sent_total"]
     first.sent.inc(5)  # no scrape has seen these
-    fold(first.file)
+    merge_ended(first.file)
     assert {"sent_total": 35, "open": 2} == second.scrape()
-    fold(second.file)
+    merge_ended(second.file)
     assert {"sent_total": 35, "open": 1} == third.scrape()
 
 
 def test_the_sum_of_fractions_does_not_fall_in_its_last_digit(tmp_path: Path) -> None:
-    """Sums of floats depend on their order, and Prometheus takes any fall for a restart."""
+    """Sums of floats depend on their order, and Prometheus treats any decrease as a restart."""
     for seed in range(200):
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -69,12 +69,12 @@ def test_the_sum_of_fractions_does_not_fall_in_its_last_digit(tmp_path: Path) ->
             process.scrape()
         seen = [one.scrape()["sent_total"] for one in processes]
         for process in processes[:3]:
-            fold(process.file)
+            merge_ended(process.file)
             seen.append(processes[3].scrape()["sent_total"])
         assert 1 == len({*seen})
 
 
-def test_a_scrape_during_the_fold_counts_the_process_once(
+def test_a_scrape_during_the_merge_counts_the_process_once(
     processes: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader has the process's file already, and then reads its totals in `ended` too."""
@@ -86,7 +86,7 @@ def test_a_scrape_during_the_fold_counts_the_process_once(
     def late(folder: Path, pattern: str) -> list[Path]:
         found = [*glob(folder, pattern)]
         content = first.file.read_bytes()
-        fold(first.file)
+        merge_ended(first.file)
         first.file.write_bytes(content)
         return found
 
@@ -101,7 +101,7 @@ def test_an_unreadable_file_hides_only_its_process(processes: list[Process]) -> 
     second.file.write_bytes(b"\0")
     third = Process(second.file.with_name("9"))
     assert {"sent_total": 1, "open": 2} == third.scrape()
-    fold(second.file)
+    merge_ended(second.file)
     assert {"sent_total": 1, "open": 2} == third.scrape()
 
 
@@ -110,7 +110,7 @@ def test_many_deaths_leave_one_file(tmp_path: Path) -> None:
         process = Process(tmp_path / str(number))
         process.sent.inc()
         process.scrape()
-        fold(process.file)
+        merge_ended(process.file)
     assert ["ended"] == [path.name for path in tmp_path.iterdir()]
     _, ended = read_folder(tmp_path)
     assert {(): [300.0]} == ended.totals["sent_total"]
