@@ -126,15 +126,17 @@ async def take_all(browser: Browser, images: Path) -> None:
         names = Partition(0)
         await pipe.call("RPUSH", names.dead, f"resp_000{'4f1d' * 8}")
         await pipe.call("PEXPIRE", names.dead, 600_000)
-        await asyncio.sleep(3)  # the pages show the dead letter
+        await asyncio.sleep(3)  # the pages show the dead list
         await visitors.take("console")
         for page in pages.values():
             await page.goto(f"{server.url}/console#{watched}")
-            await expect(page.locator(".life-status")).to_have_text("completed", timeout=60_000)
+            await expect(page.locator(".timeline-status")).to_have_text("completed", timeout=60_000)
         await visitors.take("console-timeline")
         for page in pages.values():
             await page.goto(f"{server.url}/console#resp_000{'9b' * 16}")
-            await expect(page.locator(".life-says")).to_contain_text("expired", timeout=30_000)
+            await expect(page.locator(".timeline-message")).to_contain_text(
+                "expired", timeout=30_000
+            )
         await visitors.take("console-unknown")
         await visitors.each(lambda page: page.click(".back"))
         proxy.stop_forwarding()
