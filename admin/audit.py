@@ -6,7 +6,6 @@ the change, and the result. "no result" means that the command ended before it r
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import msgspec
 
 from jobs.audit import AuditLog
 from jobs.redis.url import redis_from_url
+from runtime.logs import printable
 
 from . import cli
 from .audited import Audit
@@ -42,12 +42,12 @@ def _line(change: Change) -> str:
         *([" ".join(states)] if states else []),
         change.result or "no result",
     ]
-    return cli.printable("  ".join(parts))
+    return printable("  ".join(parts))
 
 
 def _json(change: Change) -> str:
     time = _time(change).isoformat(timespec="milliseconds")
-    return json.dumps({**msgspec.structs.asdict(change), "time": time}, ensure_ascii=False)
+    return cli.as_json({**msgspec.structs.asdict(change), "time": time})
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Final
 
 from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
+from runtime.logs import printable
 
 from .audited import NotAudited
 
@@ -67,14 +69,15 @@ def seconds(written: str) -> float:
     return found
 
 
-def printable(text: str) -> str:
-    """Returns the text with escapes in the place of control characters.
+def as_json(value: object) -> str:
+    """Returns a value as one line of JSON that a terminal can show.
 
-    A terminal would execute control characters, and a line break would look like another entry.
+    JSON allows the control characters from U+007F on, which a terminal would execute.
     """
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def printable_lines(text: str) -> str:

@@ -8,7 +8,6 @@ RESPONSE_ID, shows the steps of one response with their times. Neither shows a p
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from jobs.redis.url import redis_from_url
 from jobs.service_health import service_health
 from jobs.timeline_reader import read_timeline
 from jobs.worker_registry import WorkerRegistry
+from runtime.logs import printable
 
 from . import cli
 from .status_text import Status, status_lines, timeline_lines
@@ -52,7 +52,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
             status = await _read(pipe, shared, models)
             shown, lines = status.as_dict(), status_lines(status)
     if arguments.json:
-        yield json.dumps(shown, ensure_ascii=False)
+        yield cli.as_json(shown)
     else:
         for line in lines:
             yield line
@@ -63,7 +63,7 @@ async def _timeline(pipe: Pipe, response_id: str) -> Timeline:
         return await read_timeline(pipe, response_id)
     except UnknownResponse:
         raise HoldlineError(
-            f"{cli.printable(response_id)} not found: check the id; the response may have expired"
+            f"{printable(response_id)} not found: check the id; the response may have expired"
         ) from None
 
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.recent_attempts import RecentSum
-
-from .cli import printable
+from runtime.logs import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

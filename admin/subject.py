@@ -14,7 +14,6 @@ takes a few seconds for a hundred thousand keys.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -134,7 +133,7 @@ async def export(pipe: Pipe, queue: Queue, owner: str) -> AsyncIterator[str]:
 
 async def _exported_conversation(store: ConversationStore, conversation_id: str) -> str:
     found = await store.read(conversation_id, stop=-1)
-    return json.dumps(
+    return cli.as_json(
         {
             "owner": found.owner,
             "conversation": {
@@ -145,7 +144,6 @@ async def _exported_conversation(store: ConversationStore, conversation_id: str)
             },
             "items": [item for _, item in found.items],
         },
-        ensure_ascii=False,
     )
 
 
@@ -159,14 +157,13 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
         before = [*await turns.read(job.turns), *job.context]
     except TurnMissing:
         before = None  # an earlier turn was deleted, so the export omits the earlier turns
-    return json.dumps(
+    return cli.as_json(
         {
             "owner": job.owner,
             "before": before,
             "input": job.params["input"],
             "response": response_of(view),
         },
-        ensure_ascii=False,
     )
 
 

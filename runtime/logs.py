@@ -66,7 +66,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict
+    from structlog.typing import EventDict, Processor
 
 Format = Literal["auto", "text", "json"]
 Level = Literal["info", "warning", "error"]
@@ -79,10 +79,10 @@ log = structlog.get_logger()
 def configure(form: Format = "auto", level: Level = "info") -> None:
     """Configures the logging of this process. Lines below `level` are not written."""
     terminal = sys.stderr.isatty()
-    renderer = (
-        structlog.dev.ConsoleRenderer(colors=terminal)
+    rendering: list[Processor] = (
+        [_escape_controls, structlog.dev.ConsoleRenderer(colors=terminal)]
         if form == "text" or (form == "auto" and terminal)
-        else structlog.processors.JSONRenderer()
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
@@ -90,7 +90,7 @@ def configure(form: Format = "auto", level: Level = "info") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _format_traceback,
-            renderer,
+            *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -140,6 +140,27 @@ def _format_traceback(_: object, __: str, line: EventDict) -> EventDict:
         frames = "".join(traceback.format_tb(error.__traceback__))
         line["exception"] = f"{frames}{type(error).__name__}"
     return line
+
+
+def _escape_controls(_: object, __: str, line: EventDict) -> EventDict:
+    """Replaces the control characters in values, such as a client's name of a model, with escapes.
+
+    A terminal would execute control characters. The renderer of JSON escapes them itself.
+    """
+    for name, value in line.items():
+        if isinstance(value, str) and name != "exception":  # a traceback has lines of source code
+            line[name] = printable(value)
+    return line
+
+
+def printable(text: str) -> str:
+    """Returns the text with escapes in the place of control characters.
+
+    A terminal would execute control characters, and a line break would look like another entry.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def described(error: Exception) -> str:

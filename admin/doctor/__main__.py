@@ -13,7 +13,6 @@ The exit status is 1 if a finding is `broken`, and 0 otherwise.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections import Counter
@@ -61,13 +60,12 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     progress("")
     levels = Counter(finding.level for _, finding in found)
     if arguments.json:
-        yield json.dumps(
+        yield cli.as_json(
             {
                 "ok": not levels[Level.BROKEN],
                 "counts": {str(level): levels[level] for level in Level},
                 "findings": [as_object(*each) for each in found],
             },
-            ensure_ascii=False,
         )
     else:
         yield f"{len(found)} findings: {', '.join(f'{levels[level]} {level}' for level in Level)}"

@@ -327,6 +327,14 @@ async def test_control_characters_are_escaped_on_the_terminal(operator: Operator
     assert r"a\x1b[2J\nforged" in line
 
 
+async def test_json_escapes_the_control_characters_that_json_allows(operator: Operator) -> None:
+    await operator.run(dead, "drop", "é\x9b2J\x7f\u202e")
+    [line] = await listed(operator, "--json")
+    assert line.isprintable()
+    assert r"é\u009b2J\u007f\u202e" in line
+    assert "é\x9b2J\x7f\u202e" in json.loads(line)["target"]
+
+
 async def test_both_places_get_the_same_change(
     operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:

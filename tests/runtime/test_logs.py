@@ -29,3 +29,16 @@ async def test_a_logged_traceback_lacks_the_message_of_the_error() -> None:
         assert ", line 7," in line["exception"]
     assert "exception" not in last
     assert "the prompt" not in output
+
+
+async def test_a_control_character_in_a_value_does_not_reach_the_terminal() -> None:
+    script = r"""
+import structlog
+from runtime import logs
+
+logs.configure("text")
+structlog.get_logger().info("request handled", model="\x1b[31mred\x9b2J", route="GET /\nforged")
+"""
+    [line] = (await run_command(sys.executable, "-c", script)).splitlines()
+    assert line.isprintable()
+    assert r"model=\x1b[31mred\x9b2J" in line
