@@ -7,6 +7,7 @@ reads slowly misses states, and gets the newest one as soon as it has caught up.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from .reader import StateReader
 
 PAUSE_SECONDS: Final = (0.5, 0.6)
+# A console that is opened, or shows another response, gets a state early. This is the least time
+# between two states. Otherwise each message of one console would send a state to all of them.
+MIN_PAUSE_SECONDS: Final = 0.1
 MAX_CONSOLES: Final = 64
 
 
@@ -53,6 +57,7 @@ class Hub:
         self._occupied = asyncio.Event()
         self._loop = Loop("console", self._tick, PAUSE_SECONDS)
         self._state: State = EMPTY
+        self._pushed_at = float("-inf")
 
     def loop(self) -> Loop:
         """Returns the loop that reads and pushes, which idles while no console is open."""
@@ -83,6 +88,8 @@ class Hub:
 
     async def _tick(self) -> None:
         await self._occupied.wait()
+        await asyncio.sleep(self._pushed_at + MIN_PAUSE_SECONDS - time.monotonic())
+        self._pushed_at = time.monotonic()
         try:
             self._state = await self._reader.read()
         except RedisTrouble:

@@ -17,6 +17,7 @@ from jobs.names import Partition
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import RunningRecord, WorkerRecord, WorkerRegistry, WorkerState
+from runtime.loop import cancel_and_wait
 from server.access import api_key_store
 from server.api.encoding import JSON
 from server.app import SERVER, Server
@@ -285,6 +286,23 @@ async def test_one_reader_serves_all_consoles_and_rests_without_one(
     read = len(reads)
     await asyncio.sleep(0.8)  # longer than the pause between two reads
     assert len(reads) <= read + 1
+
+
+async def test_messages_of_one_console_do_not_flood_the_others(client: Client) -> None:
+    async def flood(talk: Talk) -> None:
+        while True:
+            await talk.say("holdline:console")
+            await asyncio.sleep(0.02)  # fewer messages than a socket may send
+
+    async with connected(client) as one, connected(client) as other:
+        await other.say("holdline:console")
+        await states(other)
+        flooding = asyncio.create_task(flood(one))
+        begun, seen = time.monotonic(), 0
+        while time.monotonic() - begun < 1:
+            seen += len(await states(other))
+        await cancel_and_wait(flooding)
+        assert seen <= 2 + (time.monotonic() - begun) / hub_module.MIN_PAUSE_SECONDS
 
 
 class SlowSocket:
