@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +19,12 @@ from .state import MAX_ANSWERS, MAX_DEAD, state_of
 from .timeline import Timelines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection
 
     from jobs.record import SharedSettings
     from jobs.redis.node_state import NodeState
     from jobs.redis.pipe import Pipe
+    from jobs.worker_registry import WorkerPage
     from server.api.schema.console import State, Timeline
 
 DEADLINE_SECONDS: Final = 5.0
@@ -30,6 +32,16 @@ DEADLINE_SECONDS: Final = 5.0
 FRESH_SECONDS: Final = 0.5
 # The memory of Redis changes slowly, and reading it takes three commands for each master.
 NODES_SECONDS: Final = 5.0
+
+
+@contextlib.asynccontextmanager
+async def _in_turn(lock: asyncio.Lock) -> AsyncIterator[None]:
+    """Holds the lock. The deadline includes the wait for it: earlier callers may wait for Redis."""
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS), lock:
+            yield
+    except TimeoutError:
+        raise RedisAway("Redis did not reply in time") from None
 
 
 class StateReader:
@@ -40,26 +52,32 @@ class StateReader:
         self._pipe = pipe
         self._shared = shared
         self._models = models
-        self.workers = WorkerRegistry(pipe, shared.lease_ms)
+        self._workers = WorkerRegistry(pipe, shared.lease_ms)
         self._fleet = Fleet()
         self._timelines = Timelines(pipe, self._fleet)
         self._lock = asyncio.Lock()
         self._nodes: list[NodeState] = []
         self._nodes_until = 0.0
+        self._page_lock = asyncio.Lock()
         self._last: State | None = None
         self._read_at = 0.0
 
     async def read(self) -> State:
         """Returns a state that is at most `FRESH_SECONDS` old."""
-        async with self._lock:
+        async with _in_turn(self._lock):
             if self._last is None or time.monotonic() - self._read_at > FRESH_SECONDS:
-                try:
-                    async with asyncio.timeout(DEADLINE_SECONDS):
-                        self._last = await self._read()
-                except TimeoutError:
-                    raise RedisAway("Redis did not reply in time") from None
+                self._last = await self._read()
                 self._read_at = time.monotonic()
             return self._last
+
+    async def page(self, after: str, most: int) -> WorkerPage:
+        """Returns up to `most` live workers whose ids come after `after`.
+
+        One page is read at a time. A page takes milliseconds of processor time, and several at once
+        would delay the other clients of the server.
+        """
+        async with _in_turn(self._page_lock):
+            return await self._workers.page(after, most)
 
     async def _read(self) -> State:
         partitions = self._shared.partitions
@@ -68,7 +86,7 @@ class StateReader:
             self._nodes_until = time.monotonic() + NODES_SECONDS
         overview, live, running, *dead = await asyncio.gather(
             read_overview(self._pipe, self._shared, self._models),
-            self.workers.all(),
+            self._workers.all(),
             running_jobs(self._pipe, partitions, MAX_ANSWERS),
             *(
                 self._pipe.call("LRANGE", Partition(number).dead, 0, MAX_DEAD - 1)

@@ -49,7 +49,7 @@ class ConsoleRoutes:
     async def workers(self, request: web.Request) -> web.StreamResponse:
         """Returns a page of the live workers."""
         limit = integer(request, "limit", 100, 1, MAX_PAGE)
-        page = await self._reader.workers.page(request.query.get("after", ""), limit)
+        page = await self._reader.page(request.query.get("after", ""), limit)
         data = [worker_state(worker) for worker in page.workers]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return _answer(Workers("list", data, first, last, has_more=page.after != ""))
