@@ -147,9 +147,9 @@ class Authenticator:
                 request[CREDENTIAL] = credential
             return
         who = await self.authenticated(credential, self.address_of(request))
+        request[PRINCIPAL] = who  # the request log names the caller of a refused request too
         if request.match_info.http_exception is None:
             who.check(principal.OF_ROUTES.get((request.method, place), principal.ADMIN))
-        request[PRINCIPAL] = who
 
 
 CREDENTIAL: Final = web.RequestKey("shown", object)

@@ -161,3 +161,18 @@ async def test_socket_messages_and_refusals_are_logged(
     assert all(line["code"] for line in found if line["status"] >= 400)
     assert SECRET not in server.output
     assert token not in server.output
+
+
+async def test_the_log_names_the_caller_that_lacks_a_scope(system: System, tmp_path: Path) -> None:
+    key = await signing_key(system, tmp_path)
+    server = await system.server(HOLDLINE_REQUEST_LOG="on")
+    token = holdline_client.mint_token(key, tenant="acme", subject="anna", seconds=600)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as http,
+        http.get(f"{server.url}/v1/console") as response,
+    ):
+        assert 403 == response.status
+    [line] = await written(server, 1)
+    assert ("acme", "insufficient_scope") == (line["tenant"], line["code"])
+    assert line["subject_hash"]
