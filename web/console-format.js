@@ -74,3 +74,8 @@ export const isResponseId = (text) => /^resp_\w{1,120}$/.test(text);
 
 /** Returns the response id in a text that somebody pasted: an id, a link, a log line; or null. @param {string} text */
 export const responseIdIn = (text) => /resp_\w{1,120}/.exec(text)?.[0] ?? null;
+
+/** Returns what distinguishes alerts, apart from the numbers in their texts. The numbers in a command name its target.
+ * @param {{level: string, text: string, command: string | null}[]} alerts
+ */
+export const kindsOf = (alerts) => JSON.stringify(alerts.map(({ level, text, command }) => [level, text.replace(/[\d.,]+/g, ""), command]));

@@ -7,7 +7,7 @@ import { commandLine } from "./console-command.js";
 import { setText } from "./console-list.js";
 import { TimelineView } from "./console-timeline.js";
 import { OverviewView } from "./console-view.js";
-import { ago, clock, isResponseId, responseIdIn } from "./console-format.js";
+import { ago, clock, isResponseId, kindsOf, responseIdIn } from "./console-format.js";
 import { make } from "./dom.js";
 import { auth, socketUrl } from "./protocol.js";
 import { UNAUTHENTICATED } from "./sign-in.js";
@@ -125,7 +125,7 @@ function showState(state) {
  * @param {Alert[]} found
  */
 function showAlerts(found) {
-  const kinds = JSON.stringify(found).replace(/[\d.,]+/g, "");
+  const kinds = kindsOf(found);
   if (alerts.dataset.kinds !== kinds) {
     alerts.dataset.kinds = kinds;
     alerts.replaceChildren(...found.map(({ level, command }) => {

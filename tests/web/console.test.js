@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { History, STEP_MS, STEPS } from "../../web/console-history.js";
 import { pictureOf, ticksOf } from "../../web/console-picture.js";
-import { ago, count, counted, duration, isResponseId, percent, quoted, responseIdIn, short, span } from "../../web/console-format.js";
+import { ago, count, counted, duration, isResponseId, kindsOf, percent, quoted, responseIdIn, short, span } from "../../web/console-format.js";
 
 test("times are written for people", () => {
   assert.deepEqual([0, 0.4, 12, 60, 179, 3_600, 7_500, 86_400, 190_000].map(span), [
@@ -27,6 +27,12 @@ test("a command keeps any text as one word of a shell", () => {
   assert.equal(quoted("resp_000a"), "resp_000a");
   assert.equal(quoted("a b; rm -rf / 'x'"), `'a b; rm -rf / '\\''x'\\'''`);
   assert.equal(quoted(""), "''");
+});
+
+test("an alert with another command is another alert, but one with another number is the same", () => {
+  const alert = (used, tenant) => ({ level: "warning", text: `The tenant ${tenant} has used ${used}%`, command: `show ${tenant}` });
+  assert.equal(kindsOf([alert(91, "acme1")]), kindsOf([alert(92, "acme1")]));
+  assert.notEqual(kindsOf([alert(91, "acme1")]), kindsOf([alert(91, "acme2")]));
 });
 
 test("a response id is found in whatever was pasted", () => {
