@@ -24,10 +24,13 @@ HASH_DIGITS: Final = 16
 async def read_salt(pipe: Pipe) -> bytes:
     """Returns the salt of the deployment, which is created if it does not exist.
 
-    Raises: RedisTrouble.
+    Raises: RedisFull if it does not exist and Redis is full; RedisTrouble.
     """
     key, fresh = Partition(0).salt, secrets.token_bytes(SALT_BYTES)
-    found = await pipe.call("SET", key, fresh, "PX", SALT_TTL_MS, "NX", "GET")
+    # A full Redis refuses SET, even if it would change nothing.
+    found = await pipe.call("GET", key)
+    if found is None:
+        found = await pipe.call("SET", key, fresh, "PX", SALT_TTL_MS, "NX", "GET")
     if found is None:
         return fresh
     await pipe.call("PEXPIRE", key, SALT_TTL_MS)

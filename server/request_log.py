@@ -7,13 +7,15 @@ line for each request that is not only a read, and for each request that was ref
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
-from jobs.subject_hash import read_salt, subject_hash
+from jobs.errors import RedisFull
+from jobs.subject_hash import SALT_BYTES, read_salt, subject_hash
 from runtime import trace_context, tracing
 from runtime.tracing import Kind
 
@@ -82,9 +84,16 @@ class RequestLog:
         self._salt = b""
 
     async def load(self, pipe: Pipe) -> None:
-        """Reads the salt for the hashes of end users, if they are needed. Raises: RedisTrouble."""
+        """Reads the salt for the hashes of end users, if they are needed. Raises: RedisTrouble.
+
+        If Redis is full and has no salt, the salt belongs to this process alone, because a server
+        must be able to start while Redis is full.
+        """
         if self._logs or tracing.is_on():
-            self._salt = await read_salt(pipe)
+            try:
+                self._salt = await read_salt(pipe)
+            except RedisFull:
+                self._salt = secrets.token_bytes(SALT_BYTES)
 
     @contextlib.contextmanager
     def record(
