@@ -11,9 +11,10 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+import requests
 import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -35,6 +36,8 @@ log = structlog.get_logger()
 # The SDK has no limit on the length of attributes. Names of models come from clients.
 MAX_ATTRIBUTE_CHARACTERS: Final = 256
 MAX_LINKS: Final = 32
+# A longer reply of the collector is not read, nor is one of unknown length.
+MAX_REPLY_BYTES: Final = 65_536
 
 
 class OtlpTracer:
@@ -53,7 +56,9 @@ class OtlpTracer:
         self._provider = TracerProvider(
             resource=resource, span_limits=limits, shutdown_on_exit=False
         )
-        self._provider.add_span_processor(BatchSpanProcessor(_Exporter(OTLPSpanExporter())))
+        self._provider.add_span_processor(
+            BatchSpanProcessor(_Exporter(OTLPSpanExporter(session=CollectorSession())))
+        )
         self._tracer = self._provider.get_tracer("holdline")
 
     def start(
@@ -131,6 +136,24 @@ def _context_of(context: str) -> trace.SpanContext:
         is_remote=True,
         trace_flags=trace.TraceFlags(int(flags, 16)),
     )
+
+
+class CollectorSession(requests.Session):
+    """Sends requests to the collector, and discards the bodies of its replies.
+
+    The exporter needs only the status and the headers. By default, requests reads the whole body
+    into memory, whatever its size is.
+    """
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Sends a request. The connection is reused only after a reply of a known short length."""
+        response = super().request(*args, **{**kwargs, "stream": True})
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and len(length) < 10 and int(length) <= MAX_REPLY_BYTES:
+            response.raw.read(decode_content=False)
+        else:
+            response.close()
+        return response
 
 
 class _Exporter(SpanExporter):
