@@ -12,7 +12,7 @@ from typing import Final
 
 from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
-from runtime.logs import printable
+from runtime.logs import printable_lines
 
 from .audited import NotAudited
 
@@ -43,7 +43,7 @@ def main(name: str, run: Command, argv: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(show())
     except (HoldlineError, ValueError, OSError) as error:
-        print(f"{name}: {error}{_advice(error)}", file=sys.stderr)
+        print(printable_lines(f"{name}: {error}{_advice(error)}"), file=sys.stderr)
         return 1
     return 0
 
@@ -78,11 +78,6 @@ def as_json(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
-
-
-def printable_lines(text: str) -> str:
-    """Returns the lines of a text, with escapes in the place of other control characters."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def _advice(error: Exception) -> str:

@@ -111,7 +111,7 @@ class Program(ABC, Generic[C]):
                 with telemetry(f"holdline-{self.name}", environ):
                     run(self.serve(config, child=arguments.child))
         except (ConfigError, InvalidTelemetry, RedisTrouble) as error:
-            print(f"{self.name}: {error}", file=sys.stderr)
+            print(logs.printable_lines(f"{self.name}: {error}"), file=sys.stderr)
             return CANNOT_START if arguments.child else 1
         return 0
 

@@ -163,6 +163,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """Returns the lines of a text, with escapes in the place of other control characters."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def described(error: Exception) -> str:
     """Returns the class of an error, and the function and line that raised it.
 

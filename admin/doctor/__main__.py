@@ -22,6 +22,7 @@ import structlog
 
 from admin import cli
 from jobs.errors import HoldlineError
+from runtime.logs import printable_lines
 
 from .findings import PROGRAMS, Context, Finding, Level
 from .report import as_object, as_text, examine
@@ -56,7 +57,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
         found.append((subject, finding))
         if not arguments.json:
             progress("")
-            yield cli.printable_lines(as_text(subject, finding))
+            yield printable_lines(as_text(subject, finding))
     progress("")
     levels = Counter(finding.level for _, finding in found)
     if arguments.json:

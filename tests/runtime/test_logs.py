@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from runtime.logs import printable_lines
 from tests.system import run_command
 
 SCRIPT = """
@@ -42,3 +43,7 @@ structlog.get_logger().info("request handled", model="\x1b[31mred\x9b2J", route=
     [line] = (await run_command(sys.executable, "-c", script)).splitlines()
     assert line.isprintable()
     assert r"model=\x1b[31mred\x9b2J" in line
+
+
+def test_the_lines_of_an_error_have_no_other_control_characters() -> None:
+    assert "ERR \\x1b[2J\nand \\x9b" == printable_lines("ERR \x1b[2J\nand \x9b")
