@@ -29,7 +29,7 @@ MASTERS = 3
 PARTITIONS = 12
 # The time limit for one step of a move, which other faults may interrupt.
 STEP_SECONDS = 20.0
-MIGRATED_AT_ONCE = 5
+MIGRATED_AT_ONCE = 20
 
 
 class Group(Storage):
@@ -148,16 +148,20 @@ async def _move(f: Faults, group: Group) -> str:
 
 
 async def _reshard(f: Faults, group: Group) -> str:
-    """Moves a slot key by key, with a pause in the middle."""
+    """Moves a slot in pieces, with a pause after a random part of its keys."""
     slot, source, target = await _choose(f, group)
-    pause, moved = f.rng.uniform(0.1, 1.0), 0
+    pause, part, moved = f.rng.uniform(0.1, 1.0), f.rng.random(), 0
 
     async def step(action: Callable[[], Awaitable[int | None]]) -> int:
         return await retry(action, seconds=STEP_SECONDS) or 0
 
     await step(lambda: group.nodes.begin_move(slot, source, target))
-    for _ in range(f.rng.randrange(5)):
-        moved += await step(lambda: migrate_keys(slot, source, target, MIGRATED_AT_ONCE))
+    wanted = part * await step(lambda: ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot))
+    while moved < wanted:
+        more = await step(lambda: migrate_keys(slot, source, target, MIGRATED_AT_ONCE))
+        if not more:
+            break
+        moved += more
     await asyncio.sleep(pause)
     await step(lambda: group.nodes.end_move(slot, source, target))
     return f"slot {slot} from {source.port} to {target.port}, {pause:.2f} s after {moved} keys"

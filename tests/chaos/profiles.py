@@ -222,7 +222,4 @@ PROFILES = {
     ),
     "lost notifications": Profile({"redis.kill_pubsub": 1}, (0.03, 0.12), plain=True),
     "lost replies": Profile({"wire.lost_append": 1}, (0.03, 0.1), plain=True),
-    "divided slots": replace(
-        IN_CLUSTER, weights={"cluster.reshard": 1}, pause=(0.1, 0.3), cluster=30, plain=True
-    ),
 }

@@ -95,13 +95,6 @@ def gap() -> None:
     Feed.gap = once  # type: ignore[method-assign]
 
 
-def guard() -> None:
-    """Lets scripts run on a part of a partition while its slot moves key by key."""
-    from jobs.redis import cluster
-
-    cluster.guarded = lambda call: call
-
-
 # `successor` disables no defence, so the checker must report no violation under the same faults.
 SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "fence": (fence, "zombies"),
@@ -109,7 +102,6 @@ SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "seen": (seen, "late notifications"),
     "gap": (gap, "lost notifications"),
     "compare": (compare, "lost replies"),
-    "guard": (guard, "divided slots"),
 }
 
 

@@ -83,8 +83,6 @@ def test_a_cluster_whose_slots_and_masters_change_breaks_no_promise(profile: str
         pytest.param("seen", {"I5"}, marks=pytest.mark.heavy),
         pytest.param("gap", {"I4"}, marks=pytest.mark.heavy),
         pytest.param("compare", {"I1"}, marks=pytest.mark.heavy),
-        # Scripts that find only some of their keys fail, and lose or repeat the job.
-        pytest.param("guard", {"I4", "I6", "I9"}, marks=pytest.mark.heavy),
     ],
 )
 def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> None:
