@@ -16,7 +16,7 @@ error           class of an error; for an unhandled error in a worker, also the 
 reason          explanation in words
 exception       traceback of an unhandled error in a server, without the error's message
 action          step that the operator has to take
-model           name of a model in the models file
+model           name of a model in the models file, or `other` for a name that a client chose
 upstream_id     id that a model's endpoint has given to its answer
 partition       number of a partition
 key_id          id of an API key or of an encryption key

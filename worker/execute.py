@@ -301,7 +301,8 @@ class Execution:
                     assert_never(decision)
         # The log line is written last, so that the client does not wait for it.
         finally:
-            log = self._log.bind(model=self._call.model or job.params.get("model"))
+            model = self._call.model or job.params.get("model")
+            log = self._log.bind(model=self._context.metrics.label(model))
             log_attempt(log, decision, self._call, self.grant, self._claimed, output.size)
         await self._end_upstream(decision)
 

@@ -270,25 +270,25 @@ class WorkerMetrics:
 
     def started(self, model: str | None, waited_ms: int) -> None:
         """Records the start of the first attempt of a job, and its wait in the queue."""
-        self._queue_wait.labels(self._label(model)).observe(waited_ms / 1000)
+        self._queue_wait.labels(self.label(model)).observe(waited_ms / 1000)
 
     def attempted(self, model: str | None, cause: str) -> None:
         """Records the end of an attempt."""
-        self._attempts.labels(self._label(model), cause).inc()
+        self._attempts.labels(self.label(model), cause).inc()
         failed = cause in CAUSES and _failed(cause)
         self.recent.add(time.monotonic(), model or OTHER, cause, failed=failed)
 
     def recovered(self, model: str | None, step: str) -> None:
         """Records how an attempt began after an interrupted one."""
-        self._recoveries.labels(self._label(model), step).inc()
+        self._recoveries.labels(self.label(model), step).inc()
 
     def failed_over(self, model: str, cause: str) -> None:
         """Records a failed call for which a fallback is tried."""
-        self._failed_over.labels(self._label(model), cause).inc()
+        self._failed_over.labels(self.label(model), cause).inc()
 
     def ended(self, model: str | None, status: str, timing: dict[str, int]) -> None:
         """Records the end of a response. `timing` is that of its last event, in ms."""
-        label = self._label(model)
+        label = self.label(model)
         self._responses.labels(label, status).inc()
         self._duration.labels(label).observe(timing["total_ms"] / 1000)
         if (first := timing.get("first_token_ms")) is not None:
@@ -296,7 +296,7 @@ class WorkerMetrics:
 
     def called(self, model: str | None, call: EndedCall) -> None:
         """Records a model call that has ended. `model` is the name in the request."""
-        label = self._label(call.model or model)
+        label = self.label(call.model or model)
         error = call.cause if _failed(call.cause) else ""
         self._call_seconds.labels(*_OPERATION, label, error).observe(call.seconds)
         first = call.first_seconds
@@ -312,7 +312,8 @@ class WorkerMetrics:
             speed = counts["output_tokens"] / (call.seconds - first)
             self._speed.labels(label).observe(speed)
 
-    def _label(self, model: str | None) -> str:
+    def label(self, model: str | None) -> str:
+        """Returns the name of a configured model, and "other" for any text that a client chose."""
         return model if model in self._models and model is not None else OTHER
 
 

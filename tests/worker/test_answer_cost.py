@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 
 from jobs.names import names_of
 from tests.costs import calls_of, costs, fewest, without_loops
@@ -41,7 +42,9 @@ async def test_an_answer_costs_one_task_three_timers_one_request_and_one_write_t
 
     tasks, timers, requests, commands = await fewest(measured)
 
-    assert 1 == tasks  # in which aiohttp writes the body of the request
+    # aiohttp writes the body of the request in a task. From Python 3.12 on, the task ends at once
+    # and is not counted.
+    assert (1 if sys.version_info < (3, 12) else 0) == tasks
     # The timeout of the connection and the head, and the two timers of the stream's deadline.
     assert 3 == timers
     assert 1 == requests
@@ -59,7 +62,7 @@ async def test_an_answer_costs_a_bounded_number_of_function_calls(harness: Harne
 
     [calls] = await fewest(measured)
 
-    assert 250 < calls <= 540
+    assert 250 < calls <= 545
 
 
 async def test_an_answer_costs_a_bounded_number_of_redis_commands(harness: Harness) -> None:
