@@ -1,6 +1,7 @@
 // @ts-check
 /** The operators' console: it shows the state of the service live, and changes nothing. */
 
+import { byId } from "./by-id.js";
 import { attachPage } from "./client.js";
 import { Connection } from "./connection.js";
 import { commandLine } from "./console-command.js";
@@ -21,15 +22,6 @@ const KEPT = "holdline.console";
 /** After this time without a state, the page shows how old its data is. The server sends two states per second. */
 const STALE_MS = 4_000;
 const TICK_MS = 1_000;
-
-/** Returns the element with this id. Throws an error if the page has no such element of this kind.
- * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
- */
-function byId(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no element with the id ${id}`);
-  return found;
-}
 
 const live = byId("live", HTMLElement);
 const liveText = byId("live-text", HTMLElement);

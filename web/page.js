@@ -1,19 +1,11 @@
 // @ts-check
 /** The front page: a switch that cuts the connection, and snippets to copy. */
 
+import { byId } from "./by-id.js";
 import { askForToken, hideSignIn, keptToken, UNAUTHENTICATED } from "./sign-in.js";
 import { copy } from "./signs.js";
 
 const UNPLUGGED_MS = 5_000;
-
-/** Returns the element with this id. Throws an error if the page has no such element of this kind.
- * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
- */
-function byId(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no element with the id ${id}`);
-  return found;
-}
 
 // While the switch is off, all sockets of this page are closed, and new ones fail.
 

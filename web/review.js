@@ -1,6 +1,7 @@
 // @ts-check
 /** The code reviewer: it sends a snippet and shows a review that can be shared. */
 
+import { byId } from "./by-id.js";
 import { attachPage, HoldlineClient } from "./client.js";
 import { LANGUAGES } from "./code.js";
 import { textOf } from "./file-text.js";
@@ -17,15 +18,6 @@ import { SnippetView } from "./snippet-view.js";
 const PENDING = "holdline.review";
 const LARGEST_FILE = 200_000;
 const BANNER_DELAY_MS = 1_500;
-
-/** Returns the element with this id. Throws an error if the page has no such element of this kind.
- * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
- */
-function byId(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no element with the id ${id}`);
-  return found;
-}
 
 const form = byId("form", HTMLFormElement);
 const code = byId("code", HTMLTextAreaElement);
