@@ -9,7 +9,6 @@ been installed by `make check-web`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from posixpath import dirname, join, normpath
 from typing import TYPE_CHECKING, Final
 
+from dev.staging import StagingError, main
 from server.http.static import ENTRY, HIGHLIGHT, LATER, LATEST
 
 if TYPE_CHECKING:
@@ -55,10 +55,6 @@ export async function load(name) {{
   return module();
 }}
 """
-
-
-class StagingError(Exception):
-    """The package cannot be staged; the message gives the reason."""
 
 
 def stage(target: Path, root: Path = ROOT) -> None:
@@ -185,22 +181,5 @@ def _compiler(entries: Sequence[str]) -> dict[str, object]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Stages the package and returns the exit status: 1 if it cannot be staged."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.npm",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="an empty folder, or one that does not exist")
-    folder: Path = parser.parse_args(arguments).folder
-    try:
-        stage(folder)
-    except (StagingError, OSError) as error:
-        print(f"npm: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("npm", __doc__, stage, None))

@@ -7,7 +7,6 @@ docs/decisions/wheel-imports.md.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import shutil
@@ -17,10 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dev.staging import StagingError, main
 from server.http.static import IMAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "holdline_server"
@@ -54,10 +54,6 @@ name = "{package}"
 requires = ["flit_core>=3.11,<5"]
 build-backend = "flit_core.buildapi"
 """
-
-
-class StagingError(Exception):
-    """A source file cannot be rewritten; the message names the line and the reason."""
 
 
 def stage(target: Path, root: Path = ROOT) -> None:
@@ -197,22 +193,5 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
     return data.decode()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Stages the wheel and returns the exit status: 1 if a file cannot be rewritten or written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.wheel",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="an empty folder, or one that does not exist")
-    folder: Path = parser.parse_args(arguments).folder
-    try:
-        stage(folder)
-    except (StagingError, OSError) as error:
-        print(f"wheel: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("wheel", __doc__, stage, None))

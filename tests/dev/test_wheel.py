@@ -10,7 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dev.wheel import FOLDERS, PACKAGE, ROOT, StagingError, _sources, rewrite, stage
+from dev.staging import StagingError
+from dev.wheel import FOLDERS, PACKAGE, ROOT, _sources, rewrite, stage
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import LiveWorker, WorkerRegistry

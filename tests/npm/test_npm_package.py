@@ -15,7 +15,8 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
 
-from dev.npm import StagingError, stage
+from dev.npm import stage
+from dev.staging import StagingError
 from tests.browser import NewPage, ServeApp, in_chromium
 from tests.fake_model import FakeModel
 from tests.system import ROOT, Server, System, free_port, run_command
