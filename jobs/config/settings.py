@@ -14,6 +14,7 @@ from typing import Final
 
 from jobs.errors import HoldlineError
 
+from .service_links import is_service_address, service_links
 from .setting import ALL
 from .settings_table import SETTINGS
 
@@ -27,42 +28,23 @@ RENAMED: Final = {
     "HOLDLINE_GRACE_SECONDS": "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
 }
 
-# Matches environment variables that Kubernetes and Docker set in a container for other services.
-# For a service named `holdline`, they set HOLDLINE_PORT=tcp://10.0.0.1:8080, HOLDLINE_SERVICE_HOST
-# and similar variables.
-_SERVICE_LINK: Final = re.compile(
-    r"HOLDLINE_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-)
-_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
-
 
 class ConfigError(HoldlineError):
     """A setting is invalid. The message names the setting and says which values are valid."""
 
 
-def is_service_link(name: str, value: str) -> bool:
-    """Returns True for an environment variable that Kubernetes or Docker set for a service."""
-    if not name.startswith(PREFIX):
-        return False
-    return bool(
-        _SERVICE_LINK.fullmatch(name)
-        or (name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value.strip()))
-    )
-
-
 def ignored_links(environ: Mapping[str, str]) -> list[str]:
     """Returns the settings that this process ignores because Kubernetes or Docker has set them."""
-    return [name for name in SETTINGS if is_service_link(name, environ.get(name, ""))]
+    return [name for name in SETTINGS if _is_link(name, environ.get(name, ""))]
 
 
 def check_names(environ: Mapping[str, str]) -> None:
     """Raises ConfigError if a variable that begins with HOLDLINE_ is not a setting.
 
-    The message names the most similar setting.
+    The message names the most similar setting. Variables that Kubernetes or Docker has set for a
+    service are ignored; see `service_links`.
     """
-    for name in sorted(environ):
-        if is_service_link(name, environ[name]):
-            continue
+    for name in sorted(environ.keys() - service_links(environ)):
         if name in RENAMED:
             raise ConfigError(f"{name} was renamed: set {RENAMED[name]} instead")
         if name.startswith(PREFIX) and name not in SETTINGS:
@@ -86,11 +68,15 @@ def text(environ: Mapping[str, str], name: str) -> str:
     Raises: ConfigError if the setting has choices and the value is not one of them.
     """
     setting, value = SETTINGS[name], environ.get(name, "").strip()
-    if not value or is_service_link(name, value):
+    if not value or _is_link(name, value):
         value = str(setting.default)
     if setting.choices and value not in setting.choices:
         raise ConfigError(f"{name} must be {' or '.join(setting.choices)}, not {value!r}")
     return value
+
+
+def _is_link(name: str, value: str) -> bool:
+    return name.endswith("_PORT") and is_service_address(value)
 
 
 def number(environ: Mapping[str, str], name: str) -> float:

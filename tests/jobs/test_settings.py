@@ -11,26 +11,6 @@ from jobs.config.settings_table import SETTINGS
 from jobs.ids import MAX_PARTITIONS
 from jobs.record import SharedSettings
 
-LINKS = {
-    "HOLDLINE_PORT": "tcp://10.96.0.7:8080",
-    "HOLDLINE_SERVICE_HOST": "10.96.0.7",
-    "HOLDLINE_SERVICE_PORT": "8080",
-    "HOLDLINE_SERVICE_PORT_HTTP": "8080",
-    "HOLDLINE_PORT_8080_TCP": "tcp://10.96.0.7:8080",
-    "HOLDLINE_PORT_8080_TCP_PROTO": "tcp",
-    "HOLDLINE_PORT_8080_TCP_PORT": "8080",
-    "HOLDLINE_PORT_8080_TCP_ADDR": "10.96.0.7",
-    "HOLDLINE_WORKER_SERVICE_HOST": "10.96.0.8",
-    "HOLDLINE_REDIS_PORT": "tcp://[fd00::1]:6379",
-    "HOLDLINE_REDIS_PORT_6379_UDP_ADDR": "fd00::1",
-}
-
-
-def test_service_variables_of_kubernetes_are_ignored_and_reported() -> None:
-    env.check_names(LINKS)
-    assert 8080 == env.whole(LINKS, "HOLDLINE_PORT")
-    assert ["HOLDLINE_PORT"] == env.ignored_links(LINKS)
-
 
 @pytest.mark.parametrize(
     ("name", "value"),
