@@ -20,6 +20,7 @@ from jobs.log.events import begins, submitted
 from jobs.names import Partition, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
+from jobs.redis.unexpected_reply import decoding
 from jobs.redis.url import redis_from_url
 
 from . import cli
@@ -47,7 +48,9 @@ async def _list(pipe: Pipe, queue: Queue, partitions: range) -> AsyncIterator[st
     for partition in partitions:
         for entry in await queue.dead(partition):
             total += 1
-            yield await _state(pipe, entry)
+            with decoding("the dead list"):
+                line = await _state(pipe, entry)
+            yield line
     yield f"{total} entries in the dead list"
 
 

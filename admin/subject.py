@@ -29,6 +29,7 @@ from jobs.log.log import read_all
 from jobs.names import Partition, conversation_names_of, names_of, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
+from jobs.redis.unexpected_reply import decoding
 from jobs.redis.url import redis_from_url
 from jobs.subject_hash import read_salt, subject_hash
 from server.access.owners import PUBLIC, owner_of
@@ -77,13 +78,20 @@ async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple
     seen: set[str] = set()
     for node in await pipe.nodes():
         async for keys in _steps(node, kind):
-            looks = (pipe.call("HMGET", key, "owner", "status") for key in keys)
-            for key, (whose, status) in zip(keys, await asyncio.gather(*looks), strict=True):
-                response_id = _id_of(key)
+            found = await asyncio.gather(
+                *(pipe.call("HMGET", key, "owner", "status") for key in keys)
+            )
+            with decoding("the record of a response"):
+                records = [
+                    (_id_of(key), (status or b"").decode())
+                    for key, (whose, status) in zip(keys, found, strict=True)
+                    if whose == owner.encode()
+                ]
+            for response_id, state in records:
                 # `seen` filters repeated keys, because SCAN may return a key twice.
-                if whose == owner.encode() and response_id not in seen:
+                if response_id not in seen:
                     seen.add(response_id)
-                    yield response_id, (status or b"").decode()
+                    yield response_id, state
 
 
 async def _steps(node: Pipe, kind: str) -> AsyncIterator[list[bytes]]:
@@ -91,8 +99,10 @@ async def _steps(node: Pipe, kind: str) -> AsyncIterator[list[bytes]]:
     cursor = b"0"
     while True:
         pattern = f"holdline:{{*}}:{kind}:*"
-        cursor, found = await node.call("SCAN", cursor, "MATCH", pattern, "COUNT", AT_ONCE)
-        yield [key for key in found if _is_ours(key, kind)]
+        with decoding("the list of keys"):
+            cursor, found = await node.call("SCAN", cursor, "MATCH", pattern, "COUNT", AT_ONCE)
+            ours = [key for key in found if _is_ours(key, kind)]
+        yield ours
         if cursor == b"0":
             return
 

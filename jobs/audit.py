@@ -14,6 +14,7 @@ import msgspec
 
 from .errors import RedisRefused
 from .names import Partition
+from .redis.unexpected_reply import decoding
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -73,19 +74,21 @@ class AuditLog:
         begun: dict[str, Change] = {}
         start = str(since_ms)
         while True:
-            page = await self._pipe.call("XRANGE", self._key, start, "+", "COUNT", PAGE)
-            for id_, flat in page:
-                _add(begun, int(id_.partition(b"-")[0]), flat)
-            if len(page) < PAGE:
-                break
-            start = f"({page[-1][0].decode()}"
+            with decoding("the audit log"):
+                page = await self._pipe.call("XRANGE", self._key, start, "+", "COUNT", PAGE)
+                for id_, flat in page:
+                    _add(begun, int(id_.partition(b"-")[0]), flat)
+                if len(page) < PAGE:
+                    break
+                start = f"({page[-1][0].decode()}"
         for change in begun.values():
             yield change
 
     async def now_ms(self) -> int:
         """Returns the time of Redis's clock in milliseconds."""
-        seconds, micros = await self._pipe.call("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
+        with decoding("the reply to TIME"):
+            seconds, micros = await self._pipe.call("TIME")
+            return int(seconds) * 1000 + int(micros) // 1000
 
 
 def shortened(value: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from .names import Partition, model_of, tier_of
+from .redis.unexpected_reply import decoding
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -163,6 +164,13 @@ async def read_overview(
 
     Raises: RedisTrouble.
     """
+    with decoding("the overview of the queue"):
+        return await _read_all(pipe, settings, models, tenants)
+
+
+async def _read_all(
+    pipe: Pipe, settings: SharedSettings, models: Collection[str], tenants: int
+) -> Overview:
     partitions = [Partition(number) for number in settings.partitions]
     views = await asyncio.gather(*(_read(pipe, names, models, tenants) for names in partitions))
     busiest = _top((view.by_unfinished for view in views), tenants)

@@ -23,6 +23,7 @@ from .log.codec import encode_event, kept_fingerprints, kept_job
 from .log.events import opening_events
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, names_of, script_keys
+from .redis.unexpected_reply import decoding
 from .replies import accepted
 from .scripts import calls
 from .steers import SteerLog
@@ -346,8 +347,8 @@ class Queue:
 
         Each entry is a response id, or an invalid entry that a worker found in a waiting list.
         """
-        found: list[bytes] = await self._pipe.call("LRANGE", Partition(partition).dead, 0, -1)
-        return found
+        with decoding("the dead list"):
+            return list(await self._pipe.call("LRANGE", Partition(partition).dead, 0, -1))
 
     async def count_dead(self, partition: int) -> int:
         """Returns the number of entries in the dead list."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import RecordChanged, RecordStoreFull, RedisRefused
+from .redis.unexpected_reply import decoding
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class RecordStore:
     async def all(self) -> dict[str, bytes]:
         """Returns all records of the store, by id."""
         flat = await self._pipe.call("HGETALL", self._key)
-        return {id_.decode(): record for id_, record in zip(flat[::2], flat[1::2], strict=True)}
+        with decoding("the list of records"):
+            return {id_.decode(): record for id_, record in zip(flat[::2], flat[1::2], strict=True)}
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
         """Replaces the record `before` with `after`; None stands for a record that does not exist.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .names import Partition, model_of
+from .redis.unexpected_reply import decoding
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ async def running_jobs(pipe: Pipe, partitions: Iterable[int], most: int) -> list
 
 async def _read(pipe: Pipe, names: Partition, most: int) -> list[RunningJob]:
     call = calls.running_jobs(leases_key=names.leases, prefix=names.prefix, most=most)
-    now, *rows = await pipe.run(call)
-    return [
-        RunningJob(id_.decode(), until - now, attempt, model_of(queue_name.decode()), submitted)
-        for id_, until, attempt, queue_name, submitted in rows
-    ]
+    with decoding("the running responses"):
+        now, *rows = await pipe.run(call)
+        return [
+            RunningJob(id_.decode(), until - now, attempt, model_of(queue_name.decode()), submitted)
+            for id_, until, attempt, queue_name, submitted in rows
+        ]

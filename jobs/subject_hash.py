@@ -11,6 +11,7 @@ import hmac
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from .errors import RedisRefused
 from .names import Partition
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ async def read_salt(pipe: Pipe) -> bytes:
         found = await pipe.call("SET", key, fresh, "PX", SALT_TTL_MS, "NX", "GET")
     if found is None:
         return fresh
+    if not isinstance(found, bytes):
+        raise RedisRefused("unexpected data in Redis: cannot decode the salt of hashes")
     await pipe.call("PEXPIRE", key, SALT_TTL_MS)
-    return bytes(found)
+    return found
 
 
 def subject_hash(salt: bytes, owner: str) -> str:

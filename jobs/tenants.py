@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import HoldlineError
 from .names import Partition
+from .redis.unexpected_reply import decoding
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -127,13 +128,14 @@ class Tenants:
     async def usage(self, tenant: str) -> TenantUsage:
         """Returns the sum of a tenant's usage over all partitions."""
         running, held, tokens, money = 0, False, 0, 0.0
-        now = int((await self._pipe.call("TIME"))[0])
-        for names in self._partitions:
-            used = names.used(tenant, now // DAY)
-            found = await self._pipe.call("HMGET", used, "tokens", "money")
-            tokens, money = tokens + int(found[0] or 0), money + float(found[1] or 0) / 1e6
-            running += await self._pipe.call("ZCARD", names.running(tenant))
-            held = held or bool(await self._pipe.call("EXISTS", names.held(tenant)))
+        with decoding("the usage of a tenant"):
+            now = int((await self._pipe.call("TIME"))[0])
+            for names in self._partitions:
+                used = names.used(tenant, now // DAY)
+                found = await self._pipe.call("HMGET", used, "tokens", "money")
+                tokens, money = tokens + int(found[0] or 0), money + float(found[1] or 0) / 1e6
+                running += await self._pipe.call("ZCARD", names.running(tenant))
+                held = held or bool(await self._pipe.call("EXISTS", names.held(tenant)))
         return TenantUsage(running, held, tokens, money)
 
 
@@ -170,6 +172,7 @@ def checked(name: str, value: str) -> str:
 
 
 def _pairs(flat: list[bytes]) -> dict[str, str]:
-    return {
-        name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)
-    }
+    with decoding("the settings of a tenant"):
+        return {
+            name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)
+        }

@@ -8,6 +8,7 @@ from .errors import Undecodable, UnknownResponse
 from .log.codec import decode_event
 from .log.log import read_all
 from .names import names_of
+from .redis.unexpected_reply import decoding
 from .timeline import FIELDS, LogSummary, StepKind, Timeline, summary_of, timeline
 from .worker_registry import WorkerRegistry
 
@@ -23,6 +24,11 @@ async def read_timeline(pipe: Pipe, response_id: str, *, viewer: str = "") -> Ti
 
     Raises: UnknownResponse, RedisTrouble.
     """
+    with decoding("the record of a response"):
+        return await _read(pipe, response_id, viewer)
+
+
+async def _read(pipe: Pipe, response_id: str, viewer: str) -> Timeline:
     names = names_of(response_id)
     try:
         view = await read_all(pipe, response_id, viewer=viewer)

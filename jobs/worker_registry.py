@@ -21,6 +21,7 @@ import msgspec
 
 from .names import Partition
 from .recent_attempts import RecentAttempts
+from .redis.unexpected_reply import decoding
 from .scripts import calls
 
 if TYPE_CHECKING:
@@ -197,17 +198,19 @@ class WorkerRegistry:
 
     async def get(self, worker: str) -> LiveWorker | None:
         """Returns a live worker, or None if it is not live."""
-        data = await self._pipe.call("GET", self._names.worker(worker))
-        return _decoded(worker, data) if data else None
+        with decoding("the record of a worker"):
+            data = await self._pipe.call("GET", self._names.worker(worker))
+            return _decoded(worker, data) if data else None
 
     async def page(self, after: str = "", most: int = MAX_PAGE) -> WorkerPage:
         """Returns up to `most` live workers whose ids come after `after`."""
         call = calls.live_workers(workers_key=self._names.workers, most=MAX_WORKERS)
-        now, found = await self._pipe.run(call)
-        ids = sorted(id_.decode() for id_ in found)
-        rest = [id_ for id_ in ids if id_ > after]
-        shown = rest[: min(most, MAX_PAGE)]
-        workers = await self._read(shown)
+        with decoding("the list of workers"):
+            now, found = await self._pipe.run(call)
+            ids = sorted(id_.decode() for id_ in found)
+            rest = [id_ for id_ in ids if id_ > after]
+            shown = rest[: min(most, MAX_PAGE)]
+            workers = await self._read(shown)
         more = shown[-1] if len(shown) < len(rest) else ""
         return WorkerPage(now, len(ids), tuple(workers), more)
 

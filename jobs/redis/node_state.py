@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .check import info_fields
+from .unexpected_reply import decoding
 
 if TYPE_CHECKING:
     from .pipe import Pipe
@@ -57,14 +58,15 @@ async def node_states(pipe: Pipe) -> list[NodeState]:
 async def _state(node: Pipe) -> NodeState:
     sections = ("server", "memory", "persistence")
     found = await asyncio.gather(*(node.call("INFO", section) for section in sections))
-    info = {name: value for text in found for name, value in info_fields(text).items()}
-    states = (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status"))
-    return NodeState(
-        name="Valkey" if "valkey_version" in info else "Redis",
-        version=info.get("valkey_version") or info.get("redis_version", ""),
-        port=int(info.get("tcp_port", 0)),
-        used_bytes=int(info.get("used_memory", 0)),
-        max_bytes=int(info.get("maxmemory", 0)),
-        append_only=info.get("aof_enabled") == "1",
-        writes_fail="err" in states,
-    )
+    with decoding("the reply to INFO"):
+        info = {name: value for text in found for name, value in info_fields(text).items()}
+        states = (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status"))
+        return NodeState(
+            name="Valkey" if "valkey_version" in info else "Redis",
+            version=info.get("valkey_version") or info.get("redis_version", ""),
+            port=int(info.get("tcp_port", 0)),
+            used_bytes=int(info.get("used_memory", 0)),
+            max_bytes=int(info.get("maxmemory", 0)),
+            append_only=info.get("aof_enabled") == "1",
+            writes_fail="err" in states,
+        )
