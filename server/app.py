@@ -14,7 +14,7 @@ from jobs.audit import AuditLog
 from jobs.errors import RedisAway, RedisTrouble
 from jobs.posts import Posts
 from jobs.queue import Queue
-from jobs.redis.check import check_until_available
+from jobs.redis.check import check_until_available, until_available
 from jobs.redis.url import redis_from_url
 from jobs.tenants import Tenants
 from runtime.header_timeout import HeaderTimeout
@@ -153,7 +153,7 @@ class Server:
                 await stack.enter_async_context(pipe)
             found = await check_until_available(self.pipe, _log_outage)
             log.info("connected to Redis", redis=found)
-            await self.requests.load(self.pipe)
+            await until_available(lambda: self.requests.load(self.pipe), _log_outage)
             await stack.enter_async_context(self.relay)
             orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
             await stack.enter_async_context(orphans.loop())

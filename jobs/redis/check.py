@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from jobs.errors import RedisAway, RedisFull, RedisNotReady, RedisRefused, RedisUnsuitable
 from jobs.names import Partition
 
 if TYPE_CHECKING:
     from .pipe import Pipe
+
+T = TypeVar("T")
 
 MIN_VERSION: Final = (7, 0)
 # The pause after a temporary error reply, which arrives at once. Without a connection no pause is
@@ -60,26 +62,41 @@ async def _check_node(pipe: Pipe) -> str:
 async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
     """Repeats `check` until Redis is available, and returns the result of `check`.
 
-    Calls `tell` with the error of each failed check. After a successful check, stores the id of
-    this process's encryption key in Redis. Processes that start later compare their keys with it.
+    After a successful check, stores the id of this process's encryption key in Redis. Processes
+    that start later compare their keys with it.
 
-    Raises: RedisUnsuitable, RedisRefused.
+    Raises: as `until_available`.
+    """
+
+    async def checked() -> str:
+        found = await check(pipe)
+        if (cipher := pipe.cipher) is not None:
+            names = Partition(0)
+            with contextlib.suppress(RedisFull):  # only later key checks read the id
+                await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
+        return found
+
+    return await until_available(checked, tell)
+
+
+async def until_available(
+    action: Callable[[], Awaitable[T]], tell: Callable[[RedisAway], None]
+) -> T:
+    """Repeats an action of the start-up until Redis is available, and returns its result.
+
+    Calls `tell` with the error of each failed call.
+
+    Raises: RedisRefused if Redis requires a password; any other error of `action`.
     """
     while True:
         try:
-            found = await check(pipe)
-            if (cipher := pipe.cipher) is not None:
-                names = Partition(0)
-                with contextlib.suppress(RedisFull):  # only later key checks read the id
-                    await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
+            return await action()
         except RedisAway as error:
             if isinstance(error, RedisNotReady) and error.code == "NOAUTH":
                 raise RedisRefused("REDIS_URL has no password, but Redis requires one") from error
             tell(error)
             if isinstance(error, RedisNotReady):
                 await asyncio.sleep(NOT_READY_PAUSE_SECONDS)
-        else:
-            return found
 
 
 async def _check_encryption(pipe: Pipe) -> None:

@@ -1,4 +1,4 @@
-"""Tests that a server with a request log can start while Redis is full."""
+"""Tests that a server with a request log can start while Redis is full, or goes away."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs.errors import RedisFull
+from jobs.errors import RedisAway, RedisFull
 from jobs.names import Partition
 from jobs.redis.pipe import Pipe
 from jobs.subject_hash import SALT_BYTES, read_salt
+from server import request_log
+from server.app import SERVER
 from server.request_log import RequestLog
+from tests.server.conftest import Serve
 
 SALT = Partition(0).salt
 
@@ -37,3 +40,18 @@ async def test_a_server_has_its_own_salt_if_redis_is_full_and_has_none(fill: Pip
     await requests.load(fill)
     assert SALT_BYTES == len(requests._salt)
     assert await fill.call("GET", SALT) is None
+
+
+async def test_a_server_starts_if_redis_goes_away_after_the_check(
+    serve: Serve, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outages = [RedisAway("the connection to Redis was lost")]
+
+    async def read(from_pipe: Pipe) -> bytes:
+        if outages:
+            raise outages.pop()
+        return await read_salt(from_pipe)
+
+    monkeypatch.setattr(request_log, "read_salt", read)
+    client = await serve(request_log="on")
+    assert await read_salt(pipe) == client.app[SERVER].requests._salt
