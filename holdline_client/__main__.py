@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from .client import connect
@@ -43,12 +44,20 @@ BROKEN_PIPE: Final = 141
 _ENDS: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "cancelled": CANCELLED}
 
 
+def _version() -> str:
+    try:
+        return version("holdline-client")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holdline-ask",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     parser.add_argument("prompt", nargs="?", help="the prompt; - reads it from standard input")
     parser.add_argument(
         "--url",

@@ -9,6 +9,7 @@ import pty
 import re
 import signal
 import sys
+import tomllib
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -288,5 +289,8 @@ async def test_the_client_wheel_contains_only_the_client_and_runs_in_a_fresh_env
     assert "holdline-ask" in await run(python, "-m", "holdline_client", "--help")
     output = await run(str(tmp_path / "fresh/bin/holdline-ask"), "--help")
     assert "--after" in output
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    shown = await run(str(tmp_path / "fresh/bin/holdline-ask"), "--version")
+    assert f"holdline-ask {version}" == shown.strip()
     where = await run(python, "-c", "import holdline_client as c; print(c.__file__, c.__all__)")
     assert str(site) in where

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from runtime.version import program_version
 from server.api import request as requests
 from server.api.items import MAX_CALL_ID
 from server.api.schema import bodies, objects
 
 from . import console_routes, conversation_routes
 
-VERSION: Final = "0.1.0"
+VERSION: Final = program_version()
 SUMMARY: Final = "A push service for slow LLM answers that speaks the Responses API."
 JSON: Final = "application/json"
 RESPONSES: Final = "/v1/responses"

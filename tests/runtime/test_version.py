@@ -1,0 +1,56 @@
+"""Tests that a program knows its version, and that one file of the project states it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from runtime import version as version_module
+from runtime.version import UNKNOWN, program_version
+from tests.system import ROOT
+
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+# A list of changes names the versions of the past too.
+STATED = {"pyproject.toml", "CHANGELOG.md"}
+# The versions in a lock file are those of dependencies.
+LOCKS = re.compile(r"(^|/)(package-lock\.json|[\w-]*requirements[\w-]*\.txt)$|/environments/")
+
+
+@pytest.fixture(autouse=True)
+def _not_cached() -> None:
+    program_version.cache_clear()
+
+
+def test_a_checkout_has_the_version_of_the_project() -> None:
+    assert VERSION == program_version()
+
+
+def test_a_copy_without_the_project_has_the_version_of_the_installed_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(version_module, "PROJECT", tmp_path / "pyproject.toml")
+    monkeypatch.setattr(version_module, "DISTRIBUTION", "pytest")
+    assert pytest.__version__ == program_version()
+    program_version.cache_clear()
+    monkeypatch.setattr(version_module, "DISTRIBUTION", "holdline-never-installed")
+    assert UNKNOWN == program_version()
+
+
+def test_no_other_file_states_the_version() -> None:
+    """A second place would be forgotten at the next release."""
+    stated = re.compile(rf"(?<![\d.]){re.escape(VERSION)}(?![\d.]*\d)".encode())
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    names = [name for name in listed.stdout.split("\0") if name and not LOCKS.search(name)]
+    assert "runtime/version.py" in names
+    found = {
+        name
+        for name in names
+        if (ROOT / name).is_file() and stated.search((ROOT / name).read_bytes())
+    }
+    assert STATED == found
