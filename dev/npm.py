@@ -19,6 +19,7 @@ from pathlib import Path
 from posixpath import dirname, join, normpath
 from typing import TYPE_CHECKING, Final
 
+from dev.notices import licence_expression, notice
 from dev.staging import StagingError, main
 from server.http.static import ENTRY, HIGHLIGHT, LATER, LATEST
 
@@ -82,9 +83,10 @@ def stage(target: Path, root: Path = ROOT) -> None:
         shutil.copyfile(licence, target / licence.relative_to(web))
     shutil.copyfile(web / "vendor/VERSIONS", target / "vendor/VERSIONS")
     shutil.copyfile(root / "LICENSE", target / "LICENSE")
+    (target / "NOTICE").write_text(notice(root))
     shutil.copyfile(root / "docs/javascript.md", target / "README.md")
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    manifest = _manifest(project["version"], project["license"])
+    manifest = _manifest(project["version"], licence_expression(root))
     (target / "package.json").write_text(json.dumps(manifest, indent=2) + "\n")
     _write_types(target)
 

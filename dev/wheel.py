@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dev.notices import licence_expression, notice
 from dev.staging import StagingError, main
 from server.http.static import IMAGE
 
@@ -43,8 +44,8 @@ name = "holdline-server"
 version = "{version}"
 description = "The server and the worker of Holdline, a push service for slow LLM answers."
 requires-python = "{python}"
-license = "Apache-2.0"
-license-files = ["LICENSE"]
+license = "{licence}"
+license-files = ["LICENSE", "NOTICE"]
 dependencies = {dependencies}
 
 [tool.flit.module]
@@ -85,10 +86,12 @@ def stage(target: Path, root: Path = ROOT) -> None:
         for name in IMAGE.findall(text):
             shutil.copyfile(root / "docs/images" / name, package / "docs/images" / name)
     shutil.copyfile(root / "LICENSE", target / "LICENSE")
+    (target / "NOTICE").write_text(notice(root))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     (target / "pyproject.toml").write_text(
         PYPROJECT.format(
             version=project["version"],
+            licence=licence_expression(root),
             python=project["requires-python"],
             dependencies=list(_dependencies(root / "requirements.in")),
             package=PACKAGE,
