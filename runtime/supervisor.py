@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from .backoff import backoff
+from .command_line import module_command
 from .metrics_files import merge_ended
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ async def supervise(package: str, number: int, how: Children) -> int:
     """
     log.info("starting child processes", processes=number)
     with tempfile.TemporaryDirectory(prefix="holdline-", ignore_cleanup_errors=True) as folder:
-        command = [sys.executable, "-m", package, "--child"]
+        command = [*module_command(package), "--child"]
         environ = {**os.environ, **how.environ, "HOLDLINE_PROCESSES": "1"}
         files = (Path(folder) / str(number) for number in count())
         children = [_Child(command, environ, files) for _ in range(number)]

@@ -1,21 +1,21 @@
-"""Runs one server process, which accepts requests and streams responses. See docs/configure.md."""
+"""Runs a server, which accepts requests and streams responses. See docs/configure.md."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import socket
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
 
 from jobs.config.settings import ConfigError
 from jobs.main import Program
+from runtime import command_line
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.supervisor import Children, handle_stop
 
@@ -23,8 +23,22 @@ from .app import BACKLOG, SERVER, create_app
 from .config import Config
 from .http.connection import listen, stop_listening
 
+if TYPE_CHECKING:
+    import click
+
 log = structlog.get_logger()
 
+ABOUT: Final = """\
+Runs a server, which accepts requests and streams responses.
+
+SIGTERM and Ctrl-C stop it: the server lets its clients finish their streams, for as long as
+HOLDLINE_SHUTDOWN_GRACE_SECONDS. A second signal ends it sooner.
+
+examples:
+  holdline server                              listen on 127.0.0.1:8080
+  HOLDLINE_PORT=8081 holdline server           listen on another port
+  REDIS_URL=redis://redis:6379 holdline server --processes 4\
+"""
 # A drain takes up to five seconds longer than the grace period, or about ten on a busy machine.
 STOP_SECONDS: Final = 12.0
 # The time for requests on connections that were opened just before the end of a delayed stop.
@@ -35,8 +49,8 @@ class _Server(Program[Config]):
     def load(self, environ: Mapping[str, str]) -> Config:
         return Config.from_environ(environ)
 
-    def summary(self, config: Config, arguments: argparse.Namespace) -> Iterable[str]:
-        del arguments
+    def summary(self, config: Config, *, ask_models: bool) -> Iterable[str]:
+        del ask_models
         yield f"allowed clients: {config.access.described}"
         yield f"address: {config.host}:{config.port}"
         yield "the configuration is valid"
@@ -95,10 +109,10 @@ def _cannot_listen(error: OSError) -> ConfigError:
     return ConfigError(f"cannot listen: {error.strerror}; change HOLDLINE_HOST or HOLDLINE_PORT")
 
 
-def main() -> int:
-    """Runs the server. Returns 0 after a signal, or 1 if the server cannot start."""
-    return _Server("server", __package__, __doc__).main()
+def command() -> click.Command:
+    """Returns the command line of the server, with the status 1 if the server cannot start."""
+    return _Server("server", __package__, ABOUT).command()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(command(), f"python -m {__package__}"))

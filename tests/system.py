@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -152,9 +152,8 @@ def run_module(module: str, *arguments: str, **environ: str) -> subprocess.Compl
 class System:
     """Starts processes on one Redis and ends all of them.
 
-    By default, the processes run from the checkout. For another installation, `python` is its
-    interpreter, `package` the prefix of its modules ("name.") and `cwd` a directory outside the
-    checkout.
+    By default, the processes run from the checkout. For an installed Holdline, `program` is its
+    command `holdline`, and `cwd` a directory outside the checkout.
     """
 
     def __init__(
@@ -162,13 +161,12 @@ class System:
         redis_url: str,
         folder: Path,
         *,
-        python: str = sys.executable,
-        package: str = "",
+        program: Sequence[str] = (sys.executable, "-m"),
         cwd: Path = ROOT,
     ) -> None:
         self.redis_url = redis_url
         self._folder = folder
-        self._python, self._package = python, package
+        self._program = program
         self._cwd = cwd
         self._processes: list[Process] = []
         self.environ = {
@@ -216,7 +214,7 @@ class System:
         return await run_command(*self._command(module), *arguments, cwd=self._cwd, environ=environ)
 
     def _command(self, module: str) -> list[str]:
-        return [self._python, "-m", self._package + module]
+        return [*self._program, module]
 
     def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
         output = self._folder / f"{len(self._processes)}-{name}.log"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
@@ -22,6 +21,7 @@ from jobs.notifications import subscriber
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available
 from jobs.redis.url import redis_from_url
+from runtime import command_line
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.supervisor import Children, handle_stop
 
@@ -45,8 +45,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
     from pathlib import Path
 
+    import click
+
 log = structlog.get_logger()
 
+ABOUT: Final = """\
+Runs a worker, which takes prompts from the queue and calls models.
+
+The first SIGTERM or Ctrl-C lets the running responses end, for as long as
+HOLDLINE_SHUTDOWN_GRACE_SECONDS; the second one returns them to the queue.
+
+examples:
+  OPENAI_API_KEY=... HOLDLINE_MODEL=gpt-4.1-mini holdline worker
+  OPENAI_BASE_URL=http://127.0.0.1:11434/v1 HOLDLINE_MODEL=llama3.2 holdline worker
+  HOLDLINE_MODELS=models.toml holdline worker --processes 4\
+"""
 # The supervisor kills a worker that still runs this long after the grace period. A worker returns
 # its unfinished jobs to the queue within three seconds, or later on a busy machine.
 STOP_SECONDS = 8.0
@@ -56,18 +69,21 @@ class _Worker(Program[Config]):
     def load(self, environ: Mapping[str, str]) -> Config:
         return load(environ)
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--ask-models",
-            action="store_true",
-            help="with --check: send each model a short prompt, which its provider may bill",
-        )
+    def leave(self, status: int) -> NoReturn:
+        """Exits the process at once and skips Python's teardown.
 
-    def summary(self, config: Config, arguments: argparse.Namespace) -> Iterable[str]:
+        The OpenAI SDK needs a quarter of a second of CPU time for its teardown. On a busy machine
+        this takes several seconds, during which a stopped worker would seem to hang.
+        """
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    def summary(self, config: Config, *, ask_models: bool) -> Iterable[str]:
         for endpoint in [config.single] if config.single else config.endpoints.values():
             at = hide(endpoint.base_url) if endpoint.base_url else "OpenAI's endpoint"
             yield f"{endpoint.name or 'model'} at {at}{asyncio.run(_tried_key(endpoint))}"
-        if arguments.ask_models:
+        if ask_models:
             yield from asyncio.run(_asked(config))
         yield "the configuration is valid"
 
@@ -190,24 +206,10 @@ async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) ->
                 await task
 
 
-def main() -> int:
-    """Runs the worker and returns its exit status.
-
-    The status is 0 if a signal stopped the worker, and 1 if the worker could not start.
-    """
-    return _Worker("worker", __package__, __doc__).main()
-
-
-def leave(status: int) -> NoReturn:
-    """Exits the process at once and skips Python's teardown.
-
-    The OpenAI SDK needs a quarter of a second of CPU time for its teardown. On a busy machine this
-    takes several seconds, during which a stopped worker would seem to hang.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+def command() -> click.Command:
+    """Returns the command line of the worker, with the status 1 if the worker cannot start."""
+    return _Worker("worker", __package__, ABOUT).command()
 
 
 if __name__ == "__main__":
-    leave(main())
+    sys.exit(command_line.run(command(), f"python -m {__package__}"))

@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+from command.root import holdline
 from jobs.log.cursor import Relation
 from jobs.record import Job
 from jobs.replies import Grant
 from jobs.scripts import SCRIPTS
+from runtime import command_line
 
 DELAY_SECONDS = 0.8
 
@@ -109,14 +111,7 @@ def main() -> int:
     """Runs the sabotaged process."""
     _, what, kind = sys.argv
     SABOTAGES[what][0]()
-    sys.argv = [kind]
-    if kind == "server":
-        from server.__main__ import main as serve
-
-        return serve()
-    from worker.__main__ import main as work
-
-    return work()
+    return command_line.run(holdline, "holdline", [kind])
 
 
 if __name__ == "__main__":

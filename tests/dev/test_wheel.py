@@ -113,15 +113,21 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
     )
     assert str(ROOT) not in where
 
-    for module in ("worker", "admin.keys"):
+    command = str(Path(python).with_name("holdline"))
+    assert "  worker " in await run_command(command, "--help", cwd=tmp_path)
+    output = await run_command(command, "worker", "--help", cwd=tmp_path)
+    assert output.startswith("Usage: holdline worker ")
+    for module in ("admin.keys",):
         output = await run_command(python, "-m", f"{PACKAGE}.{module}", "--help", cwd=tmp_path)
         assert f"usage: python -m {PACKAGE}.{module} " in output
 
     folder = tmp_path / "system"
     folder.mkdir()
+    # The user's files must not take the place of the modules that the processes import.
+    (tmp_path / "aiohttp.py").write_text("raise RuntimeError('a file of the user')\n")
     async with (
         FakeModel() as model,
-        System(redis_url, folder, python=python, package=f"{PACKAGE}.", cwd=tmp_path) as system,
+        System(redis_url, folder, program=(command,), cwd=tmp_path) as system,
         aiohttp.ClientSession() as http,
     ):
         assert "configuration is valid" in await system.run("server", "--check")

@@ -1,0 +1,1 @@
+"""The command `holdline`, which starts every part of Holdline and has the operator's commands."""

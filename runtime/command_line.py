@@ -1,0 +1,81 @@
+"""The shape of all commands: help that keeps its line breaks, and errors of one line."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from .logs import printable_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+_CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class _Help(click.Command):
+    """Shows the help text and the epilog as they are written."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"context_settings": _CONTEXT, **options})
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        if self.help:
+            formatter.write(f"\n{inspect.cleandoc(self.help)}\n")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        if self.epilog:
+            formatter.write(f"\n{self.epilog}\n")
+
+
+class Command(_Help):
+    """A command whose help keeps its line breaks."""
+
+
+class Group(_Help, click.Group):
+    """A group of commands whose help keeps its line breaks."""
+
+    command_class = Command
+
+
+def module_command(module: str) -> list[str]:
+    """Returns the command that runs a module of Holdline in a new process.
+
+    An installed Holdline does not search its modules in the working directory, because a file there
+    could have the name of a module that Holdline or a library imports. A checkout is the working
+    directory.
+    """
+    installed = "." in __name__.removesuffix(".command_line")
+    return [sys.executable, *(["-P"] if installed else []), "-m", module]
+
+
+def run(command: click.Command, name: str, argv: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit status, which is 2 after wrong usage.
+
+    `name` is the name of the program in its messages, and `argv` its arguments, by default those of
+    the process. A callback returns the exit status of its command, or None for 0.
+    """
+    try:
+        return command.main(argv, prog_name=name, standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        path = context.command_path if context else name
+        message = error.format_message().rstrip(".")
+        print_error(f"{path}: {message}; see {path} --help")
+    except click.Abort:
+        return INTERRUPTED
+    return USAGE
+
+
+def print_error(text: str) -> None:
+    """Writes an error to standard error, without control characters."""
+    print(printable_lines(text), file=sys.stderr)

@@ -1,0 +1,76 @@
+"""Tests the command `holdline` as a whole: its help, its errors and what it imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from command.root import SECTIONS, holdline
+from runtime import command_line
+from tests.system import run_module
+
+NAMES = [entry.name for entries in SECTIONS.values() for entry in entries]
+
+
+def test_the_help_lists_each_command_with_its_summary() -> None:
+    shown = run_module("command", "--help")
+    assert 0 == shown.returncode, shown.stderr
+    for entries in SECTIONS.values():
+        for entry in entries:
+            assert f"  {entry.name} " in shown.stdout
+            assert entry.summary in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_a_help_with_examples(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0 == command_line.run(holdline, "holdline", [name, "--help"])
+    shown = capsys.readouterr().out
+    assert f"holdline {name}" in shown.splitlines()[0]
+    assert "examples:\n" in shown
+
+
+def test_wrong_usage_is_reported_in_one_line_that_names_the_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert 2 == command_line.run(holdline, "holdline", ["server", "--wrong"])
+    assert ["holdline server: No such option '--wrong'; see holdline server --help"] == (
+        capsys.readouterr().err.splitlines()
+    )
+    assert 2 == command_line.run(holdline, "holdline", ["serve"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("holdline: No such command 'serve'")
+    assert "server" in line, "the error does not name the most similar command"
+
+
+def test_the_command_without_arguments_shows_its_help() -> None:
+    shown = run_module("command")
+    assert 2 == shown.returncode
+    assert "  server " in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (("--help",), ("aiohttp", "openai", "redis", "server", "worker")),
+        (("server", "--help"), ("openai", "worker")),
+        (("worker", "--help"), ("server",)),
+    ],
+)
+def test_a_command_imports_only_its_own_program(
+    arguments: tuple[str, ...], absent: tuple[str, ...]
+) -> None:
+    code = (
+        "import sys\n"
+        "from command.root import holdline\n"
+        "from runtime import command_line\n"
+        f"command_line.run(holdline, 'holdline', {arguments!r})\n"
+        f"print('imported:', [name for name in {absent!r} if name in sys.modules])\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True
+    )
+    assert "imported: []" == shown.stdout.splitlines()[-1]
