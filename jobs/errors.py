@@ -18,7 +18,9 @@ HoldlineError
 ├── RecordChanged            another process has changed the record; read it again
 ├── RecordStoreFull          the record store has no room for another record
 ├── Undecodable              this program cannot decode bytes that it read from Redis
-│   └── EncryptionKeyMissing the bytes are encrypted with a key that this process does not have
+│   └── NotReadableHere      this program cannot decode the bytes, but another process may
+│       ├── EncryptionKeyMissing  the bytes are encrypted with a key that this process lacks
+│       └── NewerFormat           a newer version of Holdline has written the bytes
 └── RedisTrouble             a command to Redis failed
     ├── RedisAway            Redis is not connected or did not reply in time; retry
     │   └── RedisNotReady    Redis sent a temporary error reply and wrote nothing; retry
@@ -185,7 +187,18 @@ class Undecodable(HoldlineError):
     """Bytes from Redis cannot be decoded. They do not have a format that this program supports."""
 
 
-class EncryptionKeyMissing(Undecodable):
+class NotReadableHere(Undecodable):
+    """This process cannot decode the bytes, but they are intact, and another process may."""
+
+
+class NewerFormat(NotReadableHere):
+    """A newer version of Holdline has written the bytes (see `jobs.format`)."""
+
+    def __init__(self) -> None:
+        super().__init__("a newer version of Holdline has written this data")
+
+
+class EncryptionKeyMissing(NotReadableHere):
     """This process does not have the encryption key of the bytes that it read.
 
     The key id `plain` means that the bytes are not encrypted, but this process requires encryption.

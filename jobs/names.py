@@ -31,7 +31,8 @@ def queue_name_of(tier: str | None, model: str) -> str:
 
     `model` is "" for a model that the models file does not list. Such models share one queue,
     because clients could otherwise create a Redis key for any model name. The queue of the default
-    tier without a model has the name "".
+    tier without a model has the name "". From format 2 on, the name begins with the format of the
+    jobs and "/" (see `jobs.format`).
     """
     letter = _TIERS.get(tier or "default", "d")
     return f"{letter}:{model}" if model or letter != "d" else ""
@@ -349,6 +350,15 @@ class Partition:
         The string exists only in partition 0, and only if encryption was ever configured.
         """
         return f"{self.prefix}cipher"
+
+    @property
+    def format(self) -> str:
+        """The key of the string with the newest format of the data; only in partition 0.
+
+        The string contains the number of the format, and the version of Holdline that introduced
+        it here (see `jobs.format`).
+        """
+        return f"{self.prefix}format"
 
     @property
     def salt(self) -> str:

@@ -17,9 +17,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .errors import NewerFormat
 from .worker_death import CONTINUE, OnWorkerDeath
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Status(StrEnum):
@@ -34,6 +38,11 @@ class Status(StrEnum):
     INCOMPLETE = "incomplete"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+    @classmethod
+    def _missing_(cls, _: object) -> Self:
+        """Handles a state that this version does not know. Raises: NewerFormat."""
+        raise NewerFormat
 
     @property
     def ended(self) -> bool:

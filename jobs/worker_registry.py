@@ -45,12 +45,16 @@ class WorkerState(StrEnum):
     """The states of a live worker.
 
     A worker that is `draining` claims no more jobs, and one that is `paused` claims none for a
-    while.
+    while. A state that a newer version has added counts as `paused`.
     """
 
     READY = "ready"
     DRAINING = "draining"
     PAUSED = "paused"
+
+    @classmethod
+    def _missing_(cls, _: object) -> WorkerState:
+        return cls.PAUSED
 
 
 class RunningRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -245,7 +249,10 @@ class WorkerRegistry:
 
 
 def _decoded(worker: str, data: bytes) -> LiveWorker | None:
-    """Decodes a stored record. Returns None for a record that another version has written."""
+    """Decodes a stored record, and ignores fields that a newer version has added.
+
+    Returns None for an invalid record.
+    """
     at, _, packed = data.partition(b" ")
     try:
         seen_at, record = int(at), msgspec.msgpack.decode(packed, type=WorkerRecord)

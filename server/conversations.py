@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jobs.conversations import Pending
-from jobs.errors import EncryptionKeyMissing, Undecodable
+from jobs.errors import Undecodable
 from jobs.ids import item_id, new_conversation_id, new_response_id
 from jobs.settlement import settle
 from jobs.summary import known_first
@@ -139,7 +139,7 @@ class ConversationService:
         async with self._large_requests.turn(await self._settled(owner, id_)):
             found = await self._store.read(id_, viewer=owner, stop=-1)
         # If a summary cannot be opened, the request is refused later.
-        with contextlib.suppress(EncryptionKeyMissing, Undecodable):
+        with contextlib.suppress(Undecodable):
             ordered = known_first(found.items, id_, owner, self._pipe.cipher)
             found = replace(found, items=ordered)
         return Context([item for _, item in found.items], found.slices, source="conversation")

@@ -76,7 +76,7 @@ def without_replaced(context: Context, owner: str, cipher: Cipher | None) -> Con
     """
     try:
         start = replaced_before(context.items, owner, cipher)
-    except (EncryptionKeyMissing, Undecodable):
+    except Undecodable:
         return context  # `check` refuses it
     if not start:
         return context

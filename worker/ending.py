@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from jobs.checkpoint import decoded
-from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable
+from jobs.errors import NotReadableHere, RedisTrouble, Undecodable
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter, read, read_all
@@ -49,9 +49,9 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     try:
         view, state = await read_state(context, grant)
     except Undecodable as error:
-        # If only the encryption key is missing, the configuration is wrong. The job may be valid,
-        # so it does not go to the dead list.
-        bury = bury or not isinstance(error, EncryptionKeyMissing)
+        # If only the encryption key is missing, or this worker is too old, the job may be valid, so
+        # it does not go to the dead list.
+        bury = bury or not isinstance(error, NotReadableHere)
         view = await context.retry(lambda: read(context.pipe, grant.response_id, 0, max_entries=0))
         state = ResponseState()
     try:

@@ -20,6 +20,7 @@ from jobs.errors import (
     EncryptionKeyMissing,
     Fenced,
     Gone,
+    NewerFormat,
     TurnMissing,
     Undecodable,
     UnknownResponse,
@@ -58,9 +59,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The delay before the next attempt if this worker lacks the job's encryption key. In the meantime,
-# a worker that has the key may claim the job, or an operator may add the key.
-KEY_SECONDS: Final = 15.0
+# The delay before the next attempt if this worker lacks the job's encryption key or is too old for
+# the job. After it, another worker may claim the job. Meanwhile, an operator may add the key.
+OTHERS_SECONDS: Final = 15.0
 
 
 class Execution:
@@ -188,10 +189,13 @@ class Execution:
                 key_id=error.key_id,
                 action="add the key to the HOLDLINE_ENCRYPTION_KEYS file of this worker",
             )
-            if grant.cancelled:
-                await self._close("cancelled")
-            else:
-                await self._retry_or_close("key_missing", KEY_SECONDS)
+            await self._leave_to_others("key_missing")
+        except NewerFormat:
+            self._log.error(
+                "job has a newer format: job left to newer workers",
+                action="upgrade this worker",
+            )
+            await self._leave_to_others("request_too_new")
         except Undecodable:
             await self._close("undecodable")
 
@@ -390,6 +394,13 @@ class Execution:
         else:
             await self._close(cause)
         await self._end_upstream(decision)
+
+    async def _leave_to_others(self, cause: str) -> None:
+        """Queues a job that this worker cannot read for other workers, unless it is cancelled."""
+        if self.grant.cancelled:
+            await self._close("cancelled")
+        else:
+            await self._retry_or_close(cause, OTHERS_SECONDS)
 
     async def _close(self, cause: str) -> None:
         tracing.current().set({"holdline.cause": cause})

@@ -157,6 +157,11 @@ CAUSES: Final[dict[str, Cause]] = {
         "The stored request is encrypted with a key that the worker does not have. "
         f"{_TRY_LATER} {_TELL_OPERATOR}",
     ),
+    "request_too_new": Cause(
+        Then.RETRY,
+        "A newer version of the server has stored the request, and the worker cannot read it. "
+        f"{_TRY_LATER} {_TELL_OPERATOR}",
+    ),
     # The worker lacks file descriptors or memory. The provider did not fail, and another worker may
     # be able to run the job.
     "worker_exhausted": Cause(Then.GIVE_BACK),

@@ -64,7 +64,7 @@ def _findings(workers: list[LiveWorker], models: list[str]) -> Iterator[Finding]
     if set(versions) != {own}:
         listed = ", ".join(f"{count} with {name}" for name, count in sorted(versions.items()))
         seen = f"this installation has the version {own}, but the workers have others: {listed}"
-        why = "after an upgrade, a worker may put jobs of newer servers into the dead list"
+        why = "older workers ignore what newer servers add, and leave jobs of newer formats"
         yield warning(
             seen, why, "restart the workers, then the servers, with the same version", "G1"
         )

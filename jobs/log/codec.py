@@ -3,7 +3,8 @@
 A log entry is one event of the Responses API without its `sequence_number`, which is the index of
 the entry. A log has hundreds of events for streamed text, so these events are encoded as positional
 arrays that begin with a small code. Any other event is encoded as `[type, fields]`. Entries have no
-version number, because the meaning of a code never changes.
+version number, because the meaning of a code never changes. `jobs.format` describes the versions of
+the other values.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 from jobs.ciphertext import ITEM, JOB, METADATA, STEER, TURN, unreadable
-from jobs.errors import Undecodable
+from jobs.errors import NewerFormat, Undecodable
+from jobs.format import FORMAT, check_format
 from jobs.record import Job, TurnSlice
 
 if TYPE_CHECKING:
     from jobs.cipher import Cipher
 
 Event = dict[str, Any]
-
-JOB_VERSION: Final = 1
 
 # The index of the first appended entry, and the appended entries. The type is a plain tuple,
 # because nearly every event of a response needs one, and creating a NamedTuple takes three times as
@@ -61,6 +61,7 @@ class Deleted:
 
 
 TEXT_DELTA: Final = 1
+STEER_FIELDS: Final = 3
 
 # Maps each code to the event type, the encoded fields, and the constant fields, which are omitted
 # from an encoded entry.
@@ -88,6 +89,7 @@ _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
     9: ("response.refusal.delta", ("item_id", "output_index", "content_index", "delta"), {}),
     10: ("response.custom_tool_call_input.delta", ("item_id", "output_index", "delta"), {}),
 }
+_LAST_CODE: Final = max(_POSITIONAL)
 _CODES: Final = {kind: code for code, (kind, _, _) in _POSITIONAL.items()}
 _TRAVELLING: Final = {
     code: (frozenset(fields) | frozenset(constant) | {"type"}, itemgetter(*fields), constant)
@@ -113,7 +115,7 @@ def encode_text_delta(item_id: str, output_index: int, content_index: int, text:
 def decode_event(entry: bytes) -> Event:
     """Decodes a log entry and returns its event.
 
-    Raises: Undecodable.
+    Raises: NewerFormat for a code that a newer format has added; Undecodable.
     """
     found = _unpack(entry)
     # Every entry is decoded at least once, and a `match` statement would take twice as long.
@@ -130,29 +132,39 @@ def decode_event(entry: bytes) -> Event:
             [rest] = values
             if type(rest) is dict and "type" not in rest:
                 return {"type": code, **rest}
+        if type(code) is int and code > _LAST_CODE:
+            raise NewerFormat
     raise Undecodable("the log entry has an unknown format")
 
 
 def encode_job(job: Job) -> bytes:
-    """Encodes a job as MessagePack that begins with the version of the encoding."""
+    """Encodes a job as MessagePack that begins with the number of its format."""
     context = [] if job.turns else job.context
     fields = (job.id, job.owner, job.created_at, job.params, context, job.context_bytes, job.turns)
-    return _pack([JOB_VERSION, *fields])
+    return _pack([FORMAT, *fields])
 
 
 def decode_job(data: bytes) -> Job:
-    """Decodes a job.
+    """Decodes a job. Ignores fields that a newer version has added.
 
-    Raises: Undecodable, also if a newer program has encoded the job with another version.
+    Raises: NewerFormat, Undecodable.
     """
-    match _unpack(data):
-        case [1, str(id_), str(owner), int(at), dict(params), list(context), int(size), [*turns]]:
-            named = [TurnSlice(*turn) for turn in turns]
+    found = _unpack(data)
+    check_format(found)
+    match found:
+        case [
+            1,
+            str(id_),
+            str(owner),
+            int(at),
+            dict(params),
+            list(context),
+            int(size),
+            [*turns],
+            *_,
+        ]:
+            named = [TurnSlice(*turn[: len(TurnSlice._fields)]) for turn in turns]
             return Job(id_, owner, at, params, context, size, named)
-        case [int(version), *_] if version != JOB_VERSION:
-            raise Undecodable(
-                f"unsupported job version {version}; this program supports {JOB_VERSION}"
-            )
         case _:
             raise Undecodable("the job has an unknown format")
 
@@ -172,7 +184,7 @@ def kept_fingerprints(fingerprint: str, cipher: Cipher | None) -> str:
 
 
 def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
-    """Decrypts and decodes a job from Redis. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes a job from Redis. Raises: NotReadableHere, Undecodable."""
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], JOB)
     return decode_job(kept)
@@ -185,10 +197,11 @@ def kept_turn(response_id: str, items: list[dict[str, Any]], cipher: Cipher | No
 
 
 def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[str, Any]]:
-    """Decrypts and decodes the items of a turn. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes the items of a turn. Raises: NotReadableHere, Undecodable."""
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], TURN)
     items = _unpack(kept)
+    check_format(items)
     if not isinstance(items, list):
         raise Undecodable("the turn has an unknown format")
     return items
@@ -206,7 +219,7 @@ def kept_items(id_: str, items: list[dict[str, Any]], cipher: Cipher | None) -> 
 
 
 def item_of(id_: str, kept: bytes, cipher: Cipher | None) -> dict[str, Any]:
-    """Decrypts and decodes an item of a conversation. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes an item of a conversation. Raises: NotReadableHere, Undecodable."""
     return _mapping(id_, kept, cipher, ITEM)
 
 
@@ -217,7 +230,7 @@ def kept_metadata(id_: str, metadata: dict[str, str], cipher: Cipher | None) -> 
 
 
 def metadata_of(id_: str, kept: bytes, cipher: Cipher | None) -> dict[str, str]:
-    """Decrypts and decodes metadata. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes metadata. Raises: NotReadableHere, Undecodable."""
     return _mapping(id_, kept, cipher, METADATA)
 
 
@@ -225,6 +238,7 @@ def _mapping(id_: str, kept: bytes, cipher: Cipher | None, kind: bytes) -> dict[
     if cipher is not None:
         [kept] = cipher.decrypted(id_, 0, [kept], kind)
     value = _unpack(kept)
+    check_format(value)
     if not isinstance(value, dict):
         raise Undecodable("a value of the conversation has an unknown format")
     return value
@@ -237,13 +251,14 @@ def kept_steer(response_id: str, fields: list[Any], cipher: Cipher | None) -> by
 
 
 def steer_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[Any]:
-    """Decrypts and decodes the fields of a steer. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes the fields of a steer. Raises: NotReadableHere, Undecodable."""
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], STEER)
     fields = _unpack(kept)
-    if not isinstance(fields, list) or len(fields) != 3:
+    check_format(fields)
+    if not isinstance(fields, list) or len(fields) < STEER_FIELDS:
         raise Undecodable("the steer has an unknown format")
-    return fields
+    return fields[:STEER_FIELDS]
 
 
 def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:

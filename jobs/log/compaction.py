@@ -4,7 +4,7 @@ A log contains most text several times: the text of an answer is in the deltas, 
 close the item and in the last event, and the request is in four snapshots of the response. Nothing
 is appended to a finished log, so it can be stored as compressed blocks:
 
-    block   zlib([VERSION, [text, ...], [row, ...]])
+    block   zlib([FORMAT, [text, ...], [row, ...]])
     row     a run of deltas with one prefix: [prefix, index of its text, [bytes of each piece, ...]]
             any other entry: [bytes or index of a text, ...], to be concatenated
     text    the concatenated pieces of a run, or any other long string
@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack  # type: ignore[import-untyped]
 
 from jobs.ciphertext import unreadable
-from jobs.errors import Undecodable
+from jobs.errors import NewerFormat, Undecodable
+from jobs.format import FORMAT, check_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION: Final = 1
 # The maximum number of entries in a block, and their maximum size before compression. One read of a
 # log has the same limits, so it can return a whole block.
 BLOCK_ENTRIES: Final = 2_000
@@ -68,17 +68,21 @@ def compact(entries: list[bytes]) -> list[Block]:
 def expand(data: bytes, start: int = 0) -> list[bytes]:
     """Returns the entries of a block, beginning with the entry at index `start` of the block.
 
-    Raises: Undecodable.
+    Raises: NewerFormat, Undecodable.
     """
     try:
         unpacker = zlib.decompressobj(zdict=_DICTIONARY)
         packed = unpacker.decompress(data, MAX_EXPANDED_BYTES) + unpacker.flush()
-        version, texts, rows = msgpack.unpackb(packed)
-        entries = _expanded(texts, rows, start) if version == VERSION else None
+        found = msgpack.unpackb(packed)
+        check_format(found)
+        _, texts, rows, *_ = found
+        entries = _expanded(texts, rows, start)
+    except NewerFormat:
+        raise
     except Exception as error:  # zlib and msgpack raise errors of several classes
         raise unreadable(data, "block", error) from error
-    if entries is None or not unpacker.eof:
-        raise Undecodable(f"the compacted block is truncated, or its version is not {VERSION}")
+    if not unpacker.eof:
+        raise Undecodable("the compacted block is truncated")
     return entries
 
 
@@ -135,7 +139,7 @@ def _compacted(entries: list[bytes]) -> Block:
             pieces.append(piece)
     end_run()
     packer = zlib.compressobj(LEVEL, zdict=_DICTIONARY)
-    packed = packer.compress(msgpack.packb([VERSION, texts, rows], use_bin_type=True))
+    packed = packer.compress(msgpack.packb([FORMAT, texts, rows], use_bin_type=True))
     return Block(len(entries), packed + packer.flush())
 
 

@@ -1,4 +1,4 @@
-"""Checks whether Holdline can use a Redis: its version, its settings and its encryption keys."""
+"""Checks whether Holdline can use a Redis: its version, its settings, and the data in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from jobs.errors import RedisAway, RedisFull, RedisNotReady, RedisRefused, RedisUnsuitable
+from jobs.format import FORMAT
 from jobs.names import Partition
+from runtime.version import program_version
 
 if TYPE_CHECKING:
     from .pipe import Pipe
@@ -20,7 +22,7 @@ MIN_VERSION: Final = (7, 0)
 # needed, because the command waits until the pipe's deadline.
 NOT_READY_PAUSE_SECONDS: Final = 1.0
 # 400 days, the same TTL as in `record_store`.
-KEY_ID_TTL_MS: Final = 400 * 24 * 3600 * 1000
+DATA_TTL_MS: Final = 400 * 24 * 3600 * 1000
 
 
 async def check(pipe: Pipe) -> str:
@@ -33,6 +35,7 @@ async def check(pipe: Pipe) -> str:
     lines = [await _check_node(node) for node in nodes]
     # Fails if the user's permissions (ACL) are those for a version that used plain pub/sub.
     await pipe.call("SPUBLISH", Partition(0).probe("check"), "")
+    await _check_format(pipe)
     await _check_encryption(pipe)
     return lines[0] if len(lines) == 1 else f"{len(lines)} masters: {', '.join(sorted(set(lines)))}"
 
@@ -62,18 +65,18 @@ async def _check_node(pipe: Pipe) -> str:
 async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
     """Repeats `check` until Redis is available, and returns the result of `check`.
 
-    After a successful check, stores the id of this process's encryption key in Redis. Processes
-    that start later compare their keys with it.
+    After a successful check, stores the format and the id of the encryption key with which this
+    process writes data. Processes that start later check whether they can read this data.
 
     Raises: as `until_available`.
     """
 
     async def checked() -> str:
         found = await check(pipe)
-        if (cipher := pipe.cipher) is not None:
-            names = Partition(0)
-            with contextlib.suppress(RedisFull):  # only later key checks read the id
-                await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
+        with contextlib.suppress(RedisFull):  # only later checks read these keys
+            await _store_format(pipe)
+            if (cipher := pipe.cipher) is not None:
+                await pipe.call("SET", Partition(0).cipher, cipher.ids[0], "PX", DATA_TTL_MS)
         return found
 
     return await until_available(checked, tell)
@@ -97,6 +100,39 @@ async def until_available(
             tell(error)
             if isinstance(error, RedisNotReady):
                 await asyncio.sleep(NOT_READY_PAUSE_SECONDS)
+
+
+async def _check_format(pipe: Pipe) -> None:
+    """Checks that this version of Holdline can read the data that newer versions have written.
+
+    Raises: RedisUnsuitable.
+    """
+    key = Partition(0).format
+    number, version = _format_of(await pipe.call("GET", key))
+    if number > FORMAT:
+        raise RedisUnsuitable(
+            f"the data in this Redis has the format {number} of Holdline {version}, and this is "
+            f"Holdline {program_version()}, which reads formats up to {FORMAT}: start Holdline "
+            f"{version} or newer, or, to start without access to that data, delete {key} from Redis"
+        )
+
+
+async def _store_format(pipe: Pipe) -> None:
+    """Stores the format in which this process writes, unless a newer one is stored."""
+    key = Partition(0).format
+    value = f"{FORMAT} {program_version()}"
+    if not await pipe.call("SET", key, value, "NX", "PX", DATA_TTL_MS):
+        number, _ = _format_of(await pipe.call("GET", key))
+        if number < FORMAT:
+            await pipe.call("SET", key, value, "PX", DATA_TTL_MS)
+        else:
+            await pipe.call("PEXPIRE", key, DATA_TTL_MS)
+
+
+def _format_of(stored: bytes | None) -> tuple[int, str]:
+    """Returns the stored number of the format and the version of Holdline that introduced it."""
+    number, _, version = (stored or b"0").decode(errors="replace").partition(" ")
+    return int(number) if number.isdecimal() else 0, version
 
 
 async def _check_encryption(pipe: Pipe) -> None:

@@ -15,6 +15,7 @@ local HOOK_TTL = 4 * 24 * 3600 * 1000 -- TTL in ms of a webhook, whose last atte
 local DELAY_BOUND = 150 * 1000 -- maximum delay of a retry and maximum pause of a model, in ms
 local SUBMITTED = 2 -- number of entries that a submission writes to the log
 local STEPS_BYTES = 2000 -- maximum length of the recorded steps of a job
+local FORMAT = 1 -- newest format of jobs that this version reads, as in jobs/format.py
 local ID_LENGTH = 40 -- length of every response id that jobs/ids.py creates
 
 -- Returns the time of Redis's clock in ms. The scripts use no other clock.
@@ -65,6 +66,10 @@ local function waiting_of(prefix, queue_name, tenant)
 end
 local function rank_of(queue_name) return ({ p = 1, f = 3 })[string.sub(queue_name, 1, 1)] or 2 end
 local function model_of(queue_name) return string.sub(queue_name, 3) end
+
+-- Returns true if this version can read the jobs of a queue. From format 2 on, the name of a queue begins with the
+-- format of its jobs and "/".
+local function is_readable(queue_name) return tonumber(string.match(queue_name, '^(%d+)/') or 1) <= FORMAT end
 
 -- Notifies the current followers that a response is queued again. Later followers read this state from the job.
 local function notify_queued(channel, number, delay, reason)

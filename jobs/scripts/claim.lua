@@ -16,7 +16,7 @@
 --         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0, trace, ms in the queue}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields with_step
--- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up end_wait
+-- @include waiting_of rank_of model_of is_readable bury grant notify push allowance allows spend ready_of queue_up end_wait
 -- @include make_idle count_running lease hold promote
 local time = now()
 count = math.min(tonumber(count), MAX_CLAIMED)
@@ -80,6 +80,7 @@ for index = 1, #model_limits, 4 do
 end
 local models = {}
 local function open(queue_name)
+  if not is_readable(queue_name) then return false end
   local model = model_of(queue_name)
   if only_listed == '1' and model ~= '' and not limits[model] then return false end
   models[model] = models[model] or allowance(prefix, model, time, unpack(limits[model] or { -1, 0, 0 }))

@@ -8,7 +8,7 @@
 --         "worker_lost" or "expired"
 -- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
 -- next rescue assigns these jobs again.
--- @include STRUCTURE_TTL WORKERS_BOUND now cap fields with_step waiting_of notify_queued grant tenant_of ready_of idle_of since_of open_queue
+-- @include STRUCTURE_TTL WORKERS_BOUND now cap fields with_step waiting_of is_readable notify_queued grant tenant_of ready_of idle_of since_of open_queue
 -- @include ensure_ready enqueue_first end_wait count_running lease release unlease promote sizes_of count_open close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
@@ -44,7 +44,10 @@ for _, id in ipairs(due(leases_key)) do
   local name = prefix .. 'job:' .. id
   local job = fields(name, 'status', 'owner', 'queue_name', 'cancel', 'fail_on_death', 'ending', 'submitted', 'steps')
   local tenant = tenant_of(job.owner or '')
-  if job.status ~= 'running' then
+  if not is_readable(job.queue_name or '') then
+    -- Only a newer worker can recover this job. Its lease is moved behind the other expired leases.
+    redis.call('ZADD', leases_key, 'XX', time, id)
+  elseif job.status ~= 'running' then
     unlease(prefix, tenant, id)
   elseif job.ending then
     take(id, job.owner, job.ending)
@@ -67,7 +70,9 @@ for _, id in ipairs(due(open_key)) do
   local job = fields(name, 'status', 'owner', 'until', 'number', 'queue_name', 'submitted')
   local tenant, queue_name = tenant_of(job.owner or ''), job.queue_name or ''
   redis.call('ZADD', open_key, time + inspect_ms, id)
-  if job.status ~= 'queued' and job.status ~= 'running' then
+  if not is_readable(queue_name) then
+    -- Only a newer worker can recover this job.
+  elseif job.status ~= 'queued' and job.status ~= 'running' then
     -- The hash of a job that no worker has rescued in time has expired, with the names of its tenant and its queue.
     if not job.status then
       tenant = string.match(redis.call('HGET', sizes_of(prefix), id) or '', ' (.*)$') or ''

@@ -46,6 +46,7 @@ FAILURES: Final = {
     "context_lost": Failure("server_error", 500, retry=False),
     "worker_error": Failure("server_error", 500),
     "key_missing": Failure("server_error", 503),
+    "request_too_new": Failure("server_error", 503),
     "worker_lost": Failure("server_error", 500),
     "queue_timeout": Failure("server_error", 503),
     "undecodable": Failure("server_error", 500),

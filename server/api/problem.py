@@ -36,6 +36,7 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
     "not_replicated": "server_error",
     "response_damaged": "server_error",
     "response_key_missing": "server_error",
+    "response_too_new": "server_error",
     "service_unavailable": "server_error",
     "storage_full": "server_error",
     "token_keys_unavailable": "server_error",

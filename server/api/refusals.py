@@ -12,6 +12,7 @@ from jobs.errors import (
     HoldlineError,
     IdempotencyKeyReused,
     Limited,
+    NewerFormat,
     NotReplicated,
     QueueFull,
     RedisFull,
@@ -233,6 +234,14 @@ def from_error(error: Problem | HoldlineError) -> Problem:
                 "This server does not have the key that decrypts the response. "
                 "Try again later. If the error persists, contact the operator.",
                 retry_after=FULL_RETRY_SECONDS,
+            )
+        case NewerFormat():
+            return Problem(
+                503,
+                "response_too_new",
+                "A newer version of the server has stored this data, which this server cannot "
+                "read. Try again, on another server if possible.",
+                retry_after=AWAY_RETRY_SECONDS,
             )
         case RedisTrouble():
             return Problem(

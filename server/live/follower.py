@@ -13,7 +13,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable, UnknownResponse
+from jobs.errors import NotReadableHere, RedisTrouble, Undecodable, UnknownResponse
 from jobs.log.cursor import Cursor, Relation
 from jobs.record import Status
 from runtime.backoff import backoff
@@ -261,7 +261,7 @@ class Follower:
                     seen = sees(self._viewer, self.feed.owner)
                     self._end(_gone() if seen else unknown(self.response_id))
                     return
-                except EncryptionKeyMissing as error:
+                except NotReadableHere as error:
                     self._end(from_error(error))
                     return
                 except Undecodable:

@@ -124,11 +124,6 @@ def test_a_prompt_is_decoded_byte_for_byte(said: str) -> None:
     assert said.encode() == decode_job(encode_job(job)).params["input"].encode()
 
 
-def test_a_job_of_a_newer_version_is_rejected_with_its_version() -> None:
-    with pytest.raises(Undecodable, match="version 2"):
-        decode_job(msgpack.packb([2, "anything", {}]))
-
-
 @pytest.mark.parametrize(
     ("payload", "change"),
     [
