@@ -25,6 +25,7 @@ import structlog
 from .backoff import backoff
 from .command_line import module_command
 from .metrics_files import merge_ended
+from .service_manager import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -116,10 +117,11 @@ async def _supervise(children: list[_Child], stop_seconds: float) -> int:
     try:
         # `keep` ends without a signal only if a child cannot start. The other children cannot start
         # either then, so all of them are stopped.
-        await asyncio.wait([asked, *kept], return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.is_set():
-            stop(signal.SIGTERM)
-        await asyncio.wait(kept, timeout=stop_seconds)
+        async with watched():
+            await asyncio.wait([asked, *kept], return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.is_set():
+                stop(signal.SIGTERM)
+            await asyncio.wait(kept, timeout=stop_seconds)
     finally:
         asked.cancel()
         for child in children:

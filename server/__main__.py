@@ -17,6 +17,7 @@ from jobs.config.settings import ConfigError
 from jobs.main import Program
 from runtime import command_line
 from runtime.gc_tuning import freeze_and_tune_gc
+from runtime.service_manager import reported_ready
 from runtime.supervisor import Children, handle_stop
 
 from .app import BACKLOG, SERVER, create_app
@@ -92,15 +93,16 @@ class _Server(Program[Config]):
             host, port = listener.sockets[0].getsockname()[:2]
             freeze_and_tune_gc()
             log.info("server ready", url=f"http://{host}:{port}")
-            async with app[SERVER].header_timeout.watch(runner):
-                await stop.wait()
-                app[SERVER].stopping = True
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(hurry.wait(), config.delay_seconds)
-            await stop_listening(runner, listener)
-            if config.delay_seconds and not hurry.is_set():
-                await asyncio.sleep(LAST_REQUEST_SECONDS)
-            await app[SERVER].drain()
+            async with reported_ready():
+                async with app[SERVER].header_timeout.watch(runner):
+                    await stop.wait()
+                    app[SERVER].stopping = True
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(hurry.wait(), config.delay_seconds)
+                await stop_listening(runner, listener)
+                if config.delay_seconds and not hurry.is_set():
+                    await asyncio.sleep(LAST_REQUEST_SECONDS)
+                await app[SERVER].drain()
         finally:
             await runner.cleanup()
 

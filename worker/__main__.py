@@ -23,6 +23,7 @@ from jobs.redis.check import check_until_available
 from jobs.redis.url import redis_from_url
 from runtime import command_line
 from runtime.gc_tuning import freeze_and_tune_gc
+from runtime.service_manager import reported_ready
 from runtime.supervisor import Children, handle_stop
 
 from .append_interval import AppendInterval
@@ -143,6 +144,7 @@ class _Worker(Program[Config]):
                 worker = status.worker = Worker(context, notifications, rescue, quiet, stop)
                 freeze_and_tune_gc()
                 log.info("worker ready", redis=found, concurrency=config.concurrency)
+                await stack.enter_async_context(reported_ready())
                 await worker.run()
                 log.info("worker stopped")
 
