@@ -40,11 +40,20 @@ def _worker() -> click.Command:
     return command()
 
 
+def _probe() -> click.Command:
+    from .probe import command
+
+    return command()
+
+
 # The sections of `holdline --help`, in order.
 SECTIONS: Final = {
     "run": (
         Entry("server", "run a server, which accepts requests and streams responses", _server),
         Entry("worker", "run a worker, which takes prompts and calls models", _worker),
+    ),
+    "look": (
+        Entry("probe", "ask a server or a worker on this machine whether it is ready", _probe),
     ),
 }
 

@@ -42,6 +42,7 @@ ROOMS = {
 }
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
+    ("command", "jobs"): [(620, 60), (628, 60), (628, 640), (620, 640)],
     ("command", "worker"): [(90, 76), (90, 168)],
     ("command", "server"): [(580, 76), (580, 168)],
     ("command", "runtime"): [(50, 54), (7, 54), (7, 816), (50, 816)],
