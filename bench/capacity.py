@@ -23,11 +23,13 @@ STREAMS: Final = "holdline, 500 x 10"  # the load of P6 that has the highest cos
 # The fewest masters of a Redis Cluster. One master needs no cluster.
 MIN_MASTERS: Final = 3
 PARTITIONS_PER_MASTER: Final = 5
-# What an idle worker sends for each partition: one EXISTS a second, and in each renewal interval a
-# script that renews, a script that rescues and one LLEN. Redis counts this many commands for them.
-# A worker asks at most eight partitions a second, so with more partitions this is an upper limit.
-# `tests/bench/test_fleet.py` compares the number with that of the simulated fleet.
-IDLE_COMMANDS: Final = 5.0
+# Upper limits of the commands per second that Redis counts for the polls, rescues and other checks
+# of idle workers. A single worker checks each partition itself. More workers share the
+# checks, so their commands grow with the partitions, and by a constant for each worker.
+# `tests/bench/test_fleet.py` compares the limits with the simulated fleet.
+IDLE_ALONE: Final = 10.0
+IDLE_PER_PARTITION: Final = 30.0
+IDLE_PER_WORKER: Final = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def estimate(load: Load, costs: Costs) -> Capacity:
         masters=masters,
         partitions=partitions,
         redis_cores=redis + idle_cores,
-        idle_commands=workers * partitions * IDLE_COMMANDS,
+        idle_commands=idle_commands(workers, partitions),
         idle_cores=idle_cores,
         server_bytes=server_bytes,
         worker_bytes=worker_bytes,
@@ -170,6 +172,12 @@ def estimate(load: Load, costs: Costs) -> Capacity:
     )
 
 
+def idle_commands(workers: int, partitions: int) -> float:
+    """Returns the commands per second of idle workers, as an upper limit."""
+    shared = IDLE_PER_PARTITION * partitions + IDLE_PER_WORKER * workers
+    return min(IDLE_ALONE * workers * partitions, shared)
+
+
 def _masters(redis: float, workers: int, load: Load, costs: Costs) -> tuple[int, int, float]:
     """Returns the numbers of masters and partitions, and the cores for the idle polls.
 
@@ -178,15 +186,10 @@ def _masters(redis: float, workers: int, load: Load, costs: Costs) -> tuple[int,
     masters = 1
     while True:
         partitions = 1 if masters == 1 else masters * PARTITIONS_PER_MASTER
-        idle = workers * partitions * IDLE_COMMANDS * costs.redis_per_command
+        idle = idle_commands(workers, partitions) * costs.redis_per_command
         needed = (redis + idle) / load.utilization
         if needed <= masters:
             return masters, partitions, idle
-        # The polls of one more master's partitions must not need a whole master.
-        if workers * PARTITIONS_PER_MASTER * IDLE_COMMANDS * costs.redis_per_command >= (
-            load.utilization
-        ):
-            raise ValueError("the idle polls of so many workers would need all further masters")
         masters = MIN_MASTERS if masters == 1 else masters + 1
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, script_keys
@@ -18,6 +19,23 @@ if TYPE_CHECKING:
 
 RESCUE_LIMIT = 100
 MAX_JOB_BYTES = 1 << 26  # default maximum size of all jobs in the reply to one claim
+
+
+@dataclass(frozen=True, slots=True)
+class RescuePace:
+    """When a rescue of a partition recovers jobs. All times are in milliseconds.
+
+    In each `every_ms`, only the first rescue does. If no worker has tried to rescue for more than
+    `max_gap_ms`, the workers could not reach Redis, and had no chance to renew their leases either.
+    No job is then recovered for `grace_ms`.
+    """
+
+    every_ms: int = 0
+    max_gap_ms: int = 0
+    grace_ms: int = 0
+
+
+AT_ONCE: Final = RescuePace()
 
 
 class LeaseStore:
@@ -161,7 +179,9 @@ class LeaseStore:
         )
         check_held(response_id, reply)
 
-    async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
+    async def rescue(
+        self, partition: int, claim: str, pace: RescuePace = AT_ONCE
+    ) -> tuple[int, list[Grant]]:
         """Recovers the lost jobs of a partition, such as those of dead workers.
 
         Returns the number of jobs that were queued again, and the jobs that the caller must end.
@@ -172,12 +192,16 @@ class LeaseStore:
                 leases_key=names.leases,
                 delayed_key=names.delayed,
                 open_key=names.open,
+                rescued_key=names.rescued,
                 prefix=names.prefix,
                 claim=claim,
                 lease_ms=settings.lease_ms,
                 max_attempts=settings.max_attempts,
                 inspect_ms=settings.inspect_ms,
                 limit=RESCUE_LIMIT,
+                every_ms=pace.every_ms,
+                max_gap_ms=pace.max_gap_ms,
+                grace_ms=pace.grace_ms,
             )
         )
         return requeued, [granted(claim, row) for row in rows]

@@ -291,6 +291,14 @@ class Partition:
         return f"{self.prefix}leases"
 
     @property
+    def rescued(self) -> str:
+        """The key of the string with the time of the last rescue, which the script `rescue` keeps.
+
+        A second time follows: that before which no rescue is allowed, or 0.
+        """
+        return f"{self.prefix}rescued"
+
+    @property
     def delayed(self) -> str:
         """The key of the sorted set of responses that wait for a retry.
 

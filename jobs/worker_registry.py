@@ -176,10 +176,11 @@ class WorkerRegistry:
         self.record_ms = min(max(wanted, MIN_RECORD_MS), MAX_RECORD_MS)
         self._decoded: dict[str, tuple[bytes, LiveWorker | None]] = {}
 
-    async def register(self, worker: str, record: WorkerRecord) -> bool:
+    async def register(self, worker: str, record: WorkerRecord) -> int:
         """Writes the record of a worker, which expires after `record_ms`.
 
-        Returns False if the registry is full, which changes nothing but what an operator sees.
+        Returns the number of live workers. A registry that is full does not store the record, which
+        changes nothing but what an operator sees.
         """
         call = calls.register_worker(
             workers_key=self._names.workers,
@@ -189,7 +190,7 @@ class WorkerRegistry:
             max_workers=MAX_WORKERS,
             record=msgspec.msgpack.encode(record),
         )
-        return bool(await self._pipe.run(call))
+        return int(await self._pipe.run(call))
 
     async def unregister(self, worker: str) -> None:
         """Removes the record of a worker that ends."""

@@ -138,6 +138,7 @@ class _Worker(Program[Config]):
                         post,
                         config.receiver,
                         config.shared.partitions,
+                        context.fleet,
                         metrics.webhooks,
                     )
                     await stack.enter_async_context(dispatcher)

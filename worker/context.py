@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jobs.redis.retry import retry
 
+from .fleet_share import FleetSize
 from .metrics import WorkerMetrics
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class WorkerContext:
     compactor: Compactor
     interval: AppendInterval
     metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
+    fleet: FleetSize = field(default_factory=FleetSize)
 
     async def retry(self, action: Callable[[], Awaitable[T]]) -> T:
         """Repeats `action` while Redis is unavailable, for up to `redis_retry_seconds`.

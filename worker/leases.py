@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
 from jobs.errors import RedisTrouble
+from jobs.lease_store import RescuePace
 from jobs.redis.connection import RECONNECT_SECONDS
 from runtime.loop import Loop
 
 from .execute import Execution
+from .fleet_share import FleetShare
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -34,6 +37,12 @@ MIN_RENEWAL_SECONDS: Final = 0.05
 # the worker has to end, so this number limits the jobs that it receives together.
 RESCUED_AT_ONCE: Final = 16
 RENEWALS_PER_LEASE: Final = 3
+# In the time between two renewals, all workers together try to rescue each partition this often. So
+# chance, by which workers choose partitions, makes no gap between two tries too long.
+TRIES_PER_RENEWAL: Final = 8
+# The longest time between two tries while Redis is available, in times between two renewals. A
+# single worker tries once in this time, or after one and a half if `renew_now` was called.
+MAX_GAP: Final = 1.75
 # A renewal is late if more than this fraction of a lease has passed since the previous renewal. Two
 # renewals are due within that time.
 LATE: Final = 0.75
@@ -122,6 +131,15 @@ class Leases:
         self._rescuing = rescuing
         self._lease = context.config.shared.lease_ms / 1000
         self._period = max(self._lease / RENEWALS_PER_LEASE, MIN_RENEWAL_SECONDS)
+        partitions = context.config.shared.partitions
+        self._share = FleetShare(partitions, context.fleet, TRIES_PER_RENEWAL)
+        # In this time, each live worker renews its leases, even if its last renewal has failed.
+        grace = self._period + min(self._period, FAILURE_PAUSE_SECONDS[1]) + RECONNECT_SECONDS[1]
+        self._rescue_pace = RescuePace(
+            every_ms=round(1000 * self._period / 2),
+            max_gap_ms=round(1000 * self._period * MAX_GAP),
+            grace_ms=round(1000 * grace),
+        )
         pause = (self._period, self._period)
         self._loop = Loop("leases", self._tick, pause, first_pause=pause)
         self._renewed_at = self._rescue_at = 0.0
@@ -143,19 +161,20 @@ class Leases:
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
+        rescued = self._next_rescued() if now >= self._rescue_at and self._rescuing() else []
         try:
-            await self._renew()
+            renewed = await self._renew(rescued)
             gap, self._renewed_at = loop.time() - self._renewed_at, now
             self._adapt(gap)
             # The worker renews its own leases before it rescues. After a pause of the process or of
             # Redis these leases have expired, and a rescue would take the jobs from a live worker.
-            if now >= self._rescue_at and self._rescuing():
-                partitions = self._context.config.shared.partitions
-                for first in range(0, len(partitions), RESCUED_AT_ONCE):
-                    await self._rescue_all(partitions[first : first + RESCUED_AT_ONCE])
+            if rescued and now >= self._rescue_at:
+                for first in range(0, len(rescued), RESCUED_AT_ONCE):
+                    await self._rescue_all(rescued[first : first + RESCUED_AT_ONCE])
                 # Extra renewals by `renew_now` must not make rescues more frequent.
                 self._rescue_at = now + self._period / 2
-            self._health.succeeded()
+            if renewed:
+                self._health.succeeded()
         except RedisTrouble as error:
             self._health.failed(error)
             self._held_up, self._failed = False, True
@@ -190,10 +209,26 @@ class Leases:
             self._rescue_at = max(self._rescue_at, now + wait)
         self._held_up, self._failed = held_up, False
 
-    async def _renew(self) -> None:
-        # Idle workers send renewals too. After an outage, a renewal must reach Redis before the
-        # first rescue does. Otherwise the rescue would take jobs from live workers.
-        await _all(self._extend(number, held) for number, held in self._held_by_partition().items())
+    def _next_rescued(self) -> list[int]:
+        """Returns the partitions to rescue next.
+
+        A partition without a connection would delay the others. If none has one, the first request
+        waits for it.
+        """
+        share = self._share.next()
+        leases = self._context.queue.leases
+        return [number for number in share if leases.is_reachable(number)] or share
+
+    async def _renew(self, rescued: Iterable[int]) -> bool:
+        """Renews the leases of all jobs. Returns False if there was nothing to send."""
+        # In the partitions to rescue, idle workers send renewals too. After an outage, a renewal
+        # must reach Redis before the first rescue does. Otherwise the rescue would take jobs from
+        # live workers. The script of the rescue has the same rule, because other workers may have
+        # failed to reach the partition, while this worker did not try.
+        held: dict[int, list[Execution]] = {number: [] for number in rescued}
+        held |= self._held_by_partition()
+        await _all(self._extend(number, some) for number, some in held.items())
+        return bool(held)
 
     async def _rescue_all(self, partitions: Iterable[int]) -> None:
         # The process may have been suspended since the renewal, so it renews the leases again. The
@@ -202,15 +237,13 @@ class Leases:
         held = self._held_by_partition()
         scripts: list[Coroutine[Any, Any, None]] = []
         for number in partitions:
-            if held[number]:
+            if number in held:
                 scripts.append(self._extend(number, held[number]))
-            scripts.append(self._rescue.rescue(number))
+            scripts.append(self._rescue.rescue(number, self._rescue_pace))
         await _all(scripts)
 
     def _held_by_partition(self) -> dict[int, list[Execution]]:
-        held: dict[int, list[Execution]] = {
-            number: [] for number in self._context.config.shared.partitions
-        }
+        held: dict[int, list[Execution]] = defaultdict(list)
         for execution in self._held:
             held[execution.partition].append(execution)
         return held

@@ -42,6 +42,7 @@ REMOVE_SECONDS: Final = 1.0
 class Registration:
     """Writes the record of a worker again and again. Use it as an async context manager.
 
+    Each write also updates `fleet` of the context, the number of live workers.
     `state` returns the state of the worker and the reason of a pause, and `held` are its jobs.
     """
 
@@ -61,6 +62,7 @@ class Registration:
         self._host = socket.gethostname()[:MAX_TEXT]
         self._started = time.monotonic()
         self._recent = context.metrics.recent
+        self._fleet = context.fleet
         self._registry = WorkerRegistry(context.pipe, config.shared.lease_ms)
         period = self._registry.record_ms / 1000 / WRITES_PER_RECORD
         pause = (period * (1 - JITTER), period)
@@ -96,4 +98,4 @@ class Registration:
             running=tuple(one.record(now) for one in list(self._held)[:MAX_RUNNING]),
             recent=self._recent.counts(now),
         )
-        await self._registry.register(self._worker, record)
+        self._fleet.workers = await self._registry.register(self._worker, record)

@@ -1,9 +1,10 @@
 """Takes over responses whose lease has expired or whose time in the queue is over.
 
-Every worker calls the rescue script a few times in the duration of a lease. Two workers may call
-the script at once, because it assigns each response to only one worker. The script queues a
-response again if another attempt is allowed. The worker ends all other rescued responses itself.
-Ending a response needs no model call, so it does not count towards the concurrency limit.
+The workers share the partitions, and try to rescue each of them several times in the duration of a
+lease. Two workers may call the script at once, because it assigns each response to only one worker.
+The script queues a response again if another attempt is allowed. The worker ends all other rescued
+responses itself. Ending a response needs no model call, so it does not count towards the
+concurrency limit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .ending import close
 from .spans import closing_span
 
 if TYPE_CHECKING:
+    from jobs.lease_store import RescuePace
     from jobs.replies import Grant
     from runtime.tracing import Span
 
@@ -51,8 +53,8 @@ class Rescue:
     async def __aexit__(self, *_: object) -> None:
         await cancel_all(self._closing)
 
-    async def rescue(self, partition: int) -> None:
-        """Rescues the responses of one partition.
+    async def rescue(self, partition: int, pace: RescuePace) -> None:
+        """Rescues the responses of one partition, unless a worker did so shortly before.
 
         Responses that may have another attempt are queued again. For each of the others, a task is
         started that ends the response.
@@ -61,7 +63,8 @@ class Rescue:
         """
         if len(self._closing) >= MAX_CLOSING:
             return
-        requeued, grants = await self._context.queue.leases.rescue(partition, secrets.token_hex(8))
+        leases = self._context.queue.leases
+        requeued, grants = await leases.rescue(partition, secrets.token_hex(8), pace)
         counts = self._context.metrics.rescued
         counts.labels("requeued").inc(requeued)
         counts.labels("ended").inc(len(grants))

@@ -11,7 +11,9 @@ waiting in some partitions:
 
 - in the next `MAX_POLLED` partitions in turn, so that one idle worker alone asks all of n
   partitions within n / `MAX_POLLED` seconds. Workers begin at random partitions, so several workers
-  find a job sooner.
+  find a job sooner. If each partition would be asked more often than `MAX_POLLED` times per second,
+  each worker asks fewer partitions, but at least one. A poll that finds a job shortly before the
+  woken worker claims it causes a claim in vain, so more polls would cost more than they help.
 - in the partitions of jobs that it has run, because they may be due for a retry, and in those in
   which it has found jobs, until there are none.
 """
@@ -20,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,9 +29,13 @@ from jobs.errors import RedisTrouble
 from jobs.names import Partition
 from jobs.worker_registry import new_worker_id
 
+from .fleet_share import FleetShare
+
 if TYPE_CHECKING:
     from jobs.lease_store import LeaseStore
     from jobs.redis.subscriber import Subscriber
+
+    from .fleet_share import FleetSize
 
 POLL_SECONDS: Final = 1.0
 MAX_POLLED: Final = 8
@@ -45,11 +50,11 @@ class WakeUps:
     other idle workers.
     """
 
-    def __init__(self, leases: LeaseStore, partitions: range) -> None:
+    def __init__(self, leases: LeaseStore, partitions: range, fleet: FleetSize) -> None:
         self.worker = new_worker_id()
         self._leases = leases
         self._partitions = partitions
-        self._next_polled = random.randrange(len(partitions))  # noqa: S311 - need not be secure
+        self._share = FleetShare(partitions, fleet, MAX_POLLED, MAX_POLLED)
         # The partitions that each poll asks, because they may have jobs without a wake-up.
         self._watched: set[int] = set()
         self.full = False
@@ -157,10 +162,7 @@ class WakeUps:
 
     def _polled(self) -> set[int]:
         """Returns the partitions that the next poll asks."""
-        first, count = self._next_polled, len(self._partitions)
-        self._next_polled = (first + MAX_POLLED) % count
-        turns = range(first, first + min(MAX_POLLED, count))
-        return self._watched | {self._partitions[turn % count] for turn in turns}
+        return self._watched.union(self._share.next())
 
     async def _has_work(self, partition: int) -> bool | RedisTrouble:
         try:

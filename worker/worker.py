@@ -80,7 +80,7 @@ class Worker:
         self._quiet = quiet
         self._stop = stop
         self._partitions = context.config.shared.partitions
-        self._wakeups = WakeUps(context.queue.leases, self._partitions)
+        self._wakeups = WakeUps(context.queue.leases, self._partitions, context.fleet)
         self._claims = {number: secrets.token_hex(8) for number in self._partitions}
         # The models of the models file, none of which has a limit here.
         self._served = dict.fromkeys(context.config.endpoints, -1)

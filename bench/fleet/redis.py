@@ -87,9 +87,9 @@ class VirtualRedis:
         return Counter({name: int(calls) for name, calls in found if name not in _OWN})
 
     def subscribe(self, channel: str, notify: Notify) -> None:
-        """Calls `notify` for each message of the channel."""
+        """Calls `notify` for each message of the channel, from the end of this tick on."""
         if not self._notify.get(channel):
-            self._exchange([pack("SSUBSCRIBE", channel)])
+            _ = self.send(pack("SSUBSCRIBE", channel))
         self._notify.setdefault(channel, []).append(notify)
 
     def unsubscribe(self, channel: str, notify: Notify) -> None:
@@ -97,7 +97,7 @@ class VirtualRedis:
         self._notify[channel].remove(notify)
         if not self._notify[channel]:
             del self._notify[channel]
-            self._exchange([pack("SUNSUBSCRIBE", channel)])
+            _ = self.send(pack("SUNSUBSCRIBE", channel))
 
     def _flush(self) -> None:
         sent, self._pending = self._pending, []

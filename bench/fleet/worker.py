@@ -17,6 +17,7 @@ from jobs.worker_registry import RunningRecord
 from worker import config
 from worker.append_interval import AppendInterval
 from worker.context import WorkerContext
+from worker.conversation_settler import conversation_settler
 from worker.outcome import Policy
 from worker.rescue import Rescue
 from worker.stop import ENDED, Stop
@@ -138,7 +139,13 @@ class SimulatedWorker(Worker):
             AppendInterval(time.monotonic()),
         )
         subscriber = cast("Subscriber", self.subscriber)
+        self._settler = conversation_settler(context)
         super().__init__(context, subscriber, Rescue(context), asyncio.Event(), asyncio.Event())
+
+    async def run(self) -> None:
+        """Runs the loops of a worker process until `die`."""
+        async with self._settler:
+            await super().run()
 
     @property
     def held(self) -> list[str]:

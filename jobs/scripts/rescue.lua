@@ -2,16 +2,29 @@
 -- Recovers jobs, up to `limit` of each kind: jobs whose retry is due, jobs whose lease has expired, jobs that have
 -- waited too long, and jobs whose ids Redis has lost from the queue.
 -- The script assigns each job that must not run again to the caller, which must append the last event of its log.
--- KEYS  leases_key, delayed_key, open_key
--- ARGV  prefix, claim, lease_ms, max_attempts, inspect_ms, limit
+-- KEYS  leases_key, delayed_key, open_key, rescued_key
+-- ARGV  prefix, claim, lease_ms, max_attempts, inspect_ms, limit,
+--       every_ms (the script does nothing in this time after its last call that did more),
+--       max_gap_ms, grace_ms (after a longer gap between two calls, no job is recovered for this time)
 -- Returns {requeued, {grant...}}; a grant has the same form as in `claim.lua`, with the reason "cancelled",
 --         "worker_lost" or "expired"
 -- May be repeated: a completed step is not done again. If the reply is lost, the leases of its jobs expire, and the
 -- next rescue assigns these jobs again.
 -- @include STRUCTURE_TTL WORKERS_BOUND now cap fields with_step waiting_of is_readable notify_queued grant tenant_of ready_of idle_of since_of open_queue
 -- @include ensure_ready enqueue_first end_wait count_running lease release unlease promote sizes_of count_open close
-lease_ms, limit = tonumber(lease_ms), tonumber(limit)
+lease_ms, limit, every_ms = tonumber(lease_ms), tonumber(limit), tonumber(every_ms)
 local time, requeued, grants = now(), 0, {}
+
+-- While workers reach Redis, two calls of this script are at most `max_gap_ms` apart. After a longer gap, leases may have
+-- expired because no worker could renew them. The live workers then get time to renew their leases, or this script
+-- would take their jobs. They get it only once, because a single worker that is always late must still rescue.
+local last, start = string.match(redis.call('GET', rescued_key) or '', '^(%d+) (%d+)$')
+last, start = tonumber(last or 0), math.min(tonumber(start or 0), time + grace_ms)
+if last <= time and time - last < every_ms then return { 0, {} } end
+if last > 0 and time - last > tonumber(max_gap_ms) and start == 0 then start = time + grace_ms end
+if start <= time then start = 0 end
+redis.call('SET', rescued_key, time .. ' ' .. start, 'PX', STRUCTURE_TTL)
+if start > 0 then return { 0, {} } end
 
 cap(leases_key, time + lease_ms, limit)
 -- A retry cannot be due later than its own delay from now, unless Redis's clock has stepped back.
@@ -115,5 +128,9 @@ end
 for _, queue_name in ipairs(redis.call('LRANGE', prefix .. 'queues', 0, -1)) do
   redis.call('PEXPIRE', idle_of(prefix, queue_name), STRUCTURE_TTL)
   redis.call('PEXPIRE', since_of(prefix, queue_name), STRUCTURE_TTL)
+end
+-- More jobs than `limit` may be lost, so the next call must not wait.
+if requeued + #grants >= limit then
+  redis.call('SET', rescued_key, time - every_ms .. ' 0', 'PX', STRUCTURE_TTL)
 end
 return { requeued, grants }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import PROGRAMS
-from bench.capacity import Costs, Load, estimate, lines, main
+from bench.capacity import Costs, Load, estimate, idle_commands, lines, main
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
 COSTS = Costs(
@@ -50,13 +50,11 @@ def test_twice_the_load_needs_twice_the_processes() -> None:
         assert getattr(twice, name) == pytest.approx(2 * getattr(once, name), rel=0.1), name
 
 
-def test_idle_polls_grow_with_workers_and_partitions() -> None:
-    some = estimate(Load(streams=10_000), COSTS)
-    many = estimate(Load(streams=10_000, concurrency=10), COSTS)
-    assert many.workers == 10 * some.workers
-    assert many.idle_commands >= 10 * some.idle_commands
-    with pytest.raises(ValueError, match="idle polls"):
-        estimate(Load(streams=100_000, concurrency=1), replace(COSTS, redis_per_command=1e-3))
+def test_idle_commands_do_not_grow_with_workers_times_partitions() -> None:
+    for workers, partitions in ((10, 4), (1_000, 128)):
+        once = idle_commands(workers, partitions)
+        assert 2 * once == idle_commands(2 * workers, 2 * partitions)
+    assert idle_commands(1, 128) < idle_commands(2, 128) < 2 * 10 * 128 + 1
 
 
 @pytest.mark.parametrize("wrong", [{"streams": -1}, {"tokens": 0.0}, {"utilization": 1.5}])

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from bench.capacity import IDLE_COMMANDS
+from bench.capacity import idle_commands
 from bench.fleet.clock import Deadlock, VirtualLoop
 from bench.fleet.command import in_virtual_time, lines, run
 from bench.fleet.redis import virtual
@@ -99,10 +99,23 @@ async def waits_after_lost_wake_ups(size: Size) -> list[float]:
 
 
 @pytest.mark.timeout(300)
-def test_an_idle_worker_polls_each_of_a_few_partitions_once_a_second(report: Report) -> None:
-    assert report.idle_calls["exists"] == pytest.approx(SIZE.partitions, rel=0.15)
-    per_partition = report.idle_commands / SIZE.partitions
-    assert per_partition == pytest.approx(IDLE_COMMANDS, rel=0.15)
+@pytest.mark.parametrize(("workers", "partitions"), [(1, 32), (4, 16), (40, 4), (40, 16)])
+def test_the_commands_of_idle_workers_do_not_grow_with_workers_times_partitions(
+    workers: int, partitions: int
+) -> None:
+    """Without a fleet's common share of the checks, 40 workers would send 6,400 commands."""
+    size = Size(workers=workers, jobs=0, partitions=partitions)
+    limit = idle_commands(workers, partitions)
+    assert 0.4 * limit < in_virtual_time(commands_of_an_idle_fleet(size)) < limit
+
+
+async def commands_of_an_idle_fleet(size: Size) -> float:
+    """Returns the Redis commands per second of all workers."""
+    async with virtual_redis() as redis, Fleet(redis, size) as fleet:
+        before = redis.commands().total()
+        await asyncio.sleep(30)  # virtual seconds
+        del fleet
+        return (redis.commands().total() - before) / 30
 
 
 @pytest.mark.timeout(300)

@@ -39,6 +39,6 @@ async def dump(pipe: Pipe) -> Dump:
                 found[key] = set(await pipe.call("SMEMBERS", key))
             case _:
                 found[key] = await pipe.call("GET", key)
-                if b":worker:" in key:  # the value begins with a time
+                if b":worker:" in key or key.endswith(b":rescued"):  # begins with a time
                     found[key] = found[key].partition(b" ")[2]
     return found

@@ -140,8 +140,9 @@ async def test_a_full_registry_accepts_no_further_worker(pipe: Pipe) -> None:
     fill = "for n = 1, ARGV[1] do redis.call('ZADD', KEYS[1], '+inf', 'w' .. n) end"
     await pipe.call("EVAL", fill, 1, NAMES.workers, MAX_WORKERS - 1)
 
-    assert not await registry.register("one-too-many", a_record())
-    assert await registry.register("first", a_record(jobs=3))
+    assert MAX_WORKERS == await registry.register("one-too-many", a_record())
+    assert MAX_WORKERS == await registry.register("first", a_record(jobs=3))
+    assert await pipe.call("ZSCORE", NAMES.workers, "one-too-many") is None
     assert MAX_WORKERS == await pipe.call("ZCARD", NAMES.workers)
 
 

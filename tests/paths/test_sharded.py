@@ -45,6 +45,7 @@ from tests.paths.topologies.several import Nodes, cluster
 from tests.server.factories import RecordingSink
 from tests.system import System, wait_until
 from worker import wakeups
+from worker.fleet_share import FleetSize
 from worker.wakeups import WakeUps
 from worker.worker import MAX_CLAIMED_AT_ONCE
 
@@ -138,7 +139,7 @@ class FleetWorker:
     def __init__(self, pipe: Pipe, notifications: Subscriber) -> None:
         self._pipe = pipe
         self._leases = Queue(pipe, SETTINGS).leases
-        self._due = WakeUps(self._leases, range(PARTITIONS))
+        self._due = WakeUps(self._leases, range(PARTITIONS), FleetSize())
         self._due.subscribe(notifications)
         self.answered = 0
         self.empty = 0  # the number of claims that found no job

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobs.lease_store import AT_ONCE
 from jobs.log.codec import Event
 from jobs.log.events import RESTARTED, output_text
 from jobs.names import names_of
@@ -377,7 +378,7 @@ async def test_a_cancellation_between_two_workers_reaches_the_provider(harness: 
     async with Rescue(harness.context) as rescue:
 
         async def ended() -> bool:
-            await rescue.rescue(0)
+            await rescue.rescue(0, AT_ONCE)
             return (await harness.view(harness.only)).status.ended
 
         await wait_until(ended)

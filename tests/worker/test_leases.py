@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from jobs.errors import RedisAway, RedisNotReady
+from jobs.lease_store import RescuePace
 from jobs.redis.wire import Wire
 from jobs.scripts import SCRIPTS
 from tests.system import wait_until
@@ -62,6 +63,7 @@ async def test_the_renewals_of_all_partitions_are_sent_in_one_write(
         held = [Execution(harness.context, 8, grant)]
         async with Leases(harness.context, rescue, held, RedisHealth(), lambda: True) as leases:
             written.clear()
+            leases._share._next = 0  # the first partition
             leases.renew_now()
             await wait_until(lambda: sum(calls_of("rescue", written)) == len(PARTITIONS))
     # Before the rescues, the worker renews again the lease of the job that it holds.
@@ -129,9 +131,9 @@ def refused_once(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[floa
     return renewed
 
 
-def recorder(rescued: list[float]) -> Callable[[int], Awaitable[None]]:
-    async def rescue(number: int) -> None:
-        del number
+def recorder(rescued: list[float]) -> Callable[[int, RescuePace], Awaitable[None]]:
+    async def rescue(number: int, pace: RescuePace) -> None:
+        del number, pace
         rescued.append(time.monotonic())
 
     return rescue

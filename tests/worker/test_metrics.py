@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.lease_store import AT_ONCE
 from tests.fake_model import FakeModel
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness
@@ -97,7 +98,7 @@ async def test_rescued_and_dead_jobs_are_counted(make_harness: MakeHarness) -> N
         await harness.claim()  # and die
 
         async def rescued() -> float:
-            await rescue.rescue(0)
+            await rescue.rescue(0, AT_ONCE)
             return count(harness, "holdline_rescued_total", "ended")
 
         await wait_until(rescued)

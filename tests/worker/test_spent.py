@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs.lease_store import AT_ONCE
 from jobs.log.events import CONTINUED
 from jobs.log.response_state import ResponseState
 from jobs.record import Job
@@ -38,7 +39,7 @@ async def rescued(harness: Harness) -> dict[str, Any]:
     async with Rescue(harness.context) as rescue:
 
         async def is_ended() -> bool:
-            await rescue.rescue(0)
+            await rescue.rescue(0, AT_ONCE)
             return (await harness.view(harness.only)).status.ended
 
         await wait_until(is_ended)

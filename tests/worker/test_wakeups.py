@@ -19,6 +19,7 @@ from tests.jobs.factories import NAMES, SETTINGS, new_claim, submitted, until_ne
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness, Work
 from worker import wakeups
+from worker.fleet_share import FleetSize
 from worker.wakeups import WakeUps
 
 PARTITIONS = 16
@@ -47,7 +48,7 @@ async def idle_worker(queue: Queue, notifications: Subscriber, partitions: int =
 
     Workers that become idle later are woken later.
     """
-    due = WakeUps(queue.leases, range(partitions))
+    due = WakeUps(queue.leases, range(partitions), FleetSize())
     due.subscribe(notifications)
     for _ in range(partitions):
         assert [] == await queue.leases.claim(await due.next(), new_claim(), 1, worker=due.worker)
@@ -133,8 +134,8 @@ async def test_each_poll_asks_the_next_partitions_and_those_with_jobs(
 
     monkeypatch.setattr(queue.leases, "has_work", has_work)
     monkeypatch.setattr(queue.leases, "is_reachable", lambda _: True)
-    due = WakeUps(queue.leases, range(20))
-    due._next_polled = 0
+    due = WakeUps(queue.leases, range(20), FleetSize())
+    due._share._next = 0
     due.watch(15)  # the worker has run one of its jobs
     assert {*range(8), 15} == await polled()
     assert {*range(8, 16), 3} == await polled(), "partition 3 has jobs, and 15 has none"

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from jobs.lease_store import RescuePace
 from jobs.log.events import RESTARTED
 from jobs.names import Partition
 from jobs.record import Status
@@ -258,12 +259,12 @@ async def test_a_worker_suspended_between_a_renewal_and_a_rescue_keeps_its_jobs(
 ) -> None:
     rescue, suspended = Rescue.rescue, False
 
-    async def rescue_late(self: Rescue, partition: int) -> None:
+    async def rescue_late(self: Rescue, partition: int, pace: RescuePace) -> None:
         nonlocal suspended
         if harness.model.calls and not suspended:
             suspended = True
             time.sleep(1.0)  # blocks this process for longer than a lease
-        await rescue(self, partition)
+        await rescue(self, partition, pace)
 
     monkeypatch.setattr(Rescue, "rescue", rescue_late)
     async with work(harness):

@@ -22,6 +22,7 @@ from runtime import tracing
 from runtime.logs import described
 from runtime.loop import Loop, cancel_all
 from runtime.tracing import Kind
+from worker.fleet_share import FleetShare
 
 from .message import SCHEDULE, Again, Dead, Sent, Verdict, body, headers, judge
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from jobs.hooks import Hook, Hooks
     from runtime.metrics import Family, Value
     from runtime.tracing import Span
+    from worker.fleet_share import FleetSize
 
     from .client import WebhookClient
     from .message import Receiver
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 PAUSE_SECONDS: Final = (0.3, 0.8)
+# All workers together check each partition this often in the time of a pause.
+CHECKS_PER_PAUSE: Final = 2
 MAX_SENDING: Final = 20
 LEASE_MS: Final = 60_000
 STOP_SECONDS: Final = 3.0
@@ -57,6 +61,7 @@ class WebhookDispatcher:
         client: WebhookClient,
         receiver: Receiver,
         partitions: range,
+        fleet: FleetSize,
         counts: Family[Value],
         *,
         lease_ms: int = LEASE_MS,
@@ -65,7 +70,7 @@ class WebhookDispatcher:
         self._hooks = hooks
         self._client = client
         self._receiver = receiver
-        self._partitions = partitions
+        self._share = FleetShare(partitions, fleet, CHECKS_PER_PAUSE)
         self._counts = counts
         self._lease_ms = lease_ms
         self._schedule = schedule
@@ -83,10 +88,11 @@ class WebhookDispatcher:
     async def _claim(self) -> None:
         """Starts to send webhooks that are due.
 
-        The dispatcher sends at most `MAX_SENDING` webhooks at once. It asks the partitions one
-        after the other, and skips those without a connection, which would delay the others.
+        The dispatcher sends at most `MAX_SENDING` webhooks at once. It asks its share of the
+        partitions one after the other, and skips those without a connection, which would delay the
+        others.
         """
-        for partition in self._partitions:
+        for partition in self._share.next():
             if (room := MAX_SENDING - len(self._sending)) <= 0:
                 return
             if self._hooks.is_reachable(partition):

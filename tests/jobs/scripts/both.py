@@ -309,12 +309,16 @@ class Both:
                 leases_key=NAMES.leases,
                 delayed_key=NAMES.delayed,
                 open_key=NAMES.open,
+                rescued_key=NAMES.rescued,
                 prefix=NAMES.prefix,
                 claim=claim,
                 lease_ms=HOUR,
                 max_attempts=MAX_ATTEMPTS,
                 inspect_ms=HOUR,
                 limit=100,
+                every_ms=0,
+                max_gap_ms=0,
+                grace_ms=0,
             )
             requeued, rows = await self.pipe.run(rescues)
             granted = [row[0].decode() for row in rows]

@@ -25,6 +25,7 @@ from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import a_job, end_entry, ending, opening
 from tests.system import wait_until
+from worker.fleet_share import FleetSize
 from worker.metrics import WorkerMetrics
 from worker.webhooks.client import WebhookClient
 from worker.webhooks.dispatcher import WebhookDispatcher
@@ -91,7 +92,7 @@ def dispatcher_to(pipe: Pipe, client: WebhookClient, url: str, **more: Any) -> W
     receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
     counts = WorkerMetrics().webhooks
     return WebhookDispatcher(
-        Hooks(pipe), client, receiver, range(1), counts, **{"schedule": QUICK, **more}
+        Hooks(pipe), client, receiver, range(1), FleetSize(), counts, **{"schedule": QUICK, **more}
     )
 
 
@@ -151,7 +152,7 @@ async def test_an_unavailable_partition_delays_no_webhook_of_another(
     receiver = Receiver(inbox.url, read_secrets(SECRET), allow_private=True)
     counts = WorkerMetrics().webhooks
     # The unavailable partition is the first one.
-    async with WebhookDispatcher(Hooks(pipe), client, receiver, range(1, 3), counts):
+    async with WebhookDispatcher(Hooks(pipe), client, receiver, range(1, 3), FleetSize(), counts):
         await settled(pipe)
     assert [("response.completed", job.id)] == inbox.told
 
