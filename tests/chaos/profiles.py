@@ -73,6 +73,7 @@ class Profile:
     lease: float = 0.3
     # The time limit for each piece of an answer, in seconds.
     stall_timeout: float = 1.0
+    max_attempts: int = 5
     plain: bool = False
     models: str = ""
     modes: tuple[tuple[int, str], ...] = MODES
@@ -138,6 +139,8 @@ KEEPS_OUTPUT = Profile(
     # A busy machine must not delay a worker so much that it loses its lease or calls again.
     lease=2.0,
     stall_timeout=10.0,
+    # On a busy machine, an answer takes so long that more faults hit it than the usual limit allows.
+    max_attempts=20,
     calm=30.0,
     plain=True,
     tokens=(60, 160),

@@ -95,6 +95,7 @@ async def run(
                 folder,
                 environ(url, chosen.lease, keys, chosen.stall_timeout)
                 | {"HOLDLINE_PARTITIONS": str(storage.partitions)}
+                | {"HOLDLINE_MAX_ATTEMPTS": str(chosen.max_attempts)}
                 | models_file(chosen.models, model, folder),
                 ("tests.chaos.sabotage", sabotage) if sabotage else (),
             )
@@ -189,7 +190,6 @@ def environ(
         "OPENAI_API_KEY": "test",
         "HOLDLINE_MODEL": "simulation",
         "HOLDLINE_LEASE_SECONDS": str(lease),
-        "HOLDLINE_MAX_ATTEMPTS": "5",
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0.3",
         "HOLDLINE_PING_SECONDS": "1",
         "HOLDLINE_FIRST_TOKEN_SECONDS": str(stall_timeout),
