@@ -28,6 +28,8 @@ TSC := tests/web/node_modules/.bin/tsc
 
 # A page that uses the npm package.
 PAGE := tests/npm/page
+# Front ends of other projects.
+FRONTENDS := tests/frontends
 
 # The system's certificates include that of a company proxy that intercepts TLS.
 UV := $(BIN)/uv --system-certs
@@ -46,7 +48,7 @@ test: $(VENV)/.installed-dev ## run all tests except heavy ones, or one file or 
 	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder -m "not heavy") $(ARGS)
 
 # Requirements of `make test` and `make programs`; with PROGRAMS set, `make test` runs both.
-setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed $(PAGE)/node_modules/.installed
+setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed $(PAGE)/node_modules/.installed $(FRONTENDS)/node_modules/.installed
 
 # Third-party clients against a Holdline server, and a third-party proxy as its model.
 programs: setup-tests $(ENVIRONMENTS) ## test unmodified third-party clients and proxies
@@ -109,12 +111,12 @@ lock: $(BIN)/uv ## pin the newest versions in all lock files
 	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
 	for name in tests/programs/environments/*.in; do $(COMPILE) --output-file $${name%.in}.txt $$name || exit 1; done
 	$(COMPILE) --output-file bench/peers/requirements.txt bench/peers/requirements.in
-	for folder in tests/web tests/programs $(PAGE) bench/peers; do (cd $$folder && \
+	for folder in tests/web tests/programs $(PAGE) $(FRONTENDS) bench/peers; do (cd $$folder && \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
 	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
 clean: ## remove the files that these targets made
-	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules $(PAGE)/node_modules bench/peers/node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
+	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules $(PAGE)/node_modules $(FRONTENDS)/node_modules bench/peers/node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -168,6 +170,6 @@ $(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/uv
 	@touch $@
 
 # `npm ci` would refuse a lock file without the optional packages of other platforms.
-bench/peers/node_modules/.installed $(PAGE)/node_modules/.installed: %/node_modules/.installed: %/package-lock.json
+bench/peers/node_modules/.installed $(PAGE)/node_modules/.installed $(FRONTENDS)/node_modules/.installed: %/node_modules/.installed: %/package-lock.json
 	@cd $* && npm install --no-save --no-audit --no-fund --silent
 	@touch $@

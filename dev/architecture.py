@@ -23,6 +23,7 @@ ROOMS = {
     "server": "app, responses, metrics",
     "server/websocket": "sockets, sessions, acks",
     "server/http": "HTTP API, event streams, pages",
+    "server/http/frontends": "AI SDK, AG-UI",
     "server/http/documents": "OpenAPI, AsyncAPI",
     "server/live": "relay, feeds, followers",
     "server/console": "the state of the service",

@@ -32,7 +32,12 @@ TYPES: Final = ROOT / "tests/web/node_modules/@types"
 NAME: Final = "@holdline/client"
 PLACE: Final = "place.js"
 # The modules that programs import, by the path after the name of the package.
-ENTRIES: Final = {".": "client.js", "./widget": ENTRY, "./react": "react.js"}
+ENTRIES: Final = {
+    ".": "client.js",
+    "./widget": ENTRY,
+    "./react": "react.js",
+    "./ai-sdk": "ai-sdk.js",
+}
 # A bundler must keep these modules although nothing that they export is used.
 EFFECTS: Final = (ENTRY, "chat-widget.js")
 

@@ -149,6 +149,10 @@ class Partition:
         """
         return f"{self.prefix}replies:{digest(owner, request).hex()}"
 
+    def chat(self, owner: str, chat_id: str) -> str:
+        """Returns the key of the string with the last response of a chat. `Chats` writes it."""
+        return f"{self.prefix}chat:{digest(owner, chat_id).hex()}"
+
     @property
     def ready(self) -> str:
         """The key of the sorted set of tenants with waiting jobs, for the queue named "".

@@ -11,6 +11,7 @@ from aiohttp import web
 from multidict import istr
 
 from jobs.audit import AuditLog
+from jobs.chats import Chats
 from jobs.errors import RedisAway, RedisTrouble
 from jobs.posts import Posts
 from jobs.queue import Queue
@@ -35,6 +36,8 @@ from .http.console import ConsoleRoutes
 from .http.conversations import ConversationRoutes
 from .http.documents import handlers as documents
 from .http.errors import WS_VERSION, ErrorResponder
+from .http.frontends.ai_sdk import AiSdkRoutes
+from .http.frontends.requests import FrontEndRequests
 from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
 from .http.origins import Origins
@@ -326,6 +329,9 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     CompactRoutes(config, server.relay, server.responses, routes).add_to(app)
     InputTokenRoutes(config, server.responses, routes).add_to(app)
     ConversationRoutes(config, server.responses.conversations, routes).add_to(app)
+    front_ends = FrontEndRequests(config, server.relay, server.responses, routes)
+    chats = Chats(server.pipe, config.shared.partitions, config.shared.job_ttl_ms)
+    AiSdkRoutes(front_ends, server.responses, chats).add_to(app)
     audit = AuditLog(server.pipe, config.audit_retention_ms)
     contents = ContentsReader(server.pipe, server.responses, audit)
     ConsoleRoutes(server.state_reader, contents).add_to(app)

@@ -34,7 +34,7 @@ SLOW = (
 )
 # The folders whose tests start processes and browsers. A file takes up to minutes, and one of the
 # other folders seconds.
-END_TO_END = ("attacks", "bench", "deploy", "dev", "paths", "programs", "proxies")
+END_TO_END = ("attacks", "bench", "deploy", "dev", "frontends", "paths", "programs", "proxies")
 
 
 @pytest.fixture(scope="session")

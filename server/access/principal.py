@@ -49,6 +49,8 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("GET", SOCKET): ANYTHING,
     ("POST", "/v1/responses"): CREATE,
     ("POST", "/v1/chat/completions"): CREATE,
+    ("POST", "/v1/ai-sdk"): CREATE,
+    ("GET", "/v1/ai-sdk/{id}/stream"): READ,
     ("GET", "/v1/responses/{id}"): READ,
     ("DELETE", "/v1/responses/{id}"): CANCEL,
     ("POST", "/v1/responses/{id}/cancel"): CANCEL,

@@ -265,6 +265,10 @@ def _message(
     return {"type": type_, "response_id": response_id, **about, **lane_of}
 
 
+# The server-sent event after the last event of a response.
+DONE: Final = b"data: [DONE]\n\n"
+
+
 def sse(frame: Frame) -> tuple[bytes, bytes, bytes]:
     """Returns a frame as a server-sent event, in parts, because all streams share the JSON.
 

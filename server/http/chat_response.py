@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.log.events import RESTARTED, output_text
 from server.api.failures import problem_of
-from server.api.frames import encode
+from server.api.frames import DONE, encode
 from server.api.obfuscation import padded_chunk
 from server.api.problem import Problem, restarting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobs.log.codec import Event
     from server.api.frames import Frame
 
@@ -75,6 +77,9 @@ class Chunks:
 
     If `obfuscated` is True, chunks with a part of the answer are padded.
     """
+
+    headers: Mapping[str, str] = {}
+    done = DONE
 
     def __init__(self, *, usage: bool, obfuscated: bool = False) -> None:
         self._usage = usage

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aiohttp import web
 
 from runtime.deadline import Deadline
-from server.api.frames import NO_LANE, encode, queued, sse
+from server.api.frames import DONE, NO_LANE, encode, queued, sse
 from server.api.obfuscation import is_padded, padded_json
 from server.api.problem import restarting
 
@@ -17,7 +17,7 @@ from .answers import PIECE_BYTES, error_answer
 from .timeouts import bound_buffers, write_in_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from server.api.frames import Frame
     from server.api.problem import Problem
@@ -31,7 +31,6 @@ FIRST_SECONDS: Final = 0.05
 CUT_SECONDS: Final = 0.1
 # The header in which an official SDK names the helper that reads the reply.
 HELPER_HEADER: Final = "X-Stainless-Helper-Method"
-DONE: Final = b"data: [DONE]\n\n"
 HEARTBEAT: Final = b": still here\n\n"
 # The prefix of the types of events that are Holdline's own.
 OWN_PREFIX: Final = "holdline:"
@@ -46,6 +45,10 @@ class StreamFormat(Protocol):
     """True once the stream has sent an error as its end: it was cut off, or the response failed."""
     ended: bool
     """True once the stream has sent an end of the response other than the regular one."""
+    headers: Mapping[str, str]
+    """The headers of the stream, besides those that every stream has."""
+    done: bytes
+    """What follows a complete response."""
 
     @property
     def begun(self) -> bool:
@@ -73,6 +76,8 @@ class Events:
     failure: Problem | None = None
     broken = False
     ended = False
+    headers: Mapping[str, str] = {}
+    done = DONE
 
     def __init__(self, *, obfuscated: bool = False, helper: str | None = None) -> None:
         self._obfuscated = obfuscated
@@ -147,7 +152,7 @@ class Stream:
         self._put(b": %b\n\n" % encode(message))
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Ends the stream. Only a complete response is followed by `[DONE]`."""
+        """Ends the stream. Only a complete response is followed by `StreamFormat.done`."""
         del follower
         if problem is not None:
             self._put(self._format.problem(problem))
@@ -171,6 +176,7 @@ class Stream:
                 "Cache-Control": "no-store",
                 "X-Accel-Buffering": "no",
                 "X-Response-Id": response_id,
+                **self._format.headers,
             }
         )
         # The client may disconnect even before the first byte is sent.
@@ -241,7 +247,7 @@ class Stream:
         over, parts = self._over, self._parts
         self._parts, self._size = [], 0
         if over and self._complete:
-            parts.append(DONE)
+            parts.append(self._format.done)
         elif self._cut:
             parts.append(self._format.cut(response_id))
         pieces = _pieces(parts or [HEARTBEAT])

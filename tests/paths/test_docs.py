@@ -274,7 +274,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         ),
         *(names.tenant("x"), names.running("x"), names.held("x")),
         *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
-        *(names.pause("x"), names.pace("x"), names.replies("x", "y")),
+        *(names.pause("x"), names.pace("x"), names.replies("x", "y"), names.chat("x", "y")),
         names.steers("x"),
         *(names.turn("x"), names.conversation("x"), names.items("x"), names.positions("x")),
         *(names.pending("x"), names.removed("x"), names.unsettled),

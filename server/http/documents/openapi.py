@@ -12,7 +12,7 @@ from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
 
 from .conversation_routes import OPTIONAL_BODY
-from .routes import CHAT_BODY, JSON, PARAMETERS, ROUTES, STREAMED, SUMMARY, VERSION, WORD
+from .routes import BODIES, JSON, PARAMETERS, ROUTES, STREAMED, SUMMARY, VERSION, WORD
 from .schemas import Document, allow_what_is_taken, schemas_of
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -55,7 +55,7 @@ def openapi() -> Document:
         if parameters := _parameters(method, path):
             operation["parameters"] = parameters
         if body is not None:
-            schema = CHAT_BODY if path == "/v1/chat/completions" else schemas[body]
+            schema = BODIES.get(path) or schemas[body]
             content = {JSON: {"schema": schema}}
             required = (method, path) not in OPTIONAL_BODY
             operation["requestBody"] = {"required": required, "content": content}

@@ -9,7 +9,7 @@ from server.api import request as requests
 from server.api.items import MAX_CALL_ID
 from server.api.schema import bodies, objects
 
-from . import console_routes, conversation_routes
+from . import console_routes, conversation_routes, frontend_routes
 
 VERSION: Final = program_version()
 SUMMARY: Final = "A push service for slow LLM answers that speaks the Responses API."
@@ -29,6 +29,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *conversation_routes.ROUTES,
     *console_routes.ROUTES,
     ("post", "/v1/chat/completions", "Create a chat completion", dict[str, Any], dict[str, Any]),
+    *frontend_routes.ROUTES,
     ("get", "/v1/models", "List the models", None, bodies.Models),
     ("get", "/v1/models/{id}", "Get a model", None, bodies.Model),
     ("get", "/livez", "Check whether the process is alive", None, bodies.Live),
@@ -100,6 +101,12 @@ CHAT_BODY: Final = {
     },
 }
 
+# The request bodies that are not types of `server.api`.
+BODIES: Final[dict[str, dict[str, Any]]] = {
+    "/v1/chat/completions": CHAT_BODY,
+    **frontend_routes.BODIES,
+}
+
 WORD: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
 # Parameters in the query or a header. Path parameters are derived from the path and are required.
@@ -119,5 +126,6 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
     ),
     **conversation_routes.PARAMETERS,
     **console_routes.PARAMETERS,
+    **frontend_routes.PARAMETERS,
     ("get", "/origin"): (("header", "Origin", WORD),),
 }

@@ -1,0 +1,39 @@
+"""The routes for other front ends, for `/openapi.json`. Their protocols define the bodies."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from server.http.frontends import ai_sdk
+
+Route = tuple[str, str, str, Any, Any]
+
+EVENTS: Final = "text/event-stream"
+ROUTES: Final[tuple[Route, ...]] = (
+    ("post", ai_sdk.PATH, "Answer a chat of the AI SDK", dict[str, Any], EVENTS),
+    ("get", ai_sdk.STREAM, "Resume the last answer of a chat of the AI SDK", None, EVENTS),
+)
+PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
+    ("get", ai_sdk.STREAM): (
+        ("query", "starting_after", {"type": "integer", "minimum": -1, "default": -1}),
+    ),
+}
+_MESSAGE: Final = {
+    "type": "object",
+    "required": ["role", "parts"],
+    "properties": {
+        "role": {"enum": ["system", "user", "assistant"]},
+        "parts": {"type": "array", "items": {"type": "object", "required": ["type"]}},
+    },
+}
+BODIES: Final[dict[str, dict[str, Any]]] = {
+    ai_sdk.PATH: {
+        "type": "object",
+        "required": ["id", "messages"],
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": ai_sdk.MAX_ID},
+            "messages": {"type": "array", "minItems": 1, "items": _MESSAGE},
+        },
+        "description": "The other members are parameters of the Responses API.",
+    },
+}
