@@ -19,9 +19,10 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from jobs.errors import RedisAway
-from tests.chaos.fleet import Fleet, Member, Storage
+from tests.chaos.fleet import Fleet, Member
 from tests.chaos.profiles import Profile
 from tests.chaos.proxy import Link, Proxy
+from tests.chaos.storage import Storage
 from tests.fake_model import FakeModel
 
 if TYPE_CHECKING:

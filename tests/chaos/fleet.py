@@ -1,30 +1,23 @@
-"""The processes of a run: one Redis, and servers and workers that are restarted when they die."""
+"""The servers and workers of a run, which are restarted when they die."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import os
-import random
-import resource
 import signal
-import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
-from resource import RLIM_INFINITY, RLIMIT_FSIZE
 from typing import Self
 
 import aiohttp
 
-from dev.redis import installed
 from tests.chaos.clocks import clock_environ
-from tests.system import ROOT, Process, start_process, wait_until
+from tests.system import ROOT, START_SECONDS, Process, start_process
+from tests.upgrade.releases import Release
 
-START_SECONDS = 60.0  # a start may take this long on a busy machine
 HANG_SECONDS = 8.0
 # A server that starts while Redis is unavailable exits within this many seconds.
 AWAY_SECONDS = 10.0
@@ -33,111 +26,27 @@ AWAY_SECONDS = 10.0
 EXPECTED = frozenset({"dead list has grown: its responses need an operator"})
 
 
-def free_port(rng: random.Random) -> int:
-    """Returns a free loopback port below the kernel's ephemeral range."""
-    while True:
-        port = rng.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-class Storage:
-    """A Redis on its own TCP port. Acknowledged writes stay in its file even after a kill."""
-
-    url = ""  # set if Holdline's processes connect directly, without the proxy
-    partitions = 1
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.port = port
-        self.folder = folder
-        self.process: Process | None = None
-
-    @property
-    def direct_url(self) -> str:
-        """The URL for connections without the proxy, to the current master if there are several."""
-        return f"redis://127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        """Starts Redis and waits until it answers."""
-        binary = installed(os.environ.get("PATH")).path
-        # `always` is required: with `everysec`, a write may be acknowledged before it is in the
-        # file.
-        options = {
-            "--port": str(self.port),
-            "--bind": "127.0.0.1",
-            "--dir": str(self.folder),
-            "--save": "",
-            "--appendonly": "yes",
-            "--appendfsync": "always",
-            "--maxmemory-policy": "noeviction",
-            "--enable-debug-command": "local",
-        }
-        # If SIGXFSZ is ignored, a write beyond RLIMIT_FSIZE fails as on a full disk.
-        argv = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "redis", str(binary)]
-        argv += [part for pair in options.items() for part in pair]
-        environ = clock_environ(self.folder.parent, "redis")
-        log = self.folder / "redis.log"
-        self.process = start_process(Process, "redis", argv, log, environ, ROOT)
-        await wait_until(self.answers, START_SECONDS)
-
-    async def answers(self) -> bool:
-        """Returns whether Redis answers PING."""
-        with contextlib.suppress(OSError):
-            async with asyncio.timeout(1):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                try:
-                    writer.write(b"PING\r\n")
-                    return (await reader.readline()).startswith(b"+PONG")
-                finally:
-                    writer.close()
-        return False
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends a signal."""
-        if self.process is not None and self.process.popen.poll() is None:
-            self.process.signal(number)
-
-    async def kill(self) -> None:
-        """Sends SIGKILL and waits until the process has ended."""
-        if self.process is not None:
-            await self.process.kill()
-
-    def limit_file_size(self, limit: int) -> None:
-        """Limits the size of Redis's files; `RLIM_INFINITY` removes the limit."""
-        assert self.process is not None
-        resource.prlimit(self.process.popen.pid, RLIMIT_FSIZE, (limit, RLIM_INFINITY))
-
-    @property
-    def files(self) -> list[Path]:
-        """The files of the append-only log: base, increments and manifest."""
-        return sorted((self.folder / "appendonlydir").glob("*"))
-
-
-@contextlib.asynccontextmanager
-async def running(folder: Path, port: int) -> AsyncIterator[Storage]:
-    """Starts a Redis and kills it at the end."""
-    storage = Storage(folder, port)
-    await storage.start()
-    try:
-        yield storage
-    finally:
-        await storage.kill()
-
-
 class Member:
     """A server or worker. When its process ends, the member starts a new process.
 
     A kill specifies the time until the restart. An unexpected death is recorded as an anomaly.
+    With another version of Holdline, `flip` determines the version of the next process.
     """
 
-    def __init__(self, name: str, argv: list[str], folder: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: list[str],
+        folder: Path,
+        environ: dict[str, str],
+        other: Release | None = None,
+    ) -> None:
         self.name = name
         self.starts = 0
         self.paused = False
         self.anomalies: list[str] = []
         self._argv = argv
+        self._versions = [Release("the checkout", ROOT, argv[0]), *([other] if other else [])]
         self._output = folder / f"{name}.log"
         self._environ = environ
         self._process: Process | None = None
@@ -167,11 +76,22 @@ class Member:
     def start(self) -> None:
         """Starts the next process."""
         self._read_from = self._output.stat().st_size if self._output.exists() else 0
+        release = self._versions[0]
+        argv = [release.python, *self._argv[1:]]
         self._process = start_process(
-            Process, self.name, self._argv, self._output, self._environ, ROOT
+            Process, self.name, argv, self._output, self._environ, release.folder
         )
         self._asked, self.paused = None, False
         self.starts += 1
+
+    @property
+    def version(self) -> str:
+        """The version that the next process runs."""
+        return self._versions[0].version
+
+    def flip(self) -> None:
+        """Makes the next process run the other version."""
+        self._versions.reverse()
 
     def kill(self, away: float) -> None:
         """Sends SIGKILL. The next process starts `away` seconds later."""
@@ -300,10 +220,18 @@ class Fleet:
     """All servers and workers. It is an async context manager."""
 
     def __init__(
-        self, folder: Path, environ: dict[str, str], wrapper: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        environ: dict[str, str],
+        wrapper: tuple[str, ...] = (),
+        other: Release | None = None,
     ) -> None:
-        """`wrapper` is the module, with its arguments, through which each process is started."""
+        """`wrapper` is the module, with its arguments, through which each process is started.
+
+        With `other`, every second server and worker begins with this version.
+        """
         self._folder = folder
+        self._other = other
         self._environ = environ
         self._wrapper = wrapper
         self.servers: list[Member] = []
@@ -341,7 +269,9 @@ class Fleet:
     def _member(self, kind: str, number: int, **environ: str) -> Member:
         argv = [sys.executable, "-X", "faulthandler", "-m", *self._wrapper, kind]
         environ = self._environ | environ | clock_environ(self._folder, kind)
-        member = Member(f"{kind}-{number}", argv, self._folder, environ)
+        member = Member(f"{kind}-{number}", argv, self._folder, environ, self._other)
+        if number % 2:
+            member.flip()
         member.start()
         return member
 

@@ -20,10 +20,10 @@ from jobs.errors import HoldlineError
 from jobs.names import Partition
 from jobs.redis.retry import retry
 from tests.chaos.faults import Fault, Faults
-from tests.chaos.fleet import START_SECONDS, Storage
+from tests.chaos.storage import Storage
 from tests.paths.redis_faults.store import Store
 from tests.paths.topologies.several import Nodes, ask, cluster, migrate_keys, port_of_master
-from tests.system import wait_until
+from tests.system import START_SECONDS, wait_until
 
 MASTERS = 3
 PARTITIONS = 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.chaos.faults import Fault, Faults
+from tests.chaos.fleet import Member
 
 
 async def worker_kill(f: Faults) -> str:
@@ -49,6 +50,24 @@ async def worker_term(f: Faults) -> str:
     return worker.name
 
 
+async def worker_replace(f: Faults) -> str:
+    """Replaces a worker by one of the other version, as during an upgrade or a rollback."""
+    return _replace(f, f.member(f.fleet.workers))
+
+
+async def server_replace(f: Faults) -> str:
+    """Replaces a server by one of the other version, as during an upgrade or a rollback."""
+    return _replace(f, f.member(f.fleet.servers))
+
+
+def _replace(f: Faults, member: Member | None) -> str:
+    if member is None:
+        return ""
+    member.term(f.rng.uniform(0.0, 0.5))
+    member.flip()
+    return f"{member.name} by {member.version}"
+
+
 async def server_kill(f: Faults) -> str:
     server = f.member(f.fleet.servers)
     if server is None:
@@ -81,6 +100,8 @@ KINDS: dict[str, Fault] = {
     "worker.pause": worker_pause,
     "worker.pause_past_lease": worker_pause_past_lease,
     "worker.term": worker_term,
+    "worker.replace": worker_replace,
+    "server.replace": server_replace,
     "server.kill": server_kill,
     "server.term": server_term,
     "server.pause": server_pause,

@@ -1,7 +1,8 @@
 """The faults of a run and their frequencies.
 
-worker    killed · paused for slightly or much longer than its lease · SIGTERM
-server    killed · SIGTERM · paused
+worker    killed · paused for slightly or much longer than its lease · SIGTERM · replaced by another
+          version
+server    killed · SIGTERM · paused · replaced by another version
 client    connections reset · closed · half-open · delayed · throttled · stalled
 wire      the same between Holdline and Redis, and the reply to a command lost
 model     connections reset · the endpoint replies wrongly to workers that reconnect to an answer
@@ -87,6 +88,8 @@ class Profile:
     rude: bool = False
     # All answers must end within this many seconds after the faults.
     calm: float = 10.0
+    # If set, the processes run the checkout or the newest released version.
+    versions: bool = False
     # If above 0, Redis runs as a master with a replica. Sentinels replace the master after it has
     # been silent for this many seconds.
     sentinels: float = 0
@@ -188,6 +191,14 @@ PROFILES = {
         },
         pause=(0.3, 1.2),
         models=BACKGROUND,
+    ),
+    # Upgrades and rollbacks of all processes, one after the other and in any order.
+    "upgrade": replace(
+        KEEPS_OUTPUT,
+        weights={"worker.replace": 3, "server.replace": 3, "client.reset": 1, "client.close": 1},
+        pause=(0.3, 1.2),
+        models=BACKGROUND,
+        versions=True,
     ),
     # The model continues the text in the log. Workers are not paused, because a paused worker and
     # its successor would both have the rest generated.

@@ -33,13 +33,15 @@ from tests.chaos import (
 )
 from tests.chaos.clients import Client, StreamClient, Workload
 from tests.chaos.faults import Faults
-from tests.chaos.fleet import Fleet, Member, Storage, free_port, running
+from tests.chaos.fleet import Fleet, Member
 from tests.chaos.history import Call, Event, History, Job
 from tests.chaos.log_rules import TOKEN
 from tests.chaos.profiles import PROFILES, Profile
 from tests.chaos.proxy import Proxy
 from tests.chaos.socket_clients import Joiner, SocketClient
+from tests.chaos.storage import Storage, free_port, running
 from tests.fake_model import FakeModel
+from tests.upgrade.releases import unpack
 
 FAULTS = (
     process_faults.KINDS
@@ -89,6 +91,7 @@ async def run(
         storage = await stack.enter_async_context(start_storage(chosen, data, rng))
         redis_proxy = await stack.enter_async_context(Proxy(free_port(rng), storage.port))
         model = await stack.enter_async_context(FakeModel())
+        other = unpack(folder / "release") if chosen.versions else None
         url = storage.url or f"redis://127.0.0.1:{redis_proxy.port}"
         fleet = await stack.enter_async_context(
             Fleet(
@@ -98,6 +101,7 @@ async def run(
                 | {"HOLDLINE_MAX_ATTEMPTS": str(chosen.max_attempts)}
                 | models_file(chosen.models, model, folder),
                 ("tests.chaos.sabotage", sabotage) if sabotage else (),
+                other,
             )
         )
         for _ in range(SERVERS):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from jobs.errors import HoldlineError
 from tests.chaos.faults import Fault, Faults
-from tests.chaos.fleet import START_SECONDS, Storage
+from tests.chaos.storage import Storage
 from tests.paths.redis_faults.store import Store
 from tests.paths.topologies.several import with_sentinels
+from tests.system import START_SECONDS
 
 
 class Pair(Storage):

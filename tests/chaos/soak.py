@@ -24,8 +24,9 @@ import aiohttp
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
 from tests.chaos.clients import Workload
-from tests.chaos.fleet import Fleet, Member, free_port, running
+from tests.chaos.fleet import Fleet, Member
 from tests.chaos.run import end, environ, open_files, swarm, until, work_folder
+from tests.chaos.storage import free_port, running
 from tests.fake_model import FakeModel
 
 RETENTION_SECONDS = 20.0

@@ -51,12 +51,16 @@ def test_random_faults_break_no_promise() -> None:
     "profile",
     [
         "background",
+        "upgrade",
         pytest.param("continuing", marks=pytest.mark.heavy),
         pytest.param("rude", marks=pytest.mark.heavy),
     ],
 )
 def test_dead_workers_and_lost_connections_cost_no_output(profile: str) -> None:
-    """With a rude endpoint, output may be lost, but it is never joined wrongly."""
+    """With a rude endpoint, output may be lost, but it is never joined wrongly.
+
+    In the profile `upgrade`, processes are replaced by those of another version and back.
+    """
     seed = str(random.randrange(1_000_000))
     status, report = chaos("--seed", seed, "--seconds", "20", "--profile", profile)
     print(report)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI
 
 import holdline_client
 from jobs.names import Partition
@@ -18,44 +16,13 @@ from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.paths.redis_faults import store
 from tests.system import Server, System, wait_until
-
-SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
-
-
-class Receiver:
-    """Verifies webhooks with the SDK, and answers the first `refuse` webhooks with status 500."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-        self.refuse = 0
-        self.environ: dict[str, str] = {}
-
-    async def post(self, request: web.Request) -> web.Response:
-        event: Any = OpenAI(api_key="any").webhooks.unwrap(
-            await request.read(), request.headers, secret=SECRET
-        )
-        if self.refuse:
-            self.refuse -= 1
-            return web.Response(status=500)
-        self.told.append((event.type, event.data.id))
-        return web.Response(status=204)
+from tests.webhook_receiver import SECRET, Receiver, receiving
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", receiver.post)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.environ = {
-        "HOLDLINE_WEBHOOK_URL": f"http://127.0.0.1:{runner.addresses[0][1]}/hook",
-        "HOLDLINE_WEBHOOK_SECRET": SECRET,
-        "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
-    }
-    yield receiver
-    await runner.cleanup()
+    async with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture

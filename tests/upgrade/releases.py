@@ -1,0 +1,78 @@
+"""Unpacks a released version of Holdline, so that its programs run beside those of the checkout."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.system import ROOT
+
+VERSIONS: Final = Path(__file__).parent / "versions.toml"
+LOCKED: Final = "requirements.txt"
+# The parts of the checkout that no program needs.
+LEFT_OUT: Final = (":!bench", ":!tests")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version of Holdline that is installed in `folder` and runs with the interpreter `python`.
+
+    Its programs run with `folder` as their working directory.
+    """
+
+    version: str
+    folder: Path
+    python: str
+
+
+def newest() -> tuple[str, str]:
+    """Returns the newest released version and its commit."""
+    versions: dict[str, str] = tomllib.loads(VERSIONS.read_text())
+    return max(versions.items(), key=lambda pair: [int(part) for part in pair[0].split(".")])
+
+
+def unpack(folder: Path, *, own_environment: bool = False) -> Release:
+    """Unpacks the newest released version into `folder`.
+
+    The version runs with the packages of the tests, unless its locked requirements differ from
+    those of the checkout. Then, or with `own_environment`, it gets an environment of its own.
+    """
+    version, commit = newest()
+    archive = ["git", "archive", "--format=tar", commit, "--", ".", *LEFT_OUT]
+    packed = subprocess.run(archive, cwd=ROOT, capture_output=True, timeout=50, check=False)
+    assert 0 == packed.returncode, (
+        f"version {version} needs the commit {commit}: run git fetch --unshallow\n"
+        f"{packed.stderr.decode()}"
+    )
+    folder.mkdir(parents=True)
+    subprocess.run(["tar", "-x", "-C", folder], input=packed.stdout, timeout=50, check=True)
+    locked = folder / LOCKED
+    if own_environment or locked.read_bytes() != (ROOT / LOCKED).read_bytes():
+        return Release(version, folder, str(environment(locked)))
+    return Release(version, folder, sys.executable)
+
+
+def environment(locked: Path) -> Path:
+    """Returns the interpreter of an environment with these locked requirements.
+
+    Creates it if it does not exist yet, which downloads the packages.
+    """
+    digest = hashlib.sha256(locked.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    place = ROOT / f".venv-release-{digest}"
+    python = place / "bin/python"
+    with (Path(tempfile.gettempdir()) / f"{place.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # parallel tests create it once
+        if not (place / ".installed").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", place], timeout=50, check=True)
+            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            argv = [*pip, "--require-hashes", "-r", locked]
+            subprocess.run([*map(str, argv)], timeout=600, check=True)
+            (place / ".installed").touch()
+    return python

@@ -1,0 +1,56 @@
+"""A receiver of webhooks, which verifies them with the official SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from openai import OpenAI
+
+SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
+
+
+class Receiver:
+    """Verifies webhooks with the SDK, and answers the first `refuse` webhooks with status 500.
+
+    `told` has the type and the response id of each accepted webhook, and `ids` its webhook id.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.refuse = 0
+        self.environ: dict[str, str] = {}
+
+    async def post(self, request: web.Request) -> web.Response:
+        event: Any = OpenAI(api_key="any").webhooks.unwrap(
+            await request.read(), request.headers, secret=SECRET
+        )
+        if self.refuse:
+            self.refuse -= 1
+            return web.Response(status=500)
+        self.told.append((event.type, event.data.id))
+        self.ids.append(request.headers["webhook-id"])
+        return web.Response(status=204)
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """Runs a receiver. Its `environ` has the settings with which workers send webhooks to it."""
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", receiver.post)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.environ = {
+        "HOLDLINE_WEBHOOK_URL": f"http://127.0.0.1:{runner.addresses[0][1]}/hook",
+        "HOLDLINE_WEBHOOK_SECRET": SECRET,
+        "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
+    }
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
