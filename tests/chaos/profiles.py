@@ -142,7 +142,7 @@ KEEPS_OUTPUT = Profile(
     # A busy machine must not delay a worker so much that it loses its lease or calls again.
     lease=2.0,
     stall_timeout=10.0,
-    # On a busy machine, an answer takes so long that more faults hit it than the usual limit allows.
+    # On a busy machine, an answer takes longer, so more faults hit it.
     max_attempts=20,
     calm=30.0,
     plain=True,
