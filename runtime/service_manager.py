@@ -77,4 +77,4 @@ def _notify(state: str) -> None:
             sender.settimeout(SEND_SECONDS)
             sender.sendto(state.encode(), address)
     except OSError as error:
-        log.warning("service manager not reached", state=state, error=type(error).__name__)
+        log.warning("service manager not reached", error=type(error).__name__)
