@@ -88,6 +88,7 @@ def stage(target: Path, root: Path = ROOT) -> None:
         place.write_text(_COMMAND.sub(rf"{PACKAGE}.\1", text))
         for name in IMAGE.findall(text):
             shutil.copyfile(root / "docs/images" / name, package / "docs/images" / name)
+    shutil.copyfile(root / "requirements.txt", package / "requirements.txt")
     shutil.copyfile(root / "LICENSE", target / "LICENSE")
     (target / "NOTICE").write_text(notice(root))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .findings import Context, Finding
 
+# The wheel contains the file of the checkout.
 LOCK: Final = Path(__file__).parents[2] / "requirements.txt"
 MIN_PYTHON: Final = (3, 11)
 # A line with a marker is needed only on some systems.
@@ -36,9 +37,7 @@ async def packages(_: Context) -> AsyncIterator[Finding]:
     try:
         pinned = _PINNED.findall(LOCK.read_text(encoding="utf-8"))
     except OSError:
-        yield unknown(
-            "there is no requirements.txt, because Holdline is not a checkout", "pip check"
-        )
+        yield unknown("there is no requirements.txt in this copy of Holdline", "pip check")
         return
     differ = []
     for name, wanted, marker in pinned:
@@ -53,6 +52,6 @@ async def packages(_: Context) -> AsyncIterator[Finding]:
     if differ:
         shown = ", ".join(differ[:5]) + (f" and {len(differ) - 5} more" if len(differ) > 5 else "")
         why = "the promises are tested with the pinned versions only"
-        yield warning(shown, why, "pip install --require-hashes -r requirements.txt")
+        yield warning(shown, why, f"pip install --require-hashes -r {LOCK}")
     else:
         yield ok(f"{len(pinned)} packages have the pinned versions")
