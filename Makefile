@@ -7,6 +7,8 @@ VENV ?= .venv
 PROGRAMS ?= .venv-programs
 # So do the programs with which `make bench` compares Holdline.
 PEERS ?= .venv-bench
+# `make test-wheel` installs the wheels here.
+WHEEL ?= .venv-wheel
 # Third-party programs with conflicting requirements: one environment per file.
 ENVIRONMENTS = $(patsubst tests/programs/environments/%.txt,$(PROGRAMS)/environments/%/.installed,\
 	$(wildcard tests/programs/environments/*.txt))
@@ -25,6 +27,8 @@ PARTS := admin bench command dev holdline_client jobs runtime server tests worke
 # Only the existing parts, because a missing one must not hide the errors of the others.
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
+# The folders whose tests start neither a browser nor `make run`.
+WHEEL_TESTS := $(addprefix tests/,admin attacks command holdline_client jobs paths runtime server worker)
 
 # A page that uses the npm package.
 PAGE := tests/npm/page
@@ -34,7 +38,7 @@ FRONTENDS := tests/frontends
 # The system's certificates include that of a company proxy that intercepts TLS.
 UV := $(BIN)/uv --system-certs
 
-.PHONY: help setup setup-tests run test programs check check-python check-web npm bench chaos soak fuzz nightly screenshots lock clean
+.PHONY: help setup setup-tests run test test-wheel programs check check-python check-web npm bench chaos soak fuzz nightly screenshots lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -46,6 +50,17 @@ run: $(VENV)/.installed ## run everything at http://127.0.0.1:8080 with a simula
 
 test: $(VENV)/.installed-dev ## run all tests except heavy ones, or one file or test [ONE=path::name] [ARGS="-k resume"]
 	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder -m "not heavy") $(ARGS)
+
+# Neither the environment nor the folder of the staged tests contains the packages of the checkout, so
+# the tests can import only the wheels.
+test-wheel: $(WHEEL)/.installed ## run the tests against the installed wheels, or one file or test [ONE=path::name]
+	@rm -rf $(WHEEL)/staged && mkdir $(WHEEL)/staged
+	@$(BIN)/python -m dev.wheel $(WHEEL)/staged/server
+	@$(BIN)/python -m dev.wheel_tests $(WHEEL)/staged/tests
+	@$(PIP) wheel --no-index --no-build-isolation --no-deps --wheel-dir $(WHEEL)/staged $(WHEEL)/staged/server .
+	@$(UV) pip install --quiet --no-deps --reinstall --python $(WHEEL)/bin/python $(WHEEL)/staged/*.whl
+	@cd $(WHEEL)/staged/tests && ../../bin/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile $(WHEEL_TESTS)) \
+	-m "not heavy and not browser and not checkout" $(ARGS)
 
 # Requirements of `make test` and `make programs`; with PROGRAMS set, `make test` runs both.
 setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed $(PAGE)/node_modules/.installed $(FRONTENDS)/node_modules/.installed
@@ -116,7 +131,7 @@ lock: $(BIN)/uv ## pin the newest versions in all lock files
 	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
 clean: ## remove the files that these targets made
-	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules $(PAGE)/node_modules $(FRONTENDS)/node_modules bench/peers/node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
+	rm -rf $(VENV) $(PROGRAMS) $(PEERS) $(WHEEL) tests/programs/node_modules $(PAGE)/node_modules $(FRONTENDS)/node_modules bench/peers/node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -161,6 +176,12 @@ $(PROGRAMS)/environments/%/.installed: tests/programs/environments/%.txt $(PROGR
 
 tests/programs/node_modules/.installed: tests/programs/package-lock.json
 	@cd tests/programs && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+$(WHEEL)/.installed: requirements-dev.txt $(VENV)/.installed-dev
+	@echo "installing requirements-dev.txt into $(WHEEL)"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(WHEEL)
+	@$(UV) pip install --quiet --python $(WHEEL)/bin/python --require-hashes -r $<
 	@touch $@
 
 $(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/uv

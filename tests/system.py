@@ -21,8 +21,13 @@ import aiohttp
 import pytest
 
 from dev.pdeathsig import with_pdeathsig
+from jobs import errors
 
 ROOT = Path(__file__).parent.parent
+# The folder of the packages under test and the prefix of their modules. With an installed wheel,
+# both name `holdline_server`; see `make test-wheel`.
+CODE = Path(errors.__file__).parent.parent
+PREFIX = errors.__name__.partition("jobs")[0]
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 EXTENSIONS = ("holdline.v1",)  # the subprotocol that switches on Holdline's own messages
 # Ports for servers. The ports of a cluster's bus are higher by 10,000.
@@ -136,10 +141,15 @@ async def run_command(
     return output.decode()
 
 
+def module_command(module: str) -> list[str]:
+    """Returns the command of one of Holdline's modules, whose name may lack the prefix."""
+    return [sys.executable, "-m", module if module.startswith(PREFIX) else PREFIX + module]
+
+
 def run_module(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Runs one of Holdline's modules to its end. Any exit status is accepted."""
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [*module_command(module), *arguments],
         cwd=ROOT,
         env=clean_environ() | environ,
         capture_output=True,
@@ -152,8 +162,8 @@ def run_module(module: str, *arguments: str, **environ: str) -> subprocess.Compl
 class System:
     """Starts processes on one Redis and ends all of them.
 
-    By default, the processes run from the checkout. For an installed Holdline, `program` is its
-    command `holdline`, and `cwd` a directory outside the checkout.
+    By default, the processes run the packages that the tests import. For another installation,
+    `program` is its command `holdline`, and `cwd` a directory outside the checkout.
     """
 
     def __init__(
@@ -161,7 +171,7 @@ class System:
         redis_url: str,
         folder: Path,
         *,
-        program: Sequence[str] = (sys.executable, "-m"),
+        program: Sequence[str] | None = None,
         cwd: Path = ROOT,
     ) -> None:
         self.redis_url = redis_url
@@ -214,7 +224,7 @@ class System:
         return await run_command(*self._command(module), *arguments, cwd=self._cwd, environ=environ)
 
     def _command(self, module: str) -> list[str]:
-        return [*self._program, module]
+        return module_command(module) if self._program is None else [*self._program, module]
 
     def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
         output = self._folder / f"{len(self._processes)}-{name}.log"

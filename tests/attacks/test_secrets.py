@@ -10,13 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-import worker.config
 from jobs.names import Partition
 from jobs.redis.pipe import Pipe
 from server.config import Config
 from tests.fake_model import FakeModel
 from tests.jobs.dump import dump
 from tests.system import System, wait_until
+from worker.config import load as load_worker_config
 
 pytestmark = pytest.mark.timeout(120)
 HOOK_SECRET = "whsec_" + "Y2FuYXJ5" * 5  # base64 of canarycanary...
@@ -120,7 +120,7 @@ async def _damaged(
 
 def test_the_repr_of_a_configuration_hides_secrets() -> None:
     environ = SECRETS | {"REDIS_URL": "redis://:canary-password@127.0.0.1:6379/0"}
-    for config in (worker.config.load(environ), Config.from_environ(environ)):
+    for config in (load_worker_config(environ), Config.from_environ(environ)):
         for form in FORMS:
             assert form not in repr(config)
             assert form not in f"{config}"

@@ -15,7 +15,7 @@ from typing import Self
 import aiohttp
 
 from tests.chaos.clocks import clock_environ
-from tests.system import ROOT, START_SECONDS, Process, start_process
+from tests.system import PREFIX, ROOT, START_SECONDS, Process, start_process
 from tests.upgrade.releases import Release
 
 HANG_SECONDS = 8.0
@@ -267,7 +267,8 @@ class Fleet:
         self.workers.append(self._member("worker", len(self.workers), OPENAI_BASE_URL=model_url))
 
     def _member(self, kind: str, number: int, **environ: str) -> Member:
-        argv = [sys.executable, "-X", "faulthandler", "-m", *self._wrapper, kind]
+        module = (*self._wrapper, kind) if self._wrapper else (PREFIX + kind,)
+        argv = [sys.executable, "-X", "faulthandler", "-m", *module]
         environ = self._environ | environ | clock_environ(self._folder, kind)
         member = Member(f"{kind}-{number}", argv, self._folder, environ, self._other)
         if number % 2:

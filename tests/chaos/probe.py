@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from tests.system import ROOT
+from tests.system import CODE, PREFIX
 
 PARTS = ("server", "worker", "jobs", "runtime")
 
@@ -29,10 +29,10 @@ def _name(thing: object) -> str:
     """Returns the name of a Holdline type or of a frame's Holdline function, else ""."""
     if isinstance(thing, FrameType):
         path = Path(thing.f_code.co_filename)
-        of_ours = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PARTS
+        of_ours = path.is_relative_to(CODE) and path.relative_to(CODE).parts[0] in PARTS
         return f"frame of {thing.f_code.co_qualname}" if of_ours else ""
     kind = type(thing)
-    of_ours = kind.__module__.partition(".")[0] in PARTS
+    of_ours = kind.__module__.removeprefix(PREFIX).partition(".")[0] in PARTS
     return f"{kind.__module__}.{kind.__qualname__}" if of_ours else ""
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     """Runs the server or worker process."""
     kind = sys.argv.pop()
     signal.signal(signal.SIGUSR1, report)
-    status: int = importlib.import_module(f"{kind}.__main__").main()
+    status: int = importlib.import_module(f"{PREFIX}{kind}.__main__").main()
     return status
 
 

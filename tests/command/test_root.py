@@ -9,7 +9,7 @@ import pytest
 
 from command.root import SECTIONS, holdline
 from runtime import command_line
-from tests.system import run_module
+from tests.system import PREFIX, run_module
 
 NAMES = [entry.name for entries in SECTIONS.values() for entry in entries]
 
@@ -65,10 +65,11 @@ def test_a_command_imports_only_its_own_program(
 ) -> None:
     code = (
         "import sys\n"
-        "from command.root import holdline\n"
-        "from runtime import command_line\n"
+        f"from {PREFIX}command.root import holdline\n"
+        f"from {PREFIX}runtime import command_line\n"
         f"command_line.run(holdline, 'holdline', {arguments!r})\n"
-        f"print('imported:', [name for name in {absent!r} if name in sys.modules])\n"
+        f"names = {{name.removeprefix({PREFIX!r}) for name in sys.modules}}\n"
+        f"print('imported:', sorted({{*{absent!r}}} & names))\n"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True

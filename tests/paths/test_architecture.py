@@ -10,6 +10,8 @@ from dev import trace
 from dev.architecture import ROUTES, arrows, imports, pictures, rooms
 from tests.paths.documents import README, ROOT, blocks, section
 
+pytestmark = pytest.mark.checkout
+
 
 def test_the_files_on_the_path_of_a_prompt_exist() -> None:
     path, beside = blocks(section(README, "How it works"), "")

@@ -13,10 +13,6 @@ from typing import Any
 import pytest
 from msgspec.inspect import StructType, type_info
 
-import runtime.logs
-import server.metrics
-import worker.config
-import worker.metrics
 from admin.audited import Audit
 from dev.__main__ import ENVIRONMENT
 from jobs.config.settings import ConfigError, markdown
@@ -24,7 +20,9 @@ from jobs.config.settings_table import SETTINGS
 from jobs.names import Partition
 from jobs.redis import permissions
 from jobs.scripts import SCRIPTS
+from runtime import logs
 from runtime.metrics import markdown as markdown_of_metrics
+from server import metrics as server_metrics
 from server.access.principal import CREATE, OF_MESSAGES, OF_ROUTES
 from server.api.client_messages import MESSAGE_TYPES
 from server.api.close_codes import CloseCode
@@ -51,11 +49,14 @@ from tests.paths.documents import (
     table,
     words,
 )
+from tests.system import CODE
+from worker import config as worker_config
+from worker import metrics as worker_metrics
 from worker.outcome import CAUSES, Finished, Policy, Then, decide
 
 
 def calls(folder: str) -> Iterator[ast.Call]:
-    for path in sorted((ROOT / folder).rglob("*.py")):
+    for path in sorted((CODE / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 yield node
@@ -89,8 +90,8 @@ def test_the_documented_default_and_limits_of_a_setting_match_the_code(
     name = name.strip("`")
     least, most = limits.split(", ")
 
-    def read(**environ: str) -> tuple[Config, worker.config.Config, Audit]:
-        found = Config.from_environ(environ), worker.config.load(GIVEN | environ)
+    def read(**environ: str) -> tuple[Config, worker_config.Config, Audit]:
+        found = Config.from_environ(environ), worker_config.load(GIVEN | environ)
         return *found, Audit.from_environ(environ)
 
     assert read() == read(**{name: default})
@@ -155,7 +156,7 @@ def test_every_redis_command_is_in_the_documented_acl() -> None:
     for script in SCRIPTS.values():
         sent |= set(re.findall(r"redis\.p?call\('([A-Z]+)'", script.source.decode()))
     for folder in ("admin", "jobs", "server", "worker"):
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in (CODE / folder).rglob("*.py"):
             sent |= set(re.findall(r"""\.(?:call|ask)\(\s*"([A-Z]+)\"""", path.read_text()))
     assert {command.lower() for command in sent} - {"sentinel"} <= listed
 
@@ -228,7 +229,7 @@ def test_every_message_is_documented() -> None:
     written: set[str] = set()
     own = r'"((?:holdline:|response\.steer\.)[a-z]+)"'
     for folder in ("jobs", "server"):
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in (CODE / folder).rglob("*.py"):
             written |= set(re.findall(own, path.read_text()))
     assert written - received == sent - {"error"}
     lines = "".join(blocks(PROTOCOL + REFERENCE, "json")).splitlines()
@@ -296,10 +297,10 @@ def test_the_documented_metrics_match_the_code(heading: str) -> None:
 
 
 def test_each_program_has_the_documented_metrics() -> None:
-    common = [*server.metrics.COMMON]
+    common = [*server_metrics.COMMON]
     for of_program, registry in (
-        (server.metrics.ALL, server.metrics.Metrics().registry),
-        (worker.metrics.ALL, worker.metrics.WorkerMetrics().registry),
+        (server_metrics.ALL, server_metrics.Metrics().registry),
+        (worker_metrics.ALL, worker_metrics.WorkerMetrics().registry),
     ):
         names = sorted(metric.name for metric in registry.metrics)
         assert names == sorted(metric.name for metric in (*of_program, *common))
@@ -345,8 +346,8 @@ def test_log_lines_have_only_the_documented_fields() -> None:
     used |= {"exception", "trace_id", "queued_ms", "first_token_ms", "model_ms", "total_ms"}
     documented = table(WATCH, "Log fields")
     assert used == set(first_words(documented))
-    assert runtime.logs.__doc__ is not None
-    fields = re.findall(r"^(\w+)  +(.+)$", runtime.logs.__doc__, re.MULTILINE)
+    assert logs.__doc__ is not None
+    fields = re.findall(r"^(\w+)  +(.+)$", logs.__doc__, re.MULTILINE)
     assert fields == [(words(row[0])[0], row[1]) for row in documented]
 
 
@@ -354,7 +355,7 @@ def test_the_documented_models_file_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text("".join(blocks(MODELS, "toml")))
     environ = {"HOLDLINE_MODELS": str(path), "OPENAI_API_KEY": "a", "LARGE_KEY": "b"}
-    config = worker.config.load(environ)
+    config = worker_config.load(environ)
     ending = ["gpt-4.1", "gemini", "mounted"]
     assert ["fast", "large", "local", "gpt-4.1-mini", *ending] == list(config.endpoints)
     assert ["fast", "large", "gpt-4.1-mini"] == [each.name for each in config.routes(None)]

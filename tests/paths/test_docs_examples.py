@@ -15,7 +15,7 @@ import aiohttp
 from openai import AsyncOpenAI
 
 from tests.paths.conftest import Shared
-from tests.system import EXTENSIONS, System
+from tests.system import CODE, EXTENSIONS, System
 
 ROOT = Path(__file__).parent.parent.parent
 REFERENCE = (ROOT / "docs/protocol-reference.md").read_text()
@@ -85,11 +85,11 @@ def documented(of: str) -> set[str]:
 
 def test_every_header_is_documented() -> None:
     known = set[str]()
-    for path in (ROOT / "server").rglob("*.py"):
+    for path in (CODE / "server").rglob("*.py"):
         if path.name not in ("openapi.py", "origins.py"):
             known |= set(re.findall(r'"([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)+)"', path.read_text()))
     known |= set(
-        re.findall(r"Access-Control-[A-Za-z-]+", (ROOT / "server/http/origins.py").read_text())
+        re.findall(r"Access-Control-[A-Za-z-]+", (CODE / "server/http/origins.py").read_text())
     )
     sides = documented("request") | documented("response") | documented("refusal")
     one_word = {"Allow", "Authorization", "Connection", "Origin", "Upgrade"}

@@ -31,7 +31,7 @@ from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.compliance.cases import CASES, Case, text
 from tests.paths.conftest import Shared
 from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, blocks
-from tests.system import EXTENSIONS
+from tests.system import CODE, EXTENSIONS
 from worker.upstream.responses.events import REPORTED
 from worker.webhooks.message import body, headers
 
@@ -114,7 +114,7 @@ def test_every_message_and_event_is_documented() -> None:
     written = {
         text
         for folder in ("jobs", "server", "worker")
-        for path in (ROOT / folder).rglob("*.py")
+        for path in (CODE / folder).rglob("*.py")
         if path.name != "client_messages.py" and path.parent.name != "schema"
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(text := node.value, str)
@@ -155,7 +155,7 @@ def test_every_parameter_is_in_the_openapi_document() -> None:
 def test_the_schema_of_a_response_has_exactly_the_fields_that_are_sent() -> None:
     (keys,) = (
         {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
-        for function in ast.walk(ast.parse((ROOT / "jobs/log/events.py").read_text()))
+        for function in ast.walk(ast.parse((CODE / "jobs/log/events.py").read_text()))
         if isinstance(function, ast.FunctionDef) and function.name == "snapshot"
         for node in ast.walk(function)
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)

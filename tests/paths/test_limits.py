@@ -9,6 +9,7 @@ import pytest
 
 from jobs.config.settings_table import SETTINGS
 from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, table
+from tests.system import PREFIX
 
 LIMITS = (ROOT / "docs/limits.md").read_text()
 ROWS = table(LIMITS, "Every input")
@@ -28,7 +29,7 @@ def test_each_documented_limit_matches_the_code(name: str, value: str) -> None:
         found = SETTINGS[name].default
     else:
         module, _, constant = name.rpartition(".")
-        found = getattr(importlib.import_module(module), constant)
+        found = getattr(importlib.import_module(PREFIX + module), constant)
     assert float(value) == found
 
 

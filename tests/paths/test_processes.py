@@ -73,6 +73,7 @@ def test_a_server_without_keys_may_listen_only_on_loopback(redis_url: str) -> No
     assert "HOLDLINE_HOST" in said.stderr
 
 
+@pytest.mark.checkout
 @pytest.mark.parametrize("process", PROCESSES)
 async def test_server_and_worker_run_without_each_others_code(
     process: str, tmp_path: Path, redis_url: str

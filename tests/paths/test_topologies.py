@@ -10,7 +10,6 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import Answer, SocketClient, socket_client
 from tests.paths.redis_faults.store import Store
 from tests.paths.topologies.several import cluster, migrate_keys, with_sentinels
-from tests.system import ROOT, Server, System, wait_until
+from tests.system import ROOT, Server, System, module_command, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -65,7 +64,7 @@ async def assert_all_complete(answers: list[Answer], model: FakeModel, *, calls:
 
 async def run_command(url: str, *arguments: str) -> str:
     """Runs one of Holdline's commands and returns its output."""
-    command = (sys.executable, "-m", *arguments)
+    command = (*module_command(arguments[0]), *arguments[1:])
     environ = {"REDIS_URL": url, "HOLDLINE_PARTITIONS": str(PARTITIONS), "HOLDLINE_MODEL": "m"}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE

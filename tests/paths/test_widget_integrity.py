@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 
 import pytest
 from playwright.async_api import Route, expect
@@ -12,7 +11,7 @@ from playwright.async_api import Route, expect
 from server.http.static import pages
 from tests.browser import ROOT, NewPage, ServeSite, Watch, ask, element, in_chromium, wait_for_end
 from tests.paths.conftest import Shared
-from tests.system import Server, System, free_port
+from tests.system import Server, System, free_port, module_command
 
 pytestmark = in_chromium
 
@@ -22,7 +21,7 @@ PRINTED = re.compile(r"<script type=\"module\" crossorigin.*</holdline-chat>", r
 async def printed_snippet() -> str:
     """Returns the snippet that the command prints to embed exactly this version of the widget."""
     command = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.http.static", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        *module_command("server.http.static"), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(command.communicate(), 30)
     found = PRINTED.search(output.decode())

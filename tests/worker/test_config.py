@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from jobs.config.settings import ConfigError
 from tests.fake_model import FakeModel
-from tests.system import ROOT
+from tests.system import ROOT, module_command
 from worker.config import load
 
 MODEL = {"OPENAI_API_KEY": "sk-secret"}
@@ -63,7 +62,7 @@ def test_a_key_is_not_shown() -> None:
 
 def checked(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "worker", "--check", *arguments],
+        [*module_command("worker"), "--check", *arguments],
         cwd=ROOT,
         env={**MODEL, **environ},
         capture_output=True,

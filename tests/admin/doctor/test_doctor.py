@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.jobs.redis.users import as_user
 from tests.paths.documents import ROOT, SECURE, section
-from tests.system import System, clean_environ
+from tests.system import CODE, System, clean_environ, module_command
 
 PROMISES = set(re.findall(r"^### (G\d+):", (ROOT / "docs/promises.md").read_text(), re.MULTILINE))
 
@@ -124,7 +123,7 @@ def test_a_finding_says_why_it_matters_and_what_to_type() -> None:
 
 def test_every_promise_that_a_check_names_exists() -> None:
     named = set()
-    for path in (ROOT / "admin/doctor").glob("*.py"):
+    for path in (CODE / "admin/doctor").glob("*.py"):
         named |= set(re.findall(r'"(G\d+)"', path.read_text()))
     assert named
     assert named <= PROMISES
@@ -153,7 +152,7 @@ async def test_a_terminal_shows_the_progress(redis_url: str) -> None:
     environ = clean_environ() | {"REDIS_URL": redis_url}
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "admin.doctor", "--program", "server"),
+            *(*module_command("admin.doctor"), "--program", "server"),
             cwd=ROOT,
             env=environ,
             stdout=asyncio.subprocess.PIPE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import jobs.scripts as scripts_module
+from jobs import scripts as scripts_module
 from jobs.scripts import SCRIPTS, Script, WrongArguments, calls, check_includes
 
 FOLDER = Path(scripts_module.__file__).parent

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.config import Config
 from server.http.origins import EXPOSED_HEADERS, SETTING, Origins, _advice
 from server.origin import canonical
-from tests.system import ROOT, System
+from tests.system import CODE, System
 
 HOST = "holdline.example:8080"
 SITE = "http://shop.example:31090"
@@ -140,7 +140,7 @@ async def test_a_preflight_allows_the_headers_that_it_asks_for(system: System) -
 
 
 def test_a_page_may_read_every_header_that_is_for_clients() -> None:
-    sources = [path.read_text() for path in (ROOT / "server").rglob("*.py")]
+    sources = [path.read_text() for path in (CODE / "server").rglob("*.py")]
     found = set(re.findall(r'"(X-(?:RateLimit-|Response-|Should-)[\w-]+)"', "".join(sources)))
     assert {"Retry-After", *found} == set(EXPOSED_HEADERS.split(", "))
     assert len(found) > 10

@@ -10,7 +10,6 @@ import os
 import sys
 from collections import Counter
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -19,10 +18,9 @@ from jobs.names import Partition, partition_of
 from server.app import Server
 from tests.server.factories import Answer, Worker
 from tests.server.talk import Client, Talk, connected
-from tests.system import wait_until
+from tests.system import CODE, wait_until
 
-ROOT = Path(__file__).parents[3]
-OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "server"))
+OURS = tuple(f"{CODE / name}{os.sep}" for name in ("jobs", "server"))
 
 
 class Calls:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from jobs.config.settings import ConfigError
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
-from tests.system import wait_until
+from tests.system import module_command, wait_until
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response
 from worker.config import load
@@ -330,7 +329,8 @@ async def test_a_check_loads_the_keys(
 
     async def checked() -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "worker", "--check"),
+            *module_command("worker"),
+            "--check",
             env={"REDIS_URL": redis_url, "HOLDLINE_MODELS": str(path), "PATH": os.environ["PATH"]},
             cwd=Path(__file__).parents[3],
             stdout=asyncio.subprocess.PIPE,

@@ -1,0 +1,58 @@
+"""Stages the tests so that they import the installed wheels instead of the checkout.
+
+`python -m dev.wheel_tests FOLDER` fills an empty folder with the files of the checkout except the
+packages of the wheels, and rewrites the imports of the tests as `dev.wheel` rewrites those of the
+packages. In this folder, `server` and `jobs` cannot be imported. `make test-wheel` runs the tests.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from dev.staging import main
+from dev.wheel import FOLDERS, ROOT, module_names, rewrite, rewrite_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+INSTALLED: Final = (*FOLDERS, "holdline_client")
+
+
+def stage(target: Path, root: Path = ROOT) -> None:
+    """Fills `target`, an empty or missing folder, with the tests and the files that they read."""
+    modules = module_names(root)
+    for name in _files(root):
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".py"):
+            source = (root / name).read_text(encoding="utf-8")
+            place.write_text(rewrite(source, name, modules, strict=False), encoding="utf-8")
+        elif name.endswith(".md"):
+            text = (root / name).read_text(encoding="utf-8")
+            place.write_text(rewrite_text(text), encoding="utf-8")
+        else:
+            shutil.copyfile(root / name, place)
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Returns the files of the checkout that no wheel contains, also those not yet committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    for name in listed.stdout.split("\0"):
+        path = root / name
+        if name.partition("/")[0] not in INSTALLED and path.is_file() and not path.is_symlink():
+            yield name
+
+
+if __name__ == "__main__":
+    sys.exit(main("wheel_tests", __doc__, stage, None))
