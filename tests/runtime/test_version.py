@@ -14,8 +14,8 @@ from runtime.version import UNKNOWN, program_version
 from tests.system import ROOT
 
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-# A list of changes names the versions of the past too.
-STATED = {"pyproject.toml", "CHANGELOG.md"}
+# The others also name the versions of the past.
+STATED = {"pyproject.toml", "CHANGELOG.md", "tests/upgrade/versions.toml"}
 # The versions in a lock file are those of dependencies.
 LOCKS = re.compile(r"(^|/)(package-lock\.json|[\w-]*requirements[\w-]*\.txt)$|/environments/")
 
