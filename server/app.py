@@ -322,7 +322,12 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/v1/responses", server.socket, allow_head=False)
     routes = ResponseRoutes(
-        config, server.relay, server.responses, server.streams, server.large_requests
+        config,
+        server.relay,
+        server.responses,
+        server.streams,
+        server.large_requests,
+        server.metrics,
     )
     routes.add_to(app)
     ChatCompletionRoutes(config, server.relay, server.responses, routes).add_to(app)

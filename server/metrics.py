@@ -36,7 +36,10 @@ SUBMITTED: Final = Metric(
     labels=("fresh",),
 )
 DELIVERED: Final = Metric(
-    "holdline_events_delivered_total", "counter", "events written to WebSockets"
+    "holdline_events_delivered_total",
+    "counter",
+    "events written to clients. `transport` is `websocket`, or `sse` for HTTP streams",
+    labels=("transport",),
 )
 READS: Final = Metric(
     "holdline_log_reads_total",
@@ -86,8 +89,10 @@ class Metrics:
         self.followers = registry.value(FOLLOWERS)
         self.followers_behind = registry.value(FOLLOWERS_BEHIND)
         self.slow_sockets = registry.value(SLOW_SOCKETS)
-        self.submitted = registry.values(SUBMITTED)
-        self.delivered = registry.value(DELIVERED)
+        self.submitted = registry.values(SUBMITTED, "true", "false")
+        delivered = registry.values(DELIVERED, "websocket", "sse")
+        self.delivered_to_sockets = delivered.labels("websocket")
+        self.delivered_to_streams = delivered.labels("sse")
         self.reads = registry.value(READS)
         self.refused = registry.values(REFUSED)
         self.closed_slow = registry.value(CLOSED_SLOW)

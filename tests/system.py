@@ -90,9 +90,9 @@ class Server(Process):
         return self.url.replace("http", "ws", 1) + "/v1/responses"
 
     async def metric(self, name: str) -> float:
-        """Returns the value of a metric without labels."""
+        """Returns the value of a metric, whose labels are a part of the name if it has any."""
         async with aiohttp.ClientSession() as http, http.get(f"{self.url}/metrics") as response:
-            value = re.search(rf"^{name} (\S+)$", await response.text(), re.MULTILINE)
+            value = re.search(rf"^{re.escape(name)} (\S+)$", await response.text(), re.MULTILINE)
         assert value is not None, name
         return float(value[1])
 

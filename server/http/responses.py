@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from server.large_requests import LargeRequests
     from server.live.relay import Relay
     from server.live.submission import SubmissionListener
+    from server.metrics import Metrics
     from server.responses import Responses
 
     from .bodies import Form
@@ -71,11 +72,13 @@ class ResponseRoutes:
         responses: Responses,
         streams: Streams,
         large_requests: LargeRequests,
+        metrics: Metrics,
     ) -> None:
         self._config = config
         self._relay = relay
         self._responses = responses
         self._streams = streams
+        self._metrics = metrics
         self.large_requests = large_requests
         self.bodies = Bodies(responses)
 
@@ -239,7 +242,7 @@ class ResponseRoutes:
         shown: Shown = NOTHING,
     ) -> web.StreamResponse:
         """Streams a response's events as server-sent events until the response has ended."""
-        stream = Stream(self._config.ping_seconds, format_)
+        stream = Stream(self._config.ping_seconds, format_, self._metrics.delivered_to_streams)
         follower = self._relay.follow(response_id, viewer, after, stream, shown=shown)
         try:
             with self._streams.open(stream):

@@ -19,6 +19,7 @@ from .timeouts import bound_buffers, write_in_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from runtime.metrics import Value
     from server.api.frames import Frame
     from server.api.problem import Problem
     from server.live.follower import Follower
@@ -117,10 +118,14 @@ class _EventStream(web.StreamResponse):
 
 
 class Stream:
-    """A `Sink` for the stream of one request. Its buffer is bounded; the log holds the rest."""
+    """A `Sink` for the stream of one request. Its buffer is bounded; the log holds the rest.
 
-    def __init__(self, heartbeat_seconds: float, format_: StreamFormat) -> None:
+    `delivered` counts the events of all streams.
+    """
+
+    def __init__(self, heartbeat_seconds: float, format_: StreamFormat, delivered: Value) -> None:
         self._heartbeat = heartbeat_seconds
+        self._delivered = delivered
         self._format = format_
         self._parts: list[bytes] = []
         self._size = 0
@@ -141,6 +146,7 @@ class Stream:
         """Buffers events until they are written."""
         del follower
         self._put(*self._format.events(frames))
+        self._delivered.count += len(frames)
         if frames[-1].last:
             self.unstored = frames[-1].event["response"].get("store") is False
         if self._format.broken:

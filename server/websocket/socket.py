@@ -251,7 +251,7 @@ class Socket:
                 self._unsent = chain(self._unsent, [data])
             elif transport is not None and not transport.is_closing():
                 transport.write(data)
-        self._metrics.delivered.count += len(frames)
+        self._metrics.delivered_to_sockets.count += len(frames)
         if frames[-1].last:
             response = frames[-1].event["response"]
             if successor := response.get("holdline", {}).get("successor_id"):

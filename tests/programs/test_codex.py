@@ -135,5 +135,8 @@ def _check_found_tools(model: CodexModel, found: str | list[Item]) -> None:
 
 
 async def _check_transport(cli: Codex, transport: Transport) -> None:
-    delivered = await cli.server.metric("holdline_events_delivered_total")
-    assert (transport == "websocket") == (delivered > 0)
+    name = "holdline_events_delivered_total"
+    over_sockets = await cli.server.metric(f'{name}{{transport="websocket"}}')
+    over_streams = await cli.server.metric(f'{name}{{transport="sse"}}')
+    assert (transport == "websocket") == (over_sockets > 0)
+    assert (transport == "http") == (over_streams > 0)

@@ -47,12 +47,15 @@ async def test_a_plain_request_returns_the_complete_answer(
 
 
 async def test_a_streaming_request_receives_every_event_and_done(
-    client: Client, worker: Worker
+    client: Client, worker: Worker, server: Server
 ) -> None:
     working = asyncio.create_task(worker.answer("Be", "cause", "."))
     async with client.post(ALL, json={"input": "Why?", "stream": True}) as response:
         events, done = await events_of(response)
     answer = await working
+    delivered = server.metrics.registry.get
+    assert len(events) == delivered("holdline_events_delivered_total", "sse")
+    assert 0 == delivered("holdline_events_delivered_total", "websocket")
 
     assert done
     assert list(range(len(events))) == [event["sequence_number"] for event in events]
