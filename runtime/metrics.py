@@ -168,15 +168,15 @@ class Registry:
         """The declarations of all metrics."""
         return [family.metric for family in self._families.values()]
 
-    def values(self, metric: Metric, *known: str) -> Family[Value]:
+    def values(self, metric: Metric, *known: str | LabelValues) -> Family[Value]:
         """Adds a counter or a gauge with labels.
 
-        `known` are values of its only label that exist from the beginning. Prometheus does not see
-        the first increase of a series that appears with it, so an alert would miss it.
+        `known` are label values that exist from the beginning. Prometheus does not see the first
+        increase of a series that appears with it, so an alert would miss it.
         """
         family = self._add(Family(metric, Value))
-        for value in known:
-            family.labels(value)
+        for values in known:
+            family.labels(*((values,) if isinstance(values, str) else values))
         return family
 
     def value(self, metric: Metric) -> Value:

@@ -9,6 +9,8 @@ from runtime import process_metrics
 from runtime.metrics import Metric, Registry
 from runtime.process_metrics import ProcessMetrics
 
+from .api.problem import STANDARD_CODES
+
 SOCKETS: Final = Metric("holdline_sockets", "gauge", "open WebSockets")
 STREAMS: Final = Metric("holdline_event_streams", "gauge", "open streams of server-sent events")
 FOLLOWERS: Final = Metric(
@@ -94,7 +96,7 @@ class Metrics:
         self.delivered_to_sockets = delivered.labels("websocket")
         self.delivered_to_streams = delivered.labels("sse")
         self.reads = registry.value(READS)
-        self.refused = registry.values(REFUSED)
+        self.refused = registry.values(REFUSED, *STANDARD_CODES)
         self.closed_slow = registry.value(CLOSED_SLOW)
         self.process = ProcessMetrics(registry)
         self.redis_connected = redis_metrics.add_to(registry)

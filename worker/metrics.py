@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _SHORT: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _WAIT: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _CALL: Final = tuple(0.01 * 2**power for power in range(17))  # up to 11 minutes
+# The values of `step` and of `reason`.
+RECOVERY_STEPS: Final = ("reattach", "continue", "restart")
+TAKEN, DELETED = "taken", "deleted"
 _TOKENS: Final = tuple(4.0**power for power in range(14))
 _GEN_AI: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 # Every call uses the formats of OpenAI, whoever runs the endpoint.
@@ -248,18 +251,23 @@ class WorkerMetrics:
         self._first_token = registry.distributions(FIRST_TOKEN)
         self._responses = registry.values(RESPONSES)
         self._duration = registry.distributions(DURATION)
-        self._attempts = registry.values(ATTEMPTS)
+        known = sorted(models) or [OTHER]
+        self._attempts = registry.values(ATTEMPTS, *((model, "stop") for model in known))
         self.recent = RecentCounter()
-        self._recoveries = registry.values(RECOVERIES)
+        self._recoveries = registry.values(
+            RECOVERIES, *((model, step) for model in known for step in RECOVERY_STEPS)
+        )
         self.rescued = registry.values(RESCUED, "requeued", "ended")
         self.dead = registry.value(DEAD)
-        self.leases_lost = registry.value(LEASES_LOST)
+        self.leases_lost = registry.values(LEASES_LOST, TAKEN, DELETED)
         self.late_renewals = registry.value(LATE_RENEWALS)
         self.append_entries = registry.distribution(APPENDS)
         self.append_seconds = registry.distribution(APPEND_SECONDS)
         self._call_seconds = registry.distributions(CALL_SECONDS)
         self._first_chunk = registry.distributions(FIRST_CHUNK)
         self._usage = registry.distributions(USAGE)
+        for model in known:
+            self._call_seconds.labels(*_OPERATION, model, "")
         self._speed = registry.distributions(SPEED)
         self._failed_over = registry.values(FALLBACKS)
         self.key_expiry = registry.values(KEY_EXPIRY)

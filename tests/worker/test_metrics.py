@@ -147,8 +147,12 @@ api_key_command = ["false"]
     )
     async with make_harness(HOLDLINE_MODELS=str(models)) as harness:
         await harness.execute("tokens=2")
-        await harness.execute("tokens=2", model="broken")
         router = harness.context.router
+        router.update_metrics()
+        # The series exist before the first failure, which an alert would otherwise miss.
+        failures = router._metrics.registry.state().totals["holdline_model_key_failures_total"]
+        assert {("m",): [0], ("broken",): [0]} == failures
+        await harness.execute("tokens=2", model="broken")
         router.update_metrics()
         values = router._metrics.registry.get
         assert ends_at == values("holdline_model_key_expiry_timestamp_seconds", "m")
