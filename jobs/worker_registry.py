@@ -73,8 +73,9 @@ class RunningRecord(msgspec.Struct, frozen=True, array_like=True):
 class WorkerRecord(msgspec.Struct, frozen=True, array_like=True):
     """What a worker writes about itself.
 
-    `models` is empty if the worker serves every model name. `reason` says why the worker is paused,
-    and is empty otherwise. `recent` counts the attempts that the worker ended lately.
+    `models` is empty if the worker serves every model name. `reason` says why the worker claims no
+    or fewer jobs, and is empty otherwise. `recent` counts the attempts that the worker has ended
+    lately.
     """
 
     host: str
@@ -110,7 +111,7 @@ class LiveWorker:
 
     `seen_at` is the time at which the worker wrote its record. `models` is empty if the worker
     serves every model name. `running` is the number of its running jobs, and `responses` describes
-    them. `reason` says why the worker is paused, and is empty otherwise.
+    them. `reason` says why the worker claims no or fewer jobs, and is empty otherwise.
     """
 
     id: str

@@ -177,14 +177,8 @@ function workerList(now) {
     key: ({ id }) => id,
     text: ({ id, host, state, reason, models, version }) => `${id} ${host} ${state} ${reason ?? ""} ${models.join(" ")} ${version}`,
     columns: [
-      {
-        title: "Worker", kind: "main", show(cell, { id, host, pid }) {
-          const made = once(cell, () => make("span", "two", make("span", "two-main"), make("span", "two-note")));
-          setText(/** @type {Element} */ (made.children[0]), host);
-          setText(/** @type {Element} */ (made.children[1]), `${short(id, 12)} · pid ${pid}`);
-        },
-      },
-      { title: "State", show: (cell, { state, reason }) => chip(cell, reason ? `${state}: ${reason}` : state, state === "ready" ? "good" : "warn") },
+      { title: "Worker", kind: "main", show: showProcess },
+      { title: "State", show: (cell, { state, reason }) => chip(cell, reason ? `${state}: ${reason}` : state, state === "ready" && !reason ? "good" : "warn") },
       { title: "Running", show: (cell, { running, concurrency }) => bar(cell, concurrency ? running / concurrency : 0, `${count(running)} of ${count(concurrency)}`, true) },
       { title: "Models", kind: "wide", show: (cell, { models }) => setText(cell, models.join(", ") || "any") },
       { title: "Started", kind: "number", show: (cell, { started_at: at }) => setText(cell, ago(now() - at)) },

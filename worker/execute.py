@@ -36,6 +36,7 @@ from .ending import close, error_of, settle
 from .flusher import Flusher, LogLost
 from .generation import Generation
 from .job_size import overhead
+from .metrics import DELETED, TAKEN
 from .model_pause import pause_model
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
@@ -135,7 +136,6 @@ class Execution:
         try:
             await self._run()
         except (Fenced, Gone, UnknownResponse) as error:
-            self._context.metrics.leases_lost.inc()
             self._log.info("lease lost: job stopped on this worker", error=type(error).__name__)
             self._stopped = Stop.LOST if isinstance(error, Fenced) else Stop.GONE
         except asyncio.CancelledError:
@@ -143,7 +143,6 @@ class Execution:
                 raise
             # The cancellation came from `stop` and must not leave this method.
             task.uncancel()
-            self._context.metrics.leases_lost.inc()
             self._log.info(
                 "lease lost: job stopped on this worker", reason="the lease could not be renewed"
             )
@@ -151,6 +150,8 @@ class Execution:
             self._task = None
             if self._stopped in ENDED:
                 tracing.current().fail("lease_lost")
+                reason = TAKEN if self._stopped is Stop.LOST else DELETED
+                self._context.metrics.leases_lost.labels(reason).inc()
         if self._stopped is Stop.GONE:
             await self._cancel_upstream()
 

@@ -90,6 +90,11 @@ class Pace:
         """The number of further jobs that the worker may claim before the next renewal."""
         return self._limit - self._claimed
 
+    @property
+    def is_reduced(self) -> bool:
+        """True from a late renewal until 20 renewals in a row have been on time."""
+        return self._limit < UNLIMITED
+
     def claimed(self, jobs: int) -> None:
         """Counts newly claimed jobs towards the limit."""
         self._claimed += jobs

@@ -109,8 +109,10 @@ DEAD: Final = Metric(
 LEASES_LOST: Final = Metric(
     "holdline_leases_lost_total",
     "counter",
-    "jobs that this worker had to stop, because another attempt has them or they were deleted",
-    "the value grows together with `holdline_late_renewals_total`",
+    "jobs that this worker had to stop. `reason` is `taken` (another attempt has the job, or has "
+    "ended it) or `deleted`",
+    '`reason="taken"` grows: the worker stalls, or the clock of Redis jumps',
+    labels=("reason",),
 )
 LATE_RENEWALS: Final = Metric(
     "holdline_late_renewals_total",
@@ -264,10 +266,10 @@ class WorkerMetrics:
         self.append_entries = registry.distribution(APPENDS)
         self.append_seconds = registry.distribution(APPEND_SECONDS)
         self._call_seconds = registry.distributions(CALL_SECONDS)
-        self._first_chunk = registry.distributions(FIRST_CHUNK)
-        self._usage = registry.distributions(USAGE)
         for model in known:
             self._call_seconds.labels(*_OPERATION, model, "")
+        self._first_chunk = registry.distributions(FIRST_CHUNK)
+        self._usage = registry.distributions(USAGE)
         self._speed = registry.distributions(SPEED)
         self._failed_over = registry.values(FALLBACKS)
         self.key_expiry = registry.values(KEY_EXPIRY)

@@ -59,6 +59,8 @@ PAUSES: Final[dict[type[RedisTrouble], str]] = {
     RedisNotReady: "redis_not_ready",
     RedisRefused: "redis_refused",
 }
+# The reason why a worker claims fewer jobs, or none until the next renewal of its leases.
+RENEWED_LATE: Final = "leases_renewed_late"
 
 
 class Worker:
@@ -129,7 +131,7 @@ class Worker:
             await self._give_back()
 
     def state(self) -> tuple[WorkerState, str]:
-        """Returns the state of the worker, and the reason why it is paused, or ""."""
+        """Returns the state of the worker, and why it claims no or fewer jobs, or ""."""
         if self._quiet.is_set():
             return WorkerState.DRAINING, ""
         if self._health.error is not None:
@@ -137,8 +139,8 @@ class Worker:
         if self._paused_until > time.monotonic():
             return WorkerState.PAUSED, "worker_exhausted"
         if self._leases.pace.left <= 0:
-            return WorkerState.PAUSED, "leases_renewed_late"
-        return WorkerState.READY, ""
+            return WorkerState.PAUSED, RENEWED_LATE
+        return WorkerState.READY, RENEWED_LATE if self._leases.pace.is_reduced else ""
 
     @property
     def concurrency(self) -> int:

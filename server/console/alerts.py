@@ -43,6 +43,10 @@ def _found(state: State) -> Iterator[Alert]:
         reasons = sorted({w.reason for w in state.workers if w.state == "paused" and w.reason})
         why = f": {', '.join(reasons)}" if reasons else ""
         yield Alert("warning", f"{_are(workers.paused, 'worker')} paused{why}.")
+    late = sum(w.state == "ready" and w.reason is not None for w in state.workers)
+    if late:
+        text = f"{_are(late, 'worker')} late with the renewal of leases, so responses may restart."
+        yield Alert("warning", text)
     if counts.lost:
         text = f"{_are(counts.lost, 'running response')} without a worker until another takes over."
         yield Alert("warning", text)

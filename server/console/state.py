@@ -63,7 +63,7 @@ def state_of(
     """
     now, total = overview.now / 1000, overview.total
     states = fleet.states
-    first = sorted(fleet.workers, key=lambda worker: (_ORDER[worker.state], worker.host, worker.id))
+    first = sorted(fleet.workers, key=_order)
     state = State(
         read_at=now,
         redis_available=True,
@@ -108,6 +108,10 @@ def worker_state(worker: LiveWorker) -> WorkerState:
         reason=worker.reason or None,
         started_at=worker.started_at / 1000,
         seen_at=worker.seen_at / 1000,
+def _order(worker: LiveWorker) -> tuple[int, bool, str, str]:
+    return _ORDER[worker.state], not worker.reason, worker.host, worker.id
+
+
         running=worker.running,
         concurrency=worker.concurrency,
         models=list(worker.models),

@@ -25,7 +25,12 @@ WINDOW = "15s"
 CONCURRENCY = 4
 LOAD_SECONDS = 0.2
 # These alerts also fire if other programs use the cores. The unit tests check their silence.
-LOAD_DEPENDENT = {"HoldlineLoopLag", "HoldlineRedisSlow", "HoldlineNotificationsLate"}
+LOAD_DEPENDENT = {
+    "HoldlineLeasesLost",
+    "HoldlineLoopLag",
+    "HoldlineNotificationsLate",
+    "HoldlineRedisSlow",
+}
 FIRES_SECONDS = 150.0
 # The jobs that a fault has delayed run within this time after it, and may restart.
 QUIET_SECONDS = 10.0

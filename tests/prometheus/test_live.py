@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import signal
@@ -19,7 +20,7 @@ from jobs.tenants import Tenants
 from tests.fake_model import FakeModel
 from tests.prometheus.live import CONCURRENCY, Live, running
 from tests.prometheus.rules import queries
-from tests.system import System, in_module_loop, wait_until
+from tests.system import Process, System, in_module_loop, wait_until
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(500), in_module_loop]
 
@@ -27,6 +28,8 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(500), in_module_loop]
 BUSY = "local start = os.clock(); while os.clock() - start < 0.8 do end"
 PAUSE_SECONDS = 0.2
 STOPPED_SECONDS, CONTINUED_SECONDS = 0.7, 0.3
+# Longer than three quarters of a lease, and shorter than a lease.
+LATE_SECONDS = 0.85
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -102,7 +105,10 @@ async def test_a_dead_job(live: Live) -> None:
 async def test_a_redis_that_hangs(live: Live) -> None:
     await live.pipe.call("CLIENT", "PAUSE", 25_000, "ALL")
     await live.expect(
-        "HoldlineRedisAway", "HoldlineNotReady", allowed=("HoldlineNoWorker", "HoldlineRestarts")
+        "HoldlineRedisAway",
+        "HoldlineNotReady",
+        "HoldlineServiceUnknown",
+        allowed=("HoldlineNoWorker", "HoldlineRestarts"),
     )
 
 
@@ -127,28 +133,49 @@ async def test_a_redis_that_is_slow(live: Live) -> None:
         await live.expect(
             "HoldlineRedisSlow",
             "HoldlineNotificationsLate",
-            allowed=("HoldlineRestarts", "HoldlineNotReady", "HoldlineNoWorker"),
+            allowed=(
+                "HoldlineRestarts",
+                "HoldlineNotReady",
+                "HoldlineNoWorker",
+                "HoldlineServiceUnknown",
+            ),
         )
     finally:
         blocking.cancel()
         await asyncio.gather(blocking, return_exceptions=True)
 
 
-async def test_a_process_without_cpu_time(live: Live) -> None:
+@contextlib.asynccontextmanager
+async def suspended(process: Process, seconds: float) -> AsyncIterator[None]:
+    """Suspends a process again and again for some seconds."""
+
     async def suspend() -> None:
         while True:
-            live.server.signal(signal.SIGSTOP)
-            await asyncio.sleep(STOPPED_SECONDS)
-            live.server.signal(signal.SIGCONT)
+            process.signal(signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+            process.signal(signal.SIGCONT)
             await asyncio.sleep(CONTINUED_SECONDS)
 
     suspending = asyncio.create_task(suspend())
     try:
-        await live.expect("HoldlineLoopLag", allowed=("HoldlineTargetDown", "HoldlineNotReady"))
+        yield
     finally:
         suspending.cancel()
         await asyncio.gather(suspending, return_exceptions=True)
-        live.server.signal(signal.SIGCONT)
+        process.signal(signal.SIGCONT)
+
+
+async def test_a_process_without_cpu_time(live: Live) -> None:
+    async with suspended(live.server, STOPPED_SECONDS):
+        await live.expect("HoldlineLoopLag", allowed=("HoldlineTargetDown", "HoldlineNotReady"))
+
+
+async def test_a_worker_that_renews_its_leases_late(live: Live) -> None:
+    async with suspended(live.worker, LATE_SECONDS):
+        await live.expect(
+            "HoldlineLeasesLost",
+            allowed=("HoldlineTargetDown", "HoldlineNotReady", "HoldlineRestarts"),
+        )
 
 
 async def test_a_long_shutdown(live: Live) -> None:

@@ -65,7 +65,8 @@ async def test_failed_attempts_are_counted_by_their_cause(harness: Harness) -> N
 async def test_a_job_given_back_and_a_lost_lease_are_counted(harness: Harness) -> None:
     for reason, name, labels in (
         (Stop.GIVE_BACK, "holdline_attempts_total", ("other", "draining")),
-        (Stop.LOST, "holdline_leases_lost_total", ()),
+        (Stop.LOST, "holdline_leases_lost_total", ("taken",)),
+        (Stop.GONE, "holdline_leases_lost_total", ("deleted",)),
     ):
         await harness.submit("mode=hang at=3")
         execution = harness.execution(await harness.claim())
@@ -146,12 +147,12 @@ api_key_command = ["false"]
 """
     )
     async with make_harness(HOLDLINE_MODELS=str(models)) as harness:
-        await harness.execute("tokens=2")
         router = harness.context.router
         router.update_metrics()
         # The series exist before the first failure, which an alert would otherwise miss.
         failures = router._metrics.registry.state().totals["holdline_model_key_failures_total"]
         assert {("m",): [0], ("broken",): [0]} == failures
+        await harness.execute("tokens=2")
         await harness.execute("tokens=2", model="broken")
         router.update_metrics()
         values = router._metrics.registry.get

@@ -76,6 +76,22 @@ async def test_a_worker_reports_its_failed_attempts_with_their_cause(
         assert (RecentAttempts("m", 1, 1, "upstream_unavailable"),) == recent
 
 
+async def test_a_worker_whose_renewals_are_late_says_so_until_they_are_on_time_again(
+    harness: Harness, work: Work
+) -> None:
+    async with work(harness) as running:
+        leases, pace = running.worker._leases, running.worker._leases.pace
+        leases._adapt(60.0)
+        assert (WorkerState.READY, "leases_renewed_late") == running.worker.state()
+        pace.claimed(1)
+        assert (WorkerState.PAUSED, "leases_renewed_late") == running.worker.state()
+        for _ in range(19):
+            pace.renewed(late=False)
+        assert (WorkerState.READY, "leases_renewed_late") == running.worker.state()
+        pace.renewed(late=False)
+        assert (WorkerState.READY, "") == running.worker.state()
+
+
 async def test_a_worker_that_shuts_down_is_listed_as_draining(
     make_harness: MakeHarness, work: Work
 ) -> None:

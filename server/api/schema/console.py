@@ -75,7 +75,10 @@ class TenantState(Struct):
 
 
 class WorkerState(Struct):
-    """A live worker. An empty list of models means that it serves every model name."""
+    """A live worker. An empty list of models means that it serves every model name.
+
+    `reason` says why it is paused, or why a worker that is ready claims fewer jobs.
+    """
 
     id: str
     host: str

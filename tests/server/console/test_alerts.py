@@ -103,6 +103,10 @@ def test_a_model_without_a_live_worker_is_a_problem_before_any_warning() -> None
             "2 running responses are without a worker until another takes over.",
         ),
         (
+            state(workers=[worker(reason="leases_renewed_late"), worker()]),
+            "1 worker is late with the renewal of leases, so responses may restart.",
+        ),
+        (
             replace(
                 state(workers=[worker(state="paused", reason="Redis full")]),
                 worker_counts=replace(ALIVE, paused=1),
