@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
@@ -22,17 +22,13 @@ from runtime.tracing import Kind
 from .access.principal import Principal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from jobs.redis.pipe import Pipe
 
     from .api.problem import Problem
 
 RequestLogMode = Literal["off", "on", "with_address"]
-
-# The key in `client_metadata` for the trace context of a WebSocket message. The standard's clients
-# put there what would be a header of a request: a message of a WebSocket has no headers.
-MESSAGE_TRACEPARENT: Final = "ws_request_header_traceparent"
 
 # Stands for a caller that is not authenticated.
 ANONYMOUS: Final = Principal(None)
@@ -68,11 +64,6 @@ def note(*, model: str | None = None, response_id: str | None = None) -> None:
     if (record := _RECORD.get()) is not None:
         record.model = model or record.model
         record.response_id = response_id or record.response_id
-
-
-def message_traceparent(metadata: Mapping[str, Any] | None) -> str:
-    """Returns the trace context of a WebSocket message, or ""."""
-    return trace_context.parsed((metadata or {}).get(MESSAGE_TRACEPARENT))
 
 
 class RequestLog:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from runtime import trace_context
+
 from .items import InputFile, InputImage, InputText
 from .problem import Problem, invalid
 from .request import CREATE_FIELDS, Create, Key, ResponseId, check, known_members
@@ -53,6 +55,7 @@ class ResponseSteer(
         | Annotated[list[SteerMessage], Meta(min_length=1, max_length=64)]
     )
     holdline: SteerOptions | None = None
+    client_metadata: dict[str, Any] | None = None
 
 
 class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
@@ -60,6 +63,7 @@ class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
 
     response_id: ResponseId
     stream_id: Lane | None = None
+    client_metadata: dict[str, Any] | None = None
 
 
 class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
@@ -75,6 +79,7 @@ class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
     event_type: EventType | None = None
     include_obfuscation: bool | None = None
     stream_id: Lane | None = None
+    client_metadata: dict[str, Any] | None = None
 
 
 class Console(msgspec.Struct, tag_field="type", tag="holdline:console"):
@@ -98,6 +103,9 @@ class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
     token: Annotated[str, Meta(max_length=16_384)]
 
 
+# The key in `client_metadata` for the trace context of a WebSocket message. The standard's clients
+# put there what would be a header of a request: a message of a WebSocket has no headers.
+MESSAGE_TRACEPARENT: Final = "ws_request_header_traceparent"
 AUTH: Final = "holdline:auth"
 CREATE: Final = "response.create"
 CANCEL: Final = "response.cancel"
@@ -115,6 +123,12 @@ MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
     "holdline:ping": Ping,
     AUTH: Auth,
 }
+
+
+def message_traceparent(metadata: object) -> str:
+    """Returns the trace context in the `client_metadata` of a message, or ""."""
+    given = metadata.get(MESSAGE_TRACEPARENT) if isinstance(metadata, dict) else None
+    return trace_context.parsed(given)
 
 
 def parse_message(message: dict[str, Any]) -> ClientMessage:

@@ -89,16 +89,19 @@ class Relay:
         sink: Sink,
         *,
         shown: Shown = NOTHING,
+        trace: str = "",
     ) -> Follower:
         """Returns a new follower, which reads the log once the subscription is confirmed.
 
-        `viewer` is `Principal.viewer`; `Follower` describes `shown`.
+        `viewer` is `Principal.viewer`; `Follower` describes `shown`. `trace` is the trace context
+        of the delivery, by default that of the code that runs now.
 
         Raises: UnknownResponse if no response can have this id.
         """
         feed = self.feed(response_id)
         span = tracing.start(
             "deliver",
+            parent=trace or None,
             attributes={
                 "holdline.response_id": response_id,
                 "holdline.starting_after": starting_after,

@@ -31,6 +31,7 @@ from server.api.client_messages import (
     ResponseCreate,
     ResponseSteer,
     Resume,
+    message_traceparent,
     parse_message,
 )
 from server.api.frames import NOTHING, Shown
@@ -65,21 +66,26 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Action: follow a response on a lane; call `ended` at its end or if following fails."""
+    """Action: follow a response on a lane; call `ended` at its end or if following fails.
+
+    `trace` is the trace context of the client's message, or "".
+    """
 
     response_id: str
     starting_after: int
     lane: str | None
     shown: Shown = NOTHING
     obfuscated: bool = False
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Action: cancel the response with this id."""
+    """Action: cancel the response with this id. `trace` is as for `Follow`."""
 
     response_id: str
     lane: str | None
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +249,7 @@ class Session:
             case ResponseCreate(stream_id=lane):
                 return self._create(lane, Submit(message, body))
             case ResponseCancel(response_id=response_id, stream_id=lane):
-                return [Cancel(response_id, lane)]
+                return [Cancel(response_id, lane, message_traceparent(message.client_metadata))]
             case Resume():
                 return self._resume(message)
             case Console(response_id=response_id):
@@ -296,7 +302,8 @@ class Session:
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
         shown = Shown(resume.item_id, resume.event_type)
         obfuscated = bool(resume.include_obfuscation)
-        return [Follow(response_id, resume.starting_after, lane, shown, obfuscated)]
+        trace = message_traceparent(resume.client_metadata)
+        return [Follow(response_id, resume.starting_after, lane, shown, obfuscated, trace)]
 
     def _next(self, lane: str | None) -> list[Action]:
         state = self._lanes[lane]

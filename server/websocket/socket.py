@@ -23,7 +23,7 @@ from aiohttp import WSMsgType, web
 
 from jobs.errors import HoldlineError
 from server.access.principal import missing
-from server.api.client_messages import AUTH, CANCEL, CREATE
+from server.api.client_messages import AUTH, CANCEL, CREATE, message_traceparent
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
 from server.api.frames import FRAGMENT_BYTES, ended, queued, websocket_frame
@@ -31,7 +31,6 @@ from server.api.obfuscation import padded_message
 from server.api.problem import Problem
 from server.api.refusals import from_error
 from server.http.timeouts import TokenBucket, bound_buffers
-from server.request_log import message_traceparent
 
 from .acks import Delivery
 from .console import SocketConsole
@@ -386,6 +385,7 @@ class Socket:
                 action.starting_after,
                 self,
                 shown=action.shown,
+                trace=action.trace,
             )
         except HoldlineError as error:
             problem = from_error(error)
@@ -422,7 +422,7 @@ class Socket:
                 self._do(self._session.submitted(lane, accepted.response_id, obfuscated=obfuscated))
 
     async def _cancel(self, action: Cancel) -> None:
-        with self._services.requests.record(CANCEL, who=self._auth.who) as record:
+        with self._services.requests.record(CANCEL, action.trace, self._auth.who) as record:
             try:
                 await self._services.responses.cancel(self._auth.who.viewer, action.response_id)
                 record.response_id, record.status = action.response_id, 200

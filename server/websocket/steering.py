@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jobs.errors import HoldlineError, RedisTrouble
-from server.api.client_messages import STEER
+from server.api.client_messages import STEER, message_traceparent
 from server.api.problem import Problem
 from server.api.refusals import from_error
 from server.request_log import note
@@ -68,7 +68,8 @@ class Steering:
 
     async def submit(self, who: Principal, body: dict[str, Any]) -> None:
         """Stores a steer and acknowledges it, or gives its input back."""
-        with self._requests.record(STEER, who=who) as record:
+        parent = message_traceparent(body.get("client_metadata"))
+        with self._requests.record(STEER, parent, who) as record:
             await self._submit(who, body, record)
 
     async def _submit(self, who: Principal, body: dict[str, Any], record: RequestRecord) -> None:

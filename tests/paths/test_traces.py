@@ -161,6 +161,46 @@ async def test_a_failed_call_and_a_refused_request_have_their_codes(
 ) -> None:
     server = await system.server(HOLDLINE_REQUEST_LOG="on")
     await system.worker(model.url)
+async def test_each_message_about_a_response_can_carry_its_own_trace(
+    system: System, model: FakeModel, collector: Collector
+) -> None:
+    server = await system.server()
+    await system.worker(model.url)
+    kinds = ("response.steer", "holdline:resume", "response.cancel")
+    traces = {kind: str(number) * 32 for number, kind in enumerate(kinds, 3)}
+    metadata = {
+        kind: {"client_metadata": {"ws_request_header_traceparent": f"00-{trace}-{PARENT}-01"}}
+        for kind, trace in traces.items()
+    }
+    async with socket(server) as ws, socket(server) as other:
+        await ws.send_json({"type": "response.create", "input": "mode=hang at=3", "model": "m"})
+        [first] = await until(ws, "response.created")
+        id_ = first["response"]["id"]
+        await wait_until(lambda: model.calls and model.calls[-1].sent)
+        resume = {"type": "holdline:resume", "response_id": id_, **metadata["holdline:resume"]}
+        await other.send_json(resume)
+        await until(other, "response.output_text.delta")
+        steer = {"type": "response.steer", "previous_response_id": id_, "input": "Shorter."}
+        await ws.send_json({**steer, **metadata["response.steer"]})
+        await until(ws, "response.steer.accepted")
+        cancel = {"type": "response.cancel", "response_id": id_, **metadata["response.cancel"]}
+        await ws.send_json(cancel)
+        await until(ws, *TERMINAL)
+        await until(other, *TERMINAL)
+    steered = await only(collector, "response.steer", response_id=id_)
+    cancelled = await only(collector, "response.cancel")
+
+    def of_the_resume() -> list[Recorded]:
+        found = collector.named("deliver", response_id=id_)
+        return [one for one in found if one.trace_id == traces["holdline:resume"]]
+
+    [resumed] = await wait_until(of_the_resume)
+    submit = await only(collector, "submit", response_id=id_)
+    assert (traces["response.steer"], PARENT) == (steered.trace_id, steered.parent_id)
+    assert (traces["response.cancel"], PARENT) == (cancelled.trace_id, cancelled.parent_id)
+    assert (PARENT, [submit.span_id]) == (resumed.parent_id, resumed.links)
+
+
     async with sdk(server) as client:
         await create(client, "mode=busy")
         with pytest.raises(Exception, match="max_output_tokens"):
