@@ -30,6 +30,7 @@ BARS: Final = (
     Bar("POST /v1/responses", "", SERVER, 0.0, 0.04, ""),
     Bar("submit", "POST /v1/responses", SERVER, 0.01, 0.04, "stores and queues the prompt"),
     Bar("queue", "submit", FIRST, 0.04, 0.4, "claimed by worker 1"),
+    Bar("attempt", "submit", SECOND, 0.4, 2.6, "holdline.cause = worker_lost"),
     Bar("queue", "submit", SECOND, 2.6, 2.9, "holdline.reason = worker_lost"),
     Bar("attempt", "submit", SECOND, 2.9, 5.6, "holdline.attempt = 2"),
     Bar("chat m", "attempt", SECOND, 3.0, 5.4, "the call to the model's endpoint"),
@@ -58,8 +59,8 @@ def trace() -> str:
         drawn.append(box(left, y, right - left, 18, COLOURS[bar.process]))
         at_left = right < LEFT + WIDTH // 2
         drawn.append(text(right + 8 if at_left else left + 8, y + 13, [bar.about], colour=INK))
-    drawn.append(_line(death, TOP - 12, death, TOP + ROW * 3 - 8, LINE, dashed=True))
-    drawn.append(text(death + 6, TOP + ROW * 3 - 12, ["worker 1 is killed"], colour=GREY))
+    drawn.append(_line(death, TOP - 12, death, TOP + ROW * 4 - 2, LINE, dashed=True))
+    drawn.append(text(death + 6, TOP + ROW * 4 - 6, ["worker 1 is killed"], colour=GREY))
     return picture(height, "The trace of an answer whose first worker died", drawn)
 
 

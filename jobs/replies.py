@@ -58,7 +58,8 @@ class Grant(NamedTuple):
     response's steers. `checkpoint` is the encoded checkpoint of the log, or empty.
     `may_lack_entries` is True if Redis may have lost entries of the log since it stored the first
     checkpoint. `trace` is the context of the response's trace, or "". `queued_ms` is the time since
-    the submission, or since the end of the last attempt.
+    the submission, or since the end of the last attempt. `lost_ms` is the time from the claim of
+    the last attempt to the loss of its worker, or 0 if its worker was not lost.
     """
 
     response_id: str
@@ -76,6 +77,7 @@ class Grant(NamedTuple):
     may_lack_entries: bool = False
     trace: str = ""
     queued_ms: int = 0
+    lost_ms: int = 0
 
     @property
     def model(self) -> str:
@@ -125,7 +127,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
 def granted(claim: str, row: list[Any]) -> Grant:
     """Decodes a job that the script `claim` or `rescue` has assigned to the caller."""
     id_, job, attempt, failures, cancelled, reason, waited, length, queue_name, *more = row
-    steers, checkpoint, lacking, trace, queued_ms = more
+    steers, checkpoint, lacking, trace, queued_ms, lost_ms = more
     return Grant(
         id_.decode(),
         claim,
@@ -142,6 +144,7 @@ def granted(claim: str, row: list[Any]) -> Grant:
         bool(lacking),
         trace.decode(),
         queued_ms,
+        lost_ms,
     )
 
 

@@ -72,14 +72,13 @@ class OtlpTracer:
     ) -> Span:
         """Starts a span. See `runtime.tracing.start`."""
         above = trace.set_span_in_context(trace.NonRecordingSpan(_context_of(parent)))
-        begun = time.time_ns() - round(ago_seconds * 1e9)
         started = self._tracer.start_span(
             name,
             context=above,
             kind=trace.SpanKind[kind.value],
             links=[trace.Link(_context_of(one)) for one in links if one],
             attributes={key: value for key, value in attributes.items() if value is not None},
-            start_time=begun,
+            start_time=_ago(ago_seconds),
             record_exception=False,
             set_status_on_exception=False,
         )
@@ -120,10 +119,15 @@ class OtlpSpan(Span):
         self._span.set_attribute("error.type", error)
         self._span.set_status(trace.StatusCode.ERROR)
 
-    def end(self) -> None:
-        """Ends the span. Later calls have no effect."""
+    def end(self, ago_seconds: float = 0.0) -> None:
+        """Ends the span. See `runtime.tracing.Span`."""
         if self._span.is_recording():
-            self._span.end()
+            self._span.end(_ago(ago_seconds))
+
+
+def _ago(seconds: float) -> int:
+    """Returns a time before now, in nanoseconds since 1970."""
+    return time.time_ns() - round(seconds * 1e9)
 
 
 def _context_of(context: str) -> trace.SpanContext:

@@ -53,8 +53,8 @@ class Span:
     def fail(self, error: str) -> None:
         """Marks the span as failed. `error` is a code or the class of an error."""
 
-    def end(self) -> None:
-        """Ends the span. Later calls have no effect."""
+    def end(self, ago_seconds: float = 0.0) -> None:
+        """Ends the span, which ended `ago_seconds` before now. Later calls have no effect."""
 
 
 NO_SPAN: Final = Span()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from worker.config import Endpoint
 
 RESPONSE_ID: Final = "holdline.response_id"
+WORKER_LOST: Final = "worker_lost"
 # The parameters that limit the output, in the names of the endpoints.
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 OPENAI_HOST: Final = "api.openai.com"
@@ -33,7 +34,7 @@ HTTPS_PORT: Final = 443
 def attempt_span(grant: Grant) -> Iterator[None]:
     """Records the wait in the queue that has just ended, and then the attempt in a `with` block.
 
-    If the worker dies, the attempt is not recorded, but the wait before it usually is.
+    If the worker dies, the attempt is recorded by the worker that claims the job next.
     """
     with tracing.within(grant.trace, grant.response_id):
         if not tracing.is_on():
@@ -44,6 +45,7 @@ def attempt_span(grant: Grant) -> Iterator[None]:
             "holdline.attempt": grant.attempt,
             "holdline.reason": grant.reason or None,
         }
+        _record_lost(grant, grant.attempt - (not grant.checkpoint), grant.queued_ms)
         tracing.start(
             "queue",
             attributes={**about, "holdline.queue": grant.queue_name},
@@ -53,8 +55,26 @@ def attempt_span(grant: Grant) -> Iterator[None]:
             yield
 
 
+def _record_lost(grant: Grant, attempt: int, ago_ms: int) -> None:
+    """Records an attempt that lost its worker some time ago, from its claim to that time."""
+    if grant.lost_ms:
+        span = tracing.start(
+            "attempt",
+            kind=Kind.CONSUMER,
+            attributes={
+                RESPONSE_ID: grant.response_id,
+                "holdline.attempt": attempt,
+                "holdline.cause": WORKER_LOST,
+            },
+            ago_seconds=(ago_ms + grant.lost_ms) / 1000,
+        )
+        span.fail(WORKER_LOST)
+        span.end(ago_ms / 1000)
+
+
 def closing_span(grant: Grant, cause: str) -> AbstractContextManager[Span]:
     """Returns a context that records the end of a response without a model call."""
+    _record_lost(grant, grant.attempt, 0)
     about = {RESPONSE_ID: grant.response_id, "holdline.cause": cause}
     return tracing.span("close", kind=Kind.CONSUMER, attributes=about)
 

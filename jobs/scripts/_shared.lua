@@ -115,13 +115,22 @@ local function is_same_history(history)
   return history == string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
 end
 
+-- Returns the ms between the claim of an attempt and the loss of its worker, if that was the last attempt, or 0.
+local function lost_ms(job)
+  if job.reason ~= 'worker_lost' then return 0 end
+  local steps = job.steps or ''
+  local began, lost = string.match(steps, '^.*claimed (%d+).-\nworker_lost (%d+)')
+  if not began then began, lost = string.match(steps, '^.*claimed (%d+).-\nending (%d+) worker_lost') end
+  return math.max(0, (lost or 0) - (began or 0))
+end
+
 -- Returns the data of a job for the worker to which the job was assigned. `job` is a table with the fields that this
 -- function reads.
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
     job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '',
     tonumber(job.steers or 0), job.checkpoint or '', job.checkpoint and not is_same_history(job.history) and 1 or 0,
-    job.trace or '', math.max(0, time - (job.requeued or job.submitted or time)) }
+    job.trace or '', math.max(0, time - (job.requeued or job.submitted or time)), lost_ms(job) }
 end
 
 -- Publishes a notification with the appended entries. If the entries exceed `most` bytes, publishes only their

@@ -13,7 +13,7 @@
 --       model_limits... (four for each model: its name; how many more of its jobs may begin, -1 means no limit; the
 --       requests and the tokens per minute that its provider allows, 0 means no limit)
 -- Returns {left, grant...}; `left` is NOTHING, BLOCKED or MORE, as below; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name,
---         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0, trace, ms in the queue}
+--         steers, checkpoint, 1 if Redis may have lost entries since the checkpoint or 0, trace, ms in the queue, ms of a lost attempt}
 -- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds these jobs.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields with_step
 -- @include waiting_of rank_of model_of is_readable bury grant notify push allowance allows spend ready_of queue_up end_wait

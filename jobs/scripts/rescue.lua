@@ -46,7 +46,7 @@ local function take(id, owner, reason)
   redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
   local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name', 'steers', 'checkpoint', 'history',
-    'trace', 'requeued')
+    'trace', 'requeued', 'steps')
   end_wait(prefix, job.queue_name or '', id)
   grants[#grants + 1] = grant(prefix, id, job, time)
 end

@@ -73,14 +73,15 @@ async def test_one_trace_shows_an_answer_although_a_worker_dies(
         said = "".join([e.delta async for e in stream if e.type == "response.output_text.delta"])
     request = await only(collector, "POST /v1/responses", response_id=id_)
     submit = await only(collector, "submit", response_id=id_)
-    attempt = await only(collector, "attempt", response_id=id_)
+    lost = await only(collector, "attempt", response_id=id_, attempt=1)
+    attempt = await only(collector, "attempt", response_id=id_, attempt=2)
     call = await only(collector, "chat m", response_id=id_)
     deliver = await only(collector, "deliver", response_id=id_)
     waits = collector.named("queue", response_id=id_)
 
     # The picture in docs/watch.md shows these spans.
     names = {one.span_id: one.name for one in collector.spans} | {PARENT: ""}
-    spans = [request, submit, *waits, attempt, call]
+    spans = [request, submit, waits[0], lost, waits[1], attempt, call]
     shown = [(one.name, names[one.parent_id]) for one in spans]
     assert shown == [(bar.name, bar.parent) for bar in BARS if bar.name != LINKED]
 
@@ -112,7 +113,11 @@ async def test_one_trace_shows_an_answer_although_a_worker_dies(
         "server.address": "127.0.0.1",
     }.items() <= call.attributes.items()
     assert 0 < call.attributes["gen_ai.response.time_to_first_chunk"] < call.ended - call.began
-    assert not any(one.failed for one in collector.spans)
+    # The worker that took the job over recorded the attempt of the dead one.
+    assert ("worker_lost", lost.resource) == (lost.attributes["holdline.cause"], attempt.resource)
+    assert abs(lost.began - waits[0].ended) < 0.2
+    assert abs(lost.ended - waits[1].began) < 0.2
+    assert [lost] == [one for one in collector.spans if one.failed]
 
     # The client that resumed has its own trace, which is linked to that of the response.
     assert ("9" * 32, [submit.span_id]) == (deliver.trace_id, deliver.links)
@@ -156,11 +161,6 @@ async def test_a_socket_message_carries_its_own_trace_and_a_resend_is_linked(
     }
 
 
-async def test_a_failed_call_and_a_refused_request_have_their_codes(
-    system: System, model: FakeModel, collector: Collector
-) -> None:
-    server = await system.server(HOLDLINE_REQUEST_LOG="on")
-    await system.worker(model.url)
 async def test_each_message_about_a_response_can_carry_its_own_trace(
     system: System, model: FakeModel, collector: Collector
 ) -> None:
@@ -201,6 +201,11 @@ async def test_each_message_about_a_response_can_carry_its_own_trace(
     assert (PARENT, [submit.span_id]) == (resumed.parent_id, resumed.links)
 
 
+async def test_a_failed_call_and_a_refused_request_have_their_codes(
+    system: System, model: FakeModel, collector: Collector
+) -> None:
+    server = await system.server(HOLDLINE_REQUEST_LOG="on")
+    await system.worker(model.url)
     async with sdk(server) as client:
         await create(client, "mode=busy")
         with pytest.raises(Exception, match="max_output_tokens"):
