@@ -41,6 +41,9 @@ class StepKind(StrEnum):
     WEBHOOK_ENDED = "webhook_ended"
 
 
+_KINDS: Final = frozenset(StepKind)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step in the timeline of a response.
@@ -182,6 +185,8 @@ def _recorded(steps: str, submitted: int) -> Iterator[Step]:
     attempt, worker = 0, ""
     for line in steps.splitlines():
         kind, at, *words = line.split(" ")
+        if kind not in _KINDS:
+            continue  # a newer version has recorded this step
         made: dict[str, Any] = {}
         match kind, words:
             case "claimed", [number, name]:

@@ -227,6 +227,17 @@ async def test_the_steps_are_bounded_and_the_timeline_says_so(pipe: Pipe, queue:
     assert ("given_back", 40, "worker-000000039", "draining") == kinds(found)[-1]
 
 
+async def test_a_step_of_a_newer_version_is_left_out(pipe: Pipe, queue: Queue) -> None:
+    job = a_job()
+    await queue.submit(job, opening(job))
+    await claim(queue, "one")
+    key = NAMES.job(job.id)
+    steps = (await pipe.call("HGET", key, "steps")).decode()
+    await pipe.call("HSET", key, "steps", f"rested 7 long\n{steps}")
+    found = await read_timeline(pipe, job.id)
+    assert [*START, ("claimed", 1, "one", "")] == kinds(found)
+
+
 async def test_another_call_of_the_same_worker_counts_once(pipe: Pipe, queue: Queue) -> None:
     job = await submitted(queue)
     grant = await claim(queue, "w1")
