@@ -428,6 +428,18 @@ class Partition:
         """
         return f"{self.prefix}worker:{worker}"
 
+    @property
+    def servers(self) -> str:
+        """The key of the sorted set of live servers, which is like that of `workers`."""
+        return f"{self.prefix}servers"
+
+    def server(self, server: str) -> str:
+        """Returns the key of the string with the record of a live server.
+
+        It exists only in partition 0. `ServerRegistry` reads and writes it.
+        """
+        return f"{self.prefix}server:{server}"
+
     def probe(self, process: str) -> str:
         """Returns the channel of a process's probes, which are messages to itself.
 

@@ -17,6 +17,7 @@ from jobs.posts import Posts
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available, until_available
 from jobs.redis.url import redis_from_url
+from jobs.server_registry import ServerState
 from jobs.tenants import Tenants
 from runtime.header_timeout import HeaderTimeout
 from runtime.metrics import CONTENT_TYPE
@@ -50,6 +51,7 @@ from .large_requests import LargeRequests
 from .live.relay import Relay
 from .metrics import Metrics
 from .orphans import Orphans
+from .registration import Registration
 from .request_log import RequestLog
 from .responses import Responses
 from .service_metrics import ServiceMetrics
@@ -142,6 +144,7 @@ class Server:
             requests=self.requests,
             consoles=Hub(self.state_reader),
         )
+        self._registration = Registration(self.pipe, self.metrics.refused, self._load)
         self.header_timeout = HeaderTimeout(config.request_seconds)
         self.stopping = False
         self.draining = False
@@ -161,6 +164,7 @@ class Server:
             orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
             await stack.enter_async_context(orphans.loop())
             await stack.enter_async_context(self.services.consoles.loop())
+            await stack.enter_async_context(self._registration)
             yield
 
     async def drain(self, app: web.Application | None = None) -> None:
@@ -173,6 +177,7 @@ class Server:
         if self.draining:
             return
         self.stopping = self.draining = True
+        self._registration.write_now()
         log.info("shutting down: asking clients to reconnect", sockets=len(self.sockets))
         await asyncio.gather(
             self.streams.stop(self.config.grace_seconds),
@@ -278,6 +283,10 @@ class Server:
         metrics.redis_connected.set(self.pipe.connected)
         metrics.streams.set(self.streams.count)
         metrics.followers_behind.set(self.relay.followers_behind)
+
+    def _load(self) -> tuple[ServerState, int, int]:
+        state = ServerState.DRAINING if self.stopping else ServerState.READY
+        return state, len(self.sockets), self.streams.count
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -25,6 +25,11 @@ import { make } from "./dom.js";
  *   started_at: number, running: number, concurrency: number, models: string[],
  * }} Worker
  * @typedef {{
+ *   id: string, host: string, pid: number, version: string, state: "ready" | "draining", started_at: number, seen_at: number,
+ *   sockets: number, streams: number, refused: number,
+ * }} Server
+ * @typedef {{code: string, count: number}} Refused
+ * @typedef {{
  *   response_id: string, model: string, attempt: number, submitted_at: number, lost: boolean,
  *   worker: string | null, host: string | null, started_at: number | null, first_token_at: number | null,
  * }} Answer
@@ -33,7 +38,7 @@ import { make } from "./dom.js";
  *   counts: {waiting: number, delayed: number, running: number, lost: number, dead: number, started: number},
  *   models: Model[], tenants: Tenant[], tenant_count: number,
  *   workers: Worker[], worker_counts: {total: number, ready: number, draining: number, paused: number, slots: number},
- *   answers: Answer[], dead: string[],
+ *   answers: Answer[], dead: string[], servers: Server[], server_count: number, refused: Refused[],
  * }} Overview
  */
 
@@ -76,6 +81,8 @@ export class OverviewView {
   #deadTile = new Tile("Dead list");
   #models;
   #workers;
+  #servers;
+  #refused;
   #answers;
   #tenants;
   #dead;
@@ -84,11 +91,13 @@ export class OverviewView {
     const now = () => this.#overview?.read_at ?? 0;
     this.#models = modelList(now, () => this.#overview?.models.length === 1);
     this.#workers = workerList(now);
+    this.#servers = serverList(now);
+    this.#refused = refusedList();
     this.#answers = answerList(now);
     this.#tenants = tenantList();
     this.#dead = deadList();
     const tiles = [this.#waiting, this.#running, this.#started, this.#workersTile, this.#deadTile];
-    const lists = [this.#models, this.#workers, this.#answers, this.#tenants, this.#dead];
+    const lists = [this.#models, this.#workers, this.#answers, this.#tenants, this.#refused, this.#servers, this.#dead];
     this.element.append(make("div", "tiles", ...tiles.map((tile) => tile.element)), ...lists.map((list) => list.element));
   }
 
@@ -112,6 +121,8 @@ export class OverviewView {
     const filter = this.#filter;
     this.#models.update(overview.models, overview.models.length, filter);
     this.#workers.update(overview.workers, overview.worker_counts.total, filter);
+    this.#servers.update(overview.servers, overview.server_count, filter);
+    this.#refused.update(overview.refused, overview.refused.length, filter);
     this.#answers.update(overview.answers, overview.counts.running, filter);
     this.#tenants.update(overview.tenants, overview.tenant_count, filter);
     this.#dead.update(overview.dead, overview.counts.dead, filter);
@@ -177,12 +188,56 @@ function workerList(now) {
     key: ({ id }) => id,
     text: ({ id, host, state, reason, models, version }) => `${id} ${host} ${state} ${reason ?? ""} ${models.join(" ")} ${version}`,
     columns: [
-      { title: "Worker", kind: "main", show: showProcess },
+      { title: "Worker", kind: "main", show: (cell, { id, host, pid }) => showProcess(cell, id, host, pid) },
       { title: "State", show: (cell, { state, reason }) => chip(cell, reason ? `${state}: ${reason}` : state, state === "ready" && !reason ? "good" : "warn") },
       { title: "Running", show: (cell, { running, concurrency }) => bar(cell, concurrency ? running / concurrency : 0, `${count(running)} of ${count(concurrency)}`, true) },
       { title: "Models", kind: "wide", show: (cell, { models }) => setText(cell, models.join(", ") || "any") },
       { title: "Started", kind: "number", show: (cell, { started_at: at }) => setText(cell, ago(now() - at)) },
       { title: "Version", kind: "number", show: (cell, { version }) => setText(cell, version) },
+    ],
+  });
+}
+
+/**
+ * Shows the host of a process, and below it how to find the process.
+ * @param {HTMLElement} cell @param {string} id @param {string} host @param {number} pid
+ */
+function showProcess(cell, id, host, pid) {
+  const made = once(cell, () => make("span", "two", make("span", "two-main"), make("span", "two-note")));
+  setText(/** @type {Element} */ (made.children[0]), host);
+  setText(/** @type {Element} */ (made.children[1]), `${short(id, 12)} · pid ${pid}`);
+}
+
+/** @param {() => number} now @returns {List<Server>} */
+function serverList(now) {
+  return new List({
+    title: "Servers",
+    empty: "No server has written its record yet.",
+    key: ({ id }) => id,
+    text: ({ id, host, state, version }) => `${id} ${host} ${state} ${version}`,
+    columns: [
+      { title: "Server", kind: "main", show: (cell, { id, host, pid }) => showProcess(cell, id, host, pid) },
+      { title: "State", show: (cell, { state }) => chip(cell, state, state === "ready" ? "good" : "warn") },
+      { title: "WebSockets", kind: "number", show: (cell, { sockets }) => setText(cell, count(sockets)) },
+      { title: "HTTP streams", kind: "number", show: (cell, { streams }) => setText(cell, count(streams)) },
+      { title: "Refused in 5 min", kind: "number", show: (cell, { refused }) => setText(cell, count(refused)) },
+      { title: "Seen", kind: "number", show: (cell, { seen_at: at }) => setText(cell, ago(now() - at)) },
+      { title: "Started", kind: "number", show: (cell, { started_at: at }) => setText(cell, ago(now() - at)) },
+      { title: "Version", kind: "number", show: (cell, { version }) => setText(cell, version) },
+    ],
+  });
+}
+
+/** @returns {List<Refused>} */
+function refusedList() {
+  return new List({
+    title: "Refused requests in 5 minutes",
+    empty: "No request was refused in the last five minutes.",
+    key: ({ code }) => code,
+    text: ({ code }) => code,
+    columns: [
+      { title: "Error code", kind: "main", show: (cell, { code }) => setText(cell, code) },
+      { title: "Requests", kind: "number", show: (cell, { count: number }) => setText(cell, count(number)) },
     ],
   });
 }

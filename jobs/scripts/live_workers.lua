@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Returns the ids of all live workers.
+-- Returns the ids of all live workers or servers.
 -- KEYS  workers_key
 -- ARGV  most
 -- Returns {now in ms, {id...}}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Stores the record of a live worker for `ttl_ms`, even if Redis has reached maxmemory: a worker that waits for memory
--- is not dead. Removes the workers whose records have expired.
+-- Stores the record of a live worker or server for `ttl_ms`, even if Redis has reached maxmemory: a worker that waits
+-- for memory is not dead. Removes the workers or servers whose records have expired.
 -- KEYS  workers_key, record_key
 -- ARGV  id, ttl_ms, max_workers, record
 -- Returns the number of live workers. If the registry already has `max_workers` other workers, it does not store the

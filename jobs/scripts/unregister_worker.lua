@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Removes the record of a worker that ends.
+-- Removes the record of a worker or a server that ends.
 -- KEYS  workers_key, record_key
 -- ARGV  id
 -- Returns 1 if the registry had the worker, else 0

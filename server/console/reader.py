@@ -12,6 +12,7 @@ from jobs.names import Partition
 from jobs.overview import read_overview
 from jobs.redis.node_state import node_states
 from jobs.running import running_jobs
+from jobs.server_registry import ServerRegistry
 from jobs.worker_registry import WorkerRegistry
 
 from .fleet import Fleet
@@ -53,6 +54,7 @@ class StateReader:
         self._shared = shared
         self._models = models
         self._workers = WorkerRegistry(pipe, shared.lease_ms)
+        self._servers = ServerRegistry(pipe)
         self._fleet = Fleet()
         self._timelines = Timelines(pipe, self._fleet)
         self._lock = asyncio.Lock()
@@ -84,9 +86,10 @@ class StateReader:
         if time.monotonic() >= self._nodes_until:
             self._nodes = await node_states(self._pipe)
             self._nodes_until = time.monotonic() + NODES_SECONDS
-        overview, live, running, *dead = await asyncio.gather(
+        overview, live, servers, running, *dead = await asyncio.gather(
             read_overview(self._pipe, self._shared, self._models),
             self._workers.all(),
+            self._servers.all(),
             running_jobs(self._pipe, partitions, MAX_ANSWERS),
             *(
                 self._pipe.call("LRANGE", Partition(number).dead, 0, MAX_DEAD - 1)
@@ -95,7 +98,7 @@ class StateReader:
         )
         entries = [entry for part in dead for entry in part]
         self._fleet.update(live)
-        return state_of(overview, self._fleet, running, entries, self._models, self._nodes)
+        return state_of(overview, self._fleet, running, entries, self._models, self._nodes, servers)
 
     async def timeline(self, response_id: str) -> Timeline:
         """Returns the timeline of a response, which has no status if the response is unknown."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from jobs.server_registry import ServerState as Server
 from jobs.worker_registry import WorkerState as Worker
 from server.api.schema.console import (
     AnswerState,
     JobCounts,
     ModelState,
     RedisState,
+    RefusedRequests,
+    ServerState,
     State,
     TenantState,
     WorkerCounts,
@@ -19,11 +23,12 @@ from server.api.schema.console import (
 from .alerts import alerts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jobs.overview import Overview, TenantLoad
     from jobs.redis.node_state import NodeState
     from jobs.running import RunningJob
+    from jobs.server_registry import LiveServer
     from jobs.worker_registry import LiveWorker
 
     from .fleet import Fleet
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 MAX_ANSWERS: Final = 200
 MAX_WORKERS: Final = 200
 MAX_DEAD: Final = 100
+MAX_SERVERS: Final = 200
+MAX_CODES: Final = 50
 # Workers that need attention come first.
 _ORDER: Final = {Worker.PAUSED: 0, Worker.DRAINING: 1, Worker.READY: 2}
 EMPTY: Final = State(
@@ -56,6 +63,7 @@ def state_of(
     dead: Iterable[bytes],
     models: Iterable[str],
     nodes: Iterable[NodeState] = (),
+    servers: Sequence[LiveServer] = (),
 ) -> State:
     """Returns the state of the service, with its alerts.
 
@@ -92,9 +100,16 @@ def state_of(
         answers=[_answer(job, fleet) for job in running],
         dead=[entry.decode("ascii", "backslashreplace")[:128] for entry in dead][:MAX_DEAD],
         redis=[RedisState(**node.as_dict(), nearly_full=node.nearly_full) for node in nodes],
+        servers=[_server(one) for one in sorted(servers, key=_server_order)[:MAX_SERVERS]],
+        server_count=len(servers),
+        refused=_refused(servers),
     )
     state.alerts = alerts_of(state)
     return state
+
+
+def _order(worker: LiveWorker) -> tuple[int, bool, str, str]:
+    return _ORDER[worker.state], not worker.reason, worker.host, worker.id
 
 
 def worker_state(worker: LiveWorker) -> WorkerState:
@@ -108,14 +123,38 @@ def worker_state(worker: LiveWorker) -> WorkerState:
         reason=worker.reason or None,
         started_at=worker.started_at / 1000,
         seen_at=worker.seen_at / 1000,
-def _order(worker: LiveWorker) -> tuple[int, bool, str, str]:
-    return _ORDER[worker.state], not worker.reason, worker.host, worker.id
-
-
         running=worker.running,
         concurrency=worker.concurrency,
         models=list(worker.models),
     )
+
+
+def _server_order(server: LiveServer) -> tuple[bool, str, int]:
+    return server.record.state is Server.READY, server.record.host, server.record.pid
+
+
+def _server(server: LiveServer) -> ServerState:
+    record = server.record
+    return ServerState(
+        id=server.id,
+        host=record.host,
+        pid=record.pid,
+        version=record.version,
+        state=record.state.value,
+        started_at=server.started_at / 1000,
+        seen_at=server.seen_at / 1000,
+        sockets=record.sockets,
+        streams=record.streams,
+        refused=sum(record.refused.values()),
+    )
+
+
+def _refused(servers: Iterable[LiveServer]) -> list[RefusedRequests]:
+    """Returns the refused requests of all servers, the most frequent codes first."""
+    total: Counter[str] = Counter()
+    for server in servers:
+        total.update(server.record.refused)
+    return [RefusedRequests(code, count) for code, count in total.most_common(MAX_CODES)]
 
 
 def _models(overview: Overview, fleet: Fleet, models: Iterable[str]) -> list[ModelState]:

@@ -77,6 +77,8 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
         names.usage(20_000),
         names.workers,
         names.worker("id"),
+        names.servers,
+        names.server("id"),
         names.followed,
         names.tenant("t"),
         names.running("t"),

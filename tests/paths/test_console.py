@@ -14,11 +14,15 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from jobs.names import Partition
+from jobs.queue import Queue
+from jobs.record import SharedSettings
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
+from jobs.server_registry import ServerRecord, ServerRegistry, ServerState
 from jobs.worker_registry import RunningRecord, WorkerRecord, WorkerRegistry, WorkerState
 from tests.browser import AXE, AXE_RUN, NewPage, Watch, in_chromium
 from tests.fake_model import FakeModel
+from tests.jobs.factories import a_job, opening
 from tests.jobs.proxy import Proxy
 from tests.server.auth_helpers import Credentials
 from tests.system import Server, System, wait_until
@@ -300,6 +304,61 @@ async def test_contents_are_shown_only_with_their_scope_and_each_view_is_recorde
         listed = await system.run("admin.audit", "--since", "1h")
         assert f"key {key_id}" in listed
         assert f"response {id_}" in listed
+
+
+# Hostile names
+
+HACK = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
+
+
+async def hostile(pipe: Pipe) -> str:
+    """Stores hostile text in each field that the console shows. Returns the id of a response."""
+    owner = f"{HACK}/{HACK}"
+    queue = Queue(pipe, SharedSettings())
+    job = a_job(owner, HACK, metadata={HACK: HACK})
+    await queue.submit(job, opening(job), queue_name=f"d:{HACK}")
+    [grant] = await queue.leases.claim(0, "claim", 1, worker="w")
+    key = Partition(0).job(job.id)
+    steps = (await pipe.call("HGET", key, "steps")).decode()
+    await pipe.call("HSET", key, "steps", f"{steps}\ndelayed 7000000000000 1 <b>hacked</b>")
+    running = RunningRecord(grant.response_id, HACK, 1, 5_000)
+    text = HACK[:256]
+    await WorkerRegistry(pipe, 120_000).register(
+        "w", WorkerRecord(text, 1, text, 9, 1, (text,), WorkerState.PAUSED, text, 1, (running,))
+    )
+    await ServerRegistry(pipe).register(
+        HACK, ServerRecord(text, 1, text, 9, ServerState.DRAINING, 1, 1, {HACK: 3})
+    )
+    dead = Partition(0).dead
+    await pipe.call("RPUSH", dead, HACK, "javascript:window.hacked=1", f"resp_{HACK}")
+    await pipe.call("PEXPIRE", dead, 600_000)
+    return job.id
+
+
+async def test_hostile_text_in_any_field_is_shown_as_text(
+    system: System, open_page: NewPage
+) -> None:
+    async with Pipe(Redis(system.redis_url)) as pipe:
+        id_ = await hostile(pipe)
+    server = await system.server()
+    page = await open_page(f"{server.url}/console")
+    await live(page)
+    for title in ("Workers", "Running responses", "Tenants", "Refused requests", "Servers", "Dead"):
+        await expect(rows(page, title).first).to_be_visible(timeout=15_000)
+        section = page.locator(f"section.panel:has(h2:has-text('{title}'))")
+        await expect(section).to_contain_text("window.hacked=1")
+    await expect(page.locator(".alert", has_text="window.hacked=1").first).to_be_visible()
+    scripts = "document.querySelectorAll('img[src=x], a[href^=javascript], [onerror]').length"
+    assert 0 == await page.evaluate(scripts)
+    await page.goto(f"{server.url}/console#{id_}")
+    await expect(page.locator(".timeline-status")).to_have_text("running", timeout=10_000)
+    await page.click(".contents button")
+    await expect(page.locator(".contents-text").first).to_contain_text("window.hacked=1")
+    await page.goto(f"{server.url}/console#<img src=x onerror=window.hacked=1>")
+    await page.fill("#search", HACK)
+    await page.press("#search", "Enter")
+    assert 0 == await page.evaluate(scripts)
+    assert await page.evaluate("window.hacked === undefined")
 
 
 # Accessibility and small screens

@@ -103,6 +103,31 @@ class WorkerCounts(Struct):
     slots: int
 
 
+class ServerState(Struct):
+    """A live server process, with the numbers of its open WebSockets and HTTP event streams.
+
+    The numbers are those of the time `seen_at`, at which the server wrote them.
+    """
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    state: Literal["ready", "draining"]
+    started_at: float
+    seen_at: float
+    sockets: int
+    streams: int
+    refused: int
+
+
+class RefusedRequests(Struct):
+    """How many requests live servers refused with an error code in the last five minutes."""
+
+    code: str
+    count: int
+
+
 class AnswerState(Struct):
     """A running response. The fields that come from the record of its worker may be null at first.
 
@@ -154,6 +179,9 @@ class State(Struct):
     answers: list[AnswerState]
     dead: list[str]
     redis: list[RedisState] = []
+    servers: list[ServerState] = []
+    server_count: int = 0
+    refused: list[RefusedRequests] = []
 
 
 class Workers(Struct):
