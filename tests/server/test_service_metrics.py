@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from dev.redis import embedded_redis
+from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import WorkerRecord, WorkerRegistry, WorkerState
 from server import service_metrics
 from server.service_metrics import ALL
-from tests.jobs.factories import SETTINGS
+from tests.jobs.factories import SETTINGS, a_job, opening
 from tests.server.auth_helpers import Credentials, bearer
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
+from tests.system import run_module
 
 MODELS = """
 default = "small"
@@ -201,3 +205,22 @@ async def test_each_metric_of_the_service_is_declared_once(serve: Serve, models:
     assert {"holdline_api_key_expiry_timestamp_seconds", "holdline_jwks_age_seconds"} == {
         name for name, _ in missing
     }
+
+
+@pytest.mark.parametrize(
+    "name", ['a\nholdline_service_up 0\n"} 7', "\x1b[2J\\", "t" * 10_000, "\u202e\x00"]
+)
+async def test_a_hostile_name_in_redis_is_one_label(
+    serve: Serve, pipe: Pipe, redis_url: str, name: str
+) -> None:
+    job = a_job(f"{name}/anna", "Why?")
+    await Queue(pipe, SETTINGS).submit(job, opening(job), queue_name=f"d:{name}")
+    text = await page(await serve())
+    families = {one.name: one for one in text_string_to_metric_families(text)}
+    assert [1.0] == [sample.value for sample in families["holdline_service_up"].samples]
+    for family, label in (("holdline_tenant_jobs", "tenant"), ("holdline_queue_jobs", "state")):
+        labels = {sample.labels[label] for sample in families[family].samples}
+        assert (name in labels) == (label == "tenant")
+    shown = await asyncio.to_thread(run_module, "admin.status", REDIS_URL=redis_url)
+    assert 0 == shown.returncode, shown.stderr
+    assert all(line.isprintable() for line in shown.stdout.splitlines())
