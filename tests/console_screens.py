@@ -18,7 +18,7 @@ from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.jobs.proxy import Proxy
 from tests.server.auth_helpers import Credentials
-from tests.system import Server, System
+from tests.system import Server, System, wait_until
 
 MODELS: Final = """
 default = "fast"
@@ -53,13 +53,14 @@ class Visitors:
 
 
 async def submit(server: Server, key: str, text: str, **fields: Any) -> str:
+    """Submits a prompt, and returns the id of its response, or "None" if it is refused."""
     headers = {"Authorization": f"Bearer {key}"}
     body = {"input": text, "background": True, **fields}
     async with (
         aiohttp.ClientSession(server.url, headers=headers) as http,
         http.post("/v1/responses", json=body) as answer,
     ):
-        return str((await answer.json())["id"])
+        return str((await answer.json()).get("id"))
 
 
 async def sign_in(page: Page, key: str) -> None:
@@ -88,6 +89,7 @@ async def take_all(browser: Browser, images: Path) -> None:
         system.environ |= {f"HOLDLINE_{n.upper()}": v for n, v in credentials.settings.items()}
         system.environ |= {"HOLDLINE_MODEL": "", "HOLDLINE_MODELS": str(folder / "models.toml")}
         system.environ |= {"HOLDLINE_LEASE_SECONDS": "4", "HOLDLINE_TENANT_TOKENS_PER_DAY": "60000"}
+        system.environ["HOLDLINE_STALL_TIMEOUT_SECONDS"] = "600"
         server = await system.server(REDIS_URL=proxy.url, HOLDLINE_MODELS=str(folder / "all.toml"))
         pages = {}
         for scheme, phone in LOOKS:
@@ -104,21 +106,32 @@ async def take_all(browser: Browser, images: Path) -> None:
         visitors = Visitors(pages, images)
         await visitors.take("console-sign-in")
         await visitors.each(lambda page: sign_in(page, operator))
+        # The worker that is killed later takes this prompt: no other prompt has priority yet. The
+        # first answer to the prompt does not end, and the second one does.
+        watched = await submit(
+            server,
+            acme,
+            "mode=hang at=60 times=1 pace=0.1 tokens=90",
+            model="fast",
+            service_tier="priority",
+        )
         for number in range(7):
             await submit(server, acme if number % 3 else bakery, SLOW, model="fast")
         await submit(server, acme, SLOW, model="vision", service_tier="flex")
         await asyncio.sleep(3)  # the pages show the waiting prompts
         await visitors.take("console-empty")
         worker = await system.worker(model.url, HOLDLINE_CONCURRENCY="6")
-        watched = await submit(
-            server, acme, "mode=slow pace=0.1 tokens=400", model="fast", service_tier="priority"
-        )
+        await wait_until(lambda: any(call.sent for call in model.calls))
         await system.worker(model.url, HOLDLINE_CONCURRENCY="6")
+        await system.server()
         for number in range(HISTORY_SECONDS):
             key, tier = (bakery, "flex") if number % 4 == 0 else (acme, "priority")
             words = SLOW if number % 3 == 0 else "mode=slow pace=0.05 tokens=40"
             name = "large" if number % 5 == 0 else "fast"
             await submit(server, key, words, model=name, service_tier=tier)
+            if number % 6 == 0:
+                await submit(server, acme, "mode=500", model="large")
+                await submit(server, bakery, "mode=slow", model="unknown")
             if number == HISTORY_SECONDS // 3:
                 await worker.kill()
                 await system.worker(model.url, HOLDLINE_CONCURRENCY="6")
@@ -130,7 +143,8 @@ async def take_all(browser: Browser, images: Path) -> None:
         await visitors.take("console")
         for page in pages.values():
             await page.goto(f"{server.url}/console#{watched}")
-            await expect(page.locator(".timeline-status")).to_have_text("completed", timeout=60_000)
+            await expect(page.locator(".timeline-status")).to_have_text("completed", timeout=90_000)
+            await expect(page.locator(".picture-title", has_text="Attempt 2")).to_be_visible()
         await visitors.take("console-timeline")
         for page in pages.values():
             await page.goto(f"{server.url}/console#resp_000{'9b' * 16}")
