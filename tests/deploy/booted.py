@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev.redis import installed
+from tests.deploy.installation import REDIS, first_child, install, no_namespaces
 from tests.system import ROOT
 
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -25,17 +22,11 @@ UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 BOOT_SECONDS = 30.0
 STUB = "[Unit]\nDefaultDependencies=no\nAllowIsolate=yes\n"
 TARGETS = ("default", "sysinit", "basic", "shutdown", "network-online", "multi-user")
-REDIS = """\
+REDIS_UNIT = f"""\
 [Unit]
 DefaultDependencies=no
 [Service]
-ExecStart=/opt/holdline/redis/{name} --port 6379 --save "" --maxmemory-policy noeviction
-"""
-# Runs the checkout at the place of an installation.
-COMMAND = """\
-#!/bin/sh
-export PYTHONPATH=/opt/holdline/src:/opt/holdline/packages LD_LIBRARY_PATH=/opt/holdline/python/lib
-exec /opt/holdline/python/bin/{python} -m command "$@"
+ExecStart=/opt/holdline/redis/{REDIS.name} --port 6379 --save "" --maxmemory-policy noeviction
 """
 BOOT = """\
 set -e
@@ -47,8 +38,7 @@ mount -o remount,bind,ro /proc/sys
 mount -t tmpfs tmpfs /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --bind {log} /dev/kmsg
-for place in {folders}; do mount --rbind ${{place%%=*}} ${{place#*=}}; done
-mount --rbind {opt} /opt
+{install}
 mount --bind {etc} /etc
 export container=lxc SYSTEMD_UNIT_PATH={units}
 exec {systemd} --system --log-level=info --log-target=kmsg --show-status=no
@@ -59,14 +49,9 @@ def why_not() -> str:
     """Returns the reason why this machine cannot boot systemd in namespaces, or ""."""
     if not SYSTEMD.exists():
         return "systemd is not installed"
-    if os.geteuid() != 0:
-        return "only root can boot systemd"
     if _control_groups() is None:
         return "there are no control groups of version 2"
-    command = ["unshare", "--mount", "--pid", "--fork", "--net", "--cgroup", "true"]
-    if not shutil.which("unshare") or subprocess.run(command, check=False, timeout=10).returncode:
-        return "this machine does not allow namespaces"
-    return ""
+    return no_namespaces()
 
 
 def _control_groups() -> Path | None:
@@ -125,23 +110,13 @@ def booted(folder: Path, environ: dict[str, str]) -> Iterator[Machine]:
     groups = _control_groups()
     assert groups is not None
     group = groups / f"holdline-test-{os.getpid()}"
-    redis = installed(os.environ.get("PATH")).path
-    _fill(folder, environ, redis)
+    _fill(folder, environ)
     group.mkdir()
     script = folder / "boot.sh"
-    sources = {
-        redis.parent: "redis",
-        Path(sys.base_prefix): "python",
-        Path(sysconfig.get_path("purelib")): "packages",
-        ROOT: "src",
-    }
-    holdline = folder / "opt/holdline"
-    places = [f"{source.resolve()}={holdline / name}" for source, name in sources.items()]
     script.write_text(
         BOOT.format(
             log=folder / "kmsg",
-            folders=" ".join(map(shlex.quote, places)),
-            opt=folder / "opt",
+            install=install(folder / "opt"),
             etc=folder / "etc",
             units=folder / "units",
             systemd=SYSTEMD,
@@ -159,22 +134,14 @@ def booted(folder: Path, environ: dict[str, str]) -> Iterator[Machine]:
         _remove(group)
 
 
-def _fill(folder: Path, environ: dict[str, str], redis: Path) -> None:
+def _fill(folder: Path, environ: dict[str, str]) -> None:
     units = folder / "units"
     units.mkdir()
     for name in TARGETS:
         (units / f"{name}.target").write_text(STUB)
-    (units / "redis-server.service").write_text(REDIS.format(name=redis.name))
+    (units / "redis-server.service").write_text(REDIS_UNIT)
     for unit in UNITS:
         shutil.copyfile(unit, units / unit.name)
-    holdline = folder / "opt/holdline"
-    for name in ("bin", "redis", "python", "packages", "src"):
-        (holdline / name).mkdir(parents=True)
-    command = holdline / "bin/holdline"
-    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    command.write_text(COMMAND.format(python=python))
-    command.chmod(0o755)
-    (folder / "opt").chmod(0o755)
     (folder / "kmsg").touch()
     shutil.copytree("/etc", folder / "etc", symlinks=True, ignore_dangling_symlinks=True)
     (folder / "etc/systemd").mkdir(exist_ok=True)
@@ -190,14 +157,11 @@ def _first_child(process: subprocess.Popen[bytes], folder: Path) -> int:
     """Waits until systemd accepts commands, and returns its process id outside."""
     deadline = time.monotonic() + BOOT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        if children:
-            machine = Machine(folder, int(children[0]))
-            if machine.run("systemctl", "is-system-running").stdout.strip() in (
-                "running",
-                "degraded",
-            ):
-                return int(children[0])
+        pid = first_child(process.pid)
+        if pid is not None:
+            running = Machine(folder, pid).run("systemctl", "is-system-running").stdout.strip()
+            if running in ("running", "degraded"):
+                return pid
         time.sleep(0.1)  # the polling interval
     raise AssertionError((folder / "boot.log").read_text() + (folder / "kmsg").read_text())
 

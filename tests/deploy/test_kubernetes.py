@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -16,8 +20,10 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from dev.prometheus_rule import prometheus_rule
+from dev.redis import embedded_redis_sync
 from jobs.config.settings import check_names, number
 from jobs.config.settings_table import SETTINGS
+from tests.deploy.installation import no_namespaces
 from tests.deploy.manifests import (
     COMPONENTS,
     KUBERNETES,
@@ -30,6 +36,7 @@ from tests.deploy.manifests import (
     pod_of,
     rendered,
 )
+from tests.deploy.pod import REDIS_FOLDER, running_container
 from tests.system import ROOT, Process, System, free_port, start_process, wait_until
 
 pytestmark = [
@@ -426,3 +433,44 @@ def test_the_documentation_names_only_files_that_exist() -> None:
     assert paths
     for path in paths:
         assert (ROOT / path).exists() or path.startswith("deploy/kubernetes/overlays/mine"), path
+
+
+@pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces() or "never")
+@pytest.mark.parametrize("processes", ["1", "2"])
+@each_program
+async def test_a_pod_runs_without_rights(name: str, processes: str, tmp_path: Path) -> None:
+    """Runs the container with its environment, ports, user, read-only root and volumes."""
+    manifests = rendered("production")
+    deployment = of_kind(manifests, "Deployment")[name]
+    [found] = pod_of(deployment)["containers"]
+    port = named_port(deployment, found["ports"][0]["name"])
+    with embedded_redis_sync(None, "--unixsocketperm", "777") as url:
+        redis = Path(url.removeprefix("unix://"))
+        redis.parent.chmod(0o755)
+        environ = environ_of(manifests, deployment) | {
+            "REDIS_URL": f"unix://{REDIS_FOLDER}/{redis.name}",
+            "OPENAI_API_KEY": "test",
+            "HOLDLINE_PROCESSES": processes,
+        }
+        with running_container(deployment, environ, redis.parent, tmp_path) as running:
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                path = found[probe]["httpGet"]["path"]
+
+                def succeeds(path: str = path) -> bool:
+                    assert running.popen.poll() is None, running.output
+                    return running.gets(port, path)
+
+                await wait_until(succeeds, 90)
+            status = Path(f"/proc/{running.pid}/status").read_text()
+            assert re.search(r"^Uid:\s10001\s10001\s10001\s10001$", status, re.MULTILINE)
+            assert re.search(r"^CapEff:\s0+$", status, re.MULTILINE)
+            written = running.inside("touch", "/opt/holdline/file", "/etc/file", "/file")
+            assert 3 == written.stderr.count("Read-only file system"), written.stderr
+            assert processes == "2" or "" == running.inside("ls", "-A", "/tmp").stdout
+            # The first process of a container. The second signal skips the shutdown delay.
+            # A worker without jobs has already ended.
+            for _ in range(2):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running.pid, signal.SIGTERM)
+                await asyncio.sleep(0.5)  # signals of the same kind would count once
+            assert 0 == await running.wait(40), running.output
