@@ -2,8 +2,8 @@
 
 The scripts are Holdline's own. Only their call of TIME is replaced by a GET of the key `clock`, so
 the number of commands stays the same. The connection is synchronous: the virtual time stands still
-while Redis runs commands. The commands of one TICK_SECONDS are sent together, and their replies
-arrive one TICK_SECONDS later.
+while Redis runs commands. The commands of one tick are sent together, and their replies arrive one
+tick later.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from jobs.scripts import Call
 
 TICK_SECONDS: Final = 0.001
+# The length of a tick while waits of seconds are measured, which needs fewer exchanges with Redis.
+LONG_TICK_SECONDS: Final = 0.005
 # Redis keeps the replies to a batch until the batch is sent, so batches are limited.
 MAX_BATCH: Final = 1_000
 _TIME: Final = b"redis.call('TIME')"
@@ -52,6 +54,7 @@ class VirtualRedis:
         self._notify: dict[str, list[Notify]] = {}
         self._messages: list[str] = []
         self.message_count = 0
+        self.tick_seconds = TICK_SECONDS
         # In version 3 of the protocol, a connection receives messages and replies.
         self._exchange([pack("HELLO", 3)])
         loaded = [pack("SCRIPT", "LOAD", virtual(one.source)) for one in SCRIPTS.values()]
@@ -68,8 +71,8 @@ class VirtualRedis:
     def send(self, packed: bytes) -> asyncio.Future[Any]:
         """Sends a command at the end of this tick."""
         if not self._pending:
-            ticks = math.floor(self._loop.time() / TICK_SECONDS) + 1
-            self._loop.call_at(ticks * TICK_SECONDS, self._flush)
+            ticks = math.floor(self._loop.time() / self.tick_seconds) + 1
+            self._loop.call_at(ticks * self.tick_seconds, self._flush)
         reply = self._loop.create_future()
         self._pending.append((packed, reply))
         return reply
@@ -105,7 +108,7 @@ class VirtualRedis:
         for start in range(0, len(sent), MAX_BATCH):
             replies += self._exchange([packed for packed, _ in sent[start : start + MAX_BATCH]])
         messages, self._messages = self._messages, []
-        self._loop.call_later(TICK_SECONDS, self._deliver, sent, replies, messages)
+        self._loop.call_later(self.tick_seconds, self._deliver, sent, replies, messages)
 
     def _deliver(
         self,
@@ -230,7 +233,7 @@ class VirtualSubscriber:
 
         self._subscribed[channel] = received
         self._redis.subscribe(channel, received)
-        asyncio.get_running_loop().call_later(TICK_SECONDS, gap)
+        asyncio.get_running_loop().call_later(self._redis.tick_seconds, gap)
 
     def unsubscribe(self, channel: str) -> None:
         """Ends a subscription."""

@@ -33,7 +33,7 @@ from jobs.names import Partition
 from jobs.queue import Queue
 from jobs.record import Job
 
-from .redis import VirtualPipe, VirtualRedis
+from .redis import LONG_TICK_SECONDS, VirtualPipe, VirtualRedis
 from .worker import TOKENS_PER_SECOND, Record, SimulatedWorker, settings
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ class Fleet:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for worker in self.workers:
-            await worker.die(self._tasks[worker])
+        await self.kill(len(self.workers))
 
     async def _start_later(self, worker: SimulatedWorker) -> None:
         await asyncio.sleep(self._random.uniform(0, START_SECONDS / 2))
@@ -188,11 +187,10 @@ class Fleet:
                 await asyncio.sleep(0.5)
 
     async def kill(self, count: int) -> list[Record]:
-        """Kills workers, and returns the records of the jobs that they were running."""
+        """Kills workers at once, and returns the records of the jobs that they were running."""
         dead, self.workers = self.workers[:count], self.workers[count:]
         lost = [self.book[id_] for worker in dead for id_ in worker.held]
-        for worker in dead:
-            await worker.die(self._tasks.pop(worker))
+        await asyncio.gather(*(worker.die(self._tasks.pop(worker)) for worker in dead))
         return lost
 
     def calls(self) -> Counter[str]:
@@ -217,6 +215,7 @@ async def simulate(size: Size, tell: Callable[[str], None]) -> Report:
         tell("trickle")
         await _trickle(fleet, size, report, idle)
         tell("backlog")
+        redis.tick_seconds = LONG_TICK_SECONDS
         await _backlog(fleet, size, report, tell)
         for record in fleet.book.values():
             report.finished += bool(record.ended)
