@@ -38,7 +38,7 @@ FRONTENDS := tests/frontends
 # The system's certificates include that of a company proxy that intercepts TLS.
 UV := $(BIN)/uv --system-certs
 
-.PHONY: help setup setup-tests run test test-wheel programs check check-python check-web npm bench chaos soak fuzz nightly screenshots lock clean
+.PHONY: help setup setup-tests run test test-wheel programs check check-python check-web npm image bench chaos soak fuzz nightly screenshots lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -86,6 +86,17 @@ check-web:
 
 npm: $(VENV)/.installed $(TSC) ## write the npm package to dist/
 	@rm -rf dist/npm && $(BIN)/python -m dev.npm dist/npm && cd dist/npm && npm pack --silent --pack-destination ..
+
+# The first of these that is installed. Docker sets no times, so its images differ from build to build.
+CONTAINER ?= $(notdir $(firstword $(foreach tool,buildah podman docker,$(shell command -v $(tool)))))
+VERSION = $(shell sed -nE 's/^version = "(.+)"/\1/p' pyproject.toml)
+# The format of Docker has the health check, which that of the OCI lacks.
+EXACT = $(if $(filter docker,$(CONTAINER)),,--format docker --timestamp $(shell git log -1 --format=%ct))
+
+image: ## build the container image with its version as tag [CONTAINER=docker] [BASE=python@sha256:...]
+	@$(or $(CONTAINER),$(error install buildah, podman or docker)) build --file deploy/Dockerfile \
+	--tag holdline:$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
+	--build-arg REVISION=$$(git rev-parse HEAD) $(EXACT) $(ARGS) .
 
 # A peer that cannot be installed is omitted from the comparison, and the report notes it.
 bench: $(VENV)/.installed-dev ## run the benchmarks [NAME=P3] [ARGS=--quick]
