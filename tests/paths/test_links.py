@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.paths.documents import ROOT
 
@@ -123,6 +124,8 @@ def test_every_snippet_parses(page: Path) -> None:
                     json.loads(line)
             case "toml":
                 tomllib.loads(code)
+            case "yaml":
+                yaml.safe_load(code)
             case "sh":
                 subprocess.run(["bash", "-n"], input=code, text=True, check=True, timeout=10)
             case _:
