@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from dev.embedded import Embedded, prepared
@@ -32,9 +33,9 @@ class Store:
         self.port = port
         self.url = f"redis://127.0.0.1:{port}" if port else embedded.url
 
-    async def start(self) -> None:
+    async def start(self, *options: str) -> None:
         """Starts Redis and waits until it has loaded its data and answers commands."""
-        argv, set_pdeathsig = with_pdeathsig(self._embedded.argv, signal.SIGKILL)
+        argv, set_pdeathsig = with_pdeathsig([*self._embedded.argv, *options], signal.SIGKILL)
         self._popen = subprocess.Popen(
             argv,
             preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ends the child with this process
@@ -78,6 +79,27 @@ class Store:
             await pipe.call("FLUSHALL")
             for key, (ttl, data) in snapshot.items():
                 await pipe.call("RESTORE", key, ttl, data)
+
+    async def back_up(self, target: Path) -> None:
+        """Writes a snapshot of the running Redis to a file, like `redis-cli --rdb`."""
+        await self.call("SAVE")
+        shutil.copyfile(self._embedded.data_dir / "dump.rdb", target)
+
+    async def restore_backup(self, backup: Path) -> None:
+        """Replaces all data with a snapshot from `back_up`, as docs/upgrade.md describes it."""
+        await self.kill()
+        self.delete_data()
+        shutil.copyfile(backup, self._embedded.data_dir / "dump.rdb")
+        await self.start("--appendonly", "no")
+        await self.call("CONFIG", "SET", "appendonly", "yes")
+
+        async def rewritten() -> bool:
+            found = await self.call("INFO", "persistence")
+            return b"aof_rewrite_in_progress:0" in found and b"aof_rewrite_scheduled:0" in found
+
+        await wait_until(rewritten)
+        await self.kill()
+        await self.start()
 
     async def call(self, *command: str | bytes | int) -> Any:
         """Sends one command over a new connection and returns its reply."""
