@@ -36,6 +36,7 @@ ENTRIES: Final = {
     ".": "client.js",
     "./widget": ENTRY,
     "./react": "react.js",
+    "./ag-ui": "ag-ui.js",
     "./ai-sdk": "ai-sdk.js",
 }
 # A bundler must keep these modules although nothing that they export is used.

@@ -37,6 +37,7 @@ from .http.console import ConsoleRoutes
 from .http.conversations import ConversationRoutes
 from .http.documents import handlers as documents
 from .http.errors import WS_VERSION, ErrorResponder
+from .http.frontends.ag_ui import AgUiRoutes
 from .http.frontends.ai_sdk import AiSdkRoutes
 from .http.frontends.requests import FrontEndRequests
 from .http.hosts import Hosts
@@ -346,6 +347,7 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     front_ends = FrontEndRequests(config, server.relay, server.responses, routes)
     chats = Chats(server.pipe, config.shared.partitions, config.shared.job_ttl_ms)
     AiSdkRoutes(front_ends, server.responses, chats).add_to(app)
+    AgUiRoutes(front_ends, server.responses).add_to(app)
     audit = AuditLog(server.pipe, config.audit_retention_ms)
     contents = ContentsReader(server.pipe, server.responses, audit)
     ConsoleRoutes(server.state_reader, contents).add_to(app)

@@ -49,6 +49,8 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("GET", SOCKET): ANYTHING,
     ("POST", "/v1/responses"): CREATE,
     ("POST", "/v1/chat/completions"): CREATE,
+    ("POST", "/v1/ag-ui"): CREATE,
+    ("GET", "/v1/ag-ui/{id}/stream"): READ,
     ("POST", "/v1/ai-sdk"): CREATE,
     ("GET", "/v1/ai-sdk/{id}/stream"): READ,
     ("GET", "/v1/responses/{id}"): READ,

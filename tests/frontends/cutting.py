@@ -78,6 +78,7 @@ class CuttingProxy:
         self.cuts += 1
         await writer.drain()
         await asyncio.sleep(0.02)  # a reset discards the data that the peer has not read yet
-        raw: socket.socket = writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        writer.transport.abort()
+        if not writer.is_closing():  # the client has closed the connection meanwhile
+            raw: socket.socket = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            writer.transport.abort()

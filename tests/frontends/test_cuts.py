@@ -63,10 +63,11 @@ async def cut_everywhere(shared: Shared, program: str, *arguments: str) -> list[
             await stack.enter_async_context(CuttingProxy(port, events)) for events in range(EVENTS)
         ]
         runs = await node(program, *arguments, prompt, *(proxy.url for proxy in proxies))
-    # The last places are behind the end of the stream, so every event has been cut. The streams
-    # differ only in their comments.
+    # The last places are behind the end of the stream, so there was a cut after every event. The
+    # streams differ in their comments, and on a busy machine in the tokens of an event.
     assert 0 == proxies[-1].cuts
-    assert all(proxy.cuts for proxy in proxies[: proxies[-1].seen - 3])
+    assert all(proxy.cuts or proxy.seen < number for number, proxy in enumerate(proxies))
+    assert len(ANSWER) < sum(proxy.cuts for proxy in proxies)
     for number, run in enumerate(runs):
         assert 1 == len(shared.calls(f"{prompt} run={number}")), number
         assert (ANSWER, SHA256) == (run["text"], run["sha256"]), number
@@ -91,3 +92,15 @@ async def test_use_chat_with_its_own_transport_resumes_after_each_cut(
 
 async def test_the_documented_program_with_fetch_resumes_after_each_cut(shared: Shared) -> None:
     await cut_everywhere(shared, "fetch.mjs")
+
+
+async def test_an_agent_of_ag_ui_with_our_fetch_notices_no_cut(shared: Shared) -> None:
+    runs = await cut_everywhere(shared, "ag_ui.mjs", "holdline")
+    assert {(0, SHA256)} == {(run["resumed"], run["promised"]) for run in runs}
+
+
+@pytest.mark.parametrize("kind", ["default", "reload"])
+async def test_an_agent_of_ag_ui_repeats_its_run_after_each_cut(shared: Shared, kind: str) -> None:
+    runs = await cut_everywhere(shared, "ag_ui.mjs", kind)
+    assert {SHA256} == {run["promised"] for run in runs}
+    assert 1 == runs[5]["resumed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from server.http.frontends import ai_sdk
+from server.http.frontends import ag_ui, ai_sdk
 
 Route = tuple[str, str, str, Any, Any]
 
@@ -12,10 +12,16 @@ EVENTS: Final = "text/event-stream"
 ROUTES: Final[tuple[Route, ...]] = (
     ("post", ai_sdk.PATH, "Answer a chat of the AI SDK", dict[str, Any], EVENTS),
     ("get", ai_sdk.STREAM, "Resume the last answer of a chat of the AI SDK", None, EVENTS),
+    ("post", ag_ui.PATH, "Run an agent of AG-UI", dict[str, Any], EVENTS),
+    ("get", ag_ui.STREAM, "Continue the events of a run of AG-UI", None, EVENTS),
 )
+_AFTER: Final = ("query", "starting_after", {"type": "integer", "minimum": -1, "default": -1})
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
-    ("get", ai_sdk.STREAM): (
-        ("query", "starting_after", {"type": "integer", "minimum": -1, "default": -1}),
+    ("get", ai_sdk.STREAM): (_AFTER,),
+    ("get", ag_ui.STREAM): (
+        _AFTER,
+        ("query", "thread_id", {"type": "string"}),
+        ("query", "run_id", {"type": "string"}),
     ),
 }
 _MESSAGE: Final = {
@@ -35,5 +41,18 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
             "messages": {"type": "array", "minItems": 1, "items": _MESSAGE},
         },
         "description": "The other members are parameters of the Responses API.",
+    },
+    ag_ui.PATH: {
+        "type": "object",
+        "required": ["threadId", "runId", "messages"],
+        "properties": {
+            "threadId": {"type": "string", "minLength": 1, "maxLength": ag_ui.MAX_ID},
+            "runId": {"type": "string", "minLength": 1, "maxLength": ag_ui.MAX_ID},
+            "messages": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "object", "required": ["role"]},
+            },
+        },
     },
 }

@@ -62,6 +62,7 @@ class AnswerFormat(ABC):
 
     def __init__(self, after: int = -1) -> None:
         self._after = after
+        self._known = False  # True if the client has the chunks of the current event
         self._open: dict[str, Part] = {}
         self._begun: set[str] = set()  # the ids of parts with text, and of calls with input
         self._calls: dict[str, Json] = {}  # the items of calls as they began, by their ids
@@ -70,8 +71,11 @@ class AnswerFormat(ABC):
         """Translates a batch of events into chunks."""
         parts = []
         for frame in frames:
+            if self.broken:
+                break
+            self._known = frame.sequence_number <= self._after
             chunks = [b"data: %b\n\n" % encode(chunk) for chunk in self._chunks(frame.event)]
-            if chunks and frame.sequence_number > self._after:
+            if chunks and not self._known:
                 parts += chunks[:-1]
                 parts.append(b"id: %d\n%b" % (frame.sequence_number, chunks[-1]))
         return parts
@@ -201,10 +205,10 @@ class AnswerFormat(ABC):
 
     def _restarted(self) -> list[Json]:
         shown = bool(self._begun or self._calls)
-        self._open.clear()
+        ends = self._close()
         self._begun.clear()
         self._calls.clear()
-        return self.restarted() if shown else []
+        return [*ends, *self.restarted()] if shown else []
 
 
 def _part_id(event: Event) -> str:

@@ -114,7 +114,7 @@ async def test_a_restart_discards_the_parts_of_the_step(client: Client, worker: 
         await taken.complete()
         found = chunks(await answer.text())
     types = [chunk["type"] for chunk in found]
-    assert ["text-delta", "reset-step"] == types[3:5]
+    assert ["text-delta", "text-end", "reset-step"] == types[3:6]
 
 
 async def test_a_failed_answer_ends_with_an_error(client: Client, worker: Worker) -> None:

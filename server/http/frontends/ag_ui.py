@@ -1,0 +1,159 @@
+"""`/v1/ag-ui`: the route that `HttpAgent` of AG-UI calls.
+
+    POST /v1/ag-ui                answers the last message of a thread
+    GET  /v1/ag-ui/{id}/stream    continues the events of a response after a lost connection
+
+The id of a run is an idempotency key: a repeated run finds its response, and the client gets the
+same answer again from its beginning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from server.api.frames import encode
+from server.api.problem import Problem, invalid
+from server.http.auth_middleware import principal_of
+from server.http.chat_messages import items
+from server.http.responses import integer
+from server.http.shapes import mapping, missing, string, unsupported
+
+from . import ag_ui_messages
+from .ag_ui_stream import AgUiEvents
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from server.responses import Responses
+
+    from .requests import FrontEndRequests
+
+Json = dict[str, Any]
+
+PATH: Final = "/v1/ag-ui"
+STREAM: Final = f"{PATH}/{{id}}/stream"
+MAX_ID: Final = 255
+# A stream keeps the client's messages up to this size, in case that the answer restarts.
+MAX_SNAPSHOT_BYTES: Final = 262_144
+# The members of a run's input. `state` and the members of `forwardedProps` other than `holdline`
+# are for other agents.
+_KNOWN: Final = frozenset(
+    {
+        "threadId",
+        "runId",
+        "parentRunId",
+        "protocolVersion",
+        "state",
+        "messages",
+        "tools",
+        "context",
+        "forwardedProps",
+        "resume",
+    }
+)
+# Parameters of a response that the protocol determines.
+_FIXED: Final = frozenset(
+    {
+        "background",
+        "conversation",
+        "idempotency_key",
+        "input",
+        "previous_response_id",
+        "stream",
+        "stream_options",
+        "tools",
+    }
+)
+PARAMETERS: Final = "forwardedProps.holdline"
+
+
+class AgUiRoutes:
+    """The routes for AG-UI."""
+
+    def __init__(self, requests: FrontEndRequests, responses: Responses) -> None:
+        self._requests = requests
+        self._responses = responses
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the routes to the application."""
+        app.router.add_post(PATH, self.create)
+        app.router.add_get(STREAM, self.resume, allow_head=False)
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Accepts a run, or finds the response of an earlier run with this id, and streams it."""
+        with self._requests.listen() as listener:
+            asked = await self._requests.accept(request, listener, Run)
+            return await self._requests.stream(
+                request, asked.response_id, asked.translation.events()
+            )
+
+    async def resume(self, request: web.Request) -> web.StreamResponse:
+        """Continues the events of a response after an event that the client has."""
+        id_ = request.match_info["id"]
+        after = integer(request, "starting_after", -1, -1, 2**53)
+        thread, run = (_id(dict(request.query), name) for name in ("thread_id", "run_id"))
+        await self._responses.owned(principal_of(request).viewer, id_)
+        return await self._requests.stream(request, id_, AgUiEvents(after, thread, run, None))
+
+
+class Run:
+    """The input of a run, translated into the body of a response. Raises: Problem."""
+
+    def __init__(self, given: Json) -> None:
+        for name, value in given.items():
+            if name not in _KNOWN:
+                raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")
+            if name == "resume" and value:
+                raise unsupported(name)
+        self._thread, self._run = _id(given, "threadId"), _id(given, "runId")
+        asked = ag_ui_messages.asked(given.get("messages"))
+        self._again = len(asked) < len(given["messages"])
+        self._messages = ag_ui_messages.without_answer(asked, given["messages"])
+        chat, self._indices = ag_ui_messages.chat_messages(asked, given.get("context"))
+        found = items(chat)
+        self._places = [place for _, place in found]
+        props = given.get("forwardedProps")
+        own = props.get("holdline") if isinstance(props, dict) else None
+        parameters = mapping({} if own is None else own, PARAMETERS)
+        for name in parameters:
+            if name in _FIXED:
+                raise unsupported(f"{PARAMETERS}.{name}")
+        digest = hashlib.sha256(encode({"thread": self._thread, "run": self._run})).hexdigest()
+        self.body: Json = {
+            **parameters,
+            "input": [item for item, _ in found],
+            "stream": True,
+            "idempotency_key": f"ag-ui-{digest}",
+        }
+        if tools := ag_ui_messages.tools(given.get("tools")):
+            self.body["tools"] = tools
+
+    def events(self) -> AgUiEvents:
+        """Returns the format of the run's events, which keeps the messages if they are small."""
+        small = len(encode({"messages": self._messages})) <= MAX_SNAPSHOT_BYTES
+        messages = self._messages if small or self._again else None
+        return AgUiEvents(-1, self._thread, self._run, messages, again=self._again)
+
+    def named(self, problem: Problem) -> Problem:
+        """Replaces the name of a response's field in a problem by the run's name for it."""
+        old = problem.param
+        if old is None or old.startswith("tools"):
+            return problem
+        if old.startswith("input["):
+            number, _, rest = old.removeprefix("input[").partition("]")
+            message, _, part = self._places[int(number)].removeprefix("messages[").partition("]")
+            new = f"messages[{max(self._indices[int(message)], 0)}]{part}{rest}"
+        else:
+            new = "messages" if old == "input" else f"{PARAMETERS}.{old}"
+        problem.param, problem.message = new, problem.message.replace(f"'{old}'", f"'{new}'")
+        return problem
+
+
+def _id(given: Json, name: str) -> str:
+    if given.get(name) is None:
+        raise missing(name)
+    id_ = string(given[name], name)
+    if not 1 <= len(id_) <= MAX_ID:
+        raise invalid(name, f"'{name}' must have 1 to {MAX_ID} characters.")
+    return id_

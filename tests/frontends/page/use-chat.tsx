@@ -1,0 +1,4 @@
+import { createRoot } from "react-dom/client";
+import { Chat } from "./Documented0";
+
+createRoot(document.getElementById("root")!).render(<Chat id={new URLSearchParams(location.search).get("id")!} />);
