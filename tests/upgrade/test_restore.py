@@ -149,6 +149,6 @@ async def test_a_backup_that_is_restored_under_load_leaves_no_client_in_doubt(
             for path in ("", str(other)):
                 environ = {"HOLDLINE_ENCRYPTION_KEYS": path, "OPENAI_API_KEY": "x"}
                 environ |= {"REDIS_URL": store.url, "HOLDLINE_MODEL": "m"}
-                found = await asyncio.to_thread(run_module, program, "--check", **environ)
-                assert (1, 1) == (found.returncode, len(found.stderr.splitlines()))
-                assert missing in found.stderr
+                ran = await asyncio.to_thread(run_module, program, "--check", **environ)
+                assert (1, 1) == (ran.returncode, len(ran.stderr.splitlines()))
+                assert missing in ran.stderr
