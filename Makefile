@@ -153,7 +153,11 @@ $(BIN)/python:
 	echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; \
 	rm -rf $(VENV); exit 2; }
 
-$(VENV)/.installed: requirements.txt | $(BIN)/python
+# The command of this checkout, so that the commands in the documents work with $(BIN) in the PATH.
+$(BIN)/holdline: dev/holdline | $(BIN)/python
+	@cp $< $@
+
+$(VENV)/.installed: requirements.txt | $(BIN)/holdline
 	@echo "installing requirements.txt"
 	@$(PIP) install --require-hashes -r requirements.txt
 	@touch $@
@@ -162,7 +166,7 @@ $(BIN)/uv: | $(BIN)/python
 	@$(PIP) install uv
 
 # These requirements contain those of the program. uv installs them in seconds, pip in half a minute.
-$(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(BIN)/uv
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(BIN)/uv $(BIN)/holdline
 	@echo "installing requirements-dev.txt"
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	@touch $(VENV)/.installed $@

@@ -1,29 +1,38 @@
-"""Lists the audit log: which operator changed what with an `admin` command, and the result.
-
-Each line has the time in UTC, the operator, the command, the target, the target before and after
-the change, and the result. "no result" means that the command ended before it recorded a result.
-"""
+"""Lists the audit log: which operator changed what with a command, and the result."""
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+import click
 import msgspec
 
 from jobs.audit import AuditLog
 from jobs.redis.url import redis_from_url
+from runtime import command_line
 from runtime.logs import printable
 
 from . import cli
 from .audited import Audit
+from .cli import Output
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
     from jobs.audit import Change
+
+HELP: Final = """\
+Lists the audit log: which operator changed what with a command, and the result.
+
+Each line has the time in UTC, the operator, the command, the target, the target before and after
+the change, and the result. "no result" means that the command ended before it recorded a result.
+
+examples:
+  holdline audit --since 7d
+  holdline audit --target acme                 the changes of the tenant acme
+  holdline audit --json | jq -r 'select(.command == "keys revoke").target'\
+"""
 
 
 def _time(change: Change) -> datetime:
@@ -45,39 +54,29 @@ def _line(change: Change) -> str:
     return printable("  ".join(parts))
 
 
-def _json(change: Change) -> str:
+def _as_dict(change: Change) -> dict[str, Any]:
     time = _time(change).isoformat(timespec="milliseconds")
-    return cli.as_json({**msgspec.structs.asdict(change), "time": time})
+    return {**msgspec.structs.asdict(change), "time": time}
 
 
-async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs `python -m admin.audit`, and yields the lines to print."""
-    arguments = _parser().parse_args(argv)
+@click.command(cls=command_line.Command, help=HELP)
+@click.option(
+    "--since", type=cli.SECONDS, help="how far back to list changes, such as 7d (default: all)"
+)
+@click.option("--target", default="", help="list only the changes whose target contains this text")
+@cli.prints
+async def audit(
+    environ: Mapping[str, str], *, since: float | None, target: str
+) -> AsyncIterator[Output]:
+    """Lists the changes, the oldest first."""
     settings = Audit.from_environ(environ)
     async with redis_from_url(settings.redis_url).pipe(deadline=4) as pipe:
-        log, since = AuditLog(pipe, settings.retention_ms), 0
-        if arguments.since is not None:
-            since = max(0, await log.now_ms() - round(1000 * arguments.since))
-        total = 0
-        async for change in log.changes(since):
-            if arguments.target in change.target:
-                total += 1
-                yield _json(change) if arguments.json else _line(change)
-        if not arguments.json:
-            yield "1 change" if total == 1 else f"{total} changes"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("admin.audit", __doc__)
-    parser.add_argument(
-        "--since", type=cli.seconds, help="how far back to list changes, such as 7d (default: all)"
-    )
-    parser.add_argument(
-        "--target", default="", help="list only the changes whose target contains this text"
-    )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON per change")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(cli.main("admin.audit", run))
+        log, start = AuditLog(pipe, settings.retention_ms), 0
+        if since is not None:
+            start = max(0, await log.now_ms() - round(1000 * since))
+        listed = 0
+        async for change in log.changes(start):
+            if target in change.target:
+                listed += 1
+                yield Output(_line(change), _as_dict(change))
+    yield cli.total(listed, "change")

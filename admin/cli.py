@@ -1,72 +1,126 @@
-"""The main function and the argument parser that all `admin` commands share."""
+"""The options, the output and the errors that all commands of an operator share.
+
+The callback of a command parses nothing and prints nothing: it returns the lines to print, which
+`show` prints, and which a test can read in its own event loop.
+"""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import functools
 import json
-import os
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
 
 from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
-from runtime.logs import printable_lines
+from runtime.command_line import print_error
 
 from .audited import NotAudited
-
-# A command takes the environment and the arguments, and yields the lines to print. It may raise
-# HoldlineError, ValueError or OSError.
-Command = Callable[[Mapping[str, str], Sequence[str]], AsyncIterator[str]]
 
 DAY: Final = 86_400.0
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 
 
-def parser(name: str, about: str | None) -> argparse.ArgumentParser:
-    """Returns an argument parser whose help is the docstring `about`, with its line breaks."""
-    return argparse.ArgumentParser(
-        prog=f"python -m {name}",
-        description=about,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A part of a command's output: its text, and the same as a value for `--json`.
+
+    A text without a value, such as the number of lines in a list, is only for people.
+    """
+
+    text: str
+    value: Mapping[str, Any] | None = None
+
+
+# A command takes the environment, and its parameters by name. It may raise HoldlineError,
+# ValueError or OSError.
+Run = Callable[..., AsyncIterator[Output]]
+
+
+def prints(run: Run) -> Callable[..., AsyncIterator[str]]:
+    """Gives a command the option `--json`, and renders its output to lines."""
+
+    def command(
+        environ: Mapping[str, str], /, *, wants_json: bool, **parameters: Any
+    ) -> AsyncIterator[str]:
+        return _rendered(run(environ, **parameters), wants_json=wants_json)
+
+    functools.update_wrapper(command, run)
+    option = click.option(
+        "--json", "wants_json", is_flag=True, help="print JSON: one object in each line"
     )
+    return option(click.pass_obj(command))
 
 
-def main(name: str, run: Command, argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns the exit status: 0, or 1 after printing an error."""
+async def _rendered(found: AsyncIterator[Output], *, wants_json: bool) -> AsyncIterator[str]:
+    async for output in found:
+        if not wants_json:
+            yield output.text
+        elif output.value is not None:
+            yield as_json(output.value)
 
-    async def show() -> None:
-        async for line in run(os.environ, sys.argv[1:] if argv is None else argv):
+
+def lines(
+    command: click.Command, environ: Mapping[str, str], argv: Sequence[str]
+) -> AsyncIterator[str]:
+    """Parses the arguments of a command, and yields the lines that it prints.
+
+    Raises: click.ClickException, before the first line.
+    """
+    found: AsyncIterator[str] = command.main(
+        list(argv), prog_name=command.name, standalone_mode=False, obj=environ
+    )
+    return found
+
+
+def show(name: str, found: AsyncIterator[str], environ: Mapping[str, str]) -> int:
+    """Prints the lines of a command and returns the exit status: 0, or 1 after an error."""
+
+    async def each() -> None:
+        async for line in found:
             print(line, flush=True)
 
     try:
-        asyncio.run(show())
+        asyncio.run(each())
+    except BrokenPipeError:
+        raise  # the reader of the output has ended, which is no error
     except (HoldlineError, ValueError, OSError) as error:
-        print(printable_lines(f"{name}: {error}{_advice(error)}"), file=sys.stderr)
+        print_error(f"{name}: {error}{_advice(error, environ)}")
         return 1
     return 0
 
 
-def key_list(lines: Sequence[str]) -> str:
-    """Returns the lines, one for each key, followed by the number of keys."""
-    return "\n".join([*lines, "1 key" if len(lines) == 1 else f"{len(lines)} keys"])
+def total(number: int, noun: str, plural: str = "") -> Output:
+    """Returns the last line of a list: the number of its entries."""
+    return Output(f"1 {noun}" if number == 1 else f"{number} {plural or noun + 's'}")
 
 
-def seconds(written: str) -> float:
-    """Converts a duration on the command line, such as `90d`, to seconds.
+class Seconds(click.ParamType[float]):
+    """A duration on the command line, such as `90d`, which is converted to seconds."""
 
-    Raises: argparse.ArgumentTypeError.
-    """
-    try:
-        found = float(written[:-1]) * UNITS[written[-1:]]
-    except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError(
-            "a duration must be a number followed by s, m, h or d, such as 90d"
-        ) from None
-    if not 0 <= found <= 3650 * DAY:
-        raise argparse.ArgumentTypeError("a duration must be between 0s and 3650d")
-    return found
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            found = float(value[:-1]) * UNITS[value[-1:]]
+        except (ValueError, KeyError):
+            self.fail(
+                "a duration must be a number followed by s, m, h or d, such as 90d", param, ctx
+            )
+        if not 0 <= found <= 3650 * DAY:
+            self.fail("a duration must be between 0s and 3650d", param, ctx)
+        return found
+
+
+SECONDS: Final = Seconds()
 
 
 def as_json(value: object) -> str:
@@ -80,14 +134,12 @@ def as_json(value: object) -> str:
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, environ: Mapping[str, str]) -> str:
     cause = error.__cause__ if isinstance(error, NotAudited) else error
     if not isinstance(cause, RedisAway) or isinstance(cause, RedisNotReady):
         return ""
     place = ", or HOLDLINE_AUDIT=stderr to record changes on standard error only"
     return (
-        f" at {hide(redis_url(os.environ))}; set REDIS_URL to the Redis of your servers"
-        f"{place if isinstance(error, NotAudited) else ''}. The "
-        "embedded Redis of `make run` has no port: set REDIS_URL to the unix:// URL that "
-        "`make run` prints."
+        f" at {hide(redis_url(environ))}; set REDIS_URL to the Redis of your servers, or start "
+        f"`holdline up`{place if isinstance(error, NotAudited) else ''}"
     )

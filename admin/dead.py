@@ -1,16 +1,13 @@
-"""Manages the dead list, which holds queue entries that workers no longer process.
-
-list           list all entries: a response id with its status, or bytes that are not an id
-again ID       submit the request of a response again, as a new response, and remove the entry
-drop ID        remove an entry
-"""
+"""Manages the dead list, which holds queue entries that workers no longer process."""
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import click
 
 from jobs.config import shared_config
 from jobs.errors import UnknownResponse
@@ -22,39 +19,125 @@ from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.redis.unexpected_reply import decoding
 from jobs.redis.url import redis_from_url
+from runtime import command_line
+from runtime.logs import printable
 
 from . import cli
 from .audited import Audit
+from .cli import Output
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
+
+    from jobs.record import SharedSettings
+
+HELP: Final = """\
+Manages the dead list, which holds jobs that no worker will try again.
+
+examples:
+  holdline dead list                           each response with its state
+  holdline status RESPONSE_ID                  why a response failed
+  holdline dead again RESPONSE_ID              submit its request again, as a new response
+  holdline dead drop RESPONSE_ID               remove it from the list\
+"""
+LIST_HELP: Final = """\
+Lists all entries: a response id with its status, or bytes that are not an id.
+
+examples:
+  holdline dead list
+  holdline dead list --json | jq -r .entry\
+"""
+AGAIN_HELP: Final = """\
+Submits the request of a response again, as a new response, and removes the entry.
+
+examples:
+  holdline dead again RESPONSE_ID\
+"""
+DROP_HELP: Final = """\
+Removes an entry from the dead list. The response itself stays.
+
+examples:
+  holdline dead drop RESPONSE_ID\
+"""
 
 
-async def _state(pipe: Pipe, entry: bytes) -> str:
+@click.group(cls=command_line.Group, help=HELP)
+def dead() -> None:
+    """The group of the commands for the dead list."""
+
+
+@dead.command("list", help=LIST_HELP)
+@cli.prints
+async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
+    """Lists the entries of all partitions."""
+    total = 0
+    async with _open(environ) as (pipe, queue, settings):
+        for partition in settings.partitions:
+            for entry in await queue.dead(partition):
+                total += 1
+                with decoding("the dead list"):
+                    found = await _state(pipe, entry)
+                yield found
+    yield Output(f"{total} entries in the dead list")
+
+
+@dead.command("again", help=AGAIN_HELP)
+@click.argument("response_id")
+@cli.prints
+async def again(environ: Mapping[str, str], *, response_id: str) -> AsyncIterator[Output]:
+    """Submits a response again."""
+    async with _open(environ) as (pipe, queue, _):
+        new = await _again(pipe, queue, Audit.from_environ(environ), response_id)
+    yield Output(
+        f"{response_id} was submitted again as {new}", {"entry": response_id, "submitted_as": new}
+    )
+
+
+@dead.command("drop", help=DROP_HELP)
+@click.argument("entry", metavar="RESPONSE_ID")
+@cli.prints
+async def drop(environ: Mapping[str, str], *, entry: str) -> AsyncIterator[Output]:
+    """Removes an entry."""
+    audit = Audit.from_environ(environ)
+    async with _open(environ) as (_, queue, settings), audit.change("dead drop", entry) as outcome:
+        # Each partition is tried, because an entry need not be the id of a response.
+        found = [await queue.unbury(number, entry.encode()) for number in settings.partitions]
+        outcome.after = "dropped" if any(found) else "not in the dead list"
+    text = f"{entry} was dropped" if any(found) else f"{entry} is not in the dead list"
+    yield Output(text, {"entry": entry, "dropped": any(found)})
+
+
+@contextlib.asynccontextmanager
+async def _open(environ: Mapping[str, str]) -> AsyncIterator[tuple[Pipe, Queue, SharedSettings]]:
+    url, cipher = shared_config.redis_url(environ), shared_config.cipher(environ)
+    settings = shared_config.shared_settings(environ)
+    async with redis_from_url(url, cipher).pipe() as pipe:
+        yield pipe, Queue(pipe, settings), settings
+
+
+async def _state(pipe: Pipe, entry: bytes) -> Output:
     try:
         name = entry.decode("ascii")
         names = Partition(partition_of(name))
     except (UnicodeDecodeError, UnknownResponse):
-        return f"{entry[:80]!r}  is not a response id; drop the entry"
+        return Output(
+            f"{entry[:80]!r}  is not a response id; drop the entry",
+            {"entry": entry.decode(errors="replace"), "status": None, "failures": None},
+        )
     status, failures = await pipe.call("HMGET", names.job(name), "status", "failures")
     if status is None:
-        return f"{name}  has expired; drop the entry"
-    return f"{name}  {status.decode()} after {int(failures or 0)} lost attempts"
-
-
-async def _list(pipe: Pipe, queue: Queue, partitions: range) -> AsyncIterator[str]:
-    total = 0
-    for partition in partitions:
-        for entry in await queue.dead(partition):
-            total += 1
-            with decoding("the dead list"):
-                line = await _state(pipe, entry)
-            yield line
-    yield f"{total} entries in the dead list"
+        value = {"entry": name, "status": "expired", "failures": None}
+        return Output(f"{name}  has expired; drop the entry", value)
+    lost = int(failures or 0)
+    state = printable(status.decode())
+    return Output(
+        f"{name}  {state} after {lost} lost attempts",
+        {"entry": name, "status": state, "failures": lost},
+    )
 
 
 async def _again(pipe: Pipe, queue: Queue, audit: Audit, response_id: str) -> str:
+    """Submits a response again, and returns the id of the new response."""
     partition = partition_of(response_id)
     key, fields = Partition(partition).job(response_id), ("job", "queue_name", "trace")
     data, queue_name, trace = await pipe.call("HMGET", key, *fields)
@@ -71,41 +154,4 @@ async def _again(pipe: Pipe, queue: Queue, audit: Audit, response_id: str) -> st
             trace=(trace or b"").decode(),
         )
         await queue.unbury(partition, response_id.encode())
-    return f"{response_id} was submitted again as {accepted.response_id}"
-
-
-async def _drop(queue: Queue, audit: Audit, partitions: range, entry: str) -> str:
-    async with audit.change("dead drop", entry) as outcome:
-        dropped = [await queue.unbury(number, entry.encode()) for number in partitions]
-        outcome.after = "dropped" if any(dropped) else "not in the dead list"
-    return f"{entry} was dropped" if any(dropped) else f"{entry} is not in the dead list"
-
-
-async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs `python -m admin.dead`, and yields the lines to print."""
-    arguments = _parser().parse_args(argv)
-    url, cipher = shared_config.redis_url(environ), shared_config.cipher(environ)
-    shared, audit = shared_config.shared_settings(environ), Audit.from_environ(environ)
-    async with redis_from_url(url, cipher).pipe() as pipe:
-        queue = Queue(pipe, shared)
-        match arguments.action:
-            case "list":
-                async for line in _list(pipe, queue, shared.partitions):
-                    yield line
-            case "again":
-                yield await _again(pipe, queue, audit, arguments.id)
-            case _:
-                yield await _drop(queue, audit, shared.partitions, arguments.id)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("admin.dead", __doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("list")
-    for name in ("again", "drop"):
-        actions.add_parser(name).add_argument("id", help="the response id in the dead list")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(cli.main("admin.dead", run))
+    return accepted.response_id

@@ -1,21 +1,14 @@
-"""Manages the API keys of services, in the file or the Redis that HOLDLINE_API_KEYS names.
-
-create TENANT   create a key and print it once; Holdline stores only its hash
-list            list all keys with their tenants, scopes and expiry
-rotate ID       replace the secret of a key; the old secret stays valid for a while
-revoke ID       revoke a key; servers reject it within seconds
-"""
+"""Manages the API keys of services, in the file or the Redis that HOLDLINE_API_KEYS names."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import click
 import msgspec
 
 from jobs.config import settings as env
@@ -25,6 +18,7 @@ from jobs.errors import HoldlineError
 from jobs.names import Partition
 from jobs.record_store import RecordStore
 from jobs.redis.url import redis_from_url
+from runtime import command_line
 from runtime.watched_file import locked, replace
 from server.access import api_keys
 from server.access.owners import is_tenant
@@ -32,12 +26,56 @@ from server.access.principal import OF_A_TOKEN, SCOPES
 
 from . import cli
 from .audited import Audit
+from .cli import Output
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
     from server.access.api_keys import Record
 
+HELP: Final = """\
+Manages the API keys of services.
+
+HOLDLINE_API_KEYS says where the keys are: `redis`, or the path of a file. Give it to the servers
+too. Without it, a server asks for no key.
+
+examples:
+  export HOLDLINE_API_KEYS=redis
+  holdline keys create acme                    create a key for the tenant acme, and show it once
+  holdline keys list
+  holdline keys rotate ID --keep 1h            replace the secret; the old one works for an hour
+  holdline keys revoke ID                      servers reject the key within seconds\
+"""
+CREATE_HELP: Final = """\
+Creates a key and shows it once; Holdline stores only its hash.
+
+TENANT, to which the key belongs, has 1 to 64 letters, digits and _ . -
+
+examples:
+  holdline keys create acme
+  holdline keys create acme --expires 90d --model gpt-4.1-mini --note "the shop"
+  KEY=$(holdline keys create acme --json | jq -r .key)\
+"""
+LIST_HELP: Final = """\
+Lists all keys with their tenants, scopes and expiry.
+
+examples:
+  holdline keys list
+  holdline keys list --json | jq -r 'select(.tenant == "acme").id'\
+"""
+ROTATE_HELP: Final = """\
+Replaces the secret of a key, and shows the new key once. The old secret stays valid for a while.
+
+examples:
+  holdline keys rotate ID                      give the service the new key within a day
+  holdline keys rotate ID --keep 0s            reject the old secret at once\
+"""
+REVOKE_HELP: Final = """\
+Revokes a key. Servers reject it within seconds.
+
+examples:
+  holdline keys revoke ID\
+"""
 _DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope in OF_A_TOKEN)
 
 
@@ -98,66 +136,119 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
         yield RecordStore(pipe, Partition(0).api_keys)
 
 
-async def create(store: Store, audit: Audit, arguments: argparse.Namespace) -> str:
-    """Creates an API key. Returns the text to print, which contains the key."""
-    if not is_tenant(arguments.tenant):
+@click.group(cls=command_line.Group, help=HELP)
+def keys() -> None:
+    """The group of the commands for API keys."""
+
+
+@keys.command("create", help=CREATE_HELP)
+@click.argument("tenant")
+@click.option(
+    "--scopes",
+    default=_DEFAULT_SCOPES,
+    show_default=True,
+    help=f"scopes of the key, from {','.join(SCOPES)}",
+)
+@click.option("--model", multiple=True, help="a model that the key may use; repeatable")
+@click.option("--prompt", multiple=True, help="a prompt template that it may use; repeatable")
+@click.option(
+    "--expires", type=cli.SECONDS, help="time until the key expires, such as 90d (default: never)"
+)
+@click.option("--note", default="", help="a note about the key, which `list` shows")
+@cli.prints
+async def create(
+    environ: Mapping[str, str],
+    *,
+    tenant: str,
+    scopes: str,
+    model: tuple[str, ...],
+    prompt: tuple[str, ...],
+    expires: float | None,
+    note: str,
+) -> AsyncIterator[Output]:
+    """Creates an API key, and shows it once."""
+    if not is_tenant(tenant):
         raise ValueError("TENANT must be 1 to 64 letters, digits and _ . -")
     id_, now = api_keys.new_id(), time.time()
     written, secret = api_keys.new_key(id_)
     record = msgspec.convert(
         {
             "id": id_,
-            "tenant": arguments.tenant,
-            "scopes": arguments.scopes.split(","),
+            "tenant": tenant,
+            "scopes": scopes.split(","),
             "secrets": [msgspec.to_builtins(secret)],
-            "models": arguments.model,
-            "prompts": arguments.prompt,
+            "models": list(model) or None,
+            "prompts": list(prompt) or None,
             "created_at": round(now),
-            "expires_at": None if arguments.expires is None else round(now + arguments.expires),
-            "note": arguments.note,
+            "expires_at": None if expires is None else round(now + expires),
+            "note": note,
         },
         api_keys.Record,
     )
-    async with audit.change("keys create", f"key {id_}", after=_short(record)):
-        await store.put(id_, None, api_keys.encode(record))
-    return _shown_once(written)
+    audit = Audit.from_environ(environ)
+    change = audit.change("keys create", f"key {id_}", after=_short(record))
+    async with store(environ) as stored, change:
+        await stored.put(id_, None, api_keys.encode(record))
+    yield Output(_shown_once(written), {"key": written, **_as_dict(record, now)})
 
 
-async def list_all(store: Store) -> str:
-    """Returns the text to print for all keys, with one line per key."""
+@keys.command("list", help=LIST_HELP)
+@cli.prints
+async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
+    """Lists all keys, sorted by tenant."""
+    async with store(environ) as stored:
+        found = [api_keys.decode(record) for record in (await stored.all()).values()]
     now = time.time()
-    records = [api_keys.decode(record) for record in (await store.all()).values()]
-    lines = [_line(record, now) for record in sorted(records, key=lambda r: (r.tenant, r.id))]
-    return cli.key_list(lines)
+    for record in sorted(found, key=lambda record: (record.tenant, record.id)):
+        yield Output(_line(record, now), _as_dict(record, now))
+    yield cli.total(len(found), "key")
 
 
-async def rotate(store: Store, audit: Audit, id_: str, keep_seconds: float) -> str:
-    """Replaces the secret of a key. Returns the text to print, which contains the new key."""
-    before = await _found(store, id_)
-    written, secret = api_keys.new_key(id_)
-    record = api_keys.decode(before)
-    after = api_keys.rotated(record, secret, round(time.time()), keep_seconds)
-    changed = f"new secret; the old secret stays valid for {keep_seconds / 3600:g} hours"
-    async with audit.change("keys rotate", f"key {id_}", before=_short(record), after=changed):
-        await store.put(id_, before, api_keys.encode(after))
-    return f"{_shown_once(written)}\nThe old secret stays valid for {keep_seconds / 3600:g} hours."
+@keys.command("rotate", help=ROTATE_HELP)
+@click.argument("id_", metavar="ID")
+@click.option(
+    "--keep",
+    type=cli.SECONDS,
+    default="1d",
+    show_default=True,
+    help="how long the old secret stays valid",
+)
+@cli.prints
+async def rotate(environ: Mapping[str, str], *, id_: str, keep: float) -> AsyncIterator[Output]:
+    """Replaces the secret of a key, and shows the new key once."""
+    audit = Audit.from_environ(environ)
+    async with store(environ) as stored:
+        before = await _found(stored, id_)
+        written, secret = api_keys.new_key(id_)
+        record, now = api_keys.decode(before), time.time()
+        after = api_keys.rotated(record, secret, round(now), keep)
+        changed = f"new secret; the old secret stays valid for {keep / 3600:g} hours"
+        async with audit.change("keys rotate", f"key {id_}", before=_short(record), after=changed):
+            await stored.put(id_, before, api_keys.encode(after))
+    yield Output(
+        f"{_shown_once(written)}\nThe old secret stays valid for {keep / 3600:g} hours.",
+        {"key": written, **_as_dict(after, now)},
+    )
 
 
-async def revoke(store: Store, audit: Audit, id_: str) -> str:
-    """Revokes an API key. Returns the text to print."""
-    before = await _found(store, id_)
-    was = _short(api_keys.decode(before))
-    async with audit.change("keys revoke", f"key {id_}", before=was, after="no key"):
-        await store.put(id_, before, None)
-    return f"{id_} was revoked"
+@keys.command("revoke", help=REVOKE_HELP)
+@click.argument("id_", metavar="ID")
+@cli.prints
+async def revoke(environ: Mapping[str, str], *, id_: str) -> AsyncIterator[Output]:
+    """Removes an API key."""
+    audit = Audit.from_environ(environ)
+    async with store(environ) as stored:
+        before = await _found(stored, id_)
+        was = _short(api_keys.decode(before))
+        async with audit.change("keys revoke", f"key {id_}", before=was, after="no key"):
+            await stored.put(id_, before, None)
+    yield Output(f"{id_} was revoked", {"id": id_, "revoked": True})
 
 
 async def _found(store: Store, id_: str) -> bytes:
     found = (await store.all()).get(id_)
     if found is None:
-        raise HoldlineError(
-            f"API key {id_} not found; list all keys with `python -m admin.keys list`"
-        )
+        raise HoldlineError(f"API key {id_} not found; `holdline keys list` lists all keys")
     return found
 
 
@@ -181,12 +272,23 @@ def _short(record: Record) -> str:
     return " ".join([*_grants(record), *expiry])
 
 
+def _as_dict(record: Record, now: float) -> dict[str, Any]:
+    """Returns the object for `--json`, which contains no secret."""
+    shown = msgspec.structs.asdict(record)
+    del shown["secrets"]
+    return {**shown, "valid_secrets": _valid_secrets(record, now)}
+
+
+def _valid_secrets(record: Record, now: float) -> int:
+    return sum(secret.until is None or secret.until > now for secret in record.secrets)
+
+
 def _line(record: Record, now: float) -> str:
     parts = [record.id, *_grants(record)]
     if record.expires_at is not None:
         left = record.expires_at - now
         parts.append("expired" if left <= 0 else f"expires in {_duration(left)}")
-    if sum(secret.until is None or secret.until > now for secret in record.secrets) > 1:
+    if _valid_secrets(record, now) > 1:
         parts.append("two valid secrets")
     return "  ".join([*parts, record.note] if record.note else parts)
 
@@ -196,56 +298,3 @@ def _duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f}{unit}"
     return "0s"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("admin.keys", __doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    making = actions.add_parser("create", help="create a key")
-    making.add_argument("tenant", help="tenant of the key: 1 to 64 letters, digits and _ . -")
-    making.add_argument(
-        "--scopes",
-        default=_DEFAULT_SCOPES,
-        help=f"scopes of the key, from {','.join(SCOPES)} (default: {_DEFAULT_SCOPES})",
-    )
-    making.add_argument("--model", action="append", help="a model that the key may use; repeatable")
-    making.add_argument(
-        "--prompt", action="append", help="a prompt template that the key may use; repeatable"
-    )
-    making.add_argument(
-        "--expires",
-        type=cli.seconds,
-        help="time until the key expires, such as 90d (default: never)",
-    )
-    making.add_argument("--note", default="", help="a note about the key, which `list` shows")
-    actions.add_parser("list", help="list all keys")
-    turning = actions.add_parser("rotate", help="replace the secret of a key")
-    turning.add_argument("id", help="id of the key")
-    turning.add_argument(
-        "--keep",
-        type=cli.seconds,
-        default=cli.DAY,
-        help="how long the old secret stays valid (default: 1d)",
-    )
-    actions.add_parser("revoke", help="revoke a key").add_argument("id", help="id of the key")
-    return parser
-
-
-async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs `python -m admin.keys`, and yields the lines to print."""
-    arguments = _parser().parse_args(argv)
-    audit = Audit.from_environ(environ)
-    async with store(environ) as keys:
-        match arguments.action:
-            case "create":
-                yield await create(keys, audit, arguments)
-            case "rotate":
-                yield await rotate(keys, audit, arguments.id, arguments.keep)
-            case "revoke":
-                yield await revoke(keys, audit, arguments.id)
-            case _:
-                yield await list_all(keys)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.main("admin.keys", run))

@@ -1,36 +1,65 @@
-"""Manages the signing keys with which backends sign tokens for their users.
-
-add KID       create a key pair, print the private key and store only the public key
-list          list the keys that verify tokens
-remove KID    remove a key; servers then reject tokens that are signed with this key
-
-HOLDLINE_JWT_KEYS names the file of public keys, a JSON Web Key Set (RFC 7517). To replace a key,
-add a new key, let the backend sign with the new key, and remove the old key when its last token
-has expired.
-"""
+"""Manages the signing keys with which backends sign tokens for their users."""
 
 from __future__ import annotations
 
 import base64
 import json
 import secrets
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import click
 
 from jobs.config import settings as env
 from jobs.config.settings import ConfigError
 from jobs.errors import HoldlineError
+from runtime import command_line
 from runtime.watched_file import locked, replace
 from server.access.jwt import MIN_SECRET, Key, Keys, parse_keys
 
 from . import cli
 from .audited import Audit
+from .cli import Output
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
+HELP: Final = """\
+Manages the signing keys with which backends sign tokens for their users.
+
+HOLDLINE_JWT_KEYS names the file of public keys, a JSON Web Key Set (RFC 7517). Give it to the
+servers too. To replace a key, add a new key, let the backend sign with the new key, and remove the
+old key when its last token has expired.
+
+examples:
+  export HOLDLINE_JWT_KEYS=signers.json
+  holdline signers add 2026-11                 create a key pair, and show the private key once
+  holdline signers list
+  holdline signers remove 2026-11              servers then reject tokens of this key\
+"""
+ADD_HELP: Final = """\
+Creates a key pair, shows the private key once and stores only the public key.
+
+KID is the name of the key, such as 2026-11.
+
+examples:
+  holdline signers add 2026-11
+  holdline signers add 2026-11 --tenant acme   its tokens may name only this tenant
+  holdline signers add console --operator      for the console; keep this key apart\
+"""
+LIST_HELP: Final = """\
+Lists the keys that verify tokens.
+
+examples:
+  holdline signers list
+  holdline signers list --json\
+"""
+REMOVE_HELP: Final = """\
+Removes a key. Servers then reject tokens that are signed with this key.
+
+examples:
+  holdline signers remove 2026-11\
+"""
 KEEP: Final = {
     "EdDSA": "Save this key now, on the backend only. It cannot be shown again.",
     "HS256": "Save this key on the backend only. The server stores the same key in its file.",
@@ -60,37 +89,88 @@ def new_pair(
     return {**public, "d": _encode(private.private_bytes_raw())}, public
 
 
-async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs `python -m admin.signers`, and yields the text to print."""
-    arguments = _parser().parse_args(argv)
-    audit = Audit.from_environ(environ)
+@click.group(cls=command_line.Group, help=HELP)
+def signers() -> None:
+    """The group of the commands for signing keys."""
+
+
+@signers.command("add", help=ADD_HELP)
+@click.argument("kid")
+@click.option(
+    "--alg",
+    type=click.Choice(list(KEEP)),
+    default="EdDSA",
+    show_default=True,
+    help="signature algorithm; HS256 uses one shared secret",
+)
+@click.option("--tenant", help="the only tenant that tokens signed with this key may name")
+@click.option(
+    "--operator",
+    is_flag=True,
+    help="tokens signed with this key may have the scopes operator and contents",
+)
+@cli.prints
+async def add(
+    environ: Mapping[str, str], *, kid: str, alg: str, tenant: str | None, operator: bool
+) -> AsyncIterator[Output]:
+    """Creates a key pair, and shows the private key once."""
+    audit, file = Audit.from_environ(environ), _file(environ)
+    with locked(file):
+        private, public = new_pair(kid, alg, tenant, operator=operator)
+        text = _text([*_read(file), public])
+        key = _keys([public])[kid]
+        async with audit.change("signers add", f"signing key {kid}", after=_short(key)):
+            replace(file, text)
+    yield Output(f"{json.dumps(private)}\n{KEEP[alg]}", {**_as_dict(key), "private_key": private})
+
+
+@signers.command("list", help=LIST_HELP)
+@cli.prints
+async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
+    """Lists the keys in the file."""
+    found = _keys(_read(_file(environ)))
+    for key in found.values():
+        yield Output(f"{key.kid}  {_short(key)}", _as_dict(key))
+    yield cli.total(len(found), "key")
+
+
+@signers.command("remove", help=REMOVE_HELP)
+@click.argument("kid")
+@cli.prints
+async def remove(environ: Mapping[str, str], *, kid: str) -> AsyncIterator[Output]:
+    """Removes a key from the file."""
+    audit, file = Audit.from_environ(environ), _file(environ)
+    with locked(file):
+        listed = _read(file)
+        if (key := _keys(listed).get(kid)) is None:
+            raise HoldlineError(
+                f"signing key {kid} not found in {file}; `holdline signers list` lists all keys"
+            )
+        text = _text([one for one in listed if one["kid"] != kid])
+        before = _short(key)
+        async with audit.change(
+            "signers remove", f"signing key {kid}", before=before, after="no key"
+        ):
+            replace(file, text)
+    yield Output(f"{kid} was removed", {"kid": kid, "removed": True})
+
+
+def _file(environ: Mapping[str, str]) -> Path:
+    env.check_names(environ)
     path = env.text(environ, "HOLDLINE_JWT_KEYS")
     if not path:
         raise ConfigError("HOLDLINE_JWT_KEYS is not set: set it to the path of the key file")
-    file = Path(path)
-    with locked(file):
-        listed = _read(file)
-        match arguments.action:
-            case "add":
-                private, public = new_pair(
-                    arguments.kid, arguments.alg, arguments.tenant, operator=arguments.operator
-                )
-                text = _text([*listed, public])
-                after = _short(_keys([public])[arguments.kid])
-                async with audit.change("signers add", f"signing key {arguments.kid}", after=after):
-                    replace(file, text)
-                yield f"{json.dumps(private)}\n{KEEP[arguments.alg]}"
-            case "remove":
-                if (key := _keys(listed).get(arguments.kid)) is None:
-                    raise HoldlineError(f"signing key {arguments.kid} not found in {file}")
-                text = _text([one for one in listed if one["kid"] != key.kid])
-                async with audit.change(
-                    "signers remove", f"signing key {key.kid}", before=_short(key), after="no key"
-                ):
-                    replace(file, text)
-                yield f"{arguments.kid} was removed"
-            case _:
-                yield cli.key_list([f"{key.kid}  {_short(key)}" for key in _keys(listed).values()])
+    return Path(path)
+
+
+def _as_dict(key: Key) -> dict[str, Any]:
+    """Returns the object for `--json`, which contains no secret."""
+    return {
+        "kid": key.kid,
+        "algorithm": key.algorithm,
+        "tenant": key.tenant,
+        "operator": key.operator,
+    }
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -122,31 +202,3 @@ def _text(listed: list[dict[str, Any]]) -> bytes:
 
 def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("admin.signers", __doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    adding = actions.add_parser("add", help="create a key pair")
-    adding.add_argument("kid", help="name of the key, such as 2026-11")
-    adding.add_argument(
-        "--alg",
-        choices=KEEP,
-        default="EdDSA",
-        help="signature algorithm (default: EdDSA); HS256 uses one shared secret",
-    )
-    adding.add_argument(
-        "--tenant", help="the only tenant that tokens signed with this key may name"
-    )
-    adding.add_argument(
-        "--operator",
-        action="store_true",
-        help="tokens signed with this key may have the scopes operator and contents",
-    )
-    actions.add_parser("list", help="list all keys")
-    actions.add_parser("remove", help="remove a key").add_argument("kid", help="name of the key")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(cli.main("admin.signers", run))

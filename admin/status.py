@@ -1,15 +1,11 @@
-"""Shows the state of the service, or the timeline of one response.
-
-Without RESPONSE_ID, shows the queue by tier, model and tenant with the ages of its oldest prompts,
-the live workers and what they run, paused models, budgets, the dead list, webhooks and Redis. With
-RESPONSE_ID, shows the steps of one response with their times. Neither shows a prompt or an answer.
-"""
+"""Shows the state of the service, or the timeline of one response."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import click
 
 from jobs.config import settings as env
 from jobs.config import shared_config
@@ -20,13 +16,14 @@ from jobs.redis.url import redis_from_url
 from jobs.service_health import service_health
 from jobs.timeline_reader import read_timeline
 from jobs.worker_registry import WorkerRegistry
+from runtime import command_line
 from runtime.logs import printable
 
 from . import cli
+from .cli import Output
 from .status_text import Status, status_lines, timeline_lines
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from jobs.record import SharedSettings
@@ -34,28 +31,38 @@ if TYPE_CHECKING:
     from jobs.timeline import Timeline
     from jobs.worker_registry import LiveWorker
 
+HELP: Final = """\
+Shows the state of the service, or why one response is slow or has failed.
+
+Without RESPONSE_ID, shows the queue by tier, model and tenant with the ages of its oldest prompts,
+the live workers and what they run, paused models, budgets, the dead list, webhooks and Redis. With
+RESPONSE_ID, shows the steps of one response with their times, and the error of each failed
+attempt. Neither shows a prompt or an answer.
+
+examples:
+  holdline status
+  holdline status resp_...                     why this response has failed
+  holdline status --json | jq .queue\
+"""
 # A command that an operator runs during an outage must say soon that Redis is unavailable.
 REDIS_SECONDS = 4.0
 
 
-async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs `python -m admin.status`, and yields the lines to print."""
-    arguments = _parser().parse_args(argv)
+@click.command(cls=command_line.Command, help=HELP)
+@click.argument("response_id", required=False)
+@cli.prints
+async def status(environ: Mapping[str, str], *, response_id: str | None) -> AsyncIterator[Output]:
+    """Shows the state of the service or the timeline of a response."""
     env.check_names(environ)
     url, cipher = shared_config.redis_url(environ), shared_config.cipher(environ)
     shared, models = shared_config.shared_settings(environ), shared_config.catalog(environ).models
     async with redis_from_url(url, cipher).pipe(deadline=REDIS_SECONDS) as pipe:
-        if arguments.response_id:
-            timeline = await _timeline(pipe, arguments.response_id)
-            shown, lines = timeline.as_dict(), timeline_lines(timeline)
+        if response_id:
+            timeline = await _timeline(pipe, response_id)
+            yield Output("\n".join(timeline_lines(timeline)), timeline.as_dict())
         else:
-            status = await _read(pipe, shared, models)
-            shown, lines = status.as_dict(), status_lines(status)
-    if arguments.json:
-        yield cli.as_json(shown)
-    else:
-        for line in lines:
-            yield line
+            found = await _read(pipe, shared, models)
+            yield Output("\n".join(status_lines(found)), found.as_dict())
 
 
 async def _timeline(pipe: Pipe, response_id: str) -> Timeline:
@@ -81,19 +88,3 @@ async def _read(pipe: Pipe, shared: SharedSettings, models: Collection[str]) -> 
 def _all_listed(workers: Sequence[LiveWorker]) -> bool:
     """Returns True if all live workers have a models file."""
     return all(worker.models for worker in workers)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("admin.status", __doc__)
-    parser.add_argument(
-        "response_id",
-        nargs="?",
-        metavar="RESPONSE_ID",
-        help="a response, to show its steps instead of the state of the service",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(cli.main("admin.status", run))

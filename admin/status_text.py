@@ -1,4 +1,4 @@
-"""The text that `python -m admin.status` prints."""
+"""The text that `holdline status` prints."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def status_lines(status: Status) -> Iterator[str]:
     yield f"queue     {total.waiting} waiting{oldest}; {total.delayed} wait for a retry"
     lost = f", {total.expired_leases} of them lost their worker" if total.expired_leases else ""
     yield f"running   {total.running}{lost}"
-    dead = "; run python -m admin.dead list" if total.dead else ""
+    dead = "; run holdline dead list" if total.dead else ""
     yield f"dead      {total.dead}{dead}"
     yield (
         f"webhooks  {total.webhooks_waiting} waiting, {total.webhooks_sent} sent, "

@@ -1,21 +1,12 @@
-"""Exports or deletes the data of one end user in Redis, or hashes the user's name.
-
-export TENANT/SUBJECT   print a line of JSON for each response: input, earlier turns and output;
-                        and one for each conversation: its metadata and its items
-delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook,
-                        every stored turn, and every conversation
-hash TENANT/SUBJECT     print the hash by which the request log and traces name the end user
-
-`TENANT/` selects the data of a tenant's services, and `public` selects all data of a server without
-authentication. Redis has no index of owners, so the command scans all keys in small steps, which
-takes a few seconds for a hundred thousand keys.
-"""
+"""Exports or deletes the data of one end user in Redis, or hashes the user's name."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import TYPE_CHECKING, Final
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import click
 
 from jobs.errors import (
     HoldlineError,
@@ -32,20 +23,61 @@ from jobs.redis.pipe import Pipe
 from jobs.redis.unexpected_reply import decoding
 from jobs.redis.url import redis_from_url
 from jobs.subject_hash import read_salt, subject_hash
+from runtime import command_line
 from server.access.owners import PUBLIC, owner_of
 from server.api.frames import response_of
 from server.config import Config
 
 from . import cli
 from .audited import Audit
+from .cli import Output
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
     from jobs.conversations import ConversationStore
     from jobs.turn_store import TurnStore
 
+_OWNER: Final = """\
+`TENANT/` selects the data of a tenant's services, and `public` selects all data of a server without
+authentication. Redis has no index of owners, so the command scans all keys in small steps, which
+takes a few seconds for a hundred thousand keys.\
+"""
+HELP: Final = f"""\
+Exports or deletes the data of one end user, or hashes the user's name.
+
+{_OWNER}
+
+examples:
+  holdline subject export acme/anna > anna.jsonl
+  holdline subject delete acme/anna
+  holdline subject hash acme/anna              the name of the user in the request log\
+"""
+EXPORT_HELP: Final = f"""\
+Prints a line of JSON for each response: its input, earlier turns and output; and one for each
+conversation: its metadata and its items. The export is recorded in the audit log.
+
+{_OWNER}
+
+examples:
+  holdline subject export acme/anna > anna.jsonl\
+"""
+DELETE_HELP: Final = f"""\
+Deletes every response in any state, with its idempotency key and webhook, every stored turn, and
+every conversation of an end user. Unfinished responses are stopped.
+
+{_OWNER}
+
+examples:
+  holdline subject delete acme/anna
+  holdline subject delete public               all data of a server without authentication\
+"""
+HASH_HELP: Final = """\
+Prints the hash by which the request log and traces name an end user.
+
+examples:
+  grep "$(holdline subject hash acme/anna)" server.log\
+"""
 AT_ONCE: Final = 500
 # The kinds of Redis keys with an owner's data. A key consists of a partition's prefix, the kind
 # and an id.
@@ -120,8 +152,8 @@ def _is_ours(key: bytes, kind: str) -> bool:
     return f"{prefix}{kind}:{_id_of(key)}".encode() == key
 
 
-async def export(pipe: Pipe, queue: Queue, owner: str) -> AsyncIterator[str]:
-    """Yields a line of JSON for each response, and then for each conversation of an owner.
+async def export(pipe: Pipe, queue: Queue, owner: str) -> AsyncIterator[dict[str, Any]]:
+    """Yields an object for each response, and then for each conversation of an owner.
 
     Raises: HoldlineError after the last line if some of them could not be decoded.
     """
@@ -141,23 +173,21 @@ async def export(pipe: Pipe, queue: Queue, owner: str) -> AsyncIterator[str]:
         raise HoldlineError(f"these records could not be decoded: {', '.join(missing)}")
 
 
-async def _exported_conversation(store: ConversationStore, conversation_id: str) -> str:
-    found = await store.read(conversation_id, stop=-1)
-    return cli.as_json(
-        {
-            "owner": found.owner,
-            "conversation": {
-                "id": found.id,
-                "object": "conversation",
-                "created_at": found.created_at,
-                "metadata": found.metadata,
-            },
-            "items": [item for _, item in found.items],
+async def _exported_conversation(store: ConversationStore, id_: str) -> dict[str, Any]:
+    found = await store.read(id_, stop=-1)
+    return {
+        "owner": found.owner,
+        "conversation": {
+            "id": found.id,
+            "object": "conversation",
+            "created_at": found.created_at,
+            "metadata": found.metadata,
         },
-    )
+        "items": [item for _, item in found.items],
+    }
 
 
-async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) -> str:
+async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) -> dict[str, Any]:
     view = await read_all(pipe, response_id, viewer=owner)
     record = await pipe.call("HGET", Partition(partition_of(response_id)).job(response_id), "job")
     if record is None:
@@ -167,18 +197,16 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
         before = [*await turns.read(job.turns), *job.context]
     except TurnMissing:
         before = None  # an earlier turn was deleted, so the export omits the earlier turns
-    return cli.as_json(
-        {
-            "owner": job.owner,
-            "before": before,
-            "input": job.params["input"],
-            "response": response_of(view),
-        },
-    )
+    return {
+        "owner": job.owner,
+        "before": before,
+        "input": job.params["input"],
+        "response": response_of(view),
+    }
 
 
-async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
-    """Deletes an owner's responses, stored turns and conversations. Returns the text to print."""
+async def delete(pipe: Pipe, queue: Queue, owner: str) -> Output:
+    """Deletes an owner's responses, stored turns and conversations, and returns their numbers."""
     deleted = stopped = conversations = 0
     async for response_id, status in owned(pipe, owner):
         if await queue.delete(response_id):
@@ -189,9 +217,15 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
         await pipe.call("DEL", names_of(response_id).turn(response_id))
     async for conversation_id, _ in owned(pipe, owner, CONVERSATIONS):
         conversations += await _erased(pipe, queue.conversations, conversation_id)
-    return (
+    return Output(
         f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped; "
-        f"{conversations} conversations were deleted"
+        f"{conversations} conversations were deleted",
+        {
+            "owner": owner,
+            "deleted_responses": deleted,
+            "stopped_responses": stopped,
+            "deleted_conversations": conversations,
+        },
     )
 
 
@@ -204,38 +238,55 @@ async def _erased(pipe: Pipe, store: ConversationStore, id_: str) -> bool:
     return deleted
 
 
-async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """Runs `python -m admin.subject`, and yields the lines to print."""
-    arguments = _parser().parse_args(argv)
-    config, whose = Config.from_environ(environ), owner(arguments.owner)
+@contextlib.asynccontextmanager
+async def _open(environ: Mapping[str, str]) -> AsyncIterator[tuple[Pipe, Queue]]:
+    config = Config.from_environ(environ)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
-        if arguments.action == "hash":  # neither shows nor changes any data
-            yield subject_hash(await read_salt(pipe), whose)
-            return
-        queue, audit = Queue(pipe, config.shared), Audit.from_environ(environ)
+        yield pipe, Queue(pipe, config.shared)
+
+
+@click.group(cls=command_line.Group, help=HELP)
+def subject() -> None:
+    """The group of the commands for the data of an end user."""
+
+
+@subject.command("export", help=EXPORT_HELP)
+@click.argument("name", metavar="TENANT/SUBJECT")
+@cli.prints
+async def export_all(environ: Mapping[str, str], *, name: str) -> AsyncIterator[Output]:
+    """Exports the data of an end user."""
+    whose = owner(name)
+    async with _open(environ) as (pipe, queue):
         # An export changes nothing, but it shows a user's prompts and answers to the operator.
-        async with audit.change(f"subject {arguments.action}", f"end user {whose}") as outcome:
-            if arguments.action == "export":
-                exported = 0
-                async for line in export(pipe, queue, whose):
-                    exported += 1
-                    outcome.after = f"{exported} exported"
-                    yield line
-            else:
-                outcome.after = await delete(pipe, queue, whose)
-        if arguments.action == "delete":
-            yield outcome.after
+        change = Audit.from_environ(environ).change("subject export", f"end user {whose}")
+        async with change as outcome:
+            exported = 0
+            async for found in export(pipe, queue, whose):
+                exported += 1
+                outcome.after = f"{exported} exported"
+                yield Output(cli.as_json(found), found)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("admin.subject", __doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("export", "delete", "hash"):
-        actions.add_parser(name).add_argument(
-            "owner", metavar="TENANT/SUBJECT", help="the end user: tenant and subject"
-        )
-    return parser
+@subject.command("delete", help=DELETE_HELP)
+@click.argument("name", metavar="TENANT/SUBJECT")
+@cli.prints
+async def delete_all(environ: Mapping[str, str], *, name: str) -> AsyncIterator[Output]:
+    """Deletes the data of an end user."""
+    whose = owner(name)
+    async with _open(environ) as (pipe, queue):
+        change = Audit.from_environ(environ).change("subject delete", f"end user {whose}")
+        async with change as outcome:
+            deleted = await delete(pipe, queue, whose)
+            outcome.after = deleted.text
+    yield deleted
 
 
-if __name__ == "__main__":
-    sys.exit(cli.main("admin.subject", run))
+@subject.command("hash", help=HASH_HELP)
+@click.argument("name", metavar="TENANT/SUBJECT")
+@cli.prints
+async def hash_name(environ: Mapping[str, str], *, name: str) -> AsyncIterator[Output]:
+    """Hashes the name of an end user, and neither shows nor changes any data."""
+    whose = owner(name)
+    async with _open(environ) as (pipe, _):
+        hashed = subject_hash(await read_salt(pipe), whose)
+    yield Output(hashed, {"owner": whose, "hash": hashed})

@@ -7,13 +7,16 @@ not wait for either. A command is therefore imported when it is called, and the 
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
 from runtime import command_line
+from runtime.version import program_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,15 +32,75 @@ class Entry:
 
 
 def _server() -> click.Command:
-    from server.__main__ import command
+    from server.__main__ import PROGRAM
 
-    return command()
+    return PROGRAM.command()
 
 
 def _worker() -> click.Command:
-    from worker.__main__ import command
+    from worker.__main__ import PROGRAM
 
-    return command()
+    return PROGRAM.command()
+
+
+def _check() -> click.Command:
+    from .check import check
+
+    return check
+
+
+def _keys() -> click.Command:
+    from admin.keys import keys
+
+    return keys
+
+
+def _signers() -> click.Command:
+    from admin.signers import signers
+
+    return signers
+
+
+def _tenants() -> click.Command:
+    from admin.tenants import tenants
+
+    return tenants
+
+
+def _subject() -> click.Command:
+    from admin.subject import subject
+
+    return subject
+
+
+def _dead() -> click.Command:
+    from admin.dead import dead
+
+    return dead
+
+
+def _audit() -> click.Command:
+    from admin.audit import audit
+
+    return audit
+
+
+def _doctor() -> click.Command:
+    from admin.doctor.command import doctor
+
+    return doctor
+
+
+def _status() -> click.Command:
+    from admin.status import status
+
+    return status
+
+
+def _completion() -> click.Command:
+    from .completion import completion
+
+    return completion
 
 
 def _probe() -> click.Command:
@@ -51,24 +114,63 @@ SECTIONS: Final = {
     "run": (
         Entry("server", "run a server, which accepts requests and streams responses", _server),
         Entry("worker", "run a worker, which takes prompts and calls models", _worker),
+        Entry("check", "check the settings before a start", _check),
     ),
     "look": (
+        Entry("status", "show the service, or why one response is slow or has failed", _status),
+        Entry("doctor", "check an installation, and say what to do", _doctor),
         Entry("probe", "ask a server or a worker on this machine whether it is ready", _probe),
+        Entry("audit", "list who changed what with these commands", _audit),
+    ),
+    "manage": (
+        Entry("keys", "create, list, rotate and revoke the API keys of services", _keys),
+        Entry("signers", "manage the keys with which backends sign tokens for users", _signers),
+        Entry("tenants", "show and change the limits of a tenant", _tenants),
+        Entry("subject", "export or delete the data of an end user", _subject),
+        Entry("dead", "list jobs that no worker tries again, and submit them again", _dead),
+        Entry("completion", "print a script that completes commands in a shell", _completion),
     ),
 }
 
 HELP: Final = """\
 Runs Holdline, a server for slow LLM answers, and manages it.
 
-`holdline COMMAND --help` shows the options of a command, with examples.\
+`holdline COMMAND --help` shows the options of a command, with examples. Commands that print a
+result print it as JSON with --json. The exit status is 0, or 1 after an error, or 2 after wrong
+usage.
+
+Settings are environment variables: `holdline server --help` and `holdline worker --help` list them.
+The commands for operators read REDIS_URL, which names the Redis of the servers.
+
+examples:
+  holdline keys create acme                    create an API key for the tenant acme
+  holdline tenants set acme running=20         change a limit of the tenant
+  holdline status RESPONSE_ID                  see why a response failed\
 """
+
+
+@click.pass_context
+def _set_environ(context: click.Context) -> None:
+    """Gives the commands the environment of the process, unless a caller has given another."""
+    if context.obj is None:
+        context.obj = os.environ
+
+
+@click.pass_context
+def _print(context: click.Context, result: Any) -> Any:
+    """Prints the lines that a command has returned, and returns the exit status."""
+    if not isinstance(result, AsyncIterator):
+        return result
+    from admin.cli import show
+
+    return show(f"{context.command_path} {context.invoked_subcommand}", result, context.obj)
 
 
 class Root(command_line.Group):
     """The group of all commands, which imports a command when it is called."""
 
     def __init__(self, sections: Mapping[str, Sequence[Entry]]) -> None:
-        super().__init__("holdline", help=HELP)
+        super().__init__("holdline", help=HELP, callback=_set_environ, result_callback=_print)
         self._sections = sections
         self._entries = {entry.name: entry for part in sections.values() for entry in part}
 
@@ -106,4 +208,6 @@ class Root(command_line.Group):
         return found or click.Command.shell_complete(self, ctx, incomplete)
 
 
-holdline: Final = Root(SECTIONS)
+holdline: Final = click.version_option(
+    program_version(), "--version", message="holdline %(version)s"
+)(Root(SECTIONS))

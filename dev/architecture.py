@@ -43,6 +43,7 @@ ROOMS = {
 }
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
+    ("command", "admin"): [(335, 76), (335, 100)],
     ("command", "jobs"): [(620, 60), (628, 60), (628, 640), (620, 640)],
     ("command", "worker"): [(90, 76), (90, 168)],
     ("command", "server"): [(580, 76), (580, 168)],
@@ -76,7 +77,7 @@ BOXES = {
 # The grid in which a package's folders are drawn: left, top, width of a column, number of columns.
 GRIDS = {"worker": (60, 202, 240, 1), "server": (340, 202, 270, 1), "jobs": (60, 626, 176, 3)}
 ABOUT = {
-    "command": "the command holdline, which starts every part",
+    "command": "the command holdline, which starts and manages every part",
     "admin": "keys, tenants, users' data, audit log, doctor",
     "worker": "calls the models",
     "server": "serves the clients",

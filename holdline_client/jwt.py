@@ -38,7 +38,7 @@ def mint_token(
 ) -> str:
     """Returns a token with which the end user `subject` may use the server for `seconds`.
 
-    `key` is the JSON Web Key that `python -m admin.signers add` prints, including its `kid`, as an
+    `key` is the JSON Web Key that `holdline signers add` prints, including its `kid`, as an
     object or as text. `tenant` may be left out if the key belongs to a tenant. Without `scopes`,
     the token allows `create`, `read` and `cancel`. Without `models` it allows all models, and
     without `prompts` all prompts.

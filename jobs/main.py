@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, NoReturn, Protocol, TypeVar, cast
 
@@ -64,8 +64,8 @@ class Program(ABC, Generic[C]):
         """Reads the program's configuration from environment variables and returns it."""
 
     @abstractmethod
-    def summary(self, config: C, *, ask_models: bool) -> Iterable[str]:
-        """Returns the lines that `--check` prints about the settings."""
+    def summary(self, config: C, *, connect: bool, ask_models: bool) -> AsyncIterator[str]:
+        """Yields the lines that `check` shows about the program's own settings."""
 
     @abstractmethod
     def children(self, config: C) -> Children:
@@ -86,32 +86,19 @@ class Program(ABC, Generic[C]):
     def command(self) -> click.Command:
         """Returns the command line of the program.
 
-        It exits with 0 after a stop signal or a successful `--check`, and with 1 if the program
-        cannot start.
+        It exits with 0 after a stop signal, and with 1 if the program cannot start.
         """
 
-        def start(
-            *, check: bool, ask_models: bool, processes: str | None, child: Path | None
-        ) -> NoReturn:
+        def start(*, processes: str | None, child: Path | None) -> NoReturn:
             environ = dict(os.environ)
             if processes is not None:
                 environ["HOLDLINE_PROCESSES"] = processes
-            self.leave(self._run(environ, check=check, ask_models=ask_models, child=child))
+            self.leave(self._run(environ, child=child))
 
         return command_line.Command(
             self.name,
             callback=start,
             params=[
-                click.Option(
-                    ["--check"], is_flag=True, help="check the settings and Redis, then exit"
-                ),
-                click.Option(
-                    ["--ask-models"],
-                    is_flag=True,
-                    hidden=self.name != "worker",
-                    help="with --check: send each model a short prompt, which its provider may "
-                    "bill",
-                ),
                 click.Option(
                     ["--processes"], metavar="N", help="run N processes, usually one per core"
                 ),
@@ -121,9 +108,7 @@ class Program(ABC, Generic[C]):
             epilog=help_text(self.name),
         )
 
-    def _run(
-        self, environ: dict[str, str], *, check: bool, ask_models: bool, child: Path | None
-    ) -> int:
+    def _run(self, environ: dict[str, str], *, child: Path | None) -> int:
         disable_core_dumps()
         raise_open_file_limit()
         try:
@@ -133,27 +118,34 @@ class Program(ABC, Generic[C]):
             )
             _warn_of_links(environ)
             config = self.load(environ)
-            if check:
-                self._show(config, environ, ask_models=ask_models)
-            elif config.processes > 1:
+            if config.processes > 1:
                 asks_for_traces(environ)  # an error should not appear in each child
                 children = self.children(config)
                 return asyncio.run(supervise(self.package, config.processes, children))
-            else:
-                with telemetry(f"holdline-{self.name}", environ):
-                    run(self.serve(config, child=child))
+            with telemetry(f"holdline-{self.name}", environ):
+                run(self.serve(config, child=child))
         except (ConfigError, InvalidTelemetry, RedisTrouble) as error:
             command_line.print_error(f"{self.name}: {error}")
             return CANNOT_START if child else 1
         return 0
 
-    def _show(self, config: C, environ: Mapping[str, str], *, ask_models: bool) -> None:
-        print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_checked(config))}")
-        print(f"prompts and answers: {config.cipher or 'not encrypted'}")
+    async def check(
+        self, environ: Mapping[str, str], *, connect: bool, ask_models: bool
+    ) -> AsyncGenerator[str, None]:
+        """Checks the settings as at a start, and yields a line about each part of them.
+
+        Reaches nothing outside of this machine, unless `connect` or `ask_models` is True.
+
+        Raises: ConfigError, InvalidTelemetry.
+        """
+        config = self.load(environ)
+        yield f"prompts and answers: {config.cipher or 'not encrypted'}"
         if asks_for_traces(environ):
-            print("traces: exported")
-        for line in self.summary(config, ask_models=ask_models):
-            print(line)
+            yield "traces: exported"
+        async for line in self.summary(config, connect=connect, ask_models=ask_models):
+            yield line
+        if connect:
+            yield f"Redis at {hide(config.redis_url)}: {await _checked(config)}"
 
 
 def _warn_of_links(environ: Mapping[str, str]) -> None:

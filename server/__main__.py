@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -23,9 +23,6 @@ from runtime.supervisor import Children, handle_stop
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
 from .http.connection import listen, stop_listening
-
-if TYPE_CHECKING:
-    import click
 
 log = structlog.get_logger()
 
@@ -50,11 +47,12 @@ class _Server(Program[Config]):
     def load(self, environ: Mapping[str, str]) -> Config:
         return Config.from_environ(environ)
 
-    def summary(self, config: Config, *, ask_models: bool) -> Iterable[str]:
-        del ask_models
+    async def summary(
+        self, config: Config, *, connect: bool, ask_models: bool
+    ) -> AsyncIterator[str]:
+        del connect, ask_models
         yield f"allowed clients: {config.access.described}"
         yield f"address: {config.host}:{config.port}"
-        yield "the configuration is valid"
 
     def children(self, config: Config) -> Children:
         # Checks once, for all children, that the port is free, and replaces port 0 by an actual
@@ -111,10 +109,7 @@ def _cannot_listen(error: OSError) -> ConfigError:
     return ConfigError(f"cannot listen: {error.strerror}; change HOLDLINE_HOST or HOLDLINE_PORT")
 
 
-def command() -> click.Command:
-    """Returns the command line of the server, with the status 1 if the server cannot start."""
-    return _Server("server", __package__, ABOUT).command()
-
+PROGRAM: Final = _Server("server", __package__, ABOUT)
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(command(), f"python -m {__package__}"))
+    sys.exit(command_line.run(PROGRAM.command(), f"python -m {__package__}"))

@@ -52,7 +52,7 @@ class AuthConfig:
 
     @property
     def described(self) -> str:
-        """A short description of the permitted clients, for the output of `--check`."""
+        """A short description of the permitted clients, for the output of `holdline check`."""
         keys = {"API keys in Redis": self.keys_in_redis, "API keys in a file": self.keys_file}
         signed = {"tokens": self.jwt_keys or self.jwks_url}
         asked = [words for words, there in (keys | signed).items() if there]

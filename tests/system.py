@@ -218,17 +218,19 @@ class System:
         await wait_until(lambda: "worker ready" in worker.output, START_SECONDS)
         return worker
 
-    async def run(self, module: str, *arguments: str) -> str:
+    async def run(self, *arguments: str) -> str:
         """Runs one of Holdline's commands, which must succeed, and returns its output."""
         environ = clean_environ() | self.environ
-        return await run_command(*self._command(module), *arguments, cwd=self._cwd, environ=environ)
+        return await run_command(*self.command(*arguments), cwd=self._cwd, environ=environ)
 
-    def _command(self, module: str) -> list[str]:
-        return module_command(module) if self._program is None else [*self._program, module]
+    def command(self, *arguments: str) -> list[str]:
+        """Returns the command line of one of Holdline's commands."""
+        program = module_command("command") if self._program is None else self._program
+        return [*program, *arguments]
 
     def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
         output = self._folder / f"{len(self._processes)}-{name}.log"
-        command = self._command(name)
+        command = self.command(name)
         process = start_process(kind, name, command, output, self.environ | environ, self._cwd)
         self._processes.append(process)
         return process

@@ -146,8 +146,8 @@ export class TimelineView {
       return item;
     }));
     this.#missing.hidden = complete;
-    const commands = dead ? [`python -m admin.dead again ${quoted(this.id)}`, `python -m admin.dead drop ${quoted(this.id)}`] : [];
-    commands.push(`python -m admin.status ${quoted(this.id)}`);
+    const commands = dead ? [`holdline dead again ${quoted(this.id)}`, `holdline dead drop ${quoted(this.id)}`] : [];
+    commands.push(`holdline status ${quoted(this.id)}`);
     this.#commands.replaceChildren(...commands.map(commandLine));
   }
 

@@ -301,8 +301,8 @@ function deadList() {
     text: (id) => id,
     columns: [
       { title: "Response", kind: "main", show: (cell, id) => linkTo(cell, id) },
-      { title: "Submit again", show: (cell, id) => void once(cell, () => commandLine(`python -m admin.dead again ${quoted(id)}`)) },
-      { title: "Remove", show: (cell, id) => void once(cell, () => commandLine(`python -m admin.dead drop ${quoted(id)}`)) },
+      { title: "Submit again", show: (cell, id) => void once(cell, () => commandLine(`holdline dead again ${quoted(id)}`)) },
+      { title: "Remove", show: (cell, id) => void once(cell, () => commandLine(`holdline dead drop ${quoted(id)}`)) },
     ],
   });
 }

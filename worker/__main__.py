@@ -43,10 +43,8 @@ from .webhooks.dispatcher import WebhookDispatcher
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Mapping
     from pathlib import Path
-
-    import click
 
 log = structlog.get_logger()
 
@@ -80,13 +78,18 @@ class _Worker(Program[Config]):
         sys.stderr.flush()
         os._exit(status)
 
-    def summary(self, config: Config, *, ask_models: bool) -> Iterable[str]:
+    async def summary(
+        self, config: Config, *, connect: bool, ask_models: bool
+    ) -> AsyncIterator[str]:
         for endpoint in [config.single] if config.single else config.endpoints.values():
             at = hide(endpoint.base_url) if endpoint.base_url else "OpenAI's endpoint"
-            yield f"{endpoint.name or 'model'} at {at}{asyncio.run(_tried_key(endpoint))}"
+            # A command that prints a key may ask another machine for it.
+            reads_key = endpoint.api_key_file or (connect and endpoint.api_key_command)
+            read = await _read_key(endpoint) if reads_key else ""
+            yield f"{endpoint.name or 'model'} at {at}{read}"
         if ask_models:
-            yield from asyncio.run(_asked(config))
-        yield "the configuration is valid"
+            for line in await _asked(config):
+                yield line
 
     def children(self, config: Config) -> Children:
         # Checks once, for all children, that the port is free.
@@ -172,10 +175,8 @@ async def _asked(config: Config) -> list[str]:
     return [line for _, line in found]
 
 
-async def _tried_key(endpoint: Endpoint) -> str:
-    """Reads an endpoint's API key, and returns a note for the output of `--check`.
-
-    The note is empty if the key comes from neither a file nor a command.
+async def _read_key(endpoint: Endpoint) -> str:
+    """Reads an endpoint's API key from its file or command, and returns a note of it.
 
     Raises: ConfigError if the key cannot be read.
     """
@@ -186,8 +187,7 @@ async def _tried_key(endpoint: Endpoint) -> str:
         raise ConfigError(f"[models.{endpoint.name}] {error}") from None
     finally:
         await credential.close()
-    source = endpoint.api_key_file or endpoint.api_key_command[:1]
-    return ", API key read" if source else ""
+    return ", API key read"
 
 
 def _log_waiting(error: RedisAway) -> None:
@@ -209,10 +209,7 @@ async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) ->
                 await task
 
 
-def command() -> click.Command:
-    """Returns the command line of the worker, with the status 1 if the worker cannot start."""
-    return _Worker("worker", __package__, ABOUT).command()
-
+PROGRAM: Final = _Worker("worker", __package__, ABOUT)
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(command(), f"python -m {__package__}"))
+    sys.exit(command_line.run(PROGRAM.command(), f"python -m {__package__}"))

@@ -1,4 +1,4 @@
-"""Sends each model a short test prompt, for `python -m worker --check --ask-models`."""
+"""Sends each model a short test prompt, for `holdline check --ask-models`."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Rescue:
                 "dead list has grown: its responses need an operator",
                 partition=partition,
                 entries=dead,
-                action="run python -m admin.dead list",
+                action="run holdline dead list",
             )
         self._dead[partition] = dead
 

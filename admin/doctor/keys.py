@@ -43,7 +43,7 @@ async def of_services(context: Context) -> AsyncIterator[Finding]:
             records = [api_keys.decode(data) for data in (await store.all()).values()]
     except (HoldlineError, ValueError, OSError) as error:
         reason = str(error) if isinstance(error, HoldlineError) else type(error).__name__
-        yield unknown(f"the API keys cannot be read: {reason}", "python -m admin.keys list")
+        yield unknown(f"the API keys cannot be read: {reason}", "holdline keys list")
         return
     now = time.time()
     ends = [(record.expires_at, record) for record in records if record.expires_at is not None]
@@ -53,7 +53,7 @@ async def of_services(context: Context) -> AsyncIterator[Finding]:
     if not left:
         access = context.server and context.server.access
         others = access and (access.jwt_keys or access.jwks_url)
-        command = "python -m admin.keys create TENANT"
+        command = "holdline keys create TENANT"
         if others:
             yield warning("there is no valid API key", "no service can call the server", command)
         else:
@@ -62,11 +62,11 @@ async def of_services(context: Context) -> AsyncIterator[Finding]:
     if expired and left:
         why = "their services get 401"
         seen = f"expired API keys: {_some(expired)}"
-        yield warning(seen, why, f"python -m admin.keys revoke {expired[0]}")
+        yield warning(seen, why, f"holdline keys revoke {expired[0]}")
     if soon:
         why = "their services will get 401"
         seen = f"API keys that expire within 14 days: {_some(soon)}"
-        yield warning(seen, why, "python -m admin.keys create TENANT")
+        yield warning(seen, why, "holdline keys create TENANT")
     if left and not expired and not soon:
         yield ok(f"API keys: {left}, all of them valid for at least 14 days")
 
@@ -82,7 +82,7 @@ async def of_signers(context: Context) -> AsyncIterator[Finding]:
             yield ok(f"signing keys: {count}; they have no expiry")
         else:
             why = "the server refuses every token"
-            command = "python -m admin.signers add KID"
+            command = "holdline signers add KID"
             yield broken("HOLDLINE_JWT_KEYS contains no key", why, command, "G1")
     if access.jwks_url:
         jwks = Jwks(access.jwks_url)
@@ -114,7 +114,7 @@ async def _of_model(endpoint: Endpoint) -> Finding:
         await credential.key()
     except KeyUnavailable as error:
         why = "calls of this model fail with upstream_key_unavailable"
-        return broken(f"{place} {error}", why, "python -m worker --check", "G1")
+        return broken(f"{place} {error}", why, "holdline check --program worker", "G1")
     finally:
         await credential.close()
     if not endpoint.api_key_file:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 5.0
 AT_ONCE: Final = 8
-ASK: Final = "python -m worker --check --ask-models  # its providers may bill a few tokens"
+ASK: Final = "holdline check --program worker --ask-models  # its providers may bill a few tokens"
 
 
 async def endpoints(context: Context) -> AsyncIterator[Finding]:
@@ -29,7 +29,7 @@ async def endpoints(context: Context) -> AsyncIterator[Finding]:
     if WORKER not in context.programs:
         return
     if context.worker is None:
-        yield unknown("the settings of the worker are invalid", "python -m worker --check")
+        yield unknown("the settings of the worker are invalid", "holdline check --program worker")
         return
     found = list(context.worker.endpoints.values())
     if context.worker.single is not None:
@@ -59,7 +59,7 @@ async def _asked(endpoint: Endpoint, default: str) -> Finding:
         )
     except ModelError as error:
         why = "calls of this model fail, unless a fallback takes over"
-        command = "python -m worker --check --ask-models"
+        command = "holdline check --program worker --ask-models"
         return broken(f"{place} failed: {error.code} ({error.detail})", why, command, "G1")
     took = f"{1000 * (time.monotonic() - began):.0f} ms"
     if name and name not in listed:

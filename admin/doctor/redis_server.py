@@ -65,7 +65,7 @@ async def reach(context: Context) -> AsyncIterator[Finding]:
         yield ok(f"{url}: {await check(pipe)}")
     except (RedisUnsuitable, RedisRefused) as error:
         advice = CONFIG_SET.search(str(error))
-        command = f"redis-cli {advice[0]}" if advice else "python -m server --check"
+        command = f"redis-cli {advice[0]}" if advice else "holdline check --program server"
         yield broken(str(error), "no server or worker starts", command, "G8")
     except RedisAway as error:
         why = "servers refuse prompts, and workers pause, as long as Redis refuses commands"
@@ -106,7 +106,7 @@ async def permissions(context: Context) -> AsyncIterator[Finding]:
     else:
         yield ok("the Redis user may run every command that Holdline needs")
     if "scan" in optional:
-        why = "python -m admin.subject cannot find the data of an end user"
+        why = "holdline subject cannot find the data of an end user"
         yield warning("the Redis user may not run scan", why, _grant({"scan"}))
 
 

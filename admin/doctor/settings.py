@@ -38,13 +38,13 @@ async def valid(context: Context) -> AsyncIterator[Finding]:
             context.server = ServerConfig.from_environ(context.environ)
             yield ok("the settings of the server are valid")
         except ConfigError as error:
-            yield broken(str(error), "no server starts", "python -m server --check", "G1")
+            yield broken(str(error), "no server starts", "holdline check --program server", "G1")
     if WORKER in context.programs:
         try:
             context.worker = load(context.environ)
             yield ok("the settings of the worker are valid")
         except ConfigError as error:
-            yield broken(str(error), "no worker starts", "python -m worker --check", "G1")
+            yield broken(str(error), "no worker starts", "holdline check --program worker", "G1")
 
 
 async def production(context: Context) -> AsyncIterator[Finding]:
@@ -65,7 +65,7 @@ def _of_server(config: ServerConfig) -> Iterator[Finding]:
         yield warning(
             "the server does not authenticate clients",
             why,
-            "export HOLDLINE_API_KEYS=redis && python -m admin.keys create TENANT",
+            "export HOLDLINE_API_KEYS=redis && holdline keys create TENANT",
             "G9",
         )
     if "null" in config.origins:
@@ -83,9 +83,7 @@ def _of_server(config: ServerConfig) -> Iterator[Finding]:
         or shared.tenant_money
         or shared.tenant_requests
     ):
-        why = (
-            "one tenant can spend any amount of money; `python -m admin.tenants` sets single limits"
-        )
+        why = "one tenant can spend any amount of money; `holdline tenants` sets single limits"
         command = "export HOLDLINE_TENANT_REQUESTS_PER_MINUTE=600"
         yield warning("tenants have no limits by default", why, command, "G10")
     if not config.delay_seconds and not is_loopback(config.host):
@@ -150,7 +148,7 @@ async def encryption(context: Context) -> AsyncIterator[Finding]:
     """Compares the encryption key with the one that the processes on this Redis use."""
     config = context.server or context.worker
     if context.pipe is None or config is None:
-        yield unknown("the settings are invalid", "python -m server --check")
+        yield unknown("the settings are invalid", "holdline check --program server")
         return
     used = (await context.pipe.call("GET", Partition(0).cipher) or b"").decode()
     cipher = config.cipher

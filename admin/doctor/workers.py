@@ -38,7 +38,7 @@ def _models(context: Context) -> list[str]:
 def _findings(workers: list[LiveWorker], models: list[str]) -> Iterator[Finding]:
     if not workers:
         why = "prompts wait in the queue until HOLDLINE_MAX_WAIT_SECONDS, and then fail"
-        yield broken("no worker is running", why, "python -m worker", "G1")
+        yield broken("no worker is running", why, "holdline worker", "G1")
         return
     states = Counter(worker.state for worker in workers)
     hosts = len({worker.host for worker in workers})

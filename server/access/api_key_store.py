@@ -85,7 +85,7 @@ class RedisKeys:
             log.error(
                 "API key rejected: its record in Redis is malformed",
                 key_id=id_,
-                action=f"run python -m admin.keys revoke {id_}",
+                action=f"run holdline keys revoke {id_}",
             )
             return None
         self._known[id_] = time.monotonic(), record

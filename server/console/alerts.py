@@ -17,8 +17,8 @@ MAX_ALERTS: Final = 20
 LONG_WAIT_SECONDS: Final = 120.0
 # The used share of a budget from which on the console warns.
 NEARLY_USED: Final = 0.9
-START_WORKER: Final = "python -m worker"
-ASK_MODELS: Final = "python -m worker --check --ask-models"
+START_WORKER: Final = "holdline worker"
+ASK_MODELS: Final = "holdline check --program worker --ask-models"
 
 
 def alerts_of(state: State) -> list[Alert]:
@@ -52,7 +52,7 @@ def _found(state: State) -> Iterator[Alert]:
         yield Alert("warning", text)
     if counts.dead:
         text = f"{_are(counts.dead, 'job')} in the dead list, waiting for your decision."
-        yield Alert("warning", text, "python -m admin.dead list")
+        yield Alert("warning", text, "holdline dead list")
     versions = sorted({worker.version for worker in state.workers})
     if len(versions) > 1:
         text = f"The workers run different versions: {', '.join(versions[:5])}."
@@ -100,7 +100,7 @@ def _of_tenant(tenant: TenantState) -> Iterator[Alert]:
     ):
         if limit and used >= NEARLY_USED * limit:
             text = f"The tenant {tenant.tenant} has used {int(100 * used / limit)}% of its {what}"
-            command = f"python -m admin.tenants show {tenant.tenant}"
+            command = f"holdline tenants show {tenant.tenant}"
             yield Alert("warning", f"{text} for today.", command)
 
 

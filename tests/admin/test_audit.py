@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 
-from admin import audit, audited, cli, dead, keys, signers, status, subject, tenants
+from admin import audited, cli
 from admin.audited import Audit, NotAudited
+from command.root import holdline
 from jobs.audit import AuditLog, Change
 from jobs.config.settings import ConfigError
 from jobs.errors import RedisAway
@@ -23,11 +23,11 @@ from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.tenants import Tenants, WrongSetting
 from runtime.watched_file import locked
+from tests.commands import lines
 from tests.jobs.factories import SETTINGS, a_job, opening
 from tests.jobs.redis.users import as_user
 from tests.system import System, free_port, run_module, wait_until
 
-COMMANDS = (audit, dead, keys, signers, status, subject, tenants)
 READING = {"keys list", "signers list", "tenants show", "dead list", "subject hash"}
 CHANGING = {
     *("keys create", "keys rotate", "keys revoke", "signers add", "signers remove"),
@@ -44,8 +44,8 @@ class Operator:
         self._pipe = pipe
         self.environ = environ
 
-    async def run(self, command: ModuleType, *argv: str) -> list[str]:
-        return [line async for line in command.run(self.environ, argv)]
+    async def run(self, *argv: str) -> list[str]:
+        return [line async for line in lines(self.environ, *argv)]
 
     async def changes(self) -> list[Change]:
         return [each async for each in AuditLog(self._pipe, 1).changes()]
@@ -74,42 +74,43 @@ async def bury(pipe: Pipe) -> str:
     return job.id
 
 
-def actions(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices
-
-
 def test_every_command_that_changes_something_is_tested_here() -> None:
+    context = click.Context(holdline)
+    commands = {
+        name: holdline.get_command(context, name) for name in holdline.list_commands(context)
+    }
     found = {
-        f"{module.__name__.rpartition('.')[2]} {action}"
-        for module in COMMANDS
-        for action in actions(module._parser())
+        f"{name} {action}"
+        for name, command in commands.items()
+        if isinstance(command, click.Group)
+        for action in command.commands
     }
     assert READING | CHANGING == found
+    alone = {name for name, command in commands.items() if not isinstance(command, click.Group)}
     files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    commands = {module.__name__.rpartition(".")[2] for module in COMMANDS}
-    assert {"__init__", "cli", "audited", "status_text"} == files - commands
+    assert {"__init__", "cli", "audited", "status_text"} == files - commands.keys()
+    programs = {"completion", "probe", "server", "worker"}
+    assert programs | {"audit", "check", "doctor", "status"} == alone
 
 
 async def test_every_change_is_recorded_with_its_operator_and_its_result(
     operator: Operator, pipe: Pipe
 ) -> None:
-    written = await operator.run(keys, "create", "acme", "--expires", "90d", "--note", "private")
+    written = await operator.run("keys", "create", "acme", "--expires", "90d", "--note", "private")
     id_ = written[0].split("_")[1]
-    written += await operator.run(keys, "rotate", id_)
-    await operator.run(keys, "revoke", id_)
-    written += await operator.run(signers, "add", "shop", "--tenant", "acme", "--alg", "HS256")
-    await operator.run(signers, "remove", "shop")
-    await operator.run(tenants, "set", "acme", "running=20", "weight=2")
-    await operator.run(tenants, "set", "acme", "running=30", "weight=2")
-    await operator.run(tenants, "clear", "acme")
+    written += await operator.run("keys", "rotate", id_)
+    await operator.run("keys", "revoke", id_)
+    written += await operator.run("signers", "add", "shop", "--tenant", "acme", "--alg", "HS256")
+    await operator.run("signers", "remove", "shop")
+    await operator.run("tenants", "set", "acme", "running=20", "weight=2")
+    await operator.run("tenants", "set", "acme", "running=30", "weight=2")
+    await operator.run("tenants", "clear", "acme")
     first, second = await bury(pipe), await bury(pipe)
-    [again] = await operator.run(dead, "again", first)
-    await operator.run(dead, "drop", second)
-    await operator.run(dead, "drop", second)
-    await operator.run(subject, "export", "public")
-    await operator.run(subject, "delete", "public")
+    [again] = await operator.run("dead", "again", first)
+    await operator.run("dead", "drop", second)
+    await operator.run("dead", "drop", second)
+    await operator.run("subject", "export", "public")
+    await operator.run("subject", "delete", "public")
 
     changes = await operator.changes()
     assert {change.command for change in changes} == CHANGING
@@ -146,15 +147,15 @@ async def test_every_change_is_recorded_with_its_operator_and_its_result(
 @pytest.mark.parametrize(
     ("command", "argv"),
     [
-        (keys, ["list"]),
-        (signers, ["list"]),
-        (tenants, ["show", "acme"]),
-        (dead, ["list"]),
-        (subject, ["hash", "acme/anna"]),
+        ("keys", ["list"]),
+        ("signers", ["list"]),
+        ("tenants", ["show", "acme"]),
+        ("dead", ["list"]),
+        ("subject", ["hash", "acme/anna"]),
     ],
 )
 async def test_reading_commands_record_nothing(
-    operator: Operator, command: ModuleType, argv: list[str]
+    operator: Operator, command: str, argv: list[str]
 ) -> None:
     await operator.run(command, *argv)
     assert [] == await operator.changes()
@@ -168,14 +169,14 @@ async def test_a_change_that_fails_is_recorded_with_its_error(
 
     monkeypatch.setattr(Tenants, "set", away)
     with pytest.raises(RedisAway):
-        await operator.run(tenants, "set", "acme", "running=20")
+        await operator.run("tenants", "set", "acme", "running=20")
     [change] = await operator.changes()
     assert ("failed: RedisAway", "running=20") == (change.result, change.after)
 
 
 async def test_an_invalid_argument_is_refused_before_it_is_recorded(operator: Operator) -> None:
     with pytest.raises(WrongSetting):
-        await operator.run(tenants, "set", "acme", "running=many")
+        await operator.run("tenants", "set", "acme", "running=many")
     assert [] == await operator.changes()
 
 
@@ -190,17 +191,18 @@ def test_without_redis_nothing_is_changed_and_the_error_names_the_way_out(tmp_pa
         "HOLDLINE_API_KEYS": str(keys_file),
     }
     for module, argv in (("signers", ("add", "shop")), ("keys", ("create", "acme"))):
-        ended = run_module(f"admin.{module}", *argv, **environ)
+        ended = run_module("command", module, *argv, **environ)
         assert (1, "") == (ended.returncode, ended.stdout)
         assert "nothing was changed, because the audit log cannot be written" in ended.stderr
         assert (
-            "set REDIS_URL to the Redis of your servers, or HOLDLINE_AUDIT=stderr" in ended.stderr
+            "set REDIS_URL to the Redis of your servers, or start `holdline up`, or HOLDLINE_AUDIT"
+            in ended.stderr
         )
         assert "secret" not in ended.stderr
     assert not signers_file.exists()
     assert not keys_file.exists()
 
-    ended = run_module("admin.signers", "add", "shop", **environ, HOLDLINE_AUDIT="stderr")
+    ended = run_module("command", "signers", "add", "shop", **environ, HOLDLINE_AUDIT="stderr")
     assert (0, True) == (ended.returncode, signers_file.exists())
     first, last = map(json.loads, ended.stderr.splitlines())
     assert ("signers add", "signing key shop") == (first["command"], first["target"])
@@ -211,16 +213,16 @@ def test_without_redis_nothing_is_changed_and_the_error_names_the_way_out(tmp_pa
 @pytest.mark.parametrize(
     ("command", "argv"),
     [
-        (keys, ["create", "acme"]),
-        (signers, ["add", "shop"]),
-        (tenants, ["set", "acme", "running=2"]),
-        (dead, ["drop", "x"]),
-        (subject, ["delete", "public"]),
-        (subject, ["export", "public"]),
+        ("keys", ["create", "acme"]),
+        ("signers", ["add", "shop"]),
+        ("tenants", ["set", "acme", "running=2"]),
+        ("dead", ["drop", "x"]),
+        ("subject", ["delete", "public"]),
+        ("subject", ["export", "public"]),
     ],
 )
 async def test_a_redis_user_who_may_not_write_the_audit_log_changes_nothing(
-    operator: Operator, pipe: Pipe, redis_url: str, command: ModuleType, argv: list[str]
+    operator: Operator, pipe: Pipe, redis_url: str, command: str, argv: list[str]
 ) -> None:
     await pipe.call("ACL", "SETUSER", "blind", "on", ">pass", "+@all", "~*", "&*", "-xadd")
     operator.environ["REDIS_URL"] = as_user(redis_url, "blind:pass")
@@ -241,13 +243,13 @@ async def test_a_command_that_is_killed_leaves_a_change_without_a_result(
     system.environ |= environ
     with locked(file):  # the command waits for the lock after it has recorded the change
         process = await asyncio.create_subprocess_exec(
-            *system._command("admin.keys"), "create", "acme", env=system.environ
+            *system.command("keys", "create", "acme"), env=system.environ
         )
         await wait_until(lambda: pipe.call("EXISTS", Partition(0).audit))
         process.kill()
         await process.wait()
     assert not file.exists()
-    [line, total] = [each async for each in audit.run(environ, [])]
+    [line, total] = [each async for each in lines(environ, "audit")]
     assert re.search(r"  keys create  key \w{12}  -> acme create,read,cancel  no result$", line)
     assert "1 change" == total
 
@@ -263,7 +265,7 @@ async def test_a_key_is_shown_even_if_its_result_cannot_be_recorded(
         await append(log, entry)
 
     monkeypatch.setattr(AuditLog, "append", half)
-    [shown] = await operator.run(keys, "create", "acme")
+    [shown] = await operator.run("keys", "create", "acme")
     assert shown.startswith("hl_")
     assert "keys create: the audit log lacks the result: no conn" in capsys.readouterr().err
 
@@ -287,7 +289,7 @@ async def test_a_cancelled_change_is_recorded(operator: Operator) -> None:
 
 
 async def listed(operator: Operator, *argv: str) -> list[str]:
-    return await operator.run(audit, *argv)
+    return await operator.run("audit", *argv)
 
 
 async def test_changes_are_listed_by_time_and_target(operator: Operator, pipe: Pipe) -> None:
@@ -298,8 +300,8 @@ async def test_changes_are_listed_by_time_and_target(operator: Operator, pipe: P
         operator
     )
     await pipe.call("DEL", key)
-    await operator.run(tenants, "set", "acme", "running=2")
-    await operator.run(tenants, "set", "other", "running=2")
+    await operator.run("tenants", "set", "acme", "running=2")
+    await operator.run("tenants", "set", "other", "running=2")
     line, total = await listed(operator, "--target", "acme")
     assert "1 change" == total
     account = rf"{re.escape(audited._user())}@\S+"
@@ -314,7 +316,7 @@ async def test_changes_are_listed_by_time_and_target(operator: Operator, pipe: P
 
 
 async def test_json_has_one_line_for_each_change(operator: Operator) -> None:
-    await operator.run(tenants, "set", "acme", "running=2")
+    await operator.run("tenants", "set", "acme", "running=2")
     [line] = await listed(operator, "--json")
     found: dict[str, Any] = json.loads(line)
     assert set(Change.__struct_fields__) == set(found)
@@ -322,13 +324,13 @@ async def test_json_has_one_line_for_each_change(operator: Operator) -> None:
 
 
 async def test_control_characters_are_escaped_on_the_terminal(operator: Operator) -> None:
-    await operator.run(dead, "drop", "a\x1b[2J\nforged")
+    await operator.run("dead", "drop", "a\x1b[2J\nforged")
     line, _ = await listed(operator)
     assert r"a\x1b[2J\nforged" in line
 
 
 async def test_json_escapes_the_control_characters_that_json_allows(operator: Operator) -> None:
-    await operator.run(dead, "drop", "é\x9b2J\x7f\u202e")
+    await operator.run("dead", "drop", "é\x9b2J\x7f\u202e")
     [line] = await listed(operator, "--json")
     assert line.isprintable()
     assert r"é\u009b2J\u007f\u202e" in line
@@ -339,7 +341,7 @@ async def test_both_places_get_the_same_change(
     operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operator.environ["HOLDLINE_AUDIT"] = "both"
-    await operator.run(tenants, "set", "acme", "running=2")
+    await operator.run("tenants", "set", "acme", "running=2")
     first, last = map(json.loads, capsys.readouterr().err.splitlines())
     [change] = await operator.changes()
     assert (change.target, change.result) == (first["target"], last["result"])
@@ -348,13 +350,10 @@ async def test_both_places_get_the_same_change(
 async def test_an_unknown_place_is_refused(operator: Operator) -> None:
     operator.environ["HOLDLINE_AUDIT"] = "nowhere"
     with pytest.raises(ConfigError, match="HOLDLINE_AUDIT must be redis or stderr or both"):
-        await operator.run(tenants, "set", "acme", "running=2")
+        await operator.run("tenants", "set", "acme", "running=2")
 
 
 @pytest.mark.parametrize("argv", [["--since", "x"], ["--since", "5000d"], ["--since", ""]])
-async def test_an_invalid_duration_is_refused(
-    operator: Operator, argv: Sequence[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
+async def test_an_invalid_duration_is_refused(operator: Operator, argv: list[str]) -> None:
+    with pytest.raises(click.UsageError, match="a duration must be"):
         await listed(operator, *argv)
-    assert "a duration must be" in capsys.readouterr().err

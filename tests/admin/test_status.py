@@ -1,4 +1,4 @@
-"""Tests that `python -m admin.status` shows the service, and the timeline of a response."""
+"""Tests that `holdline status` shows the service, and the timeline of a response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from admin import cli, status
 from admin.status_text import duration
 from jobs.ids import new_response_id
 from jobs.queue import Queue
@@ -20,6 +19,7 @@ from jobs.redis.check import info_fields
 from jobs.redis.node_state import node_states
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import RunningRecord, WorkerRecord, WorkerRegistry, WorkerState
+from tests import commands
 from tests.jobs.factories import NAMES, SETTINGS, a_job, new_claim, opening, submitted
 
 Run = Callable[..., tuple[int, str]]
@@ -45,7 +45,7 @@ def run(
     monkeypatch.setenv("HOLDLINE_TENANT_TOKENS_PER_DAY", "1000000")
 
     def run(*arguments: str) -> tuple[int, str]:
-        code = cli.main("admin.status", status.run, arguments)
+        code = commands.run("status", *arguments)
         shown = capsys.readouterr()
         return code, shown.out + shown.err
 

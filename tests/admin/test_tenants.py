@@ -1,4 +1,4 @@
-"""Tests that `python -m admin.tenants` changes a tenant's settings at run time."""
+"""Tests that `holdline tenants` changes a tenant's settings at run time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from admin import cli, tenants
 from jobs.redis.pipe import Pipe
 from jobs.tenants import Tenants, WrongSetting, checked
+from tests import commands
 
 Run = Callable[..., tuple[int, str]]
 
@@ -19,7 +19,7 @@ def run(redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("REDIS_URL", redis_url)
 
     def run(*arguments: str) -> tuple[int, str]:
-        code = cli.main("admin.tenants", tenants.run, arguments)
+        code = commands.run("tenants", *arguments)
         shown = capsys.readouterr()
         return code, shown.out + shown.err
 
@@ -64,7 +64,7 @@ def test_an_unreachable_redis_is_named_without_its_password(
     code, shown = run("show", "acme")
     assert 1 == code
     assert f"no connection to Redis at redis://…@127.0.0.1:{unused_tcp_port}/0;" in shown
-    assert "embedded Redis of `make run` has no port" in shown
+    assert "or start `holdline up`" in shown
     assert "secret" not in shown
 
 

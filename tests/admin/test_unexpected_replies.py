@@ -6,29 +6,28 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import ModuleType
 from typing import Final
 
 import hiredis
 import pytest
 
-from admin import audit, cli, dead, keys, status, subject, tenants
 from jobs.ids import new_response_id
 from jobs.names import names_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
+from tests import commands
 from tests.jobs.factories import NAMES, SETTINGS, a_job, opening
 
 COMMANDS: Final = (
-    (status, ()),
-    (status, (new_response_id(0),)),
-    (audit, ()),
-    (audit, ("--since", "1h")),
-    (dead, ("list",)),
-    (keys, ("list",)),
-    (tenants, ("show", "acme")),
-    (subject, ("hash", "acme/anna")),
-    (subject, ("delete", "acme/anna")),
+    ("status", ()),
+    ("status", (new_response_id(0),)),
+    ("audit", ()),
+    ("audit", ("--since", "1h")),
+    ("dead", ("list",)),
+    ("keys", ("list",)),
+    ("tenants", ("show", "acme")),
+    ("subject", ("hash", "acme/anna")),
+    ("subject", ("delete", "acme/anna")),
 )
 REPLIES: Final = {
     "integer": b":7\r\n",
@@ -61,24 +60,21 @@ async def answering(reply: bytes) -> AsyncIterator[str]:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
-async def errors_of(
-    command: ModuleType, argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> str:
+async def errors_of(command: str, argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
     """Returns what a failed command prints to standard error, or "" if it succeeds."""
-    name = command.__name__
-    if not await asyncio.to_thread(cli.main, name, command.run, argv):
+    if not await asyncio.to_thread(commands.run, command, *argv):
         return ""
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{name}: ")
+    assert line.startswith(f"holdline {command}: ")
     return line
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 @pytest.mark.parametrize(
-    ("command", "argv"), COMMANDS, ids=[f"{m.__name__} {' '.join(a)[:8]}" for m, a in COMMANDS]
+    ("command", "argv"), COMMANDS, ids=[f"{name} {' '.join(argv)[:8]}" for name, argv in COMMANDS]
 )
 async def test_an_unexpected_reply_is_one_line(
-    command: ModuleType,
+    command: str,
     argv: tuple[str, ...],
     reply: bytes,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,7 +84,7 @@ async def test_an_unexpected_reply_is_one_line(
     async with answering(reply) as url:
         monkeypatch.setenv("REDIS_URL", url)
         line = await errors_of(command, argv, capsys)
-    if command in (status, tenants) and reply == REPLIES["integer"]:
+    if command in ("status", "tenants") and reply == REPLIES["integer"]:
         assert "unexpected data in Redis" in line
 
 
@@ -110,7 +106,7 @@ async def test_a_damaged_record_of_a_response_is_one_line(
     job = a_job()
     await Queue(pipe, SETTINGS).submit(job, opening(job))
     await pipe.call("HSET", names_of(job.id).job(job.id), field, value)
-    line = await errors_of(status, (job.id,), capsys)
+    line = await errors_of("status", (job.id,), capsys)
     assert "cannot decode the record of a response" in line
 
 
@@ -118,7 +114,7 @@ async def test_a_key_of_another_type_is_one_line(
     pipe: Pipe, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
-    for key, command in ((NAMES.audit, audit), (NAMES.workers, status)):
+    for key, command in ((NAMES.audit, "audit"), (NAMES.workers, "status")):
         await pipe.call("SET", key, "7", "PX", 60_000)
         assert "WRONGTYPE" in await errors_of(command, (), capsys)
         await pipe.call("DEL", key)

@@ -86,7 +86,7 @@ async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe:
         await worker_.kill()
         successor = await system.worker(model.url)
         await asked
-        outputs.append(await system.run("admin.dead", "list"))
+        outputs.append(await system.run("dead", "list"))
         for process in (server, successor):
             process.signal(signal.SIGTERM)
             assert 0 == await process.wait(30)

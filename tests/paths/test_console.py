@@ -66,7 +66,7 @@ async def test_the_console_shows_a_service_from_no_worker_to_a_finished_answer(
     page = await open_page(f"{server.url}/console")
     await live(page)
     await expect(page.locator(".alert")).to_contain_text("No worker is alive")
-    await expect(page.locator(".alert code")).to_have_text("python -m worker")
+    await expect(page.locator(".alert code")).to_have_text("holdline worker")
     await tile(page, "Waiting", "0")
     await expect(page.locator("body")).to_contain_text(
         "No worker is alive, so no prompt is answered"
@@ -301,7 +301,7 @@ async def test_contents_are_shown_only_with_their_scope_and_each_view_is_recorde
         [line] = [line for line in server.output.splitlines() if "contents viewed" in line]
         assert key_id in line
         assert id_ in line
-        listed = await system.run("admin.audit", "--since", "1h")
+        listed = await system.run("audit", "--since", "1h")
         assert f"key {key_id}" in listed
         assert f"response {id_}" in listed
 

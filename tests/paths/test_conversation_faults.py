@@ -169,5 +169,5 @@ async def test_a_conversation_and_its_responses_may_be_on_different_masters(
             assert answers == [item.content[0].text for item in items.data]
             assert 12 - 1 == len(model.calls[-1].body["messages"])
             await client.conversations.delete(made.id)
-        exported = await system.run("admin.subject", "export", "public")
+        exported = await system.run("subject", "export", "public")
         assert 6 == len(exported.splitlines())

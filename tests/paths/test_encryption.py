@@ -169,7 +169,9 @@ async def test_encryption_keys_can_be_rotated_during_an_answer(
                 stream = await again.responses.retrieve(slow.id, stream=True)
                 assert "response.completed" == [event async for event in stream][-1].type
                 assert before.output_text.strip() == await text_of(again, before.id)
-    said = await system.run("server", "--check")
+    said = await system.run("check", "--connect", "--program", "server")
     assert "prompts and answers: encrypted with the key" in said
     assert said == said.replace(old[:8], "").replace(new[:8], "")
-    assert "prompts and answers: encrypted with the key" in await system.run("worker", "--check")
+    assert "prompts and answers: encrypted with the key" in await system.run(
+        "check", "--program", "worker"
+    )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.paths.conftest import sdk
 from tests.system import ROOT, System, run_module
 
 PROCESSES = ["server", "worker"]
+CHECK = ("command", "check", "--connect", "--program")
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_check_reports_the_redis_version_and_hides_secrets(process: str, redis_url: str) -> None:
-    said = run_module(process, "--check", REDIS_URL=redis_url, OPENAI_API_KEY="sk-canary")
+    said = run_module(*CHECK, process, REDIS_URL=redis_url, OPENAI_API_KEY="sk-canary")
     assert 0 == said.returncode, said.stderr
     assert "Valkey" in said.stdout or "Redis" in said.stdout
     assert "canary" not in said.stdout + said.stderr
@@ -39,7 +38,7 @@ def test_check_reports_the_redis_version_and_hides_secrets(process: str, redis_u
 @pytest.mark.parametrize("process", PROCESSES)
 def test_check_fails_if_redis_is_unreachable(process: str) -> None:
     said = run_module(
-        process, "--check", REDIS_URL="redis://:canary@127.0.0.1:1/0", OPENAI_API_KEY="x"
+        *CHECK, process, REDIS_URL="redis://:canary@127.0.0.1:1/0", OPENAI_API_KEY="x"
     )
     assert 1 == said.returncode
     assert "Redis" in said.stderr
@@ -49,7 +48,7 @@ def test_check_fails_if_redis_is_unreachable(process: str) -> None:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_an_unknown_setting_is_rejected_with_the_nearest_name(process: str) -> None:
-    said = run_module(process, "--check", HOLDLINE_CONCURENCY="5", OPENAI_API_KEY="x")
+    said = run_module(process, HOLDLINE_CONCURENCY="5", OPENAI_API_KEY="x")
     assert 1 == said.returncode
     assert "HOLDLINE_CONCURENCY" in said.stderr
     assert "HOLDLINE_CONCURRENCY" in said.stderr
@@ -80,17 +79,12 @@ async def test_server_and_worker_run_without_each_others_code(
 ) -> None:
     for part in ("jobs", "runtime", process, "web"):
         shutil.copytree(ROOT / part, tmp_path / part)
-    said = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", process, "--check"],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "REDIS_URL": redis_url, "OPENAI_API_KEY": "x"},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert 0 == said.returncode, said.stderr
+    program = (sys.executable, "-m")
+    async with System(redis_url, tmp_path, program=program, cwd=tmp_path) as alone:
+        if process == "server":
+            await alone.server()
+        else:
+            await alone.worker("http://127.0.0.1:1/v1")
 
 
 async def test_prompts_answers_and_keys_do_not_appear_in_logs_or_errors(

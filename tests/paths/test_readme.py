@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import install
 from tests.paths.conftest import Shared
 from tests.system import ROOT, clean_environ, free_port, run_command
 
@@ -65,7 +66,8 @@ async def test_the_snippet_that_starts_more_processes_works(shared: Shared, clon
     text = STARTING.replace("redis://127.0.0.1:6379/0", shared.redis_url)
     text = text.replace("--processes 4", "--processes 2")
     environ = clean_environ() | {"HOLDLINE_PORT": str(free_port())}
-    environ["PATH"] = f"{clone / '.venv/bin'}:{environ['PATH']}"
+    install(clone)
+    environ["PATH"] = f"{clone}:{clone / '.venv/bin'}:{environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", f"{text}\nwait"),
         cwd=clone,

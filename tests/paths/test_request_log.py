@@ -44,7 +44,7 @@ async def written(server: Server, number: int) -> list[dict[str, Any]]:
 async def signing_key(system: System, folder: Path) -> str:
     """Creates a key that signs tokens."""
     system.environ["HOLDLINE_JWT_KEYS"] = str(folder / "signers")
-    return (await system.run("admin.signers", "add", "kid")).splitlines()[0]
+    return (await system.run("signers", "add", "kid")).splitlines()[0]
 
 
 async def test_the_log_is_off_by_default_and_never_lists_reads(
@@ -106,8 +106,8 @@ async def test_an_end_user_has_the_same_hash_on_each_server_and_in_the_command(
             line = (await written(server, len(hashes) // 2 + 1))[-1]
             assert "acme" == line["tenant"]
             hashes.append(line["subject_hash"])
-    anna = (await system.run("admin.subject", "hash", "acme/anna")).strip()
-    bert = (await system.run("admin.subject", "hash", "acme/bert")).strip()
+    anna = (await system.run("subject", "hash", "acme/anna")).strip()
+    bert = (await system.run("subject", "hash", "acme/bert")).strip()
     assert [anna] * 4 + [bert] * 2 == hashes
     assert re.fullmatch("[0-9a-f]{16}", anna)
     assert anna != bert
@@ -115,7 +115,7 @@ async def test_an_end_user_has_the_same_hash_on_each_server_and_in_the_command(
         assert not re.search("anna|bert|127.0.0.1:[0-9]+", server.output.replace(server.url, ""))
     # Another salt makes other hashes, so a hash alone does not reveal a guessed name.
     await pipe.call("DEL", Partition(0).salt)
-    assert anna != (await system.run("admin.subject", "hash", "acme/anna")).strip()
+    assert anna != (await system.run("subject", "hash", "acme/anna")).strip()
 
 
 async def test_socket_messages_and_refusals_are_logged(

@@ -68,9 +68,7 @@ async def test_the_status_of_a_cluster_sums_its_partitions_and_lists_all_workers
                 ids.append((await response.json())["id"])
 
         async def status(*arguments: str) -> dict[str, Any]:
-            found: dict[str, Any] = json.loads(
-                await system.run("admin.status", "--json", *arguments)
-            )
+            found: dict[str, Any] = json.loads(await system.run("status", "--json", *arguments))
             return found
 
         found = await status()

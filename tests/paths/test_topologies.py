@@ -64,7 +64,7 @@ async def assert_all_complete(answers: list[Answer], model: FakeModel, *, calls:
 
 async def run_command(url: str, *arguments: str) -> str:
     """Runs one of Holdline's commands and returns its output."""
-    command = (*module_command(arguments[0]), *arguments[1:])
+    command = (*module_command("command"), *arguments)
     environ = {"REDIS_URL": url, "HOLDLINE_PARTITIONS": str(PARTITIONS), "HOLDLINE_MODEL": "m"}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE
@@ -92,7 +92,7 @@ async def test_answers_are_spread_over_all_masters_of_a_cluster(tmp_path: Path) 
         assert {node.port for node in nodes.masters} == used
         for node in nodes.masters:
             assert 0 < await node.call("DBSIZE")
-        output = await run_command(nodes.url, "admin.subject", "export", "public")
+        output = await run_command(nodes.url, "subject", "export", "public")
         assert {answer.id for answer in answers} == {
             json.loads(line)["response"]["id"] for line in output.splitlines()
         }

@@ -166,10 +166,10 @@ async def test_a_job_that_kills_its_workers_fails_and_moves_to_the_dead_list(
     assert 2 == len([call for call in model.calls if "hang" in call.prompt])
     assert [response.id.encode()] == await pipe.call("LRANGE", Partition(0).dead, 0, -1)
 
-    asked = system.run("admin.dead", "again", response.id)
+    asked = system.run("dead", "again", response.id)
     again = re.findall(r"resp_\w+", await asked)[-1]
     assert response.id != again
-    assert "0 entries in the dead list" in await system.run("admin.dead", "list")
+    assert "0 entries in the dead list" in await system.run("dead", "list")
     assert "cancelled" == (await ask.responses.cancel(again)).status
 
 

@@ -160,7 +160,7 @@ async def running(
         "HOLDLINE_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
     }
-    printed = await system.run("admin.keys", "create", "acme")
+    printed = await system.run("keys", "create", "acme")
     live.key = re.findall(r"hl_\w+", printed)[-1]
     config = yaml.safe_load(CONFIG.read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}

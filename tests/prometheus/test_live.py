@@ -195,7 +195,7 @@ async def test_a_tenant_near_its_budget(live: Live) -> None:
 async def test_keys_that_end(live: Live) -> None:
     key = {"access_token": "sk-test", "expires_at": round(time.time()) + 100}
     live.key_file.write_text(json.dumps(key))
-    printed = await live.system.run("admin.keys", "create", "acme", "--expires", "1d")
+    printed = await live.system.run("keys", "create", "acme", "--expires", "1d")
     await live.submit(model="soon")
     await live.submit(model="nokey")
     try:
@@ -207,7 +207,7 @@ async def test_keys_that_end(live: Live) -> None:
         )
     finally:
         key_id = printed.partition("hl_")[2][:12]
-        await live.system.run("admin.keys", "revoke", key_id)
+        await live.system.run("keys", "revoke", key_id)
         await live.worker.kill()
         await live.start_worker()
 

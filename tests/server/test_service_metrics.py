@@ -221,6 +221,6 @@ async def test_a_hostile_name_in_redis_is_one_label(
     for family, label in (("holdline_tenant_jobs", "tenant"), ("holdline_queue_jobs", "state")):
         labels = {sample.labels[label] for sample in families[family].samples}
         assert (name in labels) == (label == "tenant")
-    shown = await asyncio.to_thread(run_module, "admin.status", REDIS_URL=redis_url)
+    shown = await asyncio.to_thread(run_module, "command", "status", REDIS_URL=redis_url)
     assert 0 == shown.returncode, shown.stderr
     assert all(line.isprintable() for line in shown.stdout.splitlines())

@@ -62,7 +62,7 @@ def test_a_key_is_not_shown() -> None:
 
 def checked(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*module_command("worker"), "--check", *arguments],
+        [*module_command("command"), "check", "--program", "worker", *arguments],
         cwd=ROOT,
         env={**MODEL, **environ},
         capture_output=True,
@@ -72,7 +72,7 @@ def checked(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_check_prints_its_findings(redis_url: str) -> None:
-    done = checked(REDIS_URL=redis_url, OPENAI_BASE_URL="http://me:hush@localhost/v1")
+    done = checked("--connect", REDIS_URL=redis_url, OPENAI_BASE_URL="http://me:hush@localhost/v1")
     assert 0 == done.returncode, done.stderr
     assert "Valkey" in done.stdout or "Redis 7" in done.stdout
     assert "hush" not in done.stdout
@@ -80,7 +80,7 @@ def test_a_check_prints_its_findings(redis_url: str) -> None:
 
 
 def test_a_check_fails_without_redis() -> None:
-    done = checked(REDIS_URL="redis://:hush@127.0.0.1:9/0")
+    done = checked("--connect", REDIS_URL="redis://:hush@127.0.0.1:9/0")
     assert 1 == done.returncode
     assert "worker: " in done.stderr
     assert "hush" not in done.stderr
@@ -88,7 +88,10 @@ def test_a_check_fails_without_redis() -> None:
 
 def test_a_check_fails_on_a_wrong_name() -> None:
     done = checked(HOLDLINE_CONCURENCY="7")
-    assert (1, "worker: HOLDLINE_CONCURENCY") == (done.returncode, done.stderr[:27])
+    assert (1, "holdline check: worker: HOLDLINE_CONCURENCY is not a setting") == (
+        done.returncode,
+        done.stderr.partition(";")[0],
+    )
 
 
 async def test_a_check_calls_each_model_if_requested(

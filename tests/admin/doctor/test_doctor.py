@@ -1,4 +1,4 @@
-"""Tests the command `python -m admin.doctor`: its checks, its output and its exit status."""
+"""Tests the command `holdline doctor`: its checks, its output and its exit status."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from admin import cli
 from admin.doctor import report
-from admin.doctor.__main__ import PromiseBroken, run
+from admin.doctor.command import PromiseBroken
 from admin.doctor.findings import Check, Context, Finding, Level, broken, ok, warning
 from admin.doctor.report import CHECKS, as_text, examine
 from dev.redis import embedded_redis
 from jobs.redis.pipe import Pipe
+from tests import commands
+from tests.commands import lines
 from tests.fake_model import FakeModel
 from tests.jobs.redis.users import as_user
 from tests.paths.documents import ROOT, SECURE, section
@@ -37,7 +38,7 @@ async def test_an_installation_without_a_fault_breaks_no_promise(tmp_path: Path)
     ):
         await system.worker(model.url)
         environ = system.environ | {"OPENAI_BASE_URL": model.url}
-        [line] = [line async for line in run(environ, ["--json"])]
+        [line] = [line async for line in lines(environ, "doctor", "--json")]
         found = json.loads(line)
         levels = {each["level"] for each in found["findings"]}
         assert (True, 0) == (found["ok"], found["counts"]["broken"]), found
@@ -62,9 +63,9 @@ def test_a_broken_promise_has_the_exit_status_1_and_no_secret_is_printed(
     }
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert 1 == cli.main("admin.doctor", run, [])
+    assert 1 == commands.run("doctor")
     shown = capsys.readouterr()
-    assert "admin.doctor: a promise does not hold; findings that are broken: 3\n" == shown.err
+    assert "holdline doctor: a promise does not hold; findings that are broken: 3\n" == shown.err
     assert 3 == len(re.findall("^broken ", shown.out, re.MULTILINE))
     assert "canary" not in shown.out
 
@@ -100,15 +101,15 @@ async def test_warnings_alone_do_not_fail(monkeypatch: pytest.MonkeyPatch) -> No
     async def fault(_: Context) -> AsyncIterator[Finding]:
         yield broken("a fault\x1b[2J", "why", "do that", "G1")
 
-    def lines(*checks: Check) -> AsyncIterator[str]:
+    def found(*checks: Check) -> AsyncIterator[str]:
         monkeypatch.setattr(report.examine, "__defaults__", (checks,))
-        return run({}, [])
+        return lines({}, "doctor")
 
-    shown = [line async for line in lines(Check("x", risk))]
+    shown = [line async for line in found(Check("x", risk))]
     assert "1 findings: 0 ok, 1 warning, 0 broken, 0 unknown" == shown[-1]
     shown = []
     with pytest.raises(PromiseBroken, match="findings that are broken: 1"):
-        async for line in lines(Check("x", risk), Check("y", fault)):
+        async for line in found(Check("x", risk), Check("y", fault)):
             shown.append(line)
     assert "2 findings: 0 ok, 1 warning, 1 broken, 0 unknown" == shown[-1]
     assert r"a fault\x1b[2J" in shown[1]
@@ -152,7 +153,7 @@ async def test_a_terminal_shows_the_progress(redis_url: str) -> None:
     environ = clean_environ() | {"REDIS_URL": redis_url}
     try:
         process = await asyncio.create_subprocess_exec(
-            *(*module_command("admin.doctor"), "--program", "server"),
+            *(*module_command("command"), "doctor", "--program", "server"),
             cwd=ROOT,
             env=environ,
             stdout=asyncio.subprocess.PIPE,

@@ -18,6 +18,7 @@ from admin.signers import new_pair
 from jobs.redis.pipe import Pipe
 from server.access import api_keys
 from tests.admin.doctor.single_check import assert_actionable, finding_of, findings_of
+from tests.commands import lines
 from tests.system import free_port
 
 BROKEN, WARNING, OK, UNKNOWN = Level.BROKEN, Level.WARNING, Level.OK, Level.UNKNOWN
@@ -30,7 +31,7 @@ def environ(redis_url: str) -> dict[str, str]:
 
 
 async def create(environ: dict[str, str], *options: str) -> str:
-    [shown] = [each async for each in key_command.run(environ, ["create", "acme", *options])]
+    [shown] = [each async for each in lines(environ, "keys", "create", "acme", *options)]
     return shown.split("_")[1]
 
 
@@ -62,7 +63,7 @@ async def test_keys_of_services_that_expire_are_named(environ: dict[str, str]) -
     await expire(environ, first, -1)
     finding = await finding_of(keys.of_services, environ)
     assert_actionable(finding, WARNING, f"expired API keys: {first}")
-    assert f"python -m admin.keys revoke {first}" == finding.command
+    assert f"holdline keys revoke {first}" == finding.command
     await expire(environ, second, -1)
     finding = await finding_of(keys.of_services, environ)
     assert_actionable(finding, BROKEN, "there is no valid API key")

@@ -35,7 +35,7 @@ async def test_an_invalid_setting_is_named_for_each_program_that_reads_it() -> N
     server, worker = await valid({**FINE, "HOLDLINE_LEASE_SECONDS": "999"})
     for finding, command in ((server, "server"), (worker, "worker")):
         assert_actionable(finding, BROKEN, "HOLDLINE_LEASE_SECONDS must be between 0.1 and 600")
-        assert f"python -m {command} --check" == finding.command
+        assert f"holdline check --program {command}" == finding.command
 
 
 async def test_only_the_settings_of_the_named_program_are_read() -> None:

@@ -58,7 +58,7 @@ def test_no_worker_at_all_is_one_problem_with_the_command() -> None:
     none = replace(ALIVE, total=0, ready=0)
     counts = replace(EMPTY.counts, waiting=12)
     [alert] = alerts_of(replace(state(models=waiting), worker_counts=none, counts=counts))
-    assert ("problem", "python -m worker") == (alert.level, alert.command)
+    assert ("problem", "holdline worker") == (alert.level, alert.command)
     assert (
         "No worker is alive, so no prompt is answered. 12 prompts wait, the oldest for 3 min. "
         "Start one." == alert.text
@@ -136,7 +136,7 @@ def test_a_warning_says_what_is_wrong(found: State, text: str) -> None:
                 "57 of 60 attempts of the model fast failed in the last 5 min, "
                 "mostly with upstream_busy."
             ),
-            "python -m worker --check --ask-models",
+            "holdline check --program worker --ask-models",
         ),
         (
             state(redis=[redis(used_bytes=99, nearly_full=True)]),

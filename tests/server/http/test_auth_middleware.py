@@ -14,13 +14,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
-from admin import keys
 from admin.signers import new_pair
 from jobs.redis.pipe import Pipe
 from server.access import api_key_store, jwks
 from server.access.principal import ADMIN, OF_ROUTES
 from server.app import SERVER
 from server.config import Config
+from tests.commands import lines
 from tests.error_codes import own_code
 from tests.jobs.proxy import Proxy
 from tests.server.auth_helpers import Credentials, bearer, unix
@@ -136,8 +136,8 @@ async def test_a_changed_key_file_is_reloaded_and_a_broken_one_is_ignored(
 
 async def command(redis_url: str, *argv: str) -> str:
     environ = {"REDIS_URL": redis_url, "HOLDLINE_API_KEYS": "redis"}
-    [said] = [line async for line in keys.run(environ, argv)]
-    return said.splitlines()[0]
+    first, *_ = [line async for line in lines(environ, "keys", *argv)]
+    return first.splitlines()[0]
 
 
 async def test_keys_can_be_created_rotated_and_revoked_while_a_server_runs(

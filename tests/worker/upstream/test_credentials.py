@@ -329,8 +329,8 @@ async def test_a_check_loads_the_keys(
 
     async def checked() -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            *module_command("worker"),
-            "--check",
+            *module_command("command"),
+            *("check", "--program", "worker", "--connect"),
             env={"REDIS_URL": redis_url, "HOLDLINE_MODELS": str(path), "PATH": os.environ["PATH"]},
             cwd=Path(__file__).parents[3],
             stdout=asyncio.subprocess.PIPE,

@@ -1,0 +1,91 @@
+"""The command `holdline check`, which reads the settings as a server and a worker would."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from admin import cli
+from admin.cli import Output
+from jobs.config.settings import ConfigError
+from runtime import command_line
+from runtime.telemetry import InvalidTelemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from jobs.main import Program
+
+PROGRAMS: Final = ("server", "worker")
+HELP: Final = """\
+Checks the settings: reads the environment variables and all files that they name, such as the
+models file, the keys and the certificates, as a server and a worker would at their start.
+
+It reaches no other machine, unless --connect or --ask-models is given. The exit status is 1 if a
+program could not start with these settings. `holdline doctor` checks the whole installation.
+
+examples:
+  holdline check
+  holdline check --program server              with the environment of a server
+  holdline check --connect                     also connect to Redis, and run api_key_command
+  holdline check --ask-models                  also send each model a short prompt\
+"""
+
+
+@click.command(cls=command_line.Command, help=HELP)
+@click.option(
+    "--program",
+    "programs",
+    type=click.Choice(PROGRAMS),
+    multiple=True,
+    help="the program for which the environment variables are meant (default: both)",
+)
+@click.option("--connect", is_flag=True, help="also connect to Redis")
+@click.option(
+    "--ask-models",
+    is_flag=True,
+    help="also send each model a short prompt, which its provider may bill",
+)
+@cli.prints
+async def check(
+    environ: Mapping[str, str], *, programs: tuple[str, ...], connect: bool, ask_models: bool
+) -> AsyncIterator[Output]:
+    """Checks the settings of each program.
+
+    Raises: ConfigError after the last line, if they are invalid.
+    """
+    problems: dict[str, list[str]] = {}
+    for name in programs or PROGRAMS:
+        lines: list[str] = []
+        checking = _program(name).check(
+            environ, connect=connect or ask_models, ask_models=ask_models
+        )
+        problem = None
+        async with contextlib.aclosing(checking):
+            try:
+                async for line in checking:
+                    lines.append(line)
+                    yield Output(f"{name}  {line}")
+            except (ConfigError, InvalidTelemetry) as error:
+                problem = str(error)
+                problems.setdefault(problem, []).append(name)
+        value = {"program": name, "valid": problem is None, "facts": lines, "problem": problem}
+        text = "the settings are invalid" if problem else "the settings are valid"
+        yield Output(f"{name}  {text}", value)
+    if problems:
+        # A setting that both programs read is wrong in both, and is reported once.
+        found = [f"{' and '.join(names)}: {problem}" for problem, names in problems.items()]
+        raise ConfigError("\n".join(found))
+
+
+def _program(name: str) -> Program[Any]:
+    """Imports a program, which takes seconds on a busy machine."""
+    if name == "server":
+        from server.__main__ import PROGRAM as SERVER
+
+        return SERVER
+    from worker.__main__ import PROGRAM as WORKER
+
+    return WORKER
