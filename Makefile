@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Third-party programs have their own environment, because they need other versions.
 PROGRAMS ?= .venv-programs
+# So do the programs that build and check a release.
+RELEASE ?= .venv-release
 # So do the programs with which `make bench` compares Holdline.
 PEERS ?= .venv-bench
 # `make test-wheel` installs the wheels here.
@@ -13,6 +15,8 @@ WHEEL ?= .venv-wheel
 ENVIRONMENTS = $(patsubst tests/programs/environments/%.txt,$(PROGRAMS)/environments/%/.installed,\
 	$(wildcard tests/programs/environments/*.txt))
 ARGS ?=
+# The tag of a release. Without one, parts that cannot be built here are left out.
+TAG ?=
 # One test file or one test, as path::name.
 ONE ?=
 # Python's development mode finds more errors but takes 50% longer, so CI does not use it.
@@ -38,7 +42,7 @@ FRONTENDS := tests/frontends
 # The system's certificates include that of a company proxy that intercepts TLS.
 UV := $(BIN)/uv --system-certs
 
-.PHONY: help setup setup-tests run test test-wheel programs check check-python check-web npm image bench chaos soak fuzz nightly screenshots lock clean
+.PHONY: help setup setup-tests run test test-wheel programs check check-python check-web npm image release bench chaos soak fuzz nightly screenshots lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -63,7 +67,7 @@ test-wheel: $(WHEEL)/.installed ## run the tests against the installed wheels, o
 	-m "not heavy and not browser and not checkout" $(ARGS)
 
 # Requirements of `make test` and `make programs`; with PROGRAMS set, `make test` runs both.
-setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed $(PAGE)/node_modules/.installed $(FRONTENDS)/node_modules/.installed
+setup-tests: $(VENV)/.installed-dev $(RELEASE)/.installed $(PROGRAMS)/.installed tests/programs/node_modules/.installed $(PAGE)/node_modules/.installed $(FRONTENDS)/node_modules/.installed
 
 # Third-party clients against a Holdline server, and a third-party proxy as its model.
 programs: setup-tests $(ENVIRONMENTS) ## test unmodified third-party clients and proxies
@@ -97,6 +101,9 @@ image: ## build the container image with its version as tag [CONTAINER=docker] [
 	@$(or $(CONTAINER),$(error install buildah, podman or docker)) build --file deploy/Dockerfile \
 	--tag holdline:$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
 	--build-arg REVISION=$$(git rev-parse HEAD) $(EXACT) $(ARGS) .
+
+release: $(VENV)/.installed-dev $(RELEASE)/.installed $(TSC) ## build and check a release in dist/ [TAG=v1.2.3]
+	@$(BIN)/python -m dev.release --tools $(RELEASE) --tag "$(TAG)" dist
 
 # A peer that cannot be installed is omitted from the comparison, and the report notes it.
 bench: $(VENV)/.installed-dev ## run the benchmarks [NAME=P3] [ARGS=--quick]
@@ -136,13 +143,14 @@ lock: $(BIN)/uv ## pin the newest versions in all lock files
 	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
 	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
 	for name in tests/programs/environments/*.in; do $(COMPILE) --output-file $${name%.in}.txt $$name || exit 1; done
+	$(COMPILE) --output-file dev/release/requirements.txt dev/release/requirements.in
 	$(COMPILE) --output-file bench/peers/requirements.txt bench/peers/requirements.in
 	for folder in tests/web tests/programs $(PAGE) $(FRONTENDS) bench/peers; do (cd $$folder && \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
 	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
 clean: ## remove the files that these targets made
-	rm -rf $(VENV) $(PROGRAMS) $(PEERS) $(WHEEL) tests/programs/node_modules $(PAGE)/node_modules $(FRONTENDS)/node_modules bench/peers/node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
+	rm -rf $(VENV) $(PROGRAMS) $(RELEASE) $(PEERS) $(WHEEL) tests/programs/node_modules $(PAGE)/node_modules $(FRONTENDS)/node_modules bench/peers/node_modules dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -191,6 +199,12 @@ $(PROGRAMS)/environments/%/.installed: tests/programs/environments/%.txt $(PROGR
 
 tests/programs/node_modules/.installed: tests/programs/package-lock.json
 	@cd tests/programs && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+$(RELEASE)/.installed: dev/release/requirements.txt | $(BIN)/uv
+	@echo "installing dev/release/requirements.txt"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(RELEASE)
+	@$(UV) pip install --quiet --python $(RELEASE)/bin/python --require-hashes -r $<
 	@touch $@
 
 $(WHEEL)/.installed: requirements-dev.txt $(VENV)/.installed-dev
