@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from .checkpoint import Checkpoint, decoded
 from .log.log import MAX_NOTIFICATION_BYTES
-from .names import Partition, script_keys
+from .names import Partition, names_of, script_keys
 from .replies import Claimed, check_held, granted
 from .scripts import calls
 
@@ -178,6 +179,11 @@ class LeaseStore:
             calls.give_back(**script_keys(response_id), claim=claim, reason=reason)
         )
         check_held(response_id, reply)
+
+    async def checkpoint(self, response_id: str) -> Checkpoint | None:
+        """Returns the checkpoint of a job's log, or None if it has none or the job is gone."""
+        key = names_of(response_id).job(response_id)
+        return decoded(await self._pipe.call("HGET", key, "checkpoint") or b"")
 
     async def rescue(
         self, partition: int, claim: str, pace: RescuePace = AT_ONCE

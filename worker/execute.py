@@ -152,8 +152,8 @@ class Execution:
                 tracing.current().fail("lease_lost")
                 reason = TAKEN if self._stopped is Stop.LOST else DELETED
                 self._context.metrics.leases_lost.labels(reason).inc()
-        if self._stopped is Stop.GONE:
-            await self._cancel_upstream()
+        if self._stopped in ENDED:
+            await self._abandon_upstream()
 
     async def fail(self) -> None:
         """Retries the job or ends its response after an unexpected error.
@@ -319,6 +319,19 @@ class Execution:
     async def _cancel_upstream(self) -> None:
         for model, upstream_id in self._call.unfinished:
             await self._context.router.cancel(model, upstream_id)
+
+    async def _abandon_upstream(self) -> None:
+        """Ends the generation of answers in the background after the lease was lost.
+
+        Another worker continues the answer of the stored checkpoint, so that answer must not end.
+        """
+        kept = None
+        if self._stopped is Stop.LOST and self._call.unfinished:
+            checkpoint = await self._context.queue.leases.checkpoint(self.grant.response_id)
+            kept = checkpoint and (checkpoint.model, checkpoint.upstream_id)
+        for model, upstream_id in self._call.unfinished:
+            if (model, upstream_id) != kept:
+                await self._context.router.cancel(model, upstream_id)
 
     async def _finish(
         self, decision: Finished, job: Job, items: list[Item], flusher: Flusher, spent: Spent

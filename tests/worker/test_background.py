@@ -18,6 +18,7 @@ from tests.fake_model import FakeModel
 from tests.system import wait_until
 from tests.worker.conftest import MakeHarness, Work
 from tests.worker.harness import Harness, begun, numbered, response, said
+from worker.flusher import Flusher
 from worker.output import Output
 from worker.rescue import Rescue
 from worker.stop import Stop
@@ -338,6 +339,36 @@ async def test_a_deletion_during_a_pause_of_the_model_reaches_the_provider(
         await harness.context.queue.delete(harness.only)
         (stored,) = harness.model.background.stored.values()
         await wait_until(lambda: stored.cancelled)
+
+
+async def test_a_worker_that_lost_its_lease_leaves_an_answer_that_another_can_continue(
+    harness: Harness,
+) -> None:
+    await harness.submit("mode=slow tokens=20 pace=0.05")
+    execution = harness.execution(await harness.claim())
+    running = asyncio.create_task(execution.run())
+    await harness.until_text(harness.only)
+    execution.stop(Stop.LOST)
+    await running
+    (stored,) = harness.model.background.stored.values()
+    assert not stored.cancelled
+
+
+async def test_a_worker_that_lost_its_lease_ends_an_answer_that_nobody_can_continue(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint never reached Redis."""
+    unstored: list[object] = []
+    monkeypatch.setattr(Flusher, "store", lambda *of_answer: unstored.append(of_answer))
+    monkeypatch.setattr(Flusher, "_send", lambda *_: None)
+    await harness.submit("mode=slow tokens=200 pace=0.05")
+    execution = harness.execution(await harness.claim())
+    running = asyncio.create_task(execution.run())
+    await wait_until(lambda: unstored)
+    execution.stop(Stop.LOST)
+    await running
+    (stored,) = harness.model.background.stored.values()
+    assert stored.cancelled
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
