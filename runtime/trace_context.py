@@ -27,7 +27,7 @@ def parsed(header: object) -> str:
     """
     if not isinstance(header, str) or len(header) > MAX_CHARACTERS:
         return ""
-    found = _TRACEPARENT.fullmatch(header.strip())
+    found = _TRACEPARENT.fullmatch(header.strip(" \t"))
     if found is None or found["version"] == "ff":
         return ""
     if (found["version"] == "00" and found["rest"]) or not found["trace"].strip("0"):

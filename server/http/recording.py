@@ -27,7 +27,9 @@ def recorder(requests: RequestLog) -> Any:
     """Returns the middleware. A WebSocket is not recorded as a whole, but each of its messages."""
 
     async def recorded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        parent = trace_context.parsed(request.headers.get("traceparent"))
+        # Several headers are invalid, as a request that two proxies have changed.
+        shown = request.headers.getall("traceparent", [])
+        parent = trace_context.parsed(shown[0]) if len(shown) == 1 else ""
         route = _route_of(request)
         with requests.record(route, parent, is_read=request.method in READS) as record:
             about = {"http.request.method": request.method, "http.route": route.partition(" ")[2]}
