@@ -18,6 +18,7 @@ from tests.proxies.fronted import PROXIES, run_proxy
 from tests.system import EXTENSIONS, System
 
 pytestmark = pytest.mark.timeout(90)
+METRICS = ("/metrics", "//metrics", "/%6Detrics", "/metrics?x")
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
@@ -32,7 +33,7 @@ async def test_sockets_streams_and_subpaths_work_through_a_proxy(
             await _socket(http, url)
             await _stream(http, url)
             await _origins(url)
-            for path in ("/metrics", "//metrics", "/%6Detrics", "/metrics?x"):
+            for path in (*METRICS, "/healthz/service", "/healthz//service", "/healthz/%73ervice"):
                 async with http.get(URL(f"{url}{path}", encoded=True)) as answer:
                     assert 404 == answer.status, path
             async with http.get(f"{url}/") as answer:
