@@ -94,7 +94,9 @@ def test_the_image_says_what_it_is(containers: Containers, image: str) -> None:
     }
     assert (version, revision) == (labels["version"], labels["revision"])
     assert "Apache-2.0" == labels["licenses"]
-    print(f"size: {containers.inspect(image)['Size'] / 1e6:.0f} MB")
+    sizes = [containers.inspect(name)["Size"] / 1e6 for name in (image, "localhost/base")]
+    print(f"size: {sizes[0]:.0f} MB, of which {sizes[1]:.0f} MB are the base")
+    assert sizes[0] - sizes[1] < 130
 
 
 class Deployment:
