@@ -358,7 +358,7 @@ async def test_the_services_answer_a_request(tmp_path: Path) -> None:
                     return 0 == await process.wait()
 
                 await wait_until(healthy, 60)
-            create = (sys.executable, "-m", "admin.keys", "create", "acme")
+            create = (*holdline, "keys", "create", "acme")
             created = await run_command(*create, environ=clean_environ() | environ("server-1"))
             key = re.findall(r"hl_\w+", created)[-1]
             headers = {"Authorization": f"Bearer {key}"}
