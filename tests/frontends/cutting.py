@@ -1,4 +1,7 @@
-"""A TCP proxy that cuts one event stream after a number of server-sent events."""
+"""A TCP proxy that cuts one connection after a number of events.
+
+An event is a server-sent event, or a frame that a server sends on a WebSocket.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,37 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from typing import Self
 
 # Closing a socket with this option resets the connection.
 RESET = struct.pack("ii", 1, 0)
-END = b"\n\n"
+HEAD = b"\r\n\r\n"
+STREAM, UPGRADE = b"text/event-stream", b" 101 "
+
+
+def _event(data: bytearray, place: int) -> int:
+    """Returns the end of the server-sent event that begins at a place, or 0 if it is incomplete."""
+    return data.find(b"\n\n", place) + 2 if b"\n\n" in data[place:] else 0
+
+
+def _frame(data: bytearray, place: int) -> int:
+    """Returns the end of the WebSocket frame (RFC 6455) that begins at a place, or 0."""
+    if len(data) < place + 2:
+        return 0
+    length, size = data[place + 1] & 0x7F, 2
+    if length > 125:
+        more = 2 if length == 126 else 8
+        length, size = int.from_bytes(data[place + 2 : place + 2 + more], "big"), 2 + more
+    end = place + size + length
+    return end if len(data) >= end and len(data) >= place + size else 0
 
 
 class CuttingProxy:
-    """Forwards all connections to a server, and resets the first event stream after `events`.
+    """Forwards all connections to a server, and resets the first stream of events after `events`.
 
     It is an async context manager; `url` is its address. `cuts` is the number of resets, and
-    `seen` the number of events that the proxy has forwarded on the first event stream.
+    `seen` the number of events that the proxy has forwarded on the first stream.
     """
 
     def __init__(self, port: int, events: int) -> None:
@@ -49,30 +71,29 @@ class CuttingProxy:
         writer.close()
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first = False
+        ends: Callable[[bytearray, int], int] | None = None
+        buffer, place = bytearray(), 0
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65_536):
-                if b"text/event-stream" in data:
+                start = len(buffer)
+                buffer += data
+                # Other responses on the connection may come before the stream.
+                mark = max(buffer.find(STREAM), buffer.find(UPGRADE))
+                if ends is None and mark >= 0 and (head := buffer.find(HEAD, mark)) > 0:
                     self._streams += 1
-                    first = self._streams == 1
-                kept = self._kept(data) if first else data
-                writer.write(kept)
-                if len(kept) < len(data) or (first and self._left == 0):
+                    if self._streams > 1:
+                        self._left = -1
+                    ends, place = _frame if UPGRADE in buffer[:head] else _event, head + len(HEAD)
+                while ends is not None and self._left > 0 and (end := ends(buffer, place)) > 0:
+                    place = end
+                    self._left -= 1
+                    self.seen += 1
+                cut = ends is not None and self._left == 0
+                writer.write(buffer[start:place] if cut else data)
+                if cut:
                     await self._reset(writer)
                     return
             writer.close()
-
-    def _kept(self, data: bytes) -> bytes:
-        """Returns the data up to the cut. A stream of no events is cut after the HTTP head."""
-        place = data.find(b"\r\n\r\n") + 4 if b"text/event-stream" in data else 0
-        while self._left:
-            found = data.find(END, place)
-            if found < 0:
-                return data
-            place = found + len(END)
-            self._left -= 1
-            self.seen += 1
-        return data[:place]
 
     async def _reset(self, writer: asyncio.StreamWriter) -> None:
         self.cuts += 1

@@ -74,6 +74,11 @@ async def cut_everywhere(shared: Shared, program: str, *arguments: str) -> list[
     return list(runs)
 
 
+async def test_our_client_notices_no_cut(shared: Shared) -> None:
+    runs = await cut_everywhere(shared, "ours.mjs")
+    assert {("completed", SHA256)} == {(run["status"], run["promised"]) for run in runs}
+
+
 async def test_use_chat_with_our_transport_notices_no_cut(shared: Shared) -> None:
     runs = await cut_everywhere(shared, "ai_sdk.mjs", "holdline")
     assert {("ready", 0, SHA256)} == {
