@@ -1,8 +1,8 @@
 """Builds a release from the newest commit, checks it, and writes its checksums.
 
 `make release` runs this program. It empties the folder, and then writes into it the Python
-distributions, the npm package, the manifests for Kubernetes, the list of all parts with their
-licences (SBOM), and SHA256SUMS. Two runs on one machine write the same bytes.
+distributions, the npm package, the manifests for Kubernetes, the image, the list of all parts with
+their licences (SBOM), and SHA256SUMS. Two runs on one machine write the same bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,12 +53,16 @@ def build(root: Path, tools: Path, target: Path, tag: str) -> None:
         python = checks.install_server(source, using, target, scratch)
         checks.install_client(source, using, target, scratch)
         licences = sbom.write(source, using, python, scratch / "server/pyproject.toml", target)
-        try:
-            artefacts.manifests(source, using, scratch, target)
-        except LeftOut as error:
-            if tag:
-                raise
-            print(f"left out: {error}")
+        for further in (
+            partial(artefacts.manifests, source, using, scratch, target),
+            partial(artefacts.image, source, using, root, scratch, target),
+        ):
+            try:
+                further()
+            except LeftOut as error:
+                if tag:
+                    raise
+                print(f"left out: {error}")
         artefacts.write_sums(target)
     for licence, count in sorted(Counter(licences.values()).items()):
         print(f"{count:4} parts have the licence {licence}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from dev import npm, wheel
 
-from .tools import LeftOut, run
+from .tools import LeftOut, ReleaseError, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,14 +54,38 @@ def manifests(source: Source, tools: Tools, scratch: Path, target: Path) -> None
         rendered = run("kubectl", "kustomize", overlay, environ=tools.environ)
         (folder / "rendered" / f"{overlay.name}.yaml").write_text(rendered, encoding="utf-8")
     name = f"holdline-kubernetes-{source.version}"
-    tar_folder(folder, name, source.epoch, target / f"{name}.tar")
+    tar_folder(folder, f"{name}/", source.epoch, target / f"{name}.tar")
 
 
-def tar_folder(folder: Path, name: str, epoch: int, target: Path) -> None:
-    """Packs the files of a folder, as the folder `name`; equal files give equal bytes."""
+def image(source: Source, tools: Tools, root: Path, scratch: Path, target: Path) -> None:
+    """Builds the container image, and writes it as an archive in the format of the OCI.
+
+    In that format, two builds on the same base are equal.
+
+    Raises:
+        LeftOut: buildah is missing, or it cannot build the image, for example without its base.
+    """
+    if shutil.which("buildah") is None:
+        raise LeftOut("the image, because buildah is missing")
+    try:
+        run("make", "--silent", "image", "CONTAINER=buildah", cwd=root, environ=tools.environ)
+    except ReleaseError as error:
+        raise LeftOut(f"the image: {error}") from None
+    archive = target / f"holdline-image-{source.version}.tar"
+    export_image(f"holdline:{source.version}", scratch / "image", source, archive)
+
+
+def export_image(name: str, folder: Path, source: Source, target: Path) -> None:
+    """Writes an image of buildah as an archive in the format of the OCI."""
+    run("buildah", "push", "--quiet", name, f"oci:{folder}:{source.version}")
+    tar_folder(folder, "", source.epoch, target)
+
+
+def tar_folder(folder: Path, prefix: str, epoch: int, target: Path) -> None:
+    """Packs the files of a folder with a prefix of their names; equal files give equal bytes."""
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            entry = archive.gettarinfo(path, f"{name}/{path.relative_to(folder).as_posix()}")
+            entry = archive.gettarinfo(path, f"{prefix}{path.relative_to(folder).as_posix()}")
             entry.mtime, entry.mode = epoch, 0o644
             entry.uid = entry.gid = 0
             entry.uname = entry.gname = ""

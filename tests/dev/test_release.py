@@ -15,7 +15,7 @@ import pytest
 
 from dev.release import artefacts, sbom
 from dev.release.source import Source, check_tag, export
-from dev.release.tools import ReleaseError, Tools
+from dev.release.tools import LeftOut, ReleaseError, Tools
 from tests.system import ROOT, run_command
 
 TOOLS = ROOT / ".venv-release"
@@ -130,12 +130,23 @@ def test_equal_folders_give_equal_archives(tmp_path: Path) -> None:
         for file in ("b", "a", "deep/c") if name == "one" else ("deep/c", "a", "b"):
             (tmp_path / name / file).write_text(file)
         (tmp_path / name / "a").chmod(0o600 if name == "one" else 0o755)
-        artefacts.tar_folder(tmp_path / name, "top", EPOCH, tmp_path / f"{name}.tar")
+        artefacts.tar_folder(tmp_path / name, "top/", EPOCH, tmp_path / f"{name}.tar")
         archives.append((tmp_path / f"{name}.tar").read_bytes())
     assert archives[0] == archives[1]
     with tarfile.open(tmp_path / "two.tar") as packed:
         assert ["top/a", "top/b", "top/deep/c"] == packed.getnames()
         assert {(EPOCH, 0o644, 0)} == {(m.mtime, m.mode, m.uid) for m in packed.getmembers()}
+
+
+def test_an_artefact_without_its_program_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tools = Tools(TOOLS, EPOCH)
+    with pytest.raises(LeftOut, match="kubectl is missing"):
+        artefacts.manifests(source(), tools, tmp_path, tmp_path)
+    with pytest.raises(LeftOut, match="buildah is missing"):
+        artefacts.image(source(), tools, ROOT, tmp_path, tmp_path)
 
 
 def test_the_sums_can_be_checked_with_sha256sum(tmp_path: Path) -> None:
