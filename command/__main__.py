@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 from runtime import command_line
+from runtime.first_process import end_at_sigterm
 
 from .root import holdline
 
 
 def main() -> int:
     """Runs the command and returns its exit status."""
+    end_at_sigterm()
     return command_line.run(holdline, "holdline")
 
 
