@@ -28,6 +28,7 @@ DefaultDependencies=no
 [Service]
 ExecStart=/opt/holdline/redis/{REDIS.name} --port 6379 --save "" --maxmemory-policy noeviction
 """
+OUTPUT = "/run/output"  # of all units
 BOOT = """\
 set -e
 mount --make-rprivate /
@@ -98,7 +99,8 @@ class Machine:
     @property
     def log(self) -> str:
         """What systemd and the units have logged."""
-        return self._log.read_text(errors="replace")[-8000:]
+        output = self.run("cat", OUTPUT).stdout
+        return self._log.read_text(errors="replace")[-4000:] + output[-4000:]
 
 
 @contextlib.contextmanager
@@ -144,8 +146,8 @@ def _fill(folder: Path, environ: dict[str, str]) -> None:
         shutil.copyfile(unit, units / unit.name)
     (folder / "kmsg").touch()
     shutil.copytree("/etc", folder / "etc", symlinks=True, ignore_dangling_symlinks=True)
-    (folder / "etc/systemd").mkdir(exist_ok=True)
-    (folder / "etc/systemd/system.conf").write_text("[Manager]\nDefaultStandardOutput=kmsg\n")
+    (units / "service.d").mkdir()
+    (units / "service.d/output.conf").write_text(f"[Service]\nStandardOutput=append:{OUTPUT}\n")
     settings = folder / "etc/holdline"
     settings.mkdir(mode=0o700)
     written = "".join(f"{name}={value}\n" for name, value in environ.items())
