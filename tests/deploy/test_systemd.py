@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import signal
@@ -24,6 +25,7 @@ ENV_FILE = ROOT / "deploy/systemd/holdline.env"
 DOCUMENT = (ROOT / "docs/install-systemd.md").read_text()
 # A process ends at most this long after its shutdown delay and grace period.
 STOP_SECONDS = 12
+KEY = base64.b64encode(bytes(32)).decode()  # an encryption key
 
 each_unit = pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
 needs_systemd = pytest.mark.skipif(bool(why_not()), reason=why_not() or "never")
@@ -206,6 +208,24 @@ class TestBooted:
         until(lambda: machine.value_of(unit, "ActiveState") == "active", machine)
         assert ready(machine, port)
         machine.systemctl("stop", unit)
+
+    def test_a_unit_reads_a_file_of_its_group(
+        self, machine: Machine, program: str, port: int
+    ) -> None:
+        """Types the commands of the documentation, and an encryption key as the file."""
+        unit = f"holdline-{program}"
+        [typed] = re.findall(r"```sh\n(groupadd .*?)```", DOCUMENT, re.DOTALL)
+        [lines] = re.findall(r"\[Service\]\n(SupplementaryGroups=\S+\n)", DOCUMENT)
+        written = f"cd /run && umask 077 && echo {KEY} > encryption-keys && "
+        done = machine.run("sh", "-c", written + typed.replace("groupadd", "groupadd --force"))
+        assert 0 == done.returncode, done.stderr
+        path = "/etc/holdline-files/encryption-keys"
+        machine.override(unit, f"{lines}Environment=HOLDLINE_ENCRYPTION_KEYS={path}\n")
+        machine.systemctl("start", unit)
+        assert ready(machine, port), machine.log
+        machine.systemctl("stop", unit)
+        machine.override(unit, "")
+        machine.systemctl("restart", "redis-server")  # forgets that its data was encrypted
 
     @pytest.mark.heavy
     def test_a_unit_that_hangs_starts_again(
