@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -15,9 +16,11 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
 
+from dev.npm import TSC, stage
 from tests.browser import NewPage, ServeApp, in_chromium
 from tests.fake_model import FakeModel
 from tests.frontends.cutting import CuttingProxy
+from tests.node import WEB_TESTS
 from tests.system import ROOT, Server, System, free_port, run_command
 
 HERE = Path(__file__).parent
@@ -27,6 +30,18 @@ ANSWER = "It scatters blue."
 PROMPT = f"say={ANSWER.replace(' ', '_')} pace=0.04"
 # More events than the stream has: one for each token, those around the text, and comments.
 EVENTS = len(ANSWER) + 24
+
+COMPILER = {
+    "strict": True,
+    "noEmit": True,
+    "jsx": "react-jsx",
+    "target": "es2022",
+    "module": "esnext",
+    "moduleResolution": "bundler",
+    "lib": ["es2023", "dom", "dom.iterable"],
+    "types": [],
+    "skipLibCheck": True,
+}
 
 # Building the pages takes longer than their tests.
 pytestmark = [*in_chromium, pytest.mark.timeout(300)]
@@ -79,6 +94,27 @@ async def site(pages: Path, system: System, serve_app: ServeApp) -> AsyncIterato
         server = await system.server(HOLDLINE_ALLOWED_ORIGINS=url)
         await system.worker(model.url)
         yield Site(url, server, model)
+
+
+async def test_the_documented_code_fits_the_types_of_the_packages(tmp_path: Path) -> None:
+    stage(tmp_path / "staged")
+    modules = tmp_path / "node_modules"
+    for folder in ("@holdline", "@types"):
+        (modules / folder).mkdir(parents=True)
+    (modules / "@holdline/client").symlink_to(tmp_path / "staged")
+    for name in ("@types/react", "csstype"):
+        (modules / name).symlink_to(WEB_TESTS / "node_modules" / name)
+    for name in ("ai", "@ai-sdk", "@ag-ui", "@assistant-ui", "react"):
+        (modules / name).symlink_to(HERE / "node_modules" / name)
+    for language in ("ts", "tsx"):
+        for number, program in enumerate(documented(language)):
+            # The modules of Deep Chat name files that are not in its package.
+            if "deep-chat" not in program:
+                (tmp_path / f"{language}{number}.{language}").write_text(
+                    f"{program}\nexport {{}};\n"
+                )
+    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": COMPILER}))
+    await run_command(str(TSC), "--project", str(tmp_path), cwd=tmp_path)
 
 
 async def test_use_chat_resumes_after_a_reload(site: Site, open_page: NewPage) -> None:
