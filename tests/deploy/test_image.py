@@ -307,7 +307,7 @@ async def test_other_commands_run_in_the_image_and_errors_are_one_line(
         await wait_until(lambda: not container.state["Running"], 60)
         return container.state["ExitCode"], container.output
 
-    status, output = await run("keys", "create", "acme")
+    status, output = await run("keys", "create", "acme", HOLDLINE_API_KEYS="redis")
     assert 0 == status, output
     assert re.search(r"^hl_\w+", output, re.MULTILINE)
     status, output = await run("server")
