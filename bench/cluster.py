@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from dev.redis import installed
+from command.up.redis import installed
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
-from dev.redis import installed
+from command.up.redis import installed
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 

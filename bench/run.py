@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dev.redis import installed
+from command.up.redis import installed
 
 from .figures import Measure, Outcome
 from .rig import NODE_MODULES, Rig

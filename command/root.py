@@ -18,6 +18,8 @@ from click.shell_completion import CompletionItem
 from runtime import command_line
 from runtime.version import program_version
 
+from .up.data_dir import with_running_redis
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -31,6 +33,18 @@ class Entry:
     load: Callable[[], click.Command]
 
 
+def _up() -> click.Command:
+    from .up.command import up
+
+    return up
+
+
+def _demo_model() -> click.Command:
+    from .demo.model import demo_model
+
+    return demo_model
+
+
 def _server() -> click.Command:
     from server.__main__ import PROGRAM
 
@@ -41,6 +55,12 @@ def _worker() -> click.Command:
     from worker.__main__ import PROGRAM
 
     return PROGRAM.command()
+
+
+def _ask() -> click.Command:
+    from .ask import ask
+
+    return ask
 
 
 def _check() -> click.Command:
@@ -112,11 +132,14 @@ def _probe() -> click.Command:
 # The sections of `holdline --help`, in order.
 SECTIONS: Final = {
     "run": (
+        Entry("up", "run everything on this machine, with a Redis and a simulated model", _up),
         Entry("server", "run a server, which accepts requests and streams responses", _server),
         Entry("worker", "run a worker, which takes prompts and calls models", _worker),
         Entry("check", "check the settings before a start", _check),
+        Entry("demo-model", "run the simulated model alone", _demo_model),
     ),
     "look": (
+        Entry("ask", "send a prompt to a server, and show the answer", _ask),
         Entry("status", "show the service, or why one response is slow or has failed", _status),
         Entry("doctor", "check an installation, and say what to do", _doctor),
         Entry("probe", "ask a server or a worker on this machine whether it is ready", _probe),
@@ -143,6 +166,8 @@ Settings are environment variables: `holdline server --help` and `holdline worke
 The commands for operators read REDIS_URL, which names the Redis of the servers.
 
 examples:
+  holdline up                                  run everything; open http://127.0.0.1:8080
+  holdline ask "Why is the sky blue?"          ask a question
   holdline keys create acme                    create an API key for the tenant acme
   holdline tenants set acme running=20         change a limit of the tenant
   holdline status RESPONSE_ID                  see why a response failed\
@@ -151,9 +176,12 @@ examples:
 
 @click.pass_context
 def _set_environ(context: click.Context) -> None:
-    """Gives the commands the environment of the process, unless a caller has given another."""
+    """Gives the commands the environment, unless a caller has given another one.
+
+    If REDIS_URL is not set, it becomes the URL of the Redis of `holdline up`, if that is running.
+    """
     if context.obj is None:
-        context.obj = os.environ
+        context.obj = with_running_redis(os.environ)
 
 
 @click.pass_context

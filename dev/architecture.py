@@ -44,7 +44,7 @@ ROOMS = {
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
     ("command", "admin"): [(335, 76), (335, 100)],
-    ("command", "jobs"): [(620, 60), (628, 60), (628, 640), (620, 640)],
+    ("command", "jobs"): [(620, 44), (628, 44), (628, 664), (620, 664)],
     ("command", "worker"): [(90, 76), (90, 168)],
     ("command", "server"): [(580, 76), (580, 168)],
     ("command", "runtime"): [(50, 54), (7, 54), (7, 816), (50, 816)],
@@ -58,7 +58,9 @@ ROUTES = {
     ("server", "runtime"): [(620, 508), (637, 508), (637, 790), (620, 790)],
     ("jobs", "runtime"): [(335, 756), (335, 780)],
     ("dev", "server"): [(660, 298), (620, 298)],
-    ("bench", "dev"): [(725, 594), (725, 332)],
+    ("command", "holdline_client"): [(620, 50), (660, 50)],
+    ("dev", "command"): [(660, 270), (644, 270), (644, 68), (620, 68)],
+    ("bench", "command"): [(660, 670), (652, 670), (652, 60), (620, 60)],
     ("bench", "jobs"): [(660, 648), (620, 648)],
     ("bench", "worker"): [(660, 613), (648, 613), (648, 582), (250, 582), (250, 570)],
     ("bench", "runtime"): [(725, 690), (725, 806), (620, 806)],
@@ -84,7 +86,7 @@ ABOUT = {
     "jobs": "everything in Redis, shared by servers and workers",
     "runtime": "event loops, logging, supervision; knows nothing of jobs",
     "holdline_client": "the Python client; imports no other package",
-    "dev": "make run, the demo model, the wheel",
+    "dev": "make run, the wheel, the pictures",
     "bench": "benchmarks; measures running processes",
 }
 

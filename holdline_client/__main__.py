@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .answer import Answer
     from .client import Client
 
+NAME: Final = "holdline-ask"
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # A user watches the command, so a lost connection must be detected sooner than with the server's
 # interval of pings.
@@ -51,10 +52,10 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="holdline-ask",
-        description=__doc__,
+        prog=name,
+        description=(__doc__ or "").replace(NAME, name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
@@ -81,10 +82,16 @@ def _parser() -> argparse.ArgumentParser:
         "--item", help="id of the output item at --after, as printed by this command"
     )
     parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the finished response as one JSON object, instead of its text",
+    )
+    parser.add_argument(
         "--stream",
         action=argparse.BooleanOptionalAction,
         help="write text as it arrives (default: only if the output is a terminal)",
     )
+    parser.set_defaults(name=name)
     return parser
 
 
@@ -115,26 +122,26 @@ def _begin(client: Client, arguments: argparse.Namespace, prompt: str) -> Answer
     )
 
 
-async def _show(answer: Answer, terminal: Terminal) -> int:
+async def _show(answer: Answer, terminal: Terminal, name: str) -> int:
     async for event in answer.events():
         terminal.show(event)
     terminal.end(answer)
     if answer.error is not None:
-        terminal.write_line(f"holdline-ask: {answer.error}")
-        _advise(answer.error, terminal)
+        terminal.write_line(f"{name}: {answer.error}")
+        _advise(answer.error, terminal, name)
         if isinstance(answer.error, OutcomeUnknown):
             terminal.write_line(
-                f"holdline-ask: send the same prompt again with --key {answer.idempotency_key}"
+                f"{name}: send the same prompt again with --key {answer.idempotency_key}"
             )
         elif answer.id is not None and isinstance(answer.error, Closed):
-            terminal.write_line(f"holdline-ask: resume with: holdline-ask --id {answer.id}")
+            terminal.write_line(f"{name}: resume with: {name} --id {answer.id}")
         return _code(answer.error)
     if answer.status == "incomplete":
         terminal.write_line(
-            f"holdline-ask: the answer was cut off: {answer.incomplete_reason or 'incomplete'}"
+            f"{name}: the answer was cut off: {answer.incomplete_reason or 'incomplete'}"
         )
     elif answer.status == "cancelled":
-        terminal.write_line("holdline-ask: the answer was cancelled")
+        terminal.write_line(f"{name}: the answer was cancelled")
     return _ENDS.get(answer.status, FAILED)
 
 
@@ -150,10 +157,10 @@ def _code(error: Error) -> int:
             return FAILED
 
 
-def _advise(error: Error, terminal: Terminal) -> None:
+def _advise(error: Error, terminal: Terminal, name: str) -> None:
     if error.status == HTTPStatus.UNAUTHORIZED:
         terminal.write_line(
-            "holdline-ask: set HOLDLINE_TOKEN to a valid API key or token for this server"
+            f"{name}: set HOLDLINE_TOKEN to a valid API key or token for this server"
         )
 
 
@@ -163,7 +170,7 @@ def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespa
         item = f" --item {answer.item_id}" if answer.item_id else ""
         after = f" --after {answer.last}{item}" if terminal.streams and answer.last >= 0 else ""
         terminal.write_line(
-            f"The answer continues. To see it: holdline-ask{server} --id {answer.id}{after}"
+            f"The answer continues. To see it: {arguments.name}{server} --id {answer.id}{after}"
         )
     else:
         terminal.write_line(
@@ -173,7 +180,7 @@ def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespa
 
 
 async def _run(arguments: argparse.Namespace, prompt: str) -> int:
-    terminal = Terminal(sys.stdout, sys.stderr, stream=arguments.stream)
+    terminal = Terminal(sys.stdout, sys.stderr, stream=arguments.stream, json=arguments.json)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -211,21 +218,21 @@ async def _ask(
         async with client:
             answer = _begin(client, arguments, prompt)
             try:
-                return await _show(answer, terminal)
+                return await _show(answer, terminal, arguments.name)
             except asyncio.CancelledError:
                 _interrupted(answer, terminal, arguments)
                 raise
     except Closed as error:
-        terminal.write_line(f"holdline-ask: {error}")
-        _advise(error, terminal)
+        terminal.write_line(f"{arguments.name}: {error}")
+        _advise(error, terminal, arguments.name)
         return _code(error)
     finally:
         loop.remove_signal_handler(signal.SIGCONT)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    parser = _parser()
+def main(argv: Sequence[str] | None = None, name: str = NAME) -> int:
+    """Runs the command and returns its exit code. `name` is the name of the command in messages."""
+    parser = _parser(name)
     arguments = parser.parse_args(argv)
     prompt = _prompt(parser, arguments)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from json import dumps
 from typing import TYPE_CHECKING, Final, TextIO
 
 from .events import Accepted, Connection, Ended, Item, Queued, Restarted, TextDelta
@@ -42,13 +43,17 @@ def _visible(match: re.Match[str]) -> str:
 class Terminal:
     """Shows one answer on two text streams.
 
-    If `stream` is True, text is written as it arrives.
+    If `stream` is True, text is written as it arrives. If `json` is True, the response is written
+    as a line of JSON in the place of the text.
     """
 
-    def __init__(self, out: TextIO, status: TextIO, *, stream: bool | None = None) -> None:
+    def __init__(
+        self, out: TextIO, status: TextIO, *, stream: bool | None = None, json: bool = False
+    ) -> None:
         self._out = out
         self._status = status
-        self._stream = out.isatty() if stream is None else stream
+        self._json = json
+        self._stream = not json and (out.isatty() if stream is None else stream)
         self._clean = out.isatty()
         self._lively = status.isatty()
         self._shown = ""  # the status that is on the screen now
@@ -83,7 +88,10 @@ class Terminal:
     def end(self, answer: Answer) -> None:
         """Writes the remaining text. On a terminal, also writes a line that sums up the answer."""
         self._set_status("")
-        if not self._stream and answer.text:
+        if self._json:
+            if answer.response is not None:
+                self._write(f"{dumps(answer.response)}\n")
+        elif not self._stream and answer.text:
             self._write(answer.text)
         if self._column and self._clean:
             self._write("\n")

@@ -13,6 +13,8 @@ from .logs import printable_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# In a checkout, `runtime` is a package of its own. The wheel has it inside of another one.
+INSTALLED: Final = "." in __name__.removesuffix(".command_line")
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -52,8 +54,7 @@ def module_command(module: str) -> list[str]:
     could have the name of a module that Holdline or a library imports. A checkout is the working
     directory.
     """
-    installed = "." in __name__.removesuffix(".command_line")
-    return [sys.executable, *(["-P"] if installed else []), "-m", module]
+    return [sys.executable, *(["-P"] if INSTALLED else []), "-m", module]
 
 
 def run(command: click.Command, name: str, argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 
-from dev.redis import embedded_redis_sync
+from command.up.redis import embedded_redis_sync
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl

@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiohttp
 from playwright.async_api import Browser, Page, expect
 
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from jobs.names import Partition
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe

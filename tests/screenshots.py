@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from tests.browser import CHROMIUM, FLAGS
 from tests.console_screens import take_all
 from tests.system import Process, System, free_port
@@ -189,7 +189,7 @@ async def chat() -> None:
     port = free_port()
     model = f"http://127.0.0.1:{port}/v1"
     demo = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "dev.model", "--port", str(port)
+        sys.executable, "-m", "command", "demo-model", "--port", str(port)
     )
     try:
         async with (

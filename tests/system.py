@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 import pytest
 
-from dev.pdeathsig import with_pdeathsig
+from command.up.pdeathsig import with_pdeathsig
 from jobs import errors
 
 ROOT = Path(__file__).parent.parent
@@ -227,6 +227,10 @@ class System:
         """Returns the command line of one of Holdline's commands."""
         program = module_command("command") if self._program is None else self._program
         return [*program, *arguments]
+
+    def start(self, name: str, **environ: str) -> Process:
+        """Starts one of Holdline's commands, and does not wait for it."""
+        return self._start(Process, name, environ)
 
     def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
         output = self._folder / f"{len(self._processes)}-{name}.log"

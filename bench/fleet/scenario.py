@@ -25,9 +25,9 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from bench.answers import submit
-from dev.embedded import prepared
-from dev.pdeathsig import with_pdeathsig
-from dev.redis import installed
+from command.up.embedded import prepared
+from command.up.pdeathsig import with_pdeathsig
+from command.up.redis import installed
 from jobs.ids import new_response_id
 from jobs.names import Partition
 from jobs.queue import Queue

@@ -9,15 +9,23 @@ from typing import Final, Literal
 # The programs that read a setting. A setting for "all" needs the same value in all processes that
 # use the same Redis.
 Readers = Literal[
-    "all", "server", "worker", "server, worker", "server, `admin`", "`admin`", "`holdline-ask`"
+    "all",
+    "server",
+    "worker",
+    "server, worker",
+    "server, operator",
+    "operator",
+    "`holdline ask`",
+    "`holdline up`",
 ]
 ALL: Final = "all"
 SERVER: Final = "server"
 WORKER: Final = "worker"
 EACH: Final = "server, worker"
-ADMIN: Final = "`admin`"
-SERVER_AND_ADMIN: Final = "server, `admin`"
-CLIENT: Final = "`holdline-ask`"
+ADMIN: Final = "operator"
+SERVER_AND_ADMIN: Final = "server, operator"
+CLIENT: Final = "`holdline ask`"
+UP: Final = "`holdline up`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from .setting import (
     EACH,
     SERVER,
     SERVER_AND_ADMIN,
+    UP,
     WORKER,
     choice,
     limit,
@@ -595,8 +596,9 @@ _TABLE: Final = (
         "HOLDLINE_AUDIT",
         ADMIN,
         ("redis", "stderr", "both"),
-        "where `admin` commands record changes: in the [audit log](secure.md#the-audit-log) in "
-        "Redis, as lines of JSON on standard error, or both",
+        "where the commands for operators record changes: in the "
+        "[audit log](secure.md#the-audit-log) in Redis, as lines of JSON on standard error, or "
+        "both",
     ),
     number(
         "HOLDLINE_AUDIT_RETENTION_SECONDS",
@@ -614,16 +616,24 @@ _TABLE: Final = (
         "host",
     ),
     text(
+        "HOLDLINE_DATA_DIR",
+        UP,
+        "",
+        "the data folder of the [embedded Redis](install-wheel.md#the-data-folder)",
+        shown="`~/.local/share/holdline`",
+    ),
+    text(
         "HOLDLINE_URL",
         CLIENT,
         "http://127.0.0.1:8080",
-        "the URL of the server that [`holdline-ask`](client.md#the-command) connects to",
+        "the URL of the server that `holdline ask` and [`holdline-ask`](client.md#the-command) "
+        "connect to",
     ),
     text(
         "HOLDLINE_TOKEN",
         CLIENT,
         "",
-        "the API key or token that `holdline-ask` sends to the server; "
+        "the API key or token that they send to the server; "
         "[an example program](protocol.md#a-websocket-client-in-python) reads it too",
     ),
 )

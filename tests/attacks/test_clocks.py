@@ -82,7 +82,7 @@ async def test_no_age_follows_a_step_of_the_clock_of_a_server_or_a_worker(
             timeline = await ask(server, f"/v1/console/responses/{slow['id']}")
             assert all(0 <= timeline["now"] - one["at"] < 200 for one in timeline["steps"])
             # A command on a machine with another clock shows the same ages.
-            shown_by_command = run_module("admin.status", REDIS_URL=system.redis_url, **faked)
+            shown_by_command = run_module("command", "status", REDIS_URL=system.redis_url, **faked)
             assert 0 == shown_by_command.returncode, shown_by_command.stderr
             assert "2h" not in shown_by_command.stdout
         # The answer that was written during the steps has neither restarted nor lost its lease.

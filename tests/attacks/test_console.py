@@ -104,7 +104,7 @@ async def test_consoles_that_never_read_delay_nobody_and_lose_their_places(
 async def test_a_revoked_key_closes_an_open_console(system: System) -> None:
     system.environ["HOLDLINE_API_KEYS"] = "redis"
     server = await system.server()
-    printed = await system.run("admin.keys", "create", "ops", "--scopes", "operator")
+    printed = await system.run("keys", "create", "ops", "--scopes", "operator")
     [key] = [word for word in printed.split() if word.startswith("hl_")]
     async with (
         aiohttp.ClientSession(headers=bearer(key)) as http,
@@ -114,7 +114,7 @@ async def test_a_revoked_key_closes_an_open_console(system: System) -> None:
         while (await ws.receive_json(timeout=10))["type"] != "holdline:state":
             pass
         # The client reads meanwhile, because the server does not wait for one that does not.
-        revoking = asyncio.create_task(system.run("admin.keys", "revoke", key.split("_")[1]))
+        revoking = asyncio.create_task(system.run("keys", "revoke", key.split("_")[1]))
         async with asyncio.timeout(REVOKED_SECONDS):
             async for message in ws:
                 assert message.type is aiohttp.WSMsgType.TEXT
@@ -131,7 +131,7 @@ async def test_each_view_is_recorded_and_without_the_record_nothing_is_shown(
     server = await system.server()
     keys = {}
     for tenant, scopes in (("acme", "create,read"), ("ops", "operator,contents")):
-        printed = await system.run("admin.keys", "create", tenant, "--scopes", scopes)
+        printed = await system.run("keys", "create", tenant, "--scopes", scopes)
         [keys[tenant]] = [word for word in printed.split() if word.startswith("hl_")]
     async with aiohttp.ClientSession(server.url) as http:
         body = {"input": WORDS, "background": True}
@@ -145,7 +145,7 @@ async def test_each_view_is_recorded_and_without_the_record_nothing_is_shown(
 
         for status, text in await asyncio.gather(*(look() for _ in range(5))):
             assert (200, True) == (status, WORDS in text)
-        listed = await system.run("admin.audit", "--target", id_, "--json")
+        listed = await system.run("audit", "--target", id_, "--json")
         views: list[dict[str, Any]] = [json.loads(line) for line in listed.splitlines()]
         operator = f"key {keys['ops'].split('_')[1]}"
         assert [(operator, "console contents", "done")] * 5 == [

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE
 
-from dev.redis import installed
+from command.up.redis import installed
 from tests.chaos.clocks import clock_environ
 from tests.system import ROOT, START_SECONDS, Process, start_process, wait_until
 

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from dev.redis import installed
+from command.up.redis import installed
 from tests.system import ROOT
 
 REDIS = installed(os.environ.get("PATH")).path

@@ -25,7 +25,7 @@ import yaml  # type: ignore[import-untyped]
 from yarl import URL
 
 from command.root import SECTIONS
-from dev.redis import installed
+from command.up.redis import installed
 from jobs.config.settings_table import SETTINGS
 from server.__main__ import STOP_SECONDS as SERVER_STOP_SECONDS
 from tests.deploy.compose import (

@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
-from dev.redis import installed
+from command.up.redis import installed
 from dev.wheel import stage
 from tests.deploy.containers import Container, Containers, unavailable
 from tests.fake_model import FakeModel

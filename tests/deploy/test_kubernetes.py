@@ -19,8 +19,8 @@ import aiohttp
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from command.up.redis import embedded_redis_sync
 from dev.prometheus_rule import prometheus_rule
-from dev.redis import embedded_redis_sync
 from jobs.config.settings import check_names, number
 from jobs.config.settings_table import SETTINGS
 from tests.deploy.installation import no_namespaces

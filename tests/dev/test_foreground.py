@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 PROGRAM = """
 import asyncio, os, sys
 from dev.foreground import alone_in_front
-from dev.supervise import Child, supervise
+from command.up.supervise import Child, supervise
 
 async def ready(running):
     return bool(running.heard)

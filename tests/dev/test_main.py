@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dev.__main__ import CannotStartError, address
-from dev.embedded import prepared
-from dev.external_redis import without_secrets
+from command.up.embedded import prepared
+from command.up.external_redis import without_secrets
+from command.up.run import CannotStartError, address
 
 
 def run_dev(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -55,12 +55,12 @@ def test_an_invalid_port_is_rejected(port: str) -> None:
     with pytest.raises(
         CannotStartError, match=f"HOLDLINE_PORT must be a number between 1 and 65535, not {port}"
     ):
-        address({"HOLDLINE_PORT": port})
+        address({"HOLDLINE_PORT": port}, "make run")
 
 
 def test_a_host_of_another_machine_is_rejected() -> None:
     with pytest.raises(CannotStartError, match="cannot listen on HOLDLINE_HOST="):
-        address({"HOLDLINE_HOST": "192.0.2.1"})
+        address({"HOLDLINE_HOST": "192.0.2.1"}, "make run")
 
 
 def test_a_second_instance_on_the_same_data_folder_is_rejected(
@@ -90,7 +90,7 @@ def test_an_unreachable_redis_url_is_reported_without_its_password(free_port: in
 
     assert 2 == done.returncode
     assert f"REDIS_URL=redis://***@127.0.0.1:{free_port}/0 cannot be used" in done.stderr
-    assert "env -u REDIS_URL make run" in done.stderr
+    assert "unset REDIS_URL" in done.stderr
     assert "secret" not in done.stderr + done.stdout
 
 

@@ -15,7 +15,7 @@ SUPERVISOR = """
 import asyncio, os, sys
 from pathlib import Path
 from dev.reload import SourceWatcher
-from dev.supervise import Child, supervise
+from command.up.supervise import Child, supervise
 
 async def ready(running):
     return any("pid" in line for line in running.heard)

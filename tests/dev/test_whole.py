@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dev.embedded import prepared
+from command.up.embedded import prepared
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads child processes from /proc"),
@@ -129,7 +129,7 @@ def test_a_killed_worker_is_named(
     dev = run_dev()
     wait_until(dev.is_ready, 20)
     words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in dev.children()}
-    (worker,) = [pid for pid, line in words.items() if line.endswith(b"-m\0worker\0")]
+    (worker,) = [pid for pid, line in words.items() if line.endswith(b"-m\0command\0worker\0")]
 
     os.kill(worker, signal.SIGKILL)
 

@@ -18,7 +18,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.lib.responses_websocket import ResponsesWebSocketLimits
 
-from dev.redis import embedded_redis_sync
+from command.up.redis import embedded_redis_sync
 from tests.browser import (  # noqa: F401 - fixtures
     browser,
     chromium,

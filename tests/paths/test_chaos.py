@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.pdeathsig import with_pdeathsig
+from command.up.pdeathsig import with_pdeathsig
 from tests.chaos.sabotage import SABOTAGES
 
 ROOT = Path(__file__).parent.parent.parent

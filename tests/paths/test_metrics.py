@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from server import metrics as of_server
 from server import service_metrics as of_service
 from tests.fake_model import FakeModel

@@ -12,7 +12,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import ROOT, System, run_module

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dev.redis import embedded_redis_sync
+from command.up.redis import embedded_redis_sync
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel

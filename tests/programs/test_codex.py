@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from tests.paths.compliance.cases import PNG
 from tests.programs.codex_cli import Codex, Provider, Transport, codex, errors, said
 from tests.programs.codex_model import SUMMARY, Api, CodexModel, Item, compacts

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from jobs.names import partition_of
 from tests.fake_model import FakeModel
 from tests.proxies.fronted import command

@@ -28,6 +28,7 @@ from tests.system import Server, run_module, wait_until
 from tests.webhook_receiver import receiving
 
 UNTIL = "mode=until pace=0.05"
+CHECK = ("command", "check", "--connect", "--program")
 
 
 async def refused(server: Server, answer: Answer, **place: Any) -> str:
@@ -149,6 +150,6 @@ async def test_a_backup_that_is_restored_under_load_leaves_no_client_in_doubt(
             for path in ("", str(other)):
                 environ = {"HOLDLINE_ENCRYPTION_KEYS": path, "OPENAI_API_KEY": "x"}
                 environ |= {"REDIS_URL": store.url, "HOLDLINE_MODEL": "m"}
-                ran = await asyncio.to_thread(run_module, program, "--check", **environ)
+                ran = await asyncio.to_thread(run_module, *CHECK, program, **environ)
                 assert (1, 1) == (ran.returncode, len(ran.stderr.splitlines()))
                 assert missing in ran.stderr

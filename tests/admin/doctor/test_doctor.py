@@ -16,7 +16,7 @@ from admin.doctor import report
 from admin.doctor.command import PromiseBroken
 from admin.doctor.findings import Check, Context, Finding, Level, broken, ok, warning
 from admin.doctor.report import CHECKS, as_text, examine
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from jobs.redis.pipe import Pipe
 from tests import commands
 from tests.commands import lines

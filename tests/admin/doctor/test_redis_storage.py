@@ -6,7 +6,7 @@ import pytest
 
 from admin.doctor import redis_storage
 from admin.doctor.findings import Level, Node
-from dev.redis import embedded_redis
+from command.up.redis import embedded_redis
 from jobs.redis.pipe import Pipe
 from tests.admin.doctor.single_check import assert_actionable, finding_of, findings_of
 from tests.paths.redis_faults import store as stores

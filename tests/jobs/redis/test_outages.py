@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.redis import embedded_redis_sync
+from command.up.redis import embedded_redis_sync
 from jobs.errors import RedisAway
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import WATCH_SECONDS, Pipe

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from dev.embedded import Embedded, prepared
-from dev.pdeathsig import with_pdeathsig
-from dev.redis import installed
+from command.up.embedded import Embedded, prepared
+from command.up.pdeathsig import with_pdeathsig
+from command.up.redis import installed
 from jobs.names import Partition
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe

@@ -13,8 +13,8 @@ from typing import Any
 
 import hiredis
 
-from dev.pdeathsig import with_pdeathsig
-from dev.redis import installed
+from command.up.pdeathsig import with_pdeathsig
+from command.up.redis import installed
 from jobs.errors import HoldlineError, RedisAway
 from jobs.redis.connection import Redis
 from jobs.redis.error_reply import exception_of

@@ -1,17 +1,20 @@
-"""Defines the processes that `python -m dev` runs, and the readiness check of each."""
+"""Defines the processes that `holdline up` runs, and the readiness check of each."""
 
 import asyncio
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+
+from runtime.command_line import module_command
 
 from .embedded import Embedded
 from .supervise import Child, Running
 
 WORKER_SECONDS = 0.3
+# The command `holdline` of this installation.
+HOLDLINE = tuple(module_command(__name__.removesuffix(".up.children")))
 
 
 def redis_server(embedded: Embedded) -> Child:
@@ -40,7 +43,7 @@ def demo_model(environ: Mapping[str, str]) -> tuple[Child, dict[str, str]]:
         "OPENAI_API_KEY": "demo",
         "HOLDLINE_MODEL": environ.get("HOLDLINE_MODEL") or "holdline-demo",
     }
-    argv = [sys.executable, "-m", "dev.model", "--port", str(port)]
+    argv = [*HOLDLINE, "demo-model", "--port", str(port)]
     ready = answers_200("127.0.0.1", port, "/v1/models")
     return Child("model", argv, ready, environ, outlives=True), inner
 
@@ -48,7 +51,7 @@ def demo_model(environ: Mapping[str, str]) -> tuple[Child, dict[str, str]]:
 def server(environ: Mapping[str, str], host: str, port: int) -> Child:
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     ready = answers_200(reached, port, "/readyz")
-    return Child("server", [sys.executable, "-m", "server"], ready, environ, reloads=True)
+    return Child("server", [*HOLDLINE, "server"], ready, environ, reloads=True)
 
 
 def worker(environ: Mapping[str, str]) -> Child:
@@ -59,7 +62,7 @@ def worker(environ: Mapping[str, str]) -> Child:
         return lived > WORKER_SECONDS and any("worker ready" in line for line in running.heard)
 
     logging = {**environ, "HOLDLINE_LOG_LEVEL": "info"}  # the line that shows the readiness
-    return Child("worker", [sys.executable, "-m", "worker"], ready, logging, reloads=True)
+    return Child("worker", [*HOLDLINE, "worker"], ready, logging, reloads=True)
 
 
 def answers_200(host: str, port: int, path: str) -> Callable[[Running], Awaitable[bool]]:

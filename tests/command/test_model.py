@@ -12,7 +12,7 @@ import pytest
 from aiohttp import test_utils
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from dev.model import DemoModel, pace
+from command.demo.model import DemoModel, pace
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Why is it blue?"}]
 WEATHER: dict[str, Any] = {
@@ -200,7 +200,10 @@ async def test_models_and_keywords_are_listed(
     ):
         about = await response.text()
     help_text = subprocess.run(
-        [sys.executable, "-m", "dev.model", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "command", "demo-model", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     for words in ("simulation", "slowly", "fail", "be cut", "call a tool", "rate limit", "once"):
         assert words in about

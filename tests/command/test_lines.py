@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.lines import readable
+from command.up.lines import readable
 
 
 @pytest.mark.parametrize(

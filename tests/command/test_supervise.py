@@ -13,7 +13,7 @@ import pytest
 # Each argument has the form `name:kind`, where the kind selects one of the programs below.
 SUPERVISOR = """
 import asyncio, os, sys
-from dev.supervise import Child, supervise
+from command.up.supervise import Child, supervise
 
 KINDS = {
     "steady": "import time; print('pid', os.getpid()); time.sleep(60)",
@@ -189,7 +189,7 @@ def test_the_watcher_process_ends_the_child_of_a_killed_parent(
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
         "import os, subprocess, sys\n"
-        "wrapped = [sys.executable, 'dev/pdeathsig.py', '9', str(os.getpid())]\n"
+        "wrapped = [sys.executable, 'command/up/pdeathsig.py', '9', str(os.getpid())]\n"
         f"subprocess.run([*wrapped, sys.executable, '-c', {child!r}])\n"
     )
     with (
@@ -203,7 +203,7 @@ def test_the_watcher_process_ends_the_child_of_a_killed_parent(
 
 
 def test_the_watcher_process_returns_the_exit_status_of_its_child() -> None:
-    wrapped = [sys.executable, "dev/pdeathsig.py", "15", str(os.getpid())]
+    wrapped = [sys.executable, "command/up/pdeathsig.py", "15", str(os.getpid())]
 
     done = subprocess.run([*wrapped, sys.executable, "-c", "raise SystemExit(7)"], check=False)
 

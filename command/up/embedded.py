@@ -14,6 +14,7 @@ from pathlib import Path
 # the server may still be writing its files.
 LOCK_SECONDS = 2.0
 SOCKET = "redis.sock"
+LOCK = "lock"
 
 
 class DataDirError(Exception):
@@ -95,7 +96,7 @@ def prepared(
         data = private if data_dir is None else data_dir.absolute()
         try:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(data / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise DataDirError(data, f"cannot be used ({error.strerror}); choose another") from None
         stack.callback(os.close, lock)

@@ -1,0 +1,1 @@
+"""The simulated model, with which Holdline can be tried without a model."""

@@ -1,0 +1,65 @@
+"""The command `holdline up`."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from runtime import command_line
+
+from .data_dir import data_dir
+from .embedded import DataDirError
+from .redis import NoRedisError
+from .run import CannotStartError, run
+
+CANNOT_START: Final = 2
+ENVIRONMENT: Final = """environment:
+  HOLDLINE_HOST, HOLDLINE_PORT   address and port of the server (default: 127.0.0.1, 8080)
+  HOLDLINE_DATA_DIR              data folder of the embedded Redis
+  REDIS_URL                      URL of your own Redis, to use instead of the embedded Redis
+  OPENAI_API_KEY                 API key of the model's endpoint
+  OPENAI_BASE_URL                base URL of the model's endpoint, which is OpenAI-compatible
+  HOLDLINE_MODEL                 model for requests that name no model
+  HOLDLINE_MODELS                file that defines several models and prompt templates
+If neither an OPENAI_ variable nor HOLDLINE_MODELS is set, a simulated model answers;
+see `holdline demo-model --help`.
+For the other settings, see `holdline server --help` and `holdline worker --help`."""
+HELP: Final = """\
+Runs Redis, a server, a worker and a simulated model on this machine. Ctrl-C stops everything.
+
+The other commands find the Redis of `holdline up`, if REDIS_URL is not set. Stored responses
+survive a restart.
+
+examples:
+  holdline up                                  open http://127.0.0.1:8080
+  OPENAI_API_KEY=... HOLDLINE_MODEL=gpt-4.1-mini holdline up
+  OPENAI_BASE_URL=http://127.0.0.1:11434/v1 HOLDLINE_MODEL=llama3.2 holdline up
+  HOLDLINE_PORT=8081 holdline up\
+"""
+
+
+@click.command(cls=command_line.Command, help=HELP, epilog=ENVIRONMENT)
+@click.option(
+    "--data-dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="data folder of the embedded Redis (default: $HOLDLINE_DATA_DIR, or holdline in the "
+    "user's folder for data)",
+)
+def up(*, folder: Path | None) -> int:
+    """Runs everything until it is stopped, and returns the exit status."""
+    place = folder or data_dir(os.environ)
+    return reported(lambda: asyncio.run(run(os.environ, place, "holdline up")))
+
+
+def reported(start: Callable[[], int]) -> int:
+    """Returns the exit status of `start`, or 2 after an error that is printed in its place."""
+    try:
+        return start()
+    except (CannotStartError, NoRedisError, DataDirError) as error:
+        print(f"holdline: {error}", file=sys.stderr)
+        return CANNOT_START

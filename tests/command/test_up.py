@@ -1,0 +1,108 @@
+"""Tests that `holdline up` runs everything, and that the other commands find it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from command.up.data_dir import data_dir, with_running_redis
+from command.up.embedded import prepared
+from tests.system import Process, System, free_port, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def system(tmp_path: Path) -> AsyncIterator[System]:
+    """A system whose commands share a data folder, and know neither a Redis nor a model."""
+    async with System("", tmp_path) as system:
+        system.environ = {
+            "HOLDLINE_DATA_DIR": str(tmp_path / "data"),
+            "HOLDLINE_API_KEYS": str(tmp_path / "keys.json"),
+            "DEMO_TOKENS_PER_SECOND": "2000",
+        }
+        yield system
+
+
+async def started(system: System) -> Process:
+    process = system.start("up", HOLDLINE_API_KEYS="", HOLDLINE_PORT=str(free_port()))
+
+    def ready() -> bool:
+        assert process.popen.poll() is None, process.output
+        return "Ctrl-C stops everything" in process.output
+
+    await wait_until(ready, 60)
+    return process
+
+
+async def test_everything_runs_and_the_five_tasks_of_the_help_work(system: System) -> None:
+    up = await started(system)
+    lines = dict(
+        line.strip().split(maxsplit=1) for line in up.output.splitlines() if line.startswith("  ")
+    )
+    url = lines["page"]
+    assert f"{url}/v1 as base_url, and any api_key" == lines["SDKs"]
+    assert f'holdline ask --url {url} "Why is the sky blue?"' == lines["try"]
+
+    answered = await system.run("ask", "--url", url, "Why is the sky blue?", "--json")
+    response = json.loads(answered.splitlines()[-1])
+    assert "completed" == response["status"]
+    assert "> Why is the sky blue?" in await system.run("ask", "--url", url, "Why is the sky blue?")
+
+    # Without REDIS_URL, the commands for operators find the Redis of `holdline up`.
+    assert "completed" in await system.run("status", response["id"])
+    assert "holdline" not in (await system.run("status")).split()[0]
+    assert (await system.run("keys", "create", "acme")).startswith("hl_")
+    limits = json.loads(await system.run("tenants", "set", "acme", "running=7", "--json"))
+    assert 7 == limits["limits"]["running"]
+    assert "tenants set" in await system.run("audit", "--target", "acme")
+
+    up.signal(signal.SIGINT)
+    assert 0 == await up.wait()
+    environ = {"HOLDLINE_DATA_DIR": system.environ["HOLDLINE_DATA_DIR"]}
+    assert "REDIS_URL" not in with_running_redis(environ)
+
+
+def test_a_given_redis_url_is_used(tmp_path: Path) -> None:
+    environ = {"HOLDLINE_DATA_DIR": str(tmp_path), "REDIS_URL": "redis://other"}
+    with prepared(Path("any"), tmp_path) as embedded:
+        assert "redis://other" == with_running_redis(environ)["REDIS_URL"]
+        environ["REDIS_URL"] = ""
+        assert embedded.url == with_running_redis(environ)["REDIS_URL"]
+    assert "" == with_running_redis(environ)["REDIS_URL"]
+
+
+def test_an_installed_holdline_keeps_its_data_in_the_folder_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("command.up.data_dir.INSTALLED", True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tmp_path / ".local/share/holdline" == data_dir({})
+    assert tmp_path / ".local/share/holdline" == data_dir({"XDG_DATA_HOME": "relative"})
+    assert Path("/data/holdline") == data_dir({"XDG_DATA_HOME": "/data"})
+    assert Path("named") == data_dir({"HOLDLINE_DATA_DIR": "named", "XDG_DATA_HOME": "/data"})
+
+
+async def test_a_port_in_use_is_reported_with_the_command_to_type(system: System) -> None:
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener:
+        process = system.start("up", HOLDLINE_PORT=str(port))
+        assert 2 == await process.wait(30)
+    [line] = process.output.splitlines()
+    assert f"port {port} on 127.0.0.1 is in use" in line
+    assert " holdline up`" in line
+
+
+async def test_the_help_of_ask_names_this_command(system: System) -> None:
+    shown = await system.run("ask", "--help")
+    assert "usage: holdline ask" in shown
+    assert 'holdline ask "Why is the sky blue?"' in shown
+    assert "holdline-ask" not in shown
+    assert sys.executable not in shown
