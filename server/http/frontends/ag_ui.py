@@ -84,9 +84,9 @@ class AgUiRoutes:
         """Accepts a run, or finds the response of an earlier run with this id, and streams it."""
         with self._requests.listen() as listener:
             asked = await self._requests.accept(request, listener, Run)
-            return await self._requests.stream(
-                request, asked.response_id, asked.translation.events()
-            )
+            id_, format_ = asked.response_id, asked.translation.events()
+            del asked  # the request would stay in memory as long as the stream
+            return await self._requests.stream(request, id_, format_)
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """Continues the events of a response after an event that the client has."""
@@ -94,7 +94,8 @@ class AgUiRoutes:
         after = integer(request, "starting_after", -1, -1, 2**53)
         thread, run = (_id(dict(request.query), name) for name in ("thread_id", "run_id"))
         await self._responses.owned(principal_of(request).viewer, id_)
-        return await self._requests.stream(request, id_, AgUiEvents(after, thread, run, None))
+        format_ = AgUiEvents(after, thread, run, [], keep=False)
+        return await self._requests.stream(request, id_, format_)
 
 
 class Run:
@@ -111,7 +112,10 @@ class Run:
         self._again = len(asked) < len(given["messages"])
         self._messages = ag_ui_messages.without_answer(asked, given["messages"])
         chat, self._indices = ag_ui_messages.chat_messages(asked, given.get("context"))
-        found = items(chat)
+        try:
+            found = items(chat)
+        except Problem as problem:
+            raise self._renamed(problem, self._place(problem.param or "messages")) from None
         self._places = [place for _, place in found]
         props = given.get("forwardedProps")
         own = props.get("holdline") if isinstance(props, dict) else None
@@ -132,8 +136,9 @@ class Run:
     def events(self) -> AgUiEvents:
         """Returns the format of the run's events, which keeps the messages if they are small."""
         small = len(encode({"messages": self._messages})) <= MAX_SNAPSHOT_BYTES
-        messages = self._messages if small or self._again else None
-        return AgUiEvents(-1, self._thread, self._run, messages, again=self._again)
+        return AgUiEvents(
+            -1, self._thread, self._run, self._messages, keep=small, again=self._again
+        )
 
     def named(self, problem: Problem) -> Problem:
         """Replaces the name of a response's field in a problem by the run's name for it."""
@@ -142,10 +147,20 @@ class Run:
             return problem
         if old.startswith("input["):
             number, _, rest = old.removeprefix("input[").partition("]")
-            message, _, part = self._places[int(number)].removeprefix("messages[").partition("]")
-            new = f"messages[{max(self._indices[int(message)], 0)}]{part}{rest}"
-        else:
-            new = "messages" if old == "input" else f"{PARAMETERS}.{old}"
+            return self._renamed(problem, self._place(self._places[int(number)]) + rest)
+        return self._renamed(problem, "messages" if old == "input" else f"{PARAMETERS}.{old}")
+
+    def _place(self, param: str) -> str:
+        """Returns the place in the messages of AG-UI for a place in those of the chat body."""
+        if not param.startswith("messages["):
+            return param
+        number, _, rest = param.removeprefix("messages[").partition("]")
+        index = self._indices[int(number)]
+        return "context" if index < 0 else f"messages[{index}]{rest}"
+
+    @staticmethod
+    def _renamed(problem: Problem, new: str) -> Problem:
+        old = problem.param
         problem.param, problem.message = new, problem.message.replace(f"'{old}'", f"'{new}'")
         return problem
 

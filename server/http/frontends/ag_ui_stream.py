@@ -21,9 +21,9 @@ Json = dict[str, Any]
 class AgUiEvents(AnswerFormat):
     """The format of a run's events.
 
-    `messages` are the client's messages without the answer, or None if they are too large to be
-    kept in memory; then a restart ends the stream with an error. If `again` is True, the client may
-    have a part of the answer.
+    `messages` are the client's messages without the answer. If `keep` is False, because they are
+    large or unknown, the restart of an answer ends the stream with an error. If `again` is True,
+    the client may have a part of the answer.
     """
 
     done = b": done\n\n"
@@ -33,13 +33,15 @@ class AgUiEvents(AnswerFormat):
         after: int,
         thread_id: str,
         run_id: str,
-        messages: list[Json] | None,
+        messages: list[Json],
         *,
+        keep: bool,
         again: bool = False,
     ) -> None:
         super().__init__(after)
         self._run = {"threadId": thread_id, "runId": run_id}
-        self._messages = messages
+        self._messages: list[Json] | None = messages
+        self._keep = keep
         self._again = again
         self._open_calls: list[str] = []
 
@@ -47,7 +49,10 @@ class AgUiEvents(AnswerFormat):
         """Begins the run, and removes the part of the answer that the client has."""
         about = {"metadata": {"responseId": response["id"], "model": response["model"]}}
         started = {"type": "RUN_STARTED", **self._run, **about}
-        return [started, *self._snapshot()] if self._again else [started]
+        chunks = [started, *self._snapshot()] if self._again else [started]
+        if not self._keep:
+            self._messages = None
+        return chunks
 
     def part_begun(self, part: Part) -> list[Json]:
         """Begins a message."""

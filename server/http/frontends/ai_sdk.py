@@ -63,9 +63,9 @@ class AiSdkRoutes:
             asked = await self._requests.accept(request, listener, Translation)
             chat = Chat(asked.response_id, asked.translation.message_id)
             await self._chats.put(principal_of(request).owner, asked.translation.chat_id, chat)
-            return await self._requests.stream(
-                request, asked.response_id, UiMessageStream(message_id=chat.message_id)
-            )
+            del asked  # the request would stay in memory as long as the stream
+            format_ = UiMessageStream(message_id=chat.message_id)
+            return await self._requests.stream(request, chat.response_id, format_)
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """Streams the last answer of a chat from its beginning, or after an event.

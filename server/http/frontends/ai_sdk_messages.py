@@ -105,9 +105,11 @@ def _text(value: Any) -> str:
 def named(problem: Problem, places: list[str]) -> Problem:
     """Replaces the name of an input item in a problem by the item's place in `messages`."""
     old = problem.param or ""
-    if not old.startswith("input["):
+    if not old.startswith("input"):
         return problem
-    number, _, rest = old.removeprefix("input[").partition("]")
-    new = places[int(number)] + rest
+    new = "messages"
+    if old.startswith("input["):
+        number, _, rest = old.removeprefix("input[").partition("]")
+        new = places[int(number)] + rest
     problem.param, problem.message = new, problem.message.replace(f"'{old}'", f"'{new}'")
     return problem

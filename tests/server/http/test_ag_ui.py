@@ -138,6 +138,13 @@ async def test_messages_context_tools_and_parameters_reach_the_response(
         ({"messages": [{"id": "a", "role": "assistant", "content": "x"}]}, "messages"),
         ({"messages": [{"id": "m", "role": "robot"}]}, "messages[0].role"),
         ({"messages": [{**HELLO, "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
+        (
+            {
+                "messages": [{"id": "r", "role": "reasoning"}, {"id": "m", "role": "robot"}],
+                "context": [{"description": "x", "value": "y"}],
+            },
+            "messages[1].role",
+        ),
         ({"threadId": None}, "threadId"),
         ({"runId": ""}, "runId"),
         ({"resume": [{"interruptId": "i"}]}, "resume"),

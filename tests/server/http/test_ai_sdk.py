@@ -153,6 +153,7 @@ async def test_a_stopping_server_cuts_the_stream_so_that_the_client_resumes(
         ({"messages": [{"id": "m", "role": "robot", "parts": []}]}, "messages[0].role"),
         ({"messages": [{"id": "m", "role": "user"}]}, "messages[0].parts"),
         ({"messages": [{**HELLO, "parts": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"id": "m", "role": "assistant", "parts": []}]}, "messages"),
         ({"id": None}, "id"),
         ({"id": "c" * 256}, "id"),
         ({"stream": False}, "stream"),
