@@ -1,5 +1,6 @@
 #!lua
--- Cancels a queued job at once, or asks the worker of a running job to cancel it.
+-- Cancels a queued job at once, or asks the worker of a running job to cancel it. A queued job whose answer the
+-- model's endpoint still generates in the background is also left to a worker, which ends that answer first.
 -- KEYS  job_key, log_key, channel, cancels_channel
 -- ARGV  prefix, id, expected (length of the log), max_bytes (of the entries in a notification), retention_ms,
 --       entries...
@@ -8,17 +9,20 @@
 -- @include now fields with_step hook notify push keep tenant_of end_wait book close
 expected = tonumber(expected)
 local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'queue_name', 'key', 'hook', 'steers', 'cancel',
-  'steps', 'trace')
+  'steps', 'trace', 'checkpoint')
 if not job.status then return { 'gone' } end
-if job.status == 'running' then
+local found, checkpoint = pcall(cmsgpack.unpack, job.checkpoint or '')
+local upstream_id = found and type(checkpoint) == 'table' and checkpoint[2] or ''
+if job.status == 'running' or (job.status == 'queued' and upstream_id ~= '') then
   if not job.cancel then redis.call('HSET', job_key, 'cancel', 1, 'steps', with_step(job.steps, 'cancel_asked', now())) end
+  redis.call('ZADD', prefix .. 'delayed', 'XX', now(), id)
   redis.call('SPUBLISH', cancels_channel, id)
   return { 'asked' }
 end
 if job.status ~= 'queued' then return { 'ended' } end
 
-local length, found = push(log_key, expected, entries)
-if not length then return { 'diverged', found } end
+local length, actual = push(log_key, expected, entries)
+if not length then return { 'diverged', actual } end
 local time, tenant = now(), tenant_of(job.owner)
 redis.call('HSET', job_key, 'status', 'cancelled', 'ended', time)
 keep(job_key, log_key, job.key, job.steers, retention_ms)

@@ -419,6 +419,31 @@ async def test_a_cancellation_between_two_workers_reaches_the_provider(harness: 
     assert stored.cancelled
 
 
+@pytest.mark.parametrize("is_delayed", [False, True])
+async def test_a_cancellation_of_a_queued_answer_reaches_the_provider(
+    harness: Harness, is_delayed: bool
+) -> None:
+    await harness.submit("mode=slow tokens=200 pace=0.03")
+    grant = await harness.claim()
+    execution = harness.execution(grant)
+    running = asyncio.create_task(execution.run())
+    await harness.until_text(harness.only)
+    if is_delayed:
+        await lost(harness, running)
+        await harness.context.queue.leases.retry(
+            harness.only, grant.claim, 60_000, "upstream_unavailable", keeps_checkpoint=True
+        )
+    else:
+        execution.stop(Stop.GIVE_BACK)
+        await running
+    view = await harness.view(harness.only)
+    await harness.context.queue.cancel(harness.only, view.length, [])
+    await harness.execution(await harness.claim()).run()
+    assert Status.CANCELLED is (await harness.view(harness.only)).status
+    (stored,) = harness.model.background.stored.values()
+    assert stored.cancelled
+
+
 @pytest.mark.parametrize("accepts_after", [0.0, 0.5])
 async def test_a_stopping_worker_hands_its_answers_over_at_once(
     make_harness: MakeHarness, model: FakeModel, tmp_path: Path, work: Work, accepts_after: float
