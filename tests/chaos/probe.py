@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import json
 import os
 import signal
@@ -20,6 +19,8 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
+from command.root import holdline
+from runtime import command_line
 from tests.system import CODE, PREFIX
 
 PARTS = ("server", "worker", "jobs", "runtime")
@@ -53,8 +54,7 @@ def main() -> int:
     """Runs the server or worker process."""
     kind = sys.argv.pop()
     signal.signal(signal.SIGUSR1, report)
-    status: int = importlib.import_module(f"{PREFIX}{kind}.__main__").main()
-    return status
+    return command_line.run(holdline, "holdline", [kind])
 
 
 if __name__ == "__main__":
