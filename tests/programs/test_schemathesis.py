@@ -16,7 +16,7 @@ SEED = "7"
 # the chosen tool, a file needs its data or its id, and `after` needs an existing item.
 CONFIG = """
 [[operations]]
-include-path-regex = "chat/completions|responses|conversations/.*items$|conversations$"
+include-path-regex = "ag-ui|ai-sdk|chat/completions|responses|conversations/.*items$|conversations$"
 [operations.checks]
 positive_data_acceptance.enabled = false
 

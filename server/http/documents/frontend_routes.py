@@ -15,6 +15,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("post", ag_ui.PATH, "Run an agent of AG-UI", dict[str, Any], EVENTS),
     ("get", ag_ui.STREAM, "Continue the events of a run of AG-UI", None, EVENTS),
 )
+# The routes that may have no content.
+EMPTY: Final = {("get", ai_sdk.STREAM)}
 _AFTER: Final = ("query", "starting_after", {"type": "integer", "minimum": -1, "default": -1})
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
     ("get", ai_sdk.STREAM): (_AFTER,),
@@ -29,7 +31,7 @@ _MESSAGE: Final = {
     "required": ["role", "parts"],
     "properties": {
         "role": {"enum": ["system", "user", "assistant"]},
-        "parts": {"type": "array", "items": {"type": "object", "required": ["type"]}},
+        "parts": {"type": "array", "items": {"type": "object"}},
     },
 }
 BODIES: Final[dict[str, dict[str, Any]]] = {

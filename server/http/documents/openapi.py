@@ -12,11 +12,18 @@ from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
 
 from .conversation_routes import OPTIONAL_BODY
+from .frontend_routes import EMPTY
 from .routes import BODIES, JSON, PARAMETERS, ROUTES, STREAMED, SUMMARY, VERSION, WORD
 from .schemas import Document, allow_what_is_taken, schemas_of
 
 EVENT_STREAM: Final = "text/event-stream"
 
+# A server-sent event of another protocol.
+_OTHER_EVENT: Final = {
+    "type": "object",
+    "properties": {"id": WORD, "data": WORD},
+    "required": ["data"],
+}
 BEARER_SCHEME: Final = {
     "type": "http",
     "scheme": "bearer",
@@ -46,6 +53,7 @@ def openapi() -> Document:
                 "101" if answer is None else "200": _answer(
                     schemas, answer, events if (method, path) in STREAMED else []
                 ),
+                **({"204": {"description": "No content"}} if (method, path) in EMPTY else {}),
                 "default": {
                     "description": "An error. docs/protocol-reference.md, Errors, lists the codes.",
                     "content": {JSON: {"schema": schemas[bodies.ErrorBody]}},
@@ -97,7 +105,8 @@ def _answer(schemas: dict[Any, Document], answer: Any, events: list[Document]) -
     if answer is None:
         return {"description": "Switching protocols"}
     if isinstance(answer, str):
-        return {"description": "OK", "content": {answer: {"schema": WORD}}}
+        schema = _OTHER_EVENT if answer == EVENT_STREAM else WORD
+        return {"description": "OK", "content": {answer: {"schema": schema}}}
     content: Document = {JSON: {"schema": schemas[answer]}}
     if events:
         content[EVENT_STREAM] = {"schema": _server_sent(events)}

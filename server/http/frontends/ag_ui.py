@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from server.api.frames import encode
 from server.api.problem import Problem, invalid
+from server.api.validation import check_storable
 from server.http.auth_middleware import principal_of
 from server.http.chat_messages import items
 from server.http.responses import integer
@@ -109,6 +110,7 @@ class Run:
                 raise unsupported(name)
         self._thread, self._run = _id(given, "threadId"), _id(given, "runId")
         asked = ag_ui_messages.asked(given.get("messages"))
+        check_storable(given["messages"], "messages")  # a snapshot sends the messages back
         self._again = len(asked) < len(given["messages"])
         self._messages = ag_ui_messages.without_answer(asked, given["messages"])
         chat, self._indices = ag_ui_messages.chat_messages(asked, given.get("context"))

@@ -145,6 +145,7 @@ async def test_messages_context_tools_and_parameters_reach_the_response(
             },
             "messages[1].role",
         ),
+        ({"messages": [{**HELLO, "extra": [2**70]}]}, "messages[0].extra[0]"),
         ({"threadId": None}, "threadId"),
         ({"runId": ""}, "runId"),
         ({"resume": [{"interruptId": "i"}]}, "resume"),
