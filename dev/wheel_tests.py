@@ -8,10 +8,10 @@ packages. In this folder, `server` and `jobs` cannot be imported. `make test-whe
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
+from dev.checkout import checkout_files
 from dev.staging import main
 from dev.wheel import FOLDERS, ROOT, module_names, rewrite, rewrite_text
 
@@ -40,17 +40,8 @@ def stage(target: Path, root: Path = ROOT) -> None:
 
 def _files(root: Path) -> Iterator[str]:
     """Returns the files of the checkout that no wheel contains, also those not yet committed."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    for name in listed.stdout.split("\0"):
-        path = root / name
-        if name.partition("/")[0] not in INSTALLED and path.is_file() and not path.is_symlink():
+    for name in checkout_files(root):
+        if name.partition("/")[0] not in INSTALLED and not (root / name).is_symlink():
             yield name
 
 

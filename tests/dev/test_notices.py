@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
+from dev.checkout import checkout_files
 from dev.notices import VENDOR, licence_expression, notice, vendored
 from dev.wheel import FOLDERS
 from tests.system import ROOT
@@ -35,14 +35,11 @@ def test_every_vendored_file_belongs_to_a_package_with_its_hash() -> None:
 
 
 def test_no_file_outside_the_vendor_folder_has_a_copyright_of_others() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--", *FOLDERS, "web", "holdline_client"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    names = [name for name in listed.stdout.split("\0") if name and not name.startswith(VENDOR)]
+    places = (*FOLDERS, "web", "holdline_client")
+    names = [
+        name
+        for name in checkout_files()
+        if name.partition("/")[0] in places and not name.startswith(VENDOR)
+    ]
     assert len(names) > 300
     assert [] == [name for name in names if FOREIGN.search((ROOT / name).read_text())]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from dev.checkout import checkout_files
 from runtime import version as version_module
 from runtime.version import UNKNOWN, program_version
 from tests.system import ROOT
@@ -44,16 +44,9 @@ def test_a_copy_without_the_project_has_the_version_of_the_installed_wheel(
 def test_no_other_file_states_the_version() -> None:
     """A second place would be forgotten at the next release."""
     stated = re.compile(rf"(?<![\d.]){re.escape(VERSION)}(?![\d.]*\d)".encode())
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
-    )
-    names = [name for name in listed.stdout.split("\0") if name and not LOCKS.search(name)]
+    names = [name for name in checkout_files() if not LOCKS.search(name)]
     assert "runtime/version.py" in names
-    found = {
-        name
-        for name in names
-        if (ROOT / name).is_file() and stated.search((ROOT / name).read_bytes())
-    }
+    found = {name for name in names if stated.search((ROOT / name).read_bytes())}
     assert STATED == {name for name in found if not name.startswith("deploy/")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dev.checkout import checkout_files
 from tests.system import ROOT
 
 VERSIONS: Final = Path(__file__).parent / "versions.toml"
@@ -41,22 +43,31 @@ def newest() -> tuple[str, str]:
 def unpack(folder: Path, *, own_environment: bool = False) -> Release:
     """Unpacks the newest released version into `folder`.
 
+    If this clone lacks the version's commit, the checkout takes its place.
+
     The version runs with the packages of the tests, unless its locked requirements differ from
     those of the checkout. Then, or with `own_environment`, it gets an environment of its own.
     """
     version, commit = newest()
+    folder.mkdir(parents=True)
     archive = ["git", "archive", "--format=tar", commit, "--", ".", *LEFT_OUT]
     packed = subprocess.run(archive, cwd=ROOT, capture_output=True, timeout=50, check=False)
-    assert 0 == packed.returncode, (
-        f"version {version} needs the commit {commit}: run git fetch --unshallow\n"
-        f"{packed.stderr.decode()}"
-    )
-    folder.mkdir(parents=True)
-    subprocess.run(["tar", "-x", "-C", folder], input=packed.stdout, timeout=50, check=True)
+    if packed.returncode == 0:
+        subprocess.run(["tar", "-x", "-C", folder], input=packed.stdout, timeout=50, check=True)
+    else:
+        print(f"{commit} is missing, so the checkout runs as {version}; run git fetch --unshallow")
+        copy_checkout(folder)
     locked = folder / LOCKED
     if own_environment or locked.read_bytes() != (ROOT / LOCKED).read_bytes():
         return Release(version, folder, str(environment(locked)))
     return Release(version, folder, sys.executable)
+
+
+def copy_checkout(folder: Path) -> None:
+    for name in checkout_files():
+        if not name.startswith(("bench/", "tests/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
 
 
 def environment(locked: Path) -> Path:
