@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tomllib
 import zipfile
@@ -19,7 +20,7 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import LiveWorker, WorkerRegistry
 from tests.fake_model import FakeModel
-from tests.system import System, run_command, wait_until
+from tests.system import System, free_port, run_command, wait_until
 
 MODULES = {"jobs", "jobs.log", "jobs.log.log", "server", "worker.__main__"}
 
@@ -199,3 +200,29 @@ async def test_the_tests_of_an_sdk_pass_with_the_installed_wheel(
     find = "from server import app"
     with pytest.raises(AssertionError, match="No module named 'server'"):
         await run_command(python, "-c", find, cwd=tmp_path / "tests")
+
+
+@pytest.mark.timeout(180)
+async def test_an_installed_holdline_runs_everything_and_is_removed_without_a_trace(
+    tmp_path: Path,
+) -> None:
+    python = await install(tmp_path)
+    command, home = str(Path(python).with_name("holdline")), tmp_path / "home"
+    home.mkdir()
+    async with System("", tmp_path, program=(command,), cwd=home) as system:
+        system.environ = {"HOME": str(home), "DEMO_TOKENS_PER_SECOND": "2000"}
+        port = str(free_port())
+        up = system.start("up", HOLDLINE_PORT=port)
+        await wait_until(lambda: "Ctrl-C stops everything" in up.output, 60)
+        url = f"http://127.0.0.1:{port}"
+        assert "> Why is the sky blue?" in await system.run(
+            "ask", "--url", url, "Why is the sky blue?"
+        )
+        assert "append-only file" in await system.run("status")
+        up.signal(signal.SIGINT)
+        assert 0 == await up.wait()
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+    await run_command(*pip, "uninstall", "--yes", "holdline-server", cwd=home)
+    left = [path for path in (tmp_path / "fresh").rglob("*holdline*") if path.is_file()]
+    assert [] == left
+    assert [home / ".local/share/holdline"] == list(home.glob("*/*/*"))
