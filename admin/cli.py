@@ -7,11 +7,12 @@ The callback of a command parses nothing and prints nothing: it returns the line
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -20,6 +21,8 @@ from jobs.errors import HoldlineError, RedisAway, RedisNotReady
 from runtime.command_line import print_error
 
 from .audited import NotAudited
+
+T = TypeVar("T")
 
 DAY: Final = 86_400.0
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
@@ -56,12 +59,22 @@ def prints(run: Run) -> Callable[..., AsyncIterator[str]]:
     return option(click.pass_obj(command))
 
 
+def _closing(found: AsyncIterator[T]) -> contextlib.aclosing[AsyncGenerator[T, None]]:
+    """Closes a generator as soon as its reader fails.
+
+    Otherwise, the event loop closes all generators at once at its end. A generator that another one
+    reads then cannot be closed, which Python reports with a traceback.
+    """
+    return contextlib.aclosing(cast("AsyncGenerator[T, None]", found))
+
+
 async def _rendered(found: AsyncIterator[Output], *, wants_json: bool) -> AsyncIterator[str]:
-    async for output in found:
-        if not wants_json:
-            yield output.text
-        elif output.value is not None:
-            yield as_json(output.value)
+    async with _closing(found):
+        async for output in found:
+            if not wants_json:
+                yield output.text
+            elif output.value is not None:
+                yield as_json(output.value)
 
 
 def lines(
@@ -81,8 +94,9 @@ def show(name: str, found: AsyncIterator[str], environ: Mapping[str, str]) -> in
     """Prints the lines of a command and returns the exit status: 0, or 1 after an error."""
 
     async def each() -> None:
-        async for line in found:
-            print(line, flush=True)
+        async with _closing(found):
+            async for line in found:
+                print(line, flush=True)
 
     try:
         asyncio.run(each())

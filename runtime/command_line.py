@@ -70,7 +70,8 @@ def run(command: click.Command, name: str, argv: Sequence[str] | None = None) ->
     except click.ClickException as error:
         context = error.ctx if isinstance(error, click.UsageError) else None
         path = context.command_path if context else name
-        message = error.format_message().rstrip(".?")
+        # Click writes the values of a missing argument in lines of their own.
+        message = " ".join(error.format_message().split()).rstrip(".?")
         print_error(f"{path}: {message}; see {path} --help")
     except click.Abort:
         return INTERRUPTED

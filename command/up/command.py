@@ -52,8 +52,15 @@ examples:
 )
 def up(*, folder: Path | None) -> int:
     """Runs everything until it is stopped, and returns the exit status."""
-    place = folder or data_dir(os.environ)
-    return reported(lambda: asyncio.run(run(os.environ, place, "holdline up")))
+
+    def start() -> int:
+        try:
+            place = folder or data_dir(os.environ)
+        except RuntimeError:
+            raise CannotStartError("this user has no home folder: set HOLDLINE_DATA_DIR") from None
+        return asyncio.run(run(os.environ, place, "holdline up"))
+
+    return reported(start)
 
 
 def reported(start: Callable[[], int]) -> int:

@@ -1,5 +1,6 @@
 """The data folder of the embedded Redis, and how other commands find this Redis through it."""
 
+import contextlib
 import fcntl
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ def data_dir(environ: Mapping[str, str]) -> Path:
 
     In a checkout it is `.data`. For an installed Holdline it is in the folder that the XDG Base
     Directory Specification names, which ignores a relative XDG_DATA_HOME.
+
+    Raises: RuntimeError if the user has no home folder.
     """
     if named := environ.get("HOLDLINE_DATA_DIR"):
         return Path(named)
@@ -29,8 +32,10 @@ def with_running_redis(environ: Mapping[str, str]) -> dict[str, str]:
     If REDIS_URL is not set, it is the URL of the running Redis in the data folder, if there is one.
     """
     found = dict(environ)
-    if not found.get("REDIS_URL", "").strip() and (url := _running(data_dir(environ))):
-        found["REDIS_URL"] = url
+    # A user without an entry in /etc/passwd, as in a container, has no home without HOME.
+    with contextlib.suppress(RuntimeError):
+        if not found.get("REDIS_URL", "").strip() and (url := _running(data_dir(environ))):
+            found["REDIS_URL"] = url
     return found
 
 

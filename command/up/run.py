@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from jobs.config.settings import text
+
 from .children import demo_model, redis_server, server, worker
 from .embedded import prepared
 from .external_redis import examine, without_secrets
@@ -71,8 +73,7 @@ def address(environ: Mapping[str, str], again: str) -> tuple[str, int]:
         CannotStartError: the port is in use or invalid, or the host is not an address of this
             machine.
     """
-    host = environ.get("HOLDLINE_HOST") or "127.0.0.1"
-    value = environ.get("HOLDLINE_PORT") or "8080"
+    host, value = text(environ, "HOLDLINE_HOST"), text(environ, "HOLDLINE_PORT")
     if not value.isdecimal() or not 0 < int(value) < 65536:
         raise CannotStartError(f"HOLDLINE_PORT must be a number between 1 and 65535, not {value}")
     port = int(value)

@@ -49,6 +49,12 @@ def test_wrong_usage_is_reported_in_one_line_that_names_the_help(
     assert "server" in line, "the error does not name the most similar command"
 
 
+def test_a_missing_choice_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 2 == command_line.run(holdline, "holdline", ["completion"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Choose from: bash, zsh, fish; see holdline completion --help" in line
+
+
 def test_the_command_without_arguments_shows_its_help() -> None:
     shown = run_module("command")
     assert 2 == shown.returncode

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from command.up.command import up
 from command.up.data_dir import data_dir, with_running_redis
 from command.up.embedded import prepared
+from command.up.run import CannotStartError, address
+from runtime import command_line
 from tests.system import Process, System, free_port, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -87,6 +90,27 @@ def test_an_installed_holdline_keeps_its_data_in_the_folder_of_the_user(
     assert tmp_path / ".local/share/holdline" == data_dir({"XDG_DATA_HOME": "relative"})
     assert Path("/data/holdline") == data_dir({"XDG_DATA_HOME": "/data"})
     assert Path("named") == data_dir({"HOLDLINE_DATA_DIR": "named", "XDG_DATA_HOME": "/data"})
+
+
+def test_a_user_without_a_home_folder_can_run_the_other_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("command.up.data_dir.INSTALLED", True)
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    monkeypatch.delenv("HOLDLINE_DATA_DIR", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert {} == with_running_redis({})
+    assert 2 == command_line.run(up, "holdline up", [])
+    assert "set HOLDLINE_DATA_DIR" in capsys.readouterr().err
+
+
+def test_a_port_that_an_orchestrator_has_set_is_ignored() -> None:
+    environ = {"HOLDLINE_HOST": "tcp://", "HOLDLINE_PORT": "tcp://10.0.0.1:8080"}
+    with pytest.raises(CannotStartError, match="HOLDLINE_HOST"):  # and not HOLDLINE_PORT
+        address(environ, "holdline up")
 
 
 async def test_a_port_in_use_is_reported_with_the_command_to_type(system: System) -> None:
