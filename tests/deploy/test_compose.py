@@ -296,6 +296,7 @@ async def test_a_snapshot_is_restored_and_survives_a_restart(tmp_path: Path) -> 
             assert "before" == await cli("GET", "kept")
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(120)
 async def test_the_services_answer_a_request(tmp_path: Path) -> None:
     """Runs the commands of the services on this machine, with other addresses only."""

@@ -368,6 +368,7 @@ def test_the_trigger_leaves_workers_room() -> None:
     assert 2 * int(trigger()["threshold"]) == number(environ, "HOLDLINE_CONCURRENCY")
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
 async def test_the_trigger_counts_the_jobs_of_real_servers(system: System, tmp_path: Path) -> None:
     """Two servers report the same queue, whose jobs count only once."""
@@ -435,6 +436,7 @@ def test_the_documentation_names_only_files_that_exist() -> None:
         assert (ROOT / path).exists() or path.startswith("deploy/kubernetes/overlays/mine"), path
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces() or "never")
 @pytest.mark.parametrize("processes", ["1", "2"])
 @each_program

@@ -177,6 +177,7 @@ def ready(machine: Machine, port: int) -> bool:
     return machine.run(sys.executable, "-c", code).returncode == 0
 
 
+@pytest.mark.heavy
 @needs_systemd
 @pytest.mark.parametrize(("program", "port"), [("worker", 9100), ("server", 8080)])
 class TestBooted:

@@ -72,6 +72,7 @@ def test_a_tag_must_match_the_version_and_the_list_of_changes(tmp_path: Path) ->
         check_tag(source(tmp_path), "v1.2.3")
 
 
+@pytest.mark.heavy
 @with_tools
 @pytest.mark.timeout(180)
 def test_two_builds_of_the_python_distributions_are_equal(tmp_path: Path) -> None:

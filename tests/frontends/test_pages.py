@@ -128,6 +128,7 @@ async def test_use_chat_resumes_after_a_reload(site: Site, open_page: NewPage) -
     assert 1 == len(site.model.calls)
 
 
+@pytest.mark.heavy
 async def test_assistant_ui_shows_the_whole_answer_after_a_cut_at_each_event(
     site: Site, open_page: NewPage
 ) -> None:

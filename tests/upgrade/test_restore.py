@@ -48,6 +48,7 @@ async def said_in(client: AsyncOpenAI, conversation: str) -> list[str]:
     return ["".join(part.text for part in item.content).strip() async for item in items]  # type: ignore[union-attr]
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(180)
 async def test_a_backup_that_is_restored_under_load_leaves_no_client_in_doubt(
     tmp_path: Path,
