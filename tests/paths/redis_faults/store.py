@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -20,6 +21,7 @@ from jobs.redis.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import free_port, wait_until
 
+ROOT = Path(__file__).parents[3]
 NAMES = Partition(0)
 Snapshot = dict[bytes, tuple[int, bytes]]
 
@@ -86,19 +88,19 @@ class Store:
         shutil.copyfile(self._embedded.data_dir / "dump.rdb", target)
 
     async def restore_backup(self, backup: Path) -> None:
-        """Replaces all data with a snapshot from `back_up`, as docs/upgrade.md describes it."""
+        """Replaces all data with a snapshot from `back_up`, by the commands of docs/upgrade.md."""
+        page = (ROOT / "docs/upgrade.md").read_text()
+        block = page.partition("\n## Restore\n")[2].partition("```sh\n")[2].partition("```")[0]
+        stop, *commands, start = block.replace("/var/lib/redis", "$DIR").splitlines()
+        assert ["systemctl stop redis-server", "systemctl start redis-server"] == [stop, start]
         await self.kill()
-        self.delete_data()
-        shutil.copyfile(backup, self._embedded.data_dir / "dump.rdb")
-        await self.start("--appendonly", "no")
-        await self.call("CONFIG", "SET", "appendonly", "yes")
-
-        async def rewritten() -> bool:
-            found = await self.call("INFO", "persistence")
-            return b"aof_rewrite_in_progress:0" in found and b"aof_rewrite_scheduled:0" in found
-
-        await wait_until(rewritten)
-        await self.kill()
+        await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-euc", "\n".join(commands)],
+            cwd=backup.parent,
+            env={**os.environ, "DIR": str(self._embedded.data_dir)},
+            check=True,
+        )
         await self.start()
 
     async def call(self, *command: str | bytes | int) -> Any:
