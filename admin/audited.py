@@ -1,4 +1,4 @@
-"""Records each change that an `admin` command makes in the audit log.
+"""Records each change that an operator command makes in the audit log.
 
 The entry is written before the change. If it cannot be written, the change is not made. See
 docs/decisions/audit-before-change.md.

@@ -25,6 +25,7 @@ from .audited import NotAudited
 T = TypeVar("T")
 
 DAY: Final = 86_400.0
+PROGRAMS: Final = ("server", "worker")
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 
 
@@ -38,6 +39,15 @@ class Output:
     text: str
     value: Mapping[str, Any] | None = None
 
+
+# An option of the commands that check the settings of servers and workers.
+program_option: Final = click.option(
+    "--program",
+    "programs",
+    type=click.Choice(PROGRAMS),
+    multiple=True,
+    help="the program for which the environment variables are meant (default: both)",
+)
 
 # A command takes the environment, and its parameters by name. It may raise HoldlineError,
 # ValueError or OSError.

@@ -41,14 +41,18 @@ examples:
   holdline dead drop RESPONSE_ID               remove it from the list\
 """
 LIST_HELP: Final = """\
-Lists all entries: a response id with its status, or bytes that are not an id.
+Lists all entries, each with the status of its response.
+
+An entry that is not the id of a response is shown as bytes.
 
 examples:
   holdline dead list
   holdline dead list --json | jq -r .entry\
 """
 AGAIN_HELP: Final = """\
-Submits the request of a response again, as a new response, and removes the entry.
+Submits the request of a response again, as a new response.
+
+The entry of the old response is removed from the list.
 
 examples:
   holdline dead again RESPONSE_ID\

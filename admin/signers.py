@@ -38,9 +38,9 @@ examples:
   holdline signers remove 2026-11              servers then reject tokens of this key\
 """
 ADD_HELP: Final = """\
-Creates a key pair, shows the private key once and stores only the public key.
+Creates a key pair, and shows the private key once.
 
-KID is the name of the key, such as 2026-11.
+Only the public key is stored. KID is the name of the key, such as 2026-11.
 
 examples:
   holdline signers add 2026-11

@@ -54,8 +54,10 @@ examples:
   holdline subject hash acme/anna              the name of the user in the request log\
 """
 EXPORT_HELP: Final = f"""\
-Prints a line of JSON for each response: its input, earlier turns and output; and one for each
-conversation: its metadata and its items. The export is recorded in the audit log.
+Prints the data of an end user as lines of JSON.
+
+A response has a line with its input, earlier turns and output, and a conversation a line with its
+metadata and items. The export is recorded in the audit log.
 
 {_OWNER}
 
@@ -63,8 +65,10 @@ examples:
   holdline subject export acme/anna > anna.jsonl\
 """
 DELETE_HELP: Final = f"""\
-Deletes every response in any state, with its idempotency key and webhook, every stored turn, and
-every conversation of an end user. Unfinished responses are stopped.
+Deletes the data of an end user.
+
+The data are every response in any state, with its idempotency key and webhook, every stored turn,
+and every conversation. Unfinished responses are stopped.
 
 {_OWNER}
 
@@ -73,7 +77,7 @@ examples:
   holdline subject delete public               all data of a server without authentication\
 """
 HASH_HELP: Final = """\
-Prints the hash by which the request log and traces name an end user.
+Prints the hash of an end user in the request log and in traces.
 
 examples:
   grep "$(holdline subject hash acme/anna)" server.log\

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from admin import cli
-from admin.cli import Output
+from admin.cli import PROGRAMS, Output
 from jobs.config.settings import ConfigError
 from runtime import command_line
 from runtime.telemetry import InvalidTelemetry
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from jobs.main import Program
 
-PROGRAMS: Final = ("server", "worker")
 HELP: Final = """\
 Checks the settings: reads the environment variables and all files that they name, such as the
 models file, the keys and the certificates, as a server and a worker would at their start.
@@ -29,20 +28,14 @@ program could not start with these settings. `holdline doctor` checks the whole 
 examples:
   holdline check
   holdline check --program server              with the environment of a server
-  holdline check --connect                     also connect to Redis, and run api_key_command
+  holdline check --connect                     also connect to Redis
   holdline check --ask-models                  also send each model a short prompt\
 """
 
 
 @click.command(cls=command_line.Command, help=HELP)
-@click.option(
-    "--program",
-    "programs",
-    type=click.Choice(PROGRAMS),
-    multiple=True,
-    help="the program for which the environment variables are meant (default: both)",
-)
-@click.option("--connect", is_flag=True, help="also connect to Redis")
+@cli.program_option
+@click.option("--connect", is_flag=True, help="also connect to Redis, and run each api_key_command")
 @click.option(
     "--ask-models",
     is_flag=True,
@@ -72,7 +65,7 @@ async def check(
                 problem = str(error)
                 problems.setdefault(problem, []).append(name)
         value = {"program": name, "valid": problem is None, "facts": lines, "problem": problem}
-        text = "the settings are invalid" if problem else "the settings are valid"
+        text = "the check failed" if problem else "the settings are valid"
         yield Output(f"{name}  {text}", value)
     if problems:
         # A setting that both programs read is wrong in both, and is reported once.

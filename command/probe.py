@@ -30,7 +30,7 @@ FIRST_PROCESS: Final = Path("/proc/1/cmdline")
 HELP: Final = """\
 Asks a server or a worker on this machine whether it is ready, at the address of its settings.
 
-In a container, the first process tells which of the two runs, so it need not be named.
+In a container that runs `holdline server` or `holdline worker`, the program need not be named.
 
 examples:
   holdline probe server
@@ -77,7 +77,7 @@ def command() -> click.Command:
     def callback(program: str | None, *, live: bool) -> int:
         found = program or first_program(FIRST_PROCESS.read_bytes())
         if not found:
-            raise click.UsageError("name the program, because the first process is neither")
+            raise click.UsageError("name the program: server or worker")
         try:
             reason = probe(found, os.environ, live=live)
         except ConfigError as error:

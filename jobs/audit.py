@@ -1,4 +1,4 @@
-"""Stores the audit log: which operator changed what with an `admin` command, and the result.
+"""Stores the audit log: which operator changed what with an operator command, and the result.
 
 The audit log is one Redis stream in partition 0. Each change has two entries with the same random
 `change`: one that is written before the change is made, and one with its result. A change whose

@@ -298,7 +298,7 @@ class Partition:
     def rescued(self) -> str:
         """The key of the string with the time of the last rescue, which the script `rescue` keeps.
 
-        A second time follows: that before which no rescue is allowed, or 0.
+        A second time follows, before which no rescue recovers jobs; it is 0 if they may at once.
         """
         return f"{self.prefix}rescued"
 
@@ -352,7 +352,7 @@ class Partition:
 
     @property
     def audit(self) -> str:
-        """The key of the stream with the audit log of `admin` commands; only in partition 0."""
+        """The key of the stream with the audit log of operator commands; only in partition 0."""
         return f"{self.prefix}audit"
 
     @property

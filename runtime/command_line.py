@@ -1,4 +1,4 @@
-"""The shape of all commands: help that keeps its line breaks, and errors of one line."""
+"""Base classes of all commands, whose help keeps its line breaks and whose errors have one line."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ import click
 import structlog
 
 from admin import cli
-from admin.cli import Output
+from admin.cli import PROGRAMS, Output
 from jobs.errors import HoldlineError
 from runtime import command_line
 from runtime.logs import printable_lines
 
-from .findings import PROGRAMS, Context, Finding, Level
+from .findings import Context, Finding, Level
 from .report import as_object, as_text, examine
 
 if TYPE_CHECKING:
@@ -50,13 +50,7 @@ class PromiseBroken(HoldlineError):
 
 
 @click.command(cls=command_line.Command, help=HELP)
-@click.option(
-    "--program",
-    "programs",
-    type=click.Choice(PROGRAMS),
-    multiple=True,
-    help="the program for which the environment variables are meant (default: both)",
-)
+@cli.program_option
 @cli.prints
 async def doctor(environ: Mapping[str, str], *, programs: tuple[str, ...]) -> AsyncIterator[Output]:
     """Runs all checks.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from admin.cli import PROGRAMS
+
 if TYPE_CHECKING:
     from jobs.redis.connection import Redis
     from jobs.redis.pipe import Pipe
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 SERVER: Final = "server"
 WORKER: Final = "worker"
-PROGRAMS: Final = (SERVER, WORKER)
 
 
 class Level(StrEnum):

@@ -114,7 +114,7 @@ async def _of_model(endpoint: Endpoint) -> Finding:
         await credential.key()
     except KeyUnavailable as error:
         why = "calls of this model fail with upstream_key_unavailable"
-        return broken(f"{place} {error}", why, "holdline check --program worker", "G1")
+        return broken(f"{place} {error}", why, "holdline check --program worker --connect", "G1")
     finally:
         await credential.close()
     if not endpoint.api_key_file:

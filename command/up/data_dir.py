@@ -11,15 +11,19 @@ from .embedded import LOCK, SOCKET
 
 
 def data_dir(environ: Mapping[str, str]) -> Path:
-    """Returns the data folder of the embedded Redis.
+    """Returns the data folder of the embedded Redis."""
+    named = environ.get("HOLDLINE_DATA_DIR")
+    return Path(named) if named else default_data_dir(environ)
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Returns the data folder without HOLDLINE_DATA_DIR.
 
     In a checkout it is `.data`. For an installed Holdline it is in the folder that the XDG Base
     Directory Specification names, which ignores a relative XDG_DATA_HOME.
 
     Raises: RuntimeError if the user has no home folder.
     """
-    if named := environ.get("HOLDLINE_DATA_DIR"):
-        return Path(named)
     if not INSTALLED:
         return Path(__file__).resolve().parents[2] / ".data"
     home = Path(environ.get("XDG_DATA_HOME") or "")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import shlex
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from jobs.config.settings import text
 
 from .children import demo_model, redis_server, server, worker
+from .data_dir import default_data_dir
 from .embedded import prepared
 from .external_redis import examine, without_secrets
 from .redis import ExternalRedis, choose
@@ -39,6 +41,7 @@ async def run(
     # queue, so they run again at the next start.
     inner.setdefault("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "2")
     children: list[Child] = []
+    see = "holdline status"
     with contextlib.ExitStack() as stack:
         match choose(environ):
             case ExternalRedis(url):
@@ -47,6 +50,7 @@ async def run(
                 embedded = stack.enter_context(prepared(program.path, data_dir))
                 children.append(redis_server(embedded))
                 inner["REDIS_URL"] = embedded.url
+                see = _status_command(environ, data_dir)
                 name = program.path.name.removesuffix("-server")
                 redis = (
                     f"{name} {program.version} from {program.origin}, data in {data_dir}\n"
@@ -62,7 +66,7 @@ async def run(
             model = f"a simulation at {inner['OPENAI_BASE_URL']}"
         children += [server(inner, host, port), worker(inner)]
         shown = f"[{host}]" if ":" in host else host
-        text = banner(f"http://{shown}:{port}", redis, without_secrets(model), port)
+        text = banner(f"http://{shown}:{port}", redis, without_secrets(model), port, see)
         return await supervise(children, lambda: print_status(text), changed)
 
 
@@ -102,15 +106,25 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def banner(url: str, redis: str, model: str, port: int) -> str:
-    """Returns the text that is shown when all processes are ready."""
+def _status_command(environ: Mapping[str, str], data_dir: Path) -> str:
+    """Returns the command that shows the state of the Redis in a data folder."""
+    if data_dir == default_data_dir(environ):
+        return "holdline status"
+    return f"HOLDLINE_DATA_DIR={shlex.quote(str(data_dir.absolute()))} holdline status"
+
+
+def banner(url: str, redis: str, model: str, port: int, see: str) -> str:
+    """Returns the text that is shown when all processes are ready.
+
+    `see` is the command that shows the state of the service.
+    """
     asked = "" if port == DEFAULT_PORT else f" --url {url}"
     return f"""ready
 
   page    {url}
   SDKs    {url}/v1 as base_url, and any api_key
   try     holdline ask{asked} "Why is the sky blue?"
-  see     holdline status
+  see     {see}
   redis   {redis}
           (to use your own Redis, set REDIS_URL=redis://...)
   model   {model}

@@ -619,7 +619,8 @@ _TABLE: Final = (
         "HOLDLINE_DATA_DIR",
         UP,
         "",
-        "the data folder of the [embedded Redis](install-wheel.md#the-data-folder)",
+        "the data folder of the [embedded Redis](install-wheel.md#the-data-folder); "
+        "the default in a checkout is `.data`",
         shown="`~/.local/share/holdline`",
     ),
     text(

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Decodes a reply in its body. `what` names the data.
+    """Converts errors in the `with` block, which decodes a reply. `what` names the data.
 
-    Raises: RedisRefused if the body cannot decode the reply.
+    Raises: RedisRefused if the block cannot decode the reply.
     """
     try:
         yield

@@ -38,7 +38,7 @@ async def test_with_connect_an_unreachable_redis_is_an_error_that_is_reported_on
     found, error = await checked(ENVIRON, "--connect")
     assert error.startswith("server and worker: REDIS_URL=")
     assert 1 == len(error.splitlines())
-    assert "server  the settings are invalid" in found
+    assert "server  the check failed" in found
 
 
 async def test_all_programs_are_checked_and_each_problem_names_its_setting() -> None:

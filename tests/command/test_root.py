@@ -36,6 +36,17 @@ def test_each_command_has_a_help_with_examples(
     assert "examples:\n" in shown or name == "ask"  # its examples are at the beginning
 
 
+@pytest.mark.parametrize("name", ["dead", "keys", "signers", "subject", "tenants"])
+def test_the_help_of_a_group_shows_whole_sentences(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0 == command_line.run(holdline, "holdline", [name, "--help"])
+    _, _, listed = capsys.readouterr().out.partition("\nCommands:\n")
+    for line in listed.splitlines():
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line
+
+
 def test_wrong_usage_is_reported_in_one_line_that_names_the_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -53,6 +53,10 @@ async def test_everything_runs_and_the_five_tasks_of_the_help_work(system: Syste
     assert f"{url}/v1 as base_url, and any api_key" == lines["SDKs"]
     assert f'holdline ask --url {url} "Why is the sky blue?"' == lines["try"]
 
+    # Another terminal does not have the HOLDLINE_DATA_DIR of this one.
+    folder = system.environ["HOLDLINE_DATA_DIR"]
+    assert f"HOLDLINE_DATA_DIR={folder} holdline status" == lines["see"]
+
     answered = await system.run("ask", "--url", url, "Why is the sky blue?", "--json")
     response = json.loads(answered.splitlines()[-1])
     assert "completed" == response["status"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+from admin.cli import PROGRAMS
 from admin.doctor import redis_server, settings
-from admin.doctor.findings import PROGRAMS, Check, Context, Finding, Level
+from admin.doctor.findings import Check, Context, Finding, Level
 from admin.doctor.report import examine
 
 # The settings of an installation without a fault, except for those of Redis.
