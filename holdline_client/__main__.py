@@ -234,7 +234,12 @@ def main(argv: Sequence[str] | None = None, name: str = NAME) -> int:
     """Runs the command and returns its exit code. `name` is the name of the command in messages."""
     parser = _parser(name)
     arguments = parser.parse_args(argv)
-    prompt = _prompt(parser, arguments)
+    try:
+        prompt = _prompt(parser, arguments)
+        for value in (prompt, *vars(arguments).values()):
+            str(value).encode()  # A byte that is not UTF-8 becomes half a surrogate pair.
+    except UnicodeError:
+        parser.error("the prompt and all options must be UTF-8")
     try:
         connect(arguments.url)
     except ValueError as error:

@@ -251,6 +251,14 @@ async def test_invalid_arguments_print_the_usage_and_send_no_request(shared: Sha
         assert "usage:" in command.errors
 
 
+async def test_a_prompt_that_is_no_text_is_wrong_usage(shared: Shared) -> None:
+    broken = os.fsdecode(b"half a letter: \xc3")
+    for arguments in ([broken], ["--model", broken, "a"]):
+        command = await Command.start(*arguments, url=shared.server.url)
+        assert 2 == await command.end()
+        assert "must be UTF-8" in command.errors
+
+
 async def test_the_client_wheel_contains_only_the_client_and_runs_in_a_fresh_environment(
     tmp_path: Path,
 ) -> None:
