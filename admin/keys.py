@@ -127,7 +127,8 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
     place = env.text(environ, "HOLDLINE_API_KEYS")
     if not place:
         raise ConfigError(
-            "HOLDLINE_API_KEYS is not set: set it to redis or to the path of the key file"
+            "HOLDLINE_API_KEYS is not set: set it as for the servers, for example with\n"
+            "  export HOLDLINE_API_KEYS=redis    or to the path of the key file"
         )
     if place != "redis":
         yield FileStore(Path(place))

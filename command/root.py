@@ -168,7 +168,7 @@ The commands for operators read REDIS_URL, which names the Redis of the servers.
 examples:
   holdline up                                  run everything; open http://127.0.0.1:8080
   holdline ask "Why is the sky blue?"          ask a question
-  holdline keys create acme                    create an API key for the tenant acme
+  HOLDLINE_API_KEYS=redis holdline keys create acme    create an API key for the tenant acme
   holdline tenants set acme running=20         change a limit of the tenant
   holdline status RESPONSE_ID                  see why a response failed\
 """

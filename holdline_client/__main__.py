@@ -42,6 +42,9 @@ MAX_PROMPT_CHARACTERS: Final = 64 * 1024 * 1024
 COMPLETED, FAILED, USAGE, INCOMPLETE, CANCELLED, UNREACHABLE, CHECKSUM_MISMATCH = range(7)
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+_ENVIRONMENT: Final = """environment:
+  HOLDLINE_URL    URL of the server
+  HOLDLINE_TOKEN  API key or token, if the server requires one"""
 _ENDS: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "cancelled": CANCELLED}
 
 
@@ -56,6 +59,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=name,
         description=(__doc__ or "").replace(NAME, name),
+        epilog=_ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
@@ -135,6 +139,8 @@ async def _show(answer: Answer, terminal: Terminal, name: str) -> int:
             )
         elif answer.id is not None and isinstance(answer.error, Closed):
             terminal.write_line(f"{name}: resume with: {name} --id {answer.id}")
+        elif answer.status == "failed":
+            terminal.write_line(f"{name}: the operator sees why: holdline status {answer.id}")
         return _code(answer.error)
     if answer.status == "incomplete":
         terminal.write_line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,13 @@ async def packages(_: Context) -> AsyncIterator[Finding]:
     if differ:
         shown = ", ".join(differ[:5]) + (f" and {len(differ) - 5} more" if len(differ) > 5 else "")
         why = "the promises are tested with the pinned versions only"
-        yield warning(shown, why, f"pip install --require-hashes -r {LOCK}")
+        yield warning(shown, why, f"{_installer()} --require-hashes -r {LOCK}")
     else:
         yield ok(f"{len(pinned)} packages have the pinned versions")
+
+
+def _installer() -> str:
+    """Returns the command that installs into this environment; those of uv and pipx lack pip."""
+    if find_spec("pip"):
+        return f"{sys.executable} -m pip install"
+    return f"uv pip install --python {sys.executable}"

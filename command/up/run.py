@@ -19,6 +19,8 @@ from .supervise import Child, print_status, supervise
 
 Changed = Callable[[], Awaitable[Path]]
 DEFAULT_PORT: Final = 8080
+# A server with one of these settings accepts only clients with a key or a token.
+CREDENTIALS: Final = ("HOLDLINE_API_KEYS", "HOLDLINE_JWT_KEYS", "HOLDLINE_JWKS_URL")
 
 
 class CannotStartError(Exception):
@@ -66,7 +68,8 @@ async def run(
             model = f"a simulation at {inner['OPENAI_BASE_URL']}"
         children += [server(inner, host, port), worker(inner)]
         shown = f"[{host}]" if ":" in host else host
-        text = banner(f"http://{shown}:{port}", redis, without_secrets(model), port, see)
+        url = f"http://{shown}:{port}"
+        text = banner(environ, url, redis, without_secrets(model), see)
         return await supervise(children, lambda: print_status(text), changed)
 
 
@@ -113,17 +116,20 @@ def _status_command(environ: Mapping[str, str], data_dir: Path) -> str:
     return f"HOLDLINE_DATA_DIR={shlex.quote(str(data_dir.absolute()))} holdline status"
 
 
-def banner(url: str, redis: str, model: str, port: int, see: str) -> str:
+def banner(environ: Mapping[str, str], url: str, redis: str, model: str, see: str) -> str:
     """Returns the text that is shown when all processes are ready.
 
     `see` is the command that shows the state of the service.
     """
-    asked = "" if port == DEFAULT_PORT else f" --url {url}"
+    asked = "" if url.endswith(f":{DEFAULT_PORT}") else f" --url {url}"
+    protected = any(environ.get(name) for name in CREDENTIALS)
+    key = "an API key or token as api_key" if protected else "any api_key"
+    token = "HOLDLINE_TOKEN=... " if protected else ""
     return f"""ready
 
   page    {url}
-  SDKs    {url}/v1 as base_url, and any api_key
-  try     holdline ask{asked} "Why is the sky blue?"
+  SDKs    {url}/v1 as base_url, and {key}
+  try     {token}holdline ask{asked} "Why is the sky blue?"
   see     {see}
   redis   {redis}
           (to use your own Redis, set REDIS_URL=redis://...)

@@ -14,7 +14,7 @@ import pytest
 from command.up.command import up
 from command.up.data_dir import data_dir, with_running_redis
 from command.up.embedded import prepared
-from command.up.run import CannotStartError, address
+from command.up.run import CannotStartError, address, banner
 from runtime import command_line
 from tests.system import Process, System, free_port, wait_until
 
@@ -74,6 +74,14 @@ async def test_everything_runs_and_the_five_tasks_of_the_help_work(system: Syste
     assert 0 == await up.wait()
     environ = {"HOLDLINE_DATA_DIR": system.environ["HOLDLINE_DATA_DIR"]}
     assert "REDIS_URL" not in with_running_redis(environ)
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_the_commands_that_are_shown_work_on_a_server_that_asks_for_a_key(protected: bool) -> None:
+    environ = {"HOLDLINE_API_KEYS": "redis" if protected else ""}
+    text = banner(environ, "http://127.0.0.1:8080", "redis", "model", "holdline status")
+    assert protected == ('HOLDLINE_TOKEN=... holdline ask "' in text)
+    assert protected != ("any api_key" in text)
 
 
 def test_a_given_redis_url_is_used(tmp_path: Path) -> None:

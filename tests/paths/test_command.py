@@ -238,6 +238,8 @@ async def test_a_failed_answer_sets_the_exit_code(
     command = await Command.start(shared.prompt(script), url=shared.server.url)
     assert code == await command.end()
     assert word in command.errors
+    # An operator finds a failed answer by its id, which no other line shows.
+    assert (code == 1) == ("holdline status resp_" in command.errors)
 
 
 async def test_invalid_arguments_print_the_usage_and_send_no_request(shared: Shared) -> None:

@@ -119,6 +119,8 @@ async def test_packages_that_differ_from_the_lock_are_named(
     finding = await finding_of(packages.packages, {})
     assert_actionable(finding, WARNING, " instead of 0.1.2, no-such-package is missing")
     assert "only-elsewhere" not in finding.seen
+    # The command changes this environment, whichever pip the PATH has.
+    assert sys.executable in finding.command
     monkeypatch.setattr(sys, "version_info", (3, 10, 1))
     assert_actionable(await finding_of(packages.python, {}), BROKEN, "Python 3.10.1")
 
