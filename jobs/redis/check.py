@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -23,6 +24,8 @@ MIN_VERSION: Final = (7, 0)
 NOT_READY_PAUSE_SECONDS: Final = 1.0
 # 400 days, the same TTL as in `record_store`.
 DATA_TTL_MS: Final = 400 * 24 * 3600 * 1000
+# The number of the format, and the version of Holdline that introduced it.
+_FORMAT: Final = re.compile(r"(\d{1,9})((?: .*)?)", re.ASCII)
 
 
 async def check(pipe: Pipe) -> str:
@@ -110,15 +113,20 @@ async def _check_format(pipe: Pipe) -> None:
     key = Partition(0).format
     number, version = _format_of(await pipe.call("GET", key))
     if number > FORMAT:
+        origin = f" of Holdline {version}" if version else ""
+        newer = f"Holdline {version} or newer" if version else "a newer Holdline"
         raise RedisUnsuitable(
-            f"the data in this Redis has the format {number} of Holdline {version}, and this is "
-            f"Holdline {program_version()}, which reads formats up to {FORMAT}: start Holdline "
-            f"{version} or newer, or, to start without access to that data, delete {key} from Redis"
+            f"the data in this Redis has the format {number}{origin}, and this is "
+            f"Holdline {program_version()}, which reads formats up to {FORMAT}: start {newer}, "
+            f"or, to start without access to that data, delete {key} from Redis"
         )
 
 
 async def _store_format(pipe: Pipe) -> None:
-    """Stores the format in which this process writes, unless a newer one is stored."""
+    """Stores the format in which this process writes, unless a newer one is stored.
+
+    Raises: RedisUnsuitable.
+    """
     key = Partition(0).format
     value = f"{FORMAT} {program_version()}"
     if not await pipe.call("SET", key, value, "NX", "PX", DATA_TTL_MS):
@@ -130,9 +138,20 @@ async def _store_format(pipe: Pipe) -> None:
 
 
 def _format_of(stored: bytes | None) -> tuple[int, str]:
-    """Returns the stored number of the format and the version of Holdline that introduced it."""
-    number, _, version = (stored or b"0").decode(errors="replace").partition(" ")
-    return int(number) if number.isdecimal() else 0, version
+    """Returns the stored number of the format and the version of Holdline that introduced it.
+
+    Raises: RedisUnsuitable if there is a value without a number.
+    """
+    if stored is None:
+        return 0, ""
+    found = _FORMAT.fullmatch(stored.decode(errors="replace"))
+    if found is None:
+        key = Partition(0).format
+        raise RedisUnsuitable(
+            f"{key} in Redis is unreadable: a newer version may have written it; start that "
+            f"version, or, to start without access to its data, delete {key} from Redis"
+        )
+    return int(found[1]), found[2].strip()
 
 
 async def _check_encryption(pipe: Pipe) -> None:

@@ -305,12 +305,33 @@ async def test_a_process_that_is_too_old_for_the_data_does_not_start(
 
 
 @pytest.mark.parametrize(
+    "value", ["", "words", "-1 0.0.1", "2.1 7.8.9", "\u0662", "9" * 5_000, f"{NEWER}\n7.8.9"]
+)
+async def test_a_process_does_not_start_if_the_stored_format_is_unreadable(
+    pipe: Pipe, value: str
+) -> None:
+    await pipe.call("SET", NAMES.format, value, "PX", 60_000)
+    for attempt in (check(pipe), check_until_available(pipe, unexpected)):
+        with pytest.raises(RedisUnsuitable, match="is unreadable: a newer version may have") as no:
+            await attempt
+        assert NAMES.format in str(no.value)
+    assert value.encode() == await pipe.call("GET", NAMES.format)
+
+
+async def test_a_newer_format_without_a_version_is_refused_with_whole_words(pipe: Pipe) -> None:
+    await pipe.call("SET", NAMES.format, str(NEWER), "PX", 60_000)
+    with pytest.raises(RedisUnsuitable, match=f"the format {NEWER}, and") as refused:
+        await check(pipe)
+    assert "start a newer Holdline, or" in str(refused.value)
+    assert "  " not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("before", "after"),
     [
         ("", f"{FORMAT} ".encode()),
         (f"{FORMAT - 1} 0.0.1", f"{FORMAT} ".encode()),
         (f"{FORMAT} 0.0.1", f"{FORMAT} 0.0.1".encode()),
-        ("words", f"{FORMAT} ".encode()),
     ],
 )
 async def test_a_started_process_raises_the_format_and_renews_it(
