@@ -18,7 +18,7 @@ import click
 
 from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
-from runtime.command_line import print_error
+from runtime.command_line import discard_output, print_error
 
 from .audited import NotAudited
 
@@ -114,6 +114,7 @@ def show(name: str, found: AsyncIterator[str], environ: Mapping[str, str]) -> in
         raise  # the reader of the output has ended, which is no error
     except (HoldlineError, ValueError, OSError) as error:
         print_error(f"{name}: {error}{_advice(error, environ)}")
+        discard_output()  # the error may be that of a write to standard output
         return 1
     return 0
 

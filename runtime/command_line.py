@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import inspect
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +18,11 @@ if TYPE_CHECKING:
 
 # In a checkout, `runtime` is a package of its own. The wheel has it inside of another one.
 INSTALLED: Final = "." in __name__.removesuffix(".command_line")
+FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+# The errors of a write to standard output, for example if it is a file on a full disk.
+_NOT_WRITTEN: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -60,11 +66,16 @@ def module_command(module: str) -> list[str]:
 def run(command: click.Command, name: str, argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status, which is 2 after wrong usage.
 
-    `name` is the name of the program in its messages, and `argv` its arguments, by default those of
-    the process. A callback returns the exit status of its command, or None for 0.
+    The status is 1 if standard output cannot be written. `name` is the name of the program in its
+    messages, and `argv` its arguments, by default those of the process. A callback returns the exit
+    status of its command, or None for 0.
     """
     try:
-        return command.main(argv, prog_name=name, standalone_mode=False) or 0
+        try:
+            return command.main(argv, prog_name=name, standalone_mode=False) or 0
+        finally:
+            if sys.stdout is not None:  # a process may have been started without one
+                sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
     except click.ClickException as error:
@@ -75,7 +86,20 @@ def run(command: click.Command, name: str, argv: Sequence[str] | None = None) ->
         print_error(f"{path}: {message}; see {path} --help")
     except click.Abort:
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        discard_output()
+        if error.errno != errno.EPIPE:  # the reader of the output has ended, which is no error
+            print_error(f"{name}: cannot write the output: {error.strerror}")
+        return FAILED
     return USAGE
+
+
+def discard_output() -> None:
+    """Discards output that could not be written, because Python's flush at exit would fail too."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(text: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from command.root import SECTIONS, holdline
 from runtime import command_line
-from tests.system import PREFIX, run_module
+from tests.system import PREFIX, ROOT, clean_environ, module_command, run_module
 
 NAMES = [entry.name for entries in SECTIONS.values() for entry in entries]
 
@@ -70,6 +71,56 @@ def test_the_command_without_arguments_shows_its_help() -> None:
     shown = run_module("command")
     assert 2 == shown.returncode
     assert "  server " in shown.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["completion", "bash"], ["ask", "--version"], ["keys", "list"]],
+    ids=" ".join,
+)
+def test_output_that_cannot_be_written_is_reported_in_one_line(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    environ = clean_environ() | {"HOLDLINE_API_KEYS": str(tmp_path / "keys.json")}
+    environ.pop("PYTHONUNBUFFERED", None)
+    with Path("/dev/full").open("w") as full:
+        shown = subprocess.run(
+            [*module_command("command"), *arguments],
+            cwd=ROOT,
+            env=environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    (line,) = shown.stderr.splitlines()
+    assert 1 == shown.returncode
+    assert line.startswith("holdline")
+    assert line.endswith("No space left on device")
+
+
+def test_ctrl_c_during_the_imports_ends_the_command_without_a_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        f"from {PREFIX}command.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (130, "") == (shown.returncode, shown.stderr)
 
 
 @pytest.mark.parametrize(
