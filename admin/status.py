@@ -48,8 +48,15 @@ examples:
 REDIS_SECONDS = 4.0
 
 
+def _not_empty(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Refuses "", which a script passes if its variable with the id is not set."""
+    if value is not None and not value.strip():
+        raise click.UsageError("RESPONSE_ID is empty")
+    return value
+
+
 @click.command(cls=command_line.Command, help=HELP)
-@click.argument("response_id", required=False)
+@click.argument("response_id", required=False, callback=_not_empty)
 @cli.prints
 async def status(environ: Mapping[str, str], *, response_id: str | None) -> AsyncIterator[Output]:
     """Shows the state of the service or the timeline of a response."""

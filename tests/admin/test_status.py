@@ -187,6 +187,15 @@ async def test_an_unknown_response_is_named(run: Run) -> None:
         assert 1 == len(shown.splitlines())
 
 
+@pytest.mark.parametrize("response_id", ["", " "])
+async def test_an_empty_id_is_wrong_usage(run: Run, response_id: str) -> None:
+    code, shown = await asyncio.to_thread(run, response_id)
+    assert (2, ["holdline status: RESPONSE_ID is empty; see holdline status --help"]) == (
+        code,
+        shown.splitlines(),
+    )
+
+
 async def test_a_control_character_in_a_record_does_not_reach_the_terminal(
     run: Run, pipe: Pipe
 ) -> None:
