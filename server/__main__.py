@@ -15,6 +15,7 @@ from aiohttp import web
 
 from jobs.config.settings import ConfigError
 from jobs.main import Program
+from jobs.redis.connection import join_host_port
 from runtime import command_line
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.service_manager import reported_ready
@@ -52,7 +53,7 @@ class _Server(Program[Config]):
     ) -> AsyncIterator[str]:
         del connect, ask_models
         yield f"allowed clients: {config.access.described}"
-        yield f"address: {config.host}:{config.port}"
+        yield f"address: {join_host_port(config.host, config.port)}"
 
     def children(self, config: Config) -> Children:
         # Checks once, for all children, that the port is free, and replaces port 0 by an actual
@@ -90,7 +91,7 @@ class _Server(Program[Config]):
                 raise _cannot_listen(error) from None
             host, port = listener.sockets[0].getsockname()[:2]
             freeze_and_tune_gc()
-            log.info("server ready", url=f"http://{host}:{port}")
+            log.info("server ready", url=f"http://{join_host_port(host, port)}")
             async with reported_ready():
                 async with app[SERVER].header_timeout.watch(runner):
                     await stop.wait()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,10 +17,17 @@ import pytest
 from command.up.redis import embedded_redis
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
-from tests.system import ROOT, System, run_module
+from tests.system import ROOT, System, free_port, run_module, wait_until
 
 PROCESSES = ["server", "worker"]
 CHECK = ("command", "check", "--connect", "--program")
+
+
+def has_ipv6() -> bool:
+    """Returns True if a program can listen on the IPv6 loopback address."""
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
 
 
 @pytest.fixture
@@ -70,6 +79,17 @@ def test_a_server_without_keys_may_listen_only_on_loopback(redis_url: str) -> No
     said = run_module("server", REDIS_URL=redis_url, HOLDLINE_HOST="0.0.0.0")
     assert 1 == said.returncode
     assert "HOLDLINE_HOST" in said.stderr
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 address")
+async def test_a_server_logs_an_ipv6_address_in_brackets(redis_url: str, tmp_path: Path) -> None:
+    port = str(free_port())
+    async with System(redis_url, tmp_path) as system:
+        server = system.start("server", HOLDLINE_HOST="::1", HOLDLINE_PORT=port)
+        await wait_until(lambda: "server ready" in server.output, 60)
+        assert f"http://[::1]:{port}" in server.output
+        checked = run_module(*CHECK[:2], "--program", "server", HOLDLINE_HOST="::1")
+        assert "server  address: [::1]:8080" in checked.stdout.splitlines()
 
 
 @pytest.mark.checkout
