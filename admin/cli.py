@@ -24,6 +24,9 @@ from .audited import NotAudited
 
 T = TypeVar("T")
 
+# The key of `click.Context.meta`, which the contexts of nested commands share, with the whole name
+# of the command that runs, such as `holdline keys create`.
+COMMAND_PATH: Final = f"{__name__}.command_path"
 DAY: Final = 86_400.0
 PROGRAMS: Final = ("server", "worker")
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
@@ -58,15 +61,16 @@ def prints(run: Run) -> Callable[..., AsyncIterator[str]]:
     """Gives a command the option `--json`, and renders its output to lines."""
 
     def command(
-        environ: Mapping[str, str], /, *, wants_json: bool, **parameters: Any
+        context: click.Context, /, *, wants_json: bool, **parameters: Any
     ) -> AsyncIterator[str]:
-        return _rendered(run(environ, **parameters), wants_json=wants_json)
+        context.meta[COMMAND_PATH] = context.command_path
+        return _rendered(run(context.obj, **parameters), wants_json=wants_json)
 
     functools.update_wrapper(command, run)
     option = click.option(
         "--json", "wants_json", is_flag=True, help="print JSON: one object in each line"
     )
-    return option(click.pass_obj(command))
+    return option(click.pass_context(command))
 
 
 def _closing(found: AsyncIterator[T]) -> contextlib.aclosing[AsyncGenerator[T, None]]:

@@ -19,7 +19,7 @@ from jobs.names import Partition
 from jobs.record_store import RecordStore
 from jobs.redis.url import redis_from_url
 from runtime import command_line
-from runtime.watched_file import locked, replace
+from runtime.watched_file import replace
 from server.access import api_keys
 from server.access.owners import is_tenant
 from server.access.principal import OF_A_TOKEN, SCOPES
@@ -27,12 +27,14 @@ from server.access.principal import OF_A_TOKEN, SCOPES
 from . import cli
 from .audited import Audit
 from .cli import Output
+from .key_file import locked_key_file, read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from server.access.api_keys import Record
 
+SETTING: Final = "HOLDLINE_API_KEYS"
 HELP: Final = """\
 Manages the API keys of services.
 
@@ -101,7 +103,7 @@ class FileStore:
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
         """Rewrites the file and replaces, adds or removes the record of one key."""
-        with locked(self._path):
+        with locked_key_file(SETTING, self._path):
             records = self._read()
             found = records.pop(id_, None)
             if (None if found is None else api_keys.encode(found)) != before:
@@ -111,10 +113,7 @@ class FileStore:
             replace(self._path, api_keys.format_file(records))
 
     def _read(self) -> dict[str, Record]:
-        try:
-            return api_keys.parse_file(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        return read_key_file(SETTING, self._path, api_keys.parse_file) or {}
 
 
 @contextlib.asynccontextmanager
@@ -124,7 +123,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
     Raises: ConfigError.
     """
     env.check_names(environ)
-    place = env.text(environ, "HOLDLINE_API_KEYS")
+    place = env.text(environ, SETTING)
     if not place:
         raise ConfigError(
             "HOLDLINE_API_KEYS is not set: set it as for the servers, for example with\n"

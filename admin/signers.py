@@ -14,16 +14,18 @@ from jobs.config import settings as env
 from jobs.config.settings import ConfigError
 from jobs.errors import HoldlineError
 from runtime import command_line
-from runtime.watched_file import locked, replace
+from runtime.watched_file import replace
 from server.access.jwt import MIN_SECRET, Key, Keys, parse_keys
 
 from . import cli
 from .audited import Audit
 from .cli import Output
+from .key_file import locked_key_file, read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+SETTING: Final = "HOLDLINE_JWT_KEYS"
 HELP: Final = """\
 Manages the signing keys with which backends sign tokens for their users.
 
@@ -115,7 +117,7 @@ async def add(
 ) -> AsyncIterator[Output]:
     """Creates a key pair, and shows the private key once."""
     audit, file = Audit.from_environ(environ), _file(environ)
-    with locked(file):
+    with locked_key_file(SETTING, file):
         private, public = new_pair(kid, alg, tenant, operator=operator)
         text = _text([*_read(file), public])
         key = _keys([public])[kid]
@@ -140,7 +142,7 @@ async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
 async def remove(environ: Mapping[str, str], *, kid: str) -> AsyncIterator[Output]:
     """Removes a key from the file."""
     audit, file = Audit.from_environ(environ), _file(environ)
-    with locked(file):
+    with locked_key_file(SETTING, file):
         listed = _read(file)
         if (key := _keys(listed).get(kid)) is None:
             raise HoldlineError(
@@ -157,7 +159,7 @@ async def remove(environ: Mapping[str, str], *, kid: str) -> AsyncIterator[Outpu
 
 def _file(environ: Mapping[str, str]) -> Path:
     env.check_names(environ)
-    path = env.text(environ, "HOLDLINE_JWT_KEYS")
+    path = env.text(environ, SETTING)
     if not path:
         raise ConfigError("HOLDLINE_JWT_KEYS is not set: set it to the path of the key file")
     return Path(path)
@@ -174,10 +176,11 @@ def _as_dict(key: Key) -> dict[str, Any]:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
+    return read_key_file(SETTING, file, _listed) or []
+
+
+def _listed(text: str) -> list[dict[str, Any]]:
+    """Returns the keys in a file as they are written. Raises: ValueError."""
     parse_keys(text)
     listed: list[dict[str, Any]] = json.loads(text)["keys"]
     return listed

@@ -189,9 +189,9 @@ def _print(context: click.Context, result: Any) -> Any:
     """Prints the lines that a command has returned, and returns the exit status."""
     if not isinstance(result, AsyncIterator):
         return result
-    from admin.cli import show
+    from admin.cli import COMMAND_PATH, show
 
-    return show(f"{context.command_path} {context.invoked_subcommand}", result, context.obj)
+    return show(context.meta[COMMAND_PATH], result, context.obj)
 
 
 class Root(command_line.Group):

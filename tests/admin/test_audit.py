@@ -88,7 +88,7 @@ def test_every_command_that_changes_something_is_tested_here() -> None:
     assert READING | CHANGING == found
     alone = {name for name, command in commands.items() if not isinstance(command, click.Group)}
     files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    assert {"__init__", "cli", "audited", "status_text"} == files - commands.keys()
+    assert {"__init__", "cli", "audited", "key_file", "status_text"} == files - commands.keys()
     programs = {"ask", "completion", "demo-model", "probe", "server", "up", "worker"}
     assert programs | {"audit", "check", "doctor", "status"} == alone
 
