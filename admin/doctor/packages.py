@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -60,6 +59,8 @@ async def packages(_: Context) -> AsyncIterator[Finding]:
 
 def _installer() -> str:
     """Returns the command that installs into this environment; those of uv and pipx lack pip."""
-    if find_spec("pip"):
-        return f"{sys.executable} -m pip install"
-    return f"uv pip install --python {sys.executable}"
+    try:
+        version("pip")
+    except PackageNotFoundError:
+        return f"uv pip install --python {sys.executable}"
+    return f"{sys.executable} -m pip install"

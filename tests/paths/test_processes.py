@@ -81,6 +81,7 @@ def test_a_server_without_keys_may_listen_only_on_loopback(redis_url: str) -> No
     assert "HOLDLINE_HOST" in said.stderr
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 address")
 async def test_a_server_logs_an_ipv6_address_in_brackets(redis_url: str, tmp_path: Path) -> None:
     port = str(free_port())

@@ -65,7 +65,7 @@ async def test_pending_steers_are_committed_in_the_partition_of_their_response(
             for number in range(5):
                 steered = f"steer={number}"
                 create: dict[str, Any] = {"type": "response.create", "model": "m", "tools": [TOOL]}
-                args = f"mode=call args={'9' * 3000} case={number}"
+                args = f"mode=call args={'9' * 100} pace=0.02 case={number}"
                 await ws.send_json({**create, "input": args})
                 begun = await until(ws, "response.function_call_arguments.delta")
                 id_ = next(e for e in begun if e["type"] == "response.created")["response"]["id"]

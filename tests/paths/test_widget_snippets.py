@@ -79,7 +79,7 @@ async def test_the_snippets_with_tokens_work_in_chromium(
     shared: Shared, beside: System, open_page: NewPage, tmp_path: Path
 ) -> None:
     beside.environ |= {"HOLDLINE_JWT_KEYS": str(tmp_path / "keys")}
-    [command] = re.findall(r"-m (admin\.signers add .+?) \|", WIDGET)
+    [command] = re.findall(r"/holdline (signers add .+?) \|", WIDGET)
     key = (await beside.run(*command.split())).splitlines()[0]
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
@@ -101,7 +101,10 @@ async def test_the_snippets_with_tokens_work_in_chromium(
 
 async def test_only_the_owner_can_read_the_private_key_and_git_ignores_it(tmp_path: Path) -> None:
     [snippet] = re.findall(r"```sh\n(umask .*?signing-key\.json)\n", WIDGET, re.DOTALL)
-    (tmp_path / ".venv").symlink_to(sys.prefix)
+    program = tmp_path / ".venv/bin/holdline"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m command "$@"\n')
+    program.chmod(0o755)
     environ = clean_environ() | {"PYTHONPATH": str(ROOT)}
     await run_command("bash", "-ec", snippet, cwd=tmp_path, environ=environ)
     written = [path for path in tmp_path.iterdir() if path.is_file()]

@@ -179,7 +179,7 @@ async def test_an_undecodable_job_moves_to_the_dead_list_and_the_worker_continue
     names = Partition(0)
     stranger = new_response_id(0)
     waiting = await ask.responses.create(input="tokens=2", model="m", background=True)
-    await pipe.call("HSET", names.job(waiting.id), "job", msgpack.packb([99, "from the future"]))
+    await pipe.call("HSET", names.job(waiting.id), "job", msgpack.packb([1, "damaged"]))
     await pipe.call("LPUSH", names.waiting_prefix + "public", b"\x00garbage", stranger)
     await system.worker(model.url)
     events = await events_until_end(ask, waiting.id)
