@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -65,7 +66,7 @@ async def errors_of(command: str, argv: tuple[str, ...], capsys: pytest.CaptureF
     if not await asyncio.to_thread(commands.run, command, *argv):
         return ""
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"holdline {command}: ")
+    assert re.match(rf"holdline {command}( [a-z]+)?: ", line)
     return line
 
 
