@@ -1,25 +1,16 @@
-"""Keeps the record of this server in the registry of live servers, which the console shows.
-
-The record expires in Redis, so it also disappears if the process is killed. A server that stops
-removes its record itself.
-"""
+"""Keeps the record of this server in the registry of live servers, which the console shows."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import secrets
-import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING
 
-from jobs.errors import RedisTrouble
+from jobs.kept_record import KeptRecord
 from jobs.recent_attempts import RECENT_SECONDS
 from jobs.server_registry import RECORD_MS, ServerRecord, ServerRegistry, ServerState
-from jobs.worker_registry import MAX_TEXT
-from runtime.loop import Loop
 from runtime.version import program_version
 
 if TYPE_CHECKING:
@@ -27,11 +18,6 @@ if TYPE_CHECKING:
 
     from jobs.redis.pipe import Pipe
     from runtime.metrics import Family, Value
-
-# A record is written three times before it expires.
-PAUSE_SECONDS: Final = (0.8 * RECORD_MS / 3000, RECORD_MS / 3000)
-# A server that stops waits this long for Redis. If Redis is unavailable, the record expires.
-REMOVE_SECONDS: Final = 1.0
 
 
 class RecentRefusals:
@@ -57,8 +43,8 @@ class RecentRefusals:
         return {code: count for code, count in found.items() if count}
 
 
-class Registration:
-    """Writes the record of a server again and again. Use it as an async context manager.
+class Registration(KeptRecord):
+    """The record of a server. Use it as an async context manager.
 
     `load` returns the state of the server, and the numbers of its WebSockets and event streams.
     """
@@ -66,27 +52,14 @@ class Registration:
     def __init__(
         self, pipe: Pipe, refused: Family[Value], load: Callable[[], tuple[ServerState, int, int]]
     ) -> None:
+        super().__init__("server record", RECORD_MS)
         self._id = secrets.token_hex(8)
         self._registry = ServerRegistry(pipe)
         self._refusals = RecentRefusals(refused)
         self._load = load
-        self._host = socket.gethostname()[:MAX_TEXT]
-        self._started = time.monotonic()
-        self._loop = Loop("server record", self._write, PAUSE_SECONDS, ignored=(RedisTrouble,))
 
-    async def __aenter__(self) -> Self:
-        self._loop.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._loop.stop()
-        with contextlib.suppress(RedisTrouble, TimeoutError):
-            async with asyncio.timeout(REMOVE_SECONDS):
-                await self._registry.unregister(self._id)
-
-    def write_now(self) -> None:
-        """Writes the record at once, because the state of the server has changed."""
-        self._loop.wake()
+    async def _remove(self) -> None:
+        await self._registry.unregister(self._id)
 
     async def _write(self) -> None:
         now = time.monotonic()

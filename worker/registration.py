@@ -1,27 +1,18 @@
-"""Keeps the record of this worker in the registry of live workers.
-
-The record expires in Redis, so it also disappears if the process is killed. A worker that stops
-removes its record itself.
-"""
+"""Keeps the record of this worker in the registry of live workers."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-import socket
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING
 
-from jobs.errors import RedisTrouble
+from jobs.kept_record import KeptRecord
 from jobs.worker_registry import (
     MAX_MODELS,
     MAX_RUNNING,
-    MAX_TEXT,
     WorkerRecord,
     WorkerRegistry,
 )
-from runtime.loop import Loop
 from runtime.version import program_version
 
 if TYPE_CHECKING:
@@ -32,15 +23,9 @@ if TYPE_CHECKING:
     from .context import WorkerContext
     from .execute import Execution
 
-WRITES_PER_RECORD: Final = 3
-# Each pause is shorter than the period by up to this share.
-JITTER: Final = 0.2
-# A worker that stops waits this long for Redis. If Redis is unavailable, the record expires.
-REMOVE_SECONDS: Final = 1.0
 
-
-class Registration:
-    """Writes the record of a worker again and again. Use it as an async context manager.
+class Registration(KeptRecord):
+    """The record of a worker. Use it as an async context manager.
 
     Each write also updates `fleet` of the context, the number of live workers.
     `state` returns the state of the worker and the reason of a pause, and `held` are its jobs.
@@ -59,28 +44,13 @@ class Registration:
         self._held = held
         self._concurrency = config.concurrency
         self._models = tuple(config.endpoints)[:MAX_MODELS]
-        self._host = socket.gethostname()[:MAX_TEXT]
-        self._started = time.monotonic()
         self._recent = context.metrics.recent
         self._fleet = context.fleet
         self._registry = WorkerRegistry(context.pipe, config.shared.lease_ms)
-        period = self._registry.record_ms / 1000 / WRITES_PER_RECORD
-        pause = (period * (1 - JITTER), period)
-        self._loop = Loop("worker record", self._write, pause, ignored=(RedisTrouble,))
+        super().__init__("worker record", self._registry.record_ms)
 
-    async def __aenter__(self) -> Self:
-        self._loop.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._loop.stop()
-        with contextlib.suppress(RedisTrouble, TimeoutError):
-            async with asyncio.timeout(REMOVE_SECONDS):
-                await self._registry.unregister(self._worker)
-
-    def write_now(self) -> None:
-        """Writes the record at once, because the state of the worker has changed."""
-        self._loop.wake()
+    async def _remove(self) -> None:
+        await self._registry.unregister(self._worker)
 
     async def _write(self) -> None:
         now = time.monotonic()

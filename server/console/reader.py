@@ -86,10 +86,10 @@ class StateReader:
         if time.monotonic() >= self._nodes_until:
             self._nodes = await node_states(self._pipe)
             self._nodes_until = time.monotonic() + NODES_SECONDS
-        overview, live, servers, running, *dead = await asyncio.gather(
+        # The overview has the time of the state, which must not be before a record was written.
+        live, servers = await asyncio.gather(self._workers.all(), self._servers.all())
+        overview, running, *dead = await asyncio.gather(
             read_overview(self._pipe, self._shared, self._models),
-            self._workers.all(),
-            self._servers.all(),
             running_jobs(self._pipe, partitions, MAX_ANSWERS),
             *(
                 self._pipe.call("LRANGE", Partition(number).dead, 0, MAX_DEAD - 1)
