@@ -316,10 +316,6 @@ class Execution:
         if not (isinstance(decision, RetryAfter) and self._call.resumable):
             await self._cancel_upstream()
 
-    async def _cancel_upstream(self) -> None:
-        for model, upstream_id in self._call.unfinished:
-            await self._context.router.cancel(model, upstream_id)
-
     async def _abandon_upstream(self) -> None:
         """Ends the generation of answers in the background after the lease was lost.
 
@@ -328,7 +324,11 @@ class Execution:
         kept = None
         if self._stopped is Stop.LOST and self._call.unfinished:
             checkpoint = await self._context.queue.leases.checkpoint(self.grant.response_id)
-            kept = checkpoint and (checkpoint.model, checkpoint.upstream_id)
+            if checkpoint is not None:
+                kept = checkpoint.model, checkpoint.upstream_id
+        await self._cancel_upstream(kept)
+
+    async def _cancel_upstream(self, kept: tuple[str, str] | None = None) -> None:
         for model, upstream_id in self._call.unfinished:
             if (model, upstream_id) != kept:
                 await self._context.router.cancel(model, upstream_id)
