@@ -6,7 +6,6 @@ import base64
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from jobs.config.settings_table import SETTINGS
 from tests.deploy.booted import UNITS, Machine, booted, why_not
+from tests.service_manager import Manager
 from tests.system import ROOT, Process, free_port, start_process, wait_until
 
 # A start takes seconds of processor time, on cores that are shared with other tests.
@@ -101,30 +101,9 @@ def test_the_exposure_of_a_unit_is_as_documented(unit: Path) -> None:
     assert float(said[1]) == pytest.approx(float(level[1]), abs=0.5)
 
 
-class Manager:
-    """The notification socket of a service manager."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.setblocking(False)
-        self.received: list[str] = []
-
-    def read(self) -> list[str]:
-        while True:
-            try:
-                self.received.append(self._socket.recv(1024).decode())
-            except BlockingIOError:
-                return self.received
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(tmp_path / "notify")
+    manager = Manager(str(tmp_path / "notify"))
     yield manager
     manager.close()
 
@@ -142,7 +121,7 @@ async def test_a_unit_runs_until_it_is_stopped(
         "HOLDLINE_PORT": str(free_port()),
         "HOLDLINE_WORKER_PORT": str(free_port()),
         "HOLDLINE_PROCESSES": processes,
-        "NOTIFY_SOCKET": str(manager.path),
+        "NOTIFY_SOCKET": manager.address,
     }
     command = [sys.executable, "-m", "command", *start.split()[1:]]
     process = start_process(Process, unit.stem, command, tmp_path / "log", environ, ROOT)

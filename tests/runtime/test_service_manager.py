@@ -4,35 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runtime import service_manager
+from tests.service_manager import Manager
 from tests.system import wait_until
-
-
-class Manager:
-    """The socket of a service manager."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(address)
-        self._socket.setblocking(False)
-        self.received: list[str] = []
-
-    def read(self) -> list[str]:
-        """Returns all notifications so far."""
-        while True:
-            try:
-                self.received.append(self._socket.recv(1024).decode())
-            except BlockingIOError:
-                return self.received
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture
