@@ -11,7 +11,9 @@ A worker becomes busy at the end of a period of `PERIOD_SECONDS` in which
   network or the event loop of the worker is overloaded.
 
 A worker becomes calm when both values have been below `CALM_PIECES` and `CALM_WAITING` for some
-time. Two rules prevent an oscillation:
+time, or below `LOW_PIECES` and `LOW_WAITING` for one period. A load that low cannot make the worker
+busy again, so its text is not delayed for the rest of a long busy time. For loads in between, two
+rules prevent an oscillation:
 
 - The limits for becoming busy and for becoming calm differ.
 - The number of pieces does not depend on the interval, but the number of waiting appends does. So
@@ -34,6 +36,8 @@ BUSY_PIECES: Final = 7_500
 CALM_PIECES: Final = 6_000
 BUSY_WAITING: Final = 24
 CALM_WAITING: Final = 12
+LOW_PIECES: Final = CALM_PIECES / 8
+LOW_WAITING: Final = CALM_WAITING / 8
 RELAPSE_SECONDS: Final = 10.0
 MAX_CALM_SECONDS: Final = 60.0
 # The time of the last append of text to a log without such an append.
@@ -86,7 +90,8 @@ class AppendInterval:
                 self._calm_seconds = longer if relapsed else PERIOD_SECONDS
             return
         would_wait = pieces * self._waited / self._appends
+        low = pieces < LOW_PIECES and would_wait < LOW_WAITING
         if pieces > CALM_PIECES or would_wait > CALM_WAITING:
             self._last_high = now
-        elif now - self._last_high >= self._calm_seconds:
+        elif low or now - self._last_high >= self._calm_seconds:
             self.busy, self._became_calm = False, now

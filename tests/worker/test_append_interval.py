@@ -18,6 +18,8 @@ from worker.append_interval import (
     CALM_PIECES,
     CALM_WAITING,
     GRID_SECONDS,
+    LOW_PIECES,
+    LOW_WAITING,
     MAX_CALM_SECONDS,
     NEVER,
     PERIOD_SECONDS,
@@ -219,8 +221,20 @@ def test_the_first_reply_after_an_idle_time_ends_the_interval() -> None:
     for _ in range(12):  # the calm time grows to its maximum
         now = feed(interval, now, PERIOD_SECONDS, pieces=100, waiting=2 * BUSY_WAITING)
         while interval.busy:
-            now = feed(interval, now, PERIOD_SECONDS, pieces=100, waiting=1)
+            now = feed(interval, now, PERIOD_SECONDS, pieces=100, waiting=2 * LOW_WAITING)
     now = feed(interval, now, PERIOD_SECONDS, pieces=100, waiting=2 * BUSY_WAITING)
     assert interval.busy
     interval.count(1, 0.001, now + 2 * MAX_CALM_SECONDS)
+    assert not interval.busy
+
+
+def test_a_low_load_after_a_long_busy_time_is_delayed_for_one_period_only() -> None:
+    interval, now = AppendInterval(0.0), 0.0
+    for _ in range(12):  # the calm time grows to its maximum
+        now = feed(interval, now, PERIOD_SECONDS, pieces=5_000, waiting=2 * BUSY_WAITING)
+        while interval.busy:
+            now = feed(interval, now, PERIOD_SECONDS, pieces=5_000, waiting=2)
+    now = feed(interval, now, PERIOD_SECONDS, pieces=5_000, waiting=2 * BUSY_WAITING)
+    assert interval.busy
+    feed(interval, now, PERIOD_SECONDS, pieces=LOW_PIECES / 2, waiting=LOW_WAITING / 2)
     assert not interval.busy
