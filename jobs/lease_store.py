@@ -135,11 +135,12 @@ class LeaseStore:
         reason: str,
         *,
         keeps_checkpoint: bool = False,
+        http_status: int | None = None,
     ) -> None:
         """Queues a running job for another attempt after `delay_ms`.
 
-        If the job keeps its checkpoint, the next worker may continue its answer. Raises: Fenced,
-        Gone.
+        If the job keeps its checkpoint, the next worker may continue its answer. `http_status` is
+        the status with which the model's endpoint refused the attempt. Raises: Fenced, Gone.
         """
         reply = await self._pipe.run(
             calls.retry(
@@ -148,6 +149,7 @@ class LeaseStore:
                 delay_ms=delay_ms,
                 reason=reason,
                 keeps_checkpoint=int(keeps_checkpoint),
+                http_status="" if http_status is None else http_status,
             )
         )
         check_held(response_id, reply)

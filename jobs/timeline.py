@@ -30,6 +30,7 @@ class StepKind(StrEnum):
     RESTARTED = "restarted"
     CONTINUED = "continued"
     FIRST_TOKEN = "first_token"  # noqa: S105 - not a password
+    HTTP_ERROR = "http_error"
     DELAYED = "delayed"
     GIVEN_BACK = "given_back"
     WORKER_LOST = "worker_lost"
@@ -50,8 +51,9 @@ class Step:
 
     `at` is a time of Redis in milliseconds since 1970, and `since_ms` the time since the
     submission. `attempt` is 0 for a step that belongs to no attempt. `worker` is the id of the
-    worker that claimed the job, or "". `code` says why or how: the reason of a retry, the status or
-    the error code at the end, the result of a webhook. `wait_ms` is the delay of a retry, and
+    worker that claimed the job, or "". `code` says why or how: the HTTP status of the model's
+    endpoint, the reason of a retry, the status or the error code at the end, the result of a
+    webhook. `wait_ms` is the delay of a retry, and
     `tries` the number of attempts to deliver a webhook.
     """
 

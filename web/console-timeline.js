@@ -32,6 +32,7 @@ const STEPS = /** @type {{[kind: string]: string}} */ ({
   restarted: "The answer restarted: {code}",
   continued: "The answer continued: {code}",
   first_token: "First token",
+  http_error: "The model's endpoint replied to attempt {attempt} with HTTP status {code}",
   delayed: "Attempt {attempt} failed: {code}. The next one begins in {wait}",
   given_back: "Returned to the queue: {code}",
   worker_lost: "The worker was lost, so the response returned to the queue",

@@ -370,6 +370,7 @@ class Execution:
                 money=spent.cost,
                 steers=outcome.steers,
                 successor=outcome.successor,
+                http_status=call.http_status,
             ):
                 break
             self._steered = True
@@ -397,6 +398,7 @@ class Execution:
                 decision.delay_ms,
                 decision.reason,
                 keeps_checkpoint=self._call.resumable,
+                http_status=self._call.http_status,
             )
         )
 

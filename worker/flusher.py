@@ -178,11 +178,11 @@ class Flusher:
         money: float | None = None,
         steers: int = ANY_STEERS,
         successor: Successor | str = "",
+        http_status: int | None = None,
     ) -> bool:
         """Appends all added output and the event `last`, and ends the response in one script.
 
-        `bury` puts the job on the dead list, which operators inspect. `tokens` and `money` are the
-        usage, if it is known. `LogWriter.finish` describes `steers` and `successor`.
+        `LogWriter.finish` describes the other arguments.
 
         Returns False if the response has more steers. Then `last` was not appended, and the caller
         calls this method again.
@@ -205,6 +205,7 @@ class Flusher:
                         money=money,
                         steers=steers,
                         successor=successor,
+                        http_status=http_status,
                     )
                 except Steered:
                     return False

@@ -46,8 +46,9 @@ class ModelCall:
 
     `cause` is a key of `outcome.CAUSES`, or one of `NO_CALL`. `detail` is "finish_reason" after a
     regular end. After an error, `detail` describes the error, but never contains the provider's
-    message. `retry_after` is in seconds. `upstream_id` is the endpoint's id of an answer that it
-    may still be generating in the background.
+    message. `retry_after` is in seconds. `http_status` is the HTTP status of the error, if it had
+    one. `upstream_id` is the endpoint's id of an answer that it may still be generating in the
+    background.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,7 @@ class ModelCall:
         self.cause = "cancelled"
         self.detail = ""
         self.retry_after: float | None = None
+        self.http_status: int | None = None
         self._resumable = False
         self._is_away = False  # True if the call has failed because the endpoint was away
         self._continuable = False  # True if the model can continue the text
@@ -190,7 +192,7 @@ class ModelCall:
             self.cause, self.detail = "upstream_malformed", "Malformed"
         except ModelError as error:
             self.cause, self.detail = error.code, error.detail
-            self.retry_after = error.retry_after
+            self.retry_after, self.http_status = error.retry_after, error.status
             self._resumable, self._is_away = error.resumable, error.is_away
 
     async def _take(self, answer: StartedAnswer, output: Output, flusher: Flusher) -> None:

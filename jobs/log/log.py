@@ -238,6 +238,7 @@ class LogWriter:
         money: float | None = None,
         steers: int = ANY_STEERS,
         successor: Successor | str = "",
+        http_status: int | None = None,
     ) -> None:
         """Appends the last entries of the log and ends the response with a final status.
 
@@ -245,7 +246,8 @@ class LogWriter:
         contains them and is queued in the same step, `steers.PENDING`, or "" to give them back.
 
         `tokens` is the response's usage, and `money` its cost in millionths; None means unknown.
-        `bury` adds the response to the dead list, which an operator has to inspect.
+        `bury` adds the response to the dead list, which an operator has to inspect. `http_status`
+        is the status with which the model's endpoint refused the last attempt.
 
         Raises: the same errors as `append`; Steered if the response has more steers.
         """
@@ -263,6 +265,7 @@ class LogWriter:
             "tokens": -1 if tokens is None else tokens,
             "money": -1 if money is None else money,
             "steers": steers,
+            "http_status": "" if http_status is None else http_status,
             "entries": self._kept(entries),
         }
         if isinstance(successor, str):

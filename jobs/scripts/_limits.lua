@@ -243,7 +243,7 @@ end
 -- Appends the last entries to a log and ends its job. `e` has the arguments of `finish.lua`, and `job` the fields that
 -- this function reads. Returns the reply of `finish.lua`, and true if this call has ended the job.
 local FINISHED = { 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'alone', 'day', 'tokens',
-  'money', 'attempt', 'key', 'hook', 'steers', 'fail_on_death', 'unstored', 'checkpoint', 'trace' }
+  'money', 'attempt', 'key', 'hook', 'steers', 'fail_on_death', 'unstored', 'checkpoint', 'trace', 'steps' }
 local function finish_job(prefix, id, job, e)
   local expected, job_key, log_key = tonumber(e.expected), prefix .. 'job:' .. id, prefix .. 'log:' .. id
   if not job.status then return { 'gone' } end
@@ -264,7 +264,8 @@ local function finish_job(prefix, id, job, e)
   if not length then return { 'diverged', found } end
   if found or ended then return { 'ok', length } end
   local time, tenant, tokens = now(), tenant_of(job.owner), tonumber(e.tokens)
-  redis.call('HSET', job_key, unpack(without_empty({ 'status', e.status, 'ended', time, 'successor', e.successor })))
+  redis.call('HSET', job_key, unpack(without_empty({ 'status', e.status, 'ended', time, 'successor', e.successor,
+    'steps', with_http_error(job.steps, time, e.http_status) or '' })))
   if job.checkpoint then redis.call('HDEL', job_key, 'checkpoint') end
   keep(job_key, log_key, job.key, job.steers, e.retention_ms)
   settle(prefix, job, tenant, tokens)

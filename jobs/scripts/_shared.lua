@@ -48,6 +48,11 @@ local function with_step(steps, ...)
   return string.sub(steps, string.find(steps, '\n', #steps - STEPS_BYTES, true) + 1)
 end
 
+-- Returns the recorded steps of a job with the HTTP status with which the model's endpoint refused the attempt, if it did.
+local function with_http_error(steps, time, http_status)
+  return http_status == '' and steps or with_step(steps, 'http_error', time, http_status)
+end
+
 -- Returns a list of alternating names and values without the pairs whose value is "".
 local function without_empty(flat)
   local kept = {}

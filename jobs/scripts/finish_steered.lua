@@ -6,7 +6,8 @@
 --       status, retention_ms, tokens (actual usage; -1: unknown), money (actual cost in millionths; -1: unknown),
 --       steers (that the successor contains), successor (its id), record (its job), successor_tokens (estimate),
 --       successor_money (estimate), ttl_ms, max_wait_ms, inspect_ms, orphan_ms, begins (entry that the first claim
---       appends; "" if the worker appends it), created (its first entry), queued (its second entry), entries...
+--       appends; "" if the worker appends it), created (its first entry), queued (its second entry),
+--       http_status (as for `finish`), entries...
 -- Returns the same replies as `finish`
 -- May be repeated: only the call that ends the job queues the successor.
 -- @include now fields tenant_of sum_sizes store_job FINISHED finish_job
@@ -14,7 +15,7 @@ local job = fields(job_key, unpack(FINISHED))
 local orphan = redis.call('ZSCORE', prefix .. 'followed', id) and orphan_ms or ''
 local reply, done = finish_job(prefix, id, job, { claim = claim, expected = expected, max_bytes = max_bytes, status = status,
   retention_ms = retention_ms, to_dead = '0', tokens = tokens, money = money, steers = steers, successor = successor,
-  entries = entries })
+  http_status = http_status, entries = entries })
 if not done then return reply end
 local tenant = tenant_of(job.owner)
 local all_bytes, own_bytes = sum_sizes(prefix, tenant)

@@ -159,7 +159,7 @@ async def test_the_timeline_of_a_response_has_its_steps(run: Run, pipe: Pipe, qu
     job = a_job("acme/anna", "a secret prompt")
     await queue.submit(job, opening(job), queue_name="p:fast")
     [grant] = await queue.leases.claim(0, new_claim(), 1, worker="worker-id")
-    await queue.leases.retry(job.id, grant.claim, 1_500, "upstream_busy")
+    await queue.leases.retry(job.id, grant.claim, 1_500, "upstream_busy", http_status=429)
 
     lines = await shown_by(run, job.id)
 
@@ -168,14 +168,18 @@ async def test_the_timeline_of_a_response_has_its_steps(run: Run, pipe: Pipe, qu
     )
     [claimed] = [line for line in lines if "claimed" in line]
     assert ["claimed", "1", "worker-id"] == claimed[3:]
+    [refused] = [line for line in lines if line[3:5] == ["http", "error"]]
+    assert ["1", "worker-id", "429"] == refused[5:]
     [delayed] = [line for line in lines if "delayed" in line]
     assert ["upstream_busy,", "next", "attempt", "after", "1.5s"] == delayed[6:]
     assert "secret" not in str(lines)
 
     [line] = (await asyncio.to_thread(run, job.id, "--json"))[1].splitlines()
-    assert ["submitted", "queued", "claimed", "delayed"] == [
-        step["kind"] for step in json.loads(line)["steps"]
+    steps = json.loads(line)["steps"]
+    assert ["submitted", "queued", "claimed", "http_error", "delayed"] == [
+        step["kind"] for step in steps
     ]
+    assert "429" == steps[3]["code"]
 
 
 async def test_an_unknown_response_is_named(run: Run) -> None:

@@ -63,7 +63,7 @@ async def test_each_transition_is_a_dated_step_with_its_attempt_worker_and_reaso
     assert START == kinds(await read_timeline(pipe, job.id))
 
     one = await claim(queue, "w1")
-    await queue.leases.retry(job.id, one.claim, 1_500, "upstream_busy")
+    await queue.leases.retry(job.id, one.claim, 1_500, "upstream_busy", http_status=429)
     await fall_due(pipe, job.id)
     two = await claim(queue, "w2")
     await queue.leases.give_back(job.id, two.claim, "draining")
@@ -75,13 +75,18 @@ async def test_each_transition_is_a_dated_step_with_its_attempt_worker_and_reaso
     assert not await queue.cancel(job.id, 2, [])
     writer = LogWriter(pipe, job.id, last.claim, 2)
     end = ending(job, Status.FAILED, cause="upstream_timeout")
-    await writer.finish(Status.FAILED, [encode_event(end)], retention_ms=60_000)
+    for _ in range(2):  # a repeated end adds no step
+        writer.length = 2
+        await writer.finish(
+            Status.FAILED, [encode_event(end)], retention_ms=60_000, http_status=504
+        )
 
     found = await read_timeline(pipe, job.id)
 
     assert [
         *START,
         ("claimed", 1, "w1", ""),
+        ("http_error", 1, "w1", "429"),
         ("delayed", 1, "w1", "upstream_busy"),
         ("claimed", 2, "w2", ""),
         ("given_back", 2, "w2", "draining"),
@@ -89,6 +94,7 @@ async def test_each_transition_is_a_dated_step_with_its_attempt_worker_and_reaso
         ("worker_lost", 3, "w3", ""),
         ("claimed", 4, "w1", ""),
         ("cancel_asked", 4, "w1", ""),
+        ("http_error", 4, "w1", "504"),
         ("ended", 4, "", "failed: upstream_timeout"),
     ] == kinds(found)
     assert ("failed", "acme", 4, 2, True) == (

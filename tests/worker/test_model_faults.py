@@ -12,6 +12,8 @@ import pytest
 
 from jobs.log.events import RESTARTED
 from jobs.record import Status
+from jobs.timeline import StepKind
+from jobs.timeline_reader import read_timeline
 from tests.replay import ReplayedEndpoint
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, numbered, response, said
@@ -118,6 +120,14 @@ async def test_an_unreachable_endpoint_counts_as_unavailable(make_harness: MakeH
         await harness.execute("hi", attempts=3)
         ended = response(await harness.events(harness.only))
         assert "upstream_unavailable" == ended["error"]["code"]
+
+
+async def test_the_timeline_has_the_http_status_of_each_failed_attempt(harness: Harness) -> None:
+    await harness.execute("mode=busy after=0", attempts=3)
+    found = await read_timeline(harness.context.pipe, harness.only)
+    assert [(1, "429"), (2, "429"), (3, "429")] == [
+        (step.attempt, step.code) for step in found.steps if step.kind is StepKind.HTTP_ERROR
+    ]
 
 
 async def test_the_retry_waits_for_the_time_in_retry_after(harness: Harness) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from jobs.ids import new_response_id
 from jobs.log.compaction import compact, expand
@@ -203,6 +204,7 @@ class Both:
                 money=0,
                 steers=-1,
                 successor="",
+                http_status="",
                 entries=frames,
             )
             reply = await self.pipe.run(finishes)
@@ -242,7 +244,11 @@ class Both:
     def put_back(self, script: str, id_: str, claim: str, *, keeps: bool) -> Call:
         async def call() -> None:
             retries = script == "retry"
-            more = {"delay_ms": HOUR, "keeps_checkpoint": int(keeps)} if retries else {}
+            more: dict[str, Any] = (
+                {"delay_ms": HOUR, "keeps_checkpoint": int(keeps), "http_status": ""}
+                if retries
+                else {}
+            )
             puts_back = getattr(calls, script)(
                 job_key=NAMES.job(id_),
                 channel=NAMES.notifications(id_),
