@@ -14,6 +14,7 @@ from runtime import command_line
 from runtime.logs import printable
 
 from . import cli
+from .arguments import SECONDS
 from .audited import Audit
 from .cli import Output
 
@@ -61,7 +62,7 @@ def _as_dict(change: Change) -> dict[str, Any]:
 
 @click.command(cls=command_line.Command, help=HELP)
 @click.option(
-    "--since", type=cli.SECONDS, help="how far back to list changes, such as 7d (default: all)"
+    "--since", type=SECONDS, help="how far back to list changes, such as 7d (default: all)"
 )
 @click.option("--target", default="", help="list only the changes whose target contains this text")
 @cli.prints

@@ -19,6 +19,7 @@ import click
 from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
 from runtime.command_line import discard_output, print_error
+from runtime.logs import printable
 
 from .audited import NotAudited
 
@@ -27,9 +28,7 @@ T = TypeVar("T")
 # The key of `click.Context.meta`, which the contexts of nested commands share, with the whole name
 # of the command that runs, such as `holdline keys create`.
 COMMAND_PATH: Final = f"{__name__}.command_path"
-DAY: Final = 86_400.0
 PROGRAMS: Final = ("server", "worker")
-UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,30 +127,6 @@ def total(number: int, noun: str, plural: str = "") -> Output:
     return Output(f"1 {noun}" if number == 1 else f"{number} {plural or noun + 's'}")
 
 
-class Seconds(click.ParamType[float]):
-    """A duration on the command line, such as `90d`, which is converted to seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            found = float(value[:-1]) * UNITS[value[-1:]]
-        except (ValueError, KeyError):
-            self.fail(
-                "a duration must be a number followed by s, m, h or d, such as 90d", param, ctx
-            )
-        if not 0 <= found <= 3650 * DAY:
-            self.fail("a duration must be between 0s and 3650d", param, ctx)
-        return found
-
-
-SECONDS: Final = Seconds()
-
-
 def as_json(value: object) -> str:
     """Returns a value as one line of JSON that a terminal can show.
 
@@ -161,6 +136,13 @@ def as_json(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
+def not_found(response_id: str) -> HoldlineError:
+    """Returns the error of a command whose response does not exist."""
+    return HoldlineError(
+        f"{printable(response_id)} not found: check the id; the response may have expired"
+    )
 
 
 def _advice(error: Exception, environ: Mapping[str, str]) -> str:

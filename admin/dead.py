@@ -91,7 +91,10 @@ async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
 async def again(environ: Mapping[str, str], *, response_id: str) -> AsyncIterator[Output]:
     """Submits a response again."""
     async with _open(environ) as (pipe, queue, _):
-        new = await _again(pipe, queue, Audit.from_environ(environ), response_id)
+        try:
+            new = await _again(pipe, queue, Audit.from_environ(environ), response_id)
+        except UnknownResponse:
+            raise cli.not_found(response_id) from None
     yield Output(
         f"{response_id} was submitted again as {new}", {"entry": response_id, "submitted_as": new}
     )

@@ -21,10 +21,10 @@ from jobs.redis.url import redis_from_url
 from runtime import command_line
 from runtime.watched_file import replace
 from server.access import api_keys
-from server.access.owners import is_tenant
 from server.access.principal import OF_A_TOKEN, SCOPES
 
 from . import cli
+from .arguments import SCOPE_LIST, SECONDS, TENANT, UNITS, text
 from .audited import Audit
 from .cli import Output
 from .key_file import locked_key_file, read_key_file
@@ -78,6 +78,8 @@ Revokes a key. Servers reject it within seconds.
 examples:
   holdline keys revoke ID\
 """
+# The name of a model or of a prompt template.
+_NAME: Final = text(1, 256)
 _DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope in OF_A_TOKEN)
 
 
@@ -142,40 +144,43 @@ def keys() -> None:
 
 
 @keys.command("create", help=CREATE_HELP)
-@click.argument("tenant")
+@click.argument("tenant", type=TENANT)
 @click.option(
     "--scopes",
+    type=SCOPE_LIST,
     default=_DEFAULT_SCOPES,
     show_default=True,
     help=f"scopes of the key, from {','.join(SCOPES)}",
 )
-@click.option("--model", multiple=True, help="a model that the key may use; repeatable")
-@click.option("--prompt", multiple=True, help="a prompt template that it may use; repeatable")
+@click.option("--model", type=_NAME, multiple=True, help="a model that the key may use; repeatable")
 @click.option(
-    "--expires", type=cli.SECONDS, help="time until the key expires, such as 90d (default: never)"
+    "--prompt", type=_NAME, multiple=True, help="a prompt template that it may use; repeatable"
 )
-@click.option("--note", default="", help="a note about the key, which `list` shows")
+@click.option(
+    "--expires", type=SECONDS, help="time until the key expires, such as 90d (default: never)"
+)
+@click.option(
+    "--note", type=text(0, 256), default="", help="a note about the key, which `list` shows"
+)
 @cli.prints
 async def create(
     environ: Mapping[str, str],
     *,
     tenant: str,
-    scopes: str,
+    scopes: list[str],
     model: tuple[str, ...],
     prompt: tuple[str, ...],
     expires: float | None,
     note: str,
 ) -> AsyncIterator[Output]:
     """Creates an API key, and shows it once."""
-    if not is_tenant(tenant):
-        raise ValueError("TENANT must be 1 to 64 letters, digits and _ . -")
     id_, now = api_keys.new_id(), time.time()
     written, secret = api_keys.new_key(id_)
     record = msgspec.convert(
         {
             "id": id_,
             "tenant": tenant,
-            "scopes": scopes.split(","),
+            "scopes": scopes,
             "secrets": [msgspec.to_builtins(secret)],
             "models": list(model) or None,
             "prompts": list(prompt) or None,
@@ -208,7 +213,7 @@ async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
 @click.argument("id_", metavar="ID")
 @click.option(
     "--keep",
-    type=cli.SECONDS,
+    type=SECONDS,
     default="1d",
     show_default=True,
     help="how long the old secret stays valid",
@@ -294,7 +299,7 @@ def _line(record: Record, now: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    for unit, length in reversed(cli.UNITS.items()):
+    for unit, length in reversed(UNITS.items()):
         if seconds >= length:
             return f"{seconds / length:.0f}{unit}"
     return "0s"

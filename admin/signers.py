@@ -18,6 +18,7 @@ from runtime.watched_file import replace
 from server.access.jwt import MIN_SECRET, Key, Keys, parse_keys
 
 from . import cli
+from .arguments import TENANT, text
 from .audited import Audit
 from .cli import Output
 from .key_file import locked_key_file, read_key_file
@@ -97,7 +98,7 @@ def signers() -> None:
 
 
 @signers.command("add", help=ADD_HELP)
-@click.argument("kid")
+@click.argument("kid", type=text(1, 128))
 @click.option(
     "--alg",
     type=click.Choice(list(KEEP)),
@@ -105,7 +106,9 @@ def signers() -> None:
     show_default=True,
     help="signature algorithm; HS256 uses one shared secret",
 )
-@click.option("--tenant", help="the only tenant that tokens signed with this key may name")
+@click.option(
+    "--tenant", type=TENANT, help="the only tenant that tokens signed with this key may name"
+)
 @click.option(
     "--operator",
     is_flag=True,

@@ -9,7 +9,7 @@ import click
 
 from jobs.config import settings as env
 from jobs.config import shared_config
-from jobs.errors import HoldlineError, UnknownResponse
+from jobs.errors import UnknownResponse
 from jobs.overview import read_overview
 from jobs.redis.node_state import node_states
 from jobs.redis.url import redis_from_url
@@ -17,7 +17,6 @@ from jobs.service_health import service_health
 from jobs.timeline_reader import read_timeline
 from jobs.worker_registry import WorkerRegistry
 from runtime import command_line
-from runtime.logs import printable
 
 from . import cli
 from .cli import Output
@@ -48,15 +47,8 @@ examples:
 REDIS_SECONDS = 4.0
 
 
-def _not_empty(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Refuses "", which a script passes if its variable with the id is not set."""
-    if value is not None and not value.strip():
-        raise click.UsageError("RESPONSE_ID is empty")
-    return value
-
-
 @click.command(cls=command_line.Command, help=HELP)
-@click.argument("response_id", required=False, callback=_not_empty)
+@click.argument("response_id", required=False)
 @cli.prints
 async def status(environ: Mapping[str, str], *, response_id: str | None) -> AsyncIterator[Output]:
     """Shows the state of the service or the timeline of a response."""
@@ -76,9 +68,7 @@ async def _timeline(pipe: Pipe, response_id: str) -> Timeline:
     try:
         return await read_timeline(pipe, response_id)
     except UnknownResponse:
-        raise HoldlineError(
-            f"{printable(response_id)} not found: check the id; the response may have expired"
-        ) from None
+        raise cli.not_found(response_id) from None
 
 
 async def _read(pipe: Pipe, shared: SharedSettings, models: Collection[str]) -> Status:

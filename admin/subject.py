@@ -24,11 +24,11 @@ from jobs.redis.unexpected_reply import decoding
 from jobs.redis.url import redis_from_url
 from jobs.subject_hash import read_salt, subject_hash
 from runtime import command_line
-from server.access.owners import PUBLIC, owner_of
 from server.api.frames import response_of
 from server.config import Config
 
 from . import cli
+from .arguments import OWNER
 from .audited import Audit
 from .cli import Output
 
@@ -88,21 +88,6 @@ AT_ONCE: Final = 500
 JOBS: Final = "job"
 TURNS: Final = "turn"
 CONVERSATIONS: Final = "conversation"
-
-
-def owner(written: str) -> str:
-    """Returns the owner that a command-line argument names.
-
-    Raises: ValueError.
-    """
-    if written == PUBLIC:
-        return PUBLIC
-    tenant, slash, subject = written.partition("/")
-    if not slash:
-        raise ValueError(
-            f"{written} does not have the form TENANT/SUBJECT or, for a tenant's services, TENANT/"
-        )
-    return owner_of(tenant, subject or None)
 
 
 async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple[str, str]]:
@@ -255,11 +240,10 @@ def subject() -> None:
 
 
 @subject.command("export", help=EXPORT_HELP)
-@click.argument("name", metavar="TENANT/SUBJECT")
+@click.argument("whose", metavar="TENANT/SUBJECT", type=OWNER)
 @cli.prints
-async def export_all(environ: Mapping[str, str], *, name: str) -> AsyncIterator[Output]:
+async def export_all(environ: Mapping[str, str], *, whose: str) -> AsyncIterator[Output]:
     """Exports the data of an end user."""
-    whose = owner(name)
     async with _open(environ) as (pipe, queue):
         # An export changes nothing, but it shows a user's prompts and answers to the operator.
         change = Audit.from_environ(environ).change("subject export", f"end user {whose}")
@@ -272,11 +256,10 @@ async def export_all(environ: Mapping[str, str], *, name: str) -> AsyncIterator[
 
 
 @subject.command("delete", help=DELETE_HELP)
-@click.argument("name", metavar="TENANT/SUBJECT")
+@click.argument("whose", metavar="TENANT/SUBJECT", type=OWNER)
 @cli.prints
-async def delete_all(environ: Mapping[str, str], *, name: str) -> AsyncIterator[Output]:
+async def delete_all(environ: Mapping[str, str], *, whose: str) -> AsyncIterator[Output]:
     """Deletes the data of an end user."""
-    whose = owner(name)
     async with _open(environ) as (pipe, queue):
         change = Audit.from_environ(environ).change("subject delete", f"end user {whose}")
         async with change as outcome:
@@ -286,11 +269,10 @@ async def delete_all(environ: Mapping[str, str], *, name: str) -> AsyncIterator[
 
 
 @subject.command("hash", help=HASH_HELP)
-@click.argument("name", metavar="TENANT/SUBJECT")
+@click.argument("whose", metavar="TENANT/SUBJECT", type=OWNER)
 @cli.prints
-async def hash_name(environ: Mapping[str, str], *, name: str) -> AsyncIterator[Output]:
+async def hash_name(environ: Mapping[str, str], *, whose: str) -> AsyncIterator[Output]:
     """Hashes the name of an end user, and neither shows nor changes any data."""
-    whose = owner(name)
     async with _open(environ) as (pipe, _):
         hashed = subject_hash(await read_salt(pipe), whose)
     yield Output(hashed, {"owner": whose, "hash": hashed})

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobs.redis.url import redis_from_url
-from jobs.tenants import FIELDS, Tenants, WrongSetting, checked, numbers
+from jobs.tenants import FIELDS, Tenants, defaults, numbers
 from runtime import command_line
 from server.config import Config
 
 from . import cli
+from .arguments import DEFAULT, LIMIT, TENANT
 from .audited import Audit
 from .cli import Output
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
 HELP: Final = """\
 Shows and changes the limits of one tenant, without a restart.
@@ -32,6 +33,9 @@ limits:
 """
 SHOW_HELP: Final = """\
 Shows a tenant's limits and today's usage.
+
+A limit that is not set has its default, which the servers' settings state. Run the command with the
+same settings.
 
 examples:
   holdline tenants show acme
@@ -54,7 +58,6 @@ Resets all limits of a tenant to the defaults.
 examples:
   holdline tenants clear acme\
 """
-DEFAULT: Final = "default"
 LIMITS: Final = "\n".join(f"  {name:28} {field.what}" for name, field in FIELDS.items())
 
 
@@ -64,61 +67,53 @@ def tenants() -> None:
 
 
 @tenants.command("show", help=SHOW_HELP)
-@click.argument("tenant")
+@click.argument("tenant", type=TENANT)
 @cli.prints
 async def show(environ: Mapping[str, str], *, tenant: str) -> AsyncIterator[Output]:
     """Shows the limits and the usage of a tenant."""
-    async with _open(environ) as found:
-        yield await _shown(found, tenant)
+    async with _open(environ) as (found, usual):
+        yield await _shown(found, usual, tenant)
 
 
 @tenants.command("set", help=SET_HELP.format(limits=LIMITS))
-@click.argument("tenant")
-@click.argument("values", metavar="NAME=VALUE...", nargs=-1, required=True)
+@click.argument("tenant", type=TENANT)
+@click.argument("limits", metavar="NAME=VALUE...", type=LIMIT, nargs=-1, required=True)
 @cli.prints
 async def set_limits(
-    environ: Mapping[str, str], *, tenant: str, values: tuple[str, ...]
+    environ: Mapping[str, str], *, tenant: str, limits: tuple[tuple[str, str], ...]
 ) -> AsyncIterator[Output]:
     """Changes limits of a tenant."""
-    async with _open(environ) as found:
+    async with _open(environ) as (found, usual):
         audit = Audit.from_environ(environ)
-        await _set(found, audit, "tenants set", tenant, _values(values))
-        yield await _shown(found, tenant)
+        await _set(found, audit, "tenants set", tenant, dict(limits))
+        yield await _shown(found, usual, tenant)
 
 
 @tenants.command("clear", help=CLEAR_HELP)
-@click.argument("tenant")
+@click.argument("tenant", type=TENANT)
 @cli.prints
 async def clear(environ: Mapping[str, str], *, tenant: str) -> AsyncIterator[Output]:
     """Resets all limits of a tenant."""
-    async with _open(environ) as found:
+    async with _open(environ) as (found, usual):
         audit = Audit.from_environ(environ)
         await _set(found, audit, "tenants clear", tenant, dict.fromkeys(FIELDS, ""))
-        yield await _shown(found, tenant)
+        yield await _shown(found, usual, tenant)
 
 
 @contextlib.asynccontextmanager
-async def _open(environ: Mapping[str, str]) -> AsyncIterator[Tenants]:
+async def _open(environ: Mapping[str, str]) -> AsyncIterator[tuple[Tenants, dict[str, float]]]:
     config = Config.from_environ(environ)
     async with redis_from_url(config.redis_url).pipe() as pipe:
-        yield Tenants(pipe, config.shared.partitions)
+        yield Tenants(pipe, config.shared.partitions), defaults(config.shared)
 
 
-def _values(written: Sequence[str]) -> dict[str, str]:
-    values = {}
-    for pair in written:
-        name, equals, value = pair.partition("=")
-        if not equals or not value:
-            raise WrongSetting(f"{pair!r} does not have the form NAME=VALUE")
-        values[name] = "" if value == DEFAULT else value
-    return values
-
-
-async def _shown(tenants: Tenants, tenant: str) -> Output:
+async def _shown(tenants: Tenants, usual: Mapping[str, float], tenant: str) -> Output:
     found, usage = await tenants.get(tenant), await tenants.usage(tenant)
     held = "; the limit is reached, so further responses wait" if usage.held else ""
     lines = [
-        f"{name:27} {found.get(name, DEFAULT):>12}  {field.what}" for name, field in FIELDS.items()
+        f"{name:27} {found.get(name, f'{usual[name]:.15g}'):>12}  "
+        f"{'' if name in found else DEFAULT:7}  {field.what}"
+        for name, field in FIELDS.items()
     ]
     lines.append(f"{usage.running} responses are running{held}")
     lines.append(
@@ -127,6 +122,7 @@ async def _shown(tenants: Tenants, tenant: str) -> Output:
     value: dict[str, Any] = {
         "tenant": tenant,
         "limits": {**dict.fromkeys(FIELDS), **numbers(found)},
+        "defaults": usual,
         "running": usage.running,
         "limit_reached": usage.held,
         "tokens_today": usage.tokens,
@@ -139,17 +135,16 @@ async def _set(
     tenants: Tenants, audit: Audit, command: str, tenant: str, values: Mapping[str, str]
 ) -> None:
     """Changes settings of a tenant; the value "" restores a default."""
-    wanted = {name: checked(name, value) for name, value in values.items()}
     found = await tenants.get(tenant)
-    before = {name: found.get(name, "") for name in wanted}
-    changed = [name for name in wanted if wanted[name] != before[name]]
+    before = {name: found.get(name, "") for name in values}
+    changed = [name for name in values if values[name] != before[name]]
     async with audit.change(
         command,
         f"tenant {tenant}",
         before=_short(before, changed),
-        after=_short(wanted, changed),
+        after=_short(values, changed),
     ):
-        await tenants.set(tenant, wanted)
+        await tenants.set(tenant, values)
 
 
 def _short(values: Mapping[str, str], names: list[str]) -> str:

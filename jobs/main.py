@@ -16,7 +16,7 @@ import structlog
 from runtime import command_line, logs
 from runtime.core_dumps import disable_core_dumps
 from runtime.open_files import raise_open_file_limit
-from runtime.supervisor import CANNOT_START, Children, run, supervise
+from runtime.supervisor import CANNOT_START, MAX_PROCESSES, Children, run, supervise
 from runtime.telemetry import InvalidTelemetry, asks_for_traces, telemetry
 
 from .config.settings import ConfigError, help_text, ignored_links, text
@@ -89,10 +89,10 @@ class Program(ABC, Generic[C]):
         It exits with 0 after a stop signal, and with 1 if the program cannot start.
         """
 
-        def start(*, processes: str | None, child: Path | None) -> NoReturn:
+        def start(*, processes: int | None, child: Path | None) -> NoReturn:
             environ = dict(os.environ)
             if processes is not None:
-                environ["HOLDLINE_PROCESSES"] = processes
+                environ["HOLDLINE_PROCESSES"] = str(processes)
             self.leave(self._run(environ, child=child))
 
         return command_line.Command(
@@ -100,7 +100,10 @@ class Program(ABC, Generic[C]):
             callback=start,
             params=[
                 click.Option(
-                    ["--processes"], metavar="N", help="run N processes, usually one per core"
+                    ["--processes"],
+                    type=click.IntRange(1, MAX_PROCESSES),
+                    metavar="N",
+                    help="run N processes, usually one per core",
                 ),
                 click.Option(["--child"], hidden=True, type=click.Path(path_type=Path)),
             ],

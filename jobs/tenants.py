@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import HoldlineError
 from .names import Partition
+from .nearest import suggestion
 from .redis.unexpected_reply import decoding
 from .scripts import calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .record import SharedSettings
     from .redis.pipe import Pipe
 
 
@@ -39,7 +41,7 @@ class Field:
 
 
 FIELDS: Final[dict[str, Field]] = {
-    "weight": Field(0.01, 100, False, "share of the queue; 1 if not set"),
+    "weight": Field(0.01, 100, False, "share of the queue, relative to other tenants"),
     "sockets": Field(
         0, 1_000_000, True, "maximum number of WebSockets per server process; 0 means no limit"
     ),
@@ -139,6 +141,11 @@ class Tenants:
         return TenantUsage(running, held, tokens, money)
 
 
+def defaults(shared: SharedSettings) -> dict[str, float]:
+    """Returns the limits of a tenant for which none are set."""
+    return {"weight": 1, **shared.of_tenants}
+
+
 def numbers(values: Mapping[str, str]) -> dict[str, float]:
     """Converts settings of a tenant to numbers, and drops settings with unknown names."""
     return {
@@ -155,7 +162,7 @@ def checked(name: str, value: str) -> str:
     """
     field = FIELDS.get(name)
     if field is None:
-        raise WrongSetting(f"{name} is not a tenant setting; known settings: {', '.join(FIELDS)}")
+        raise WrongSetting(f"{name} is not a limit of a tenant; {suggestion(name, FIELDS)}")
     if value == "":
         return ""
     try:

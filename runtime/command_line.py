@@ -44,7 +44,19 @@ class _Help(click.Command):
 
 
 class Command(_Help):
-    """A command whose help keeps its line breaks."""
+    """A command whose help keeps its line breaks, and whose arguments are not empty."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses the arguments.
+
+        Refuses "" as an argument, which a script passes if its variable is not set.
+        """
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            value = ctx.params.get(param.name or "")
+            if isinstance(param, click.Argument) and isinstance(value, str) and not value.strip():
+                raise click.UsageError(f"{param.human_readable_name} is empty", ctx)
+        return rest
 
 
 class Group(_Help, click.Group):

@@ -129,7 +129,13 @@ def pace(text: str | None) -> float:
 
 
 @click.command(cls=command_line.Command, help=HELP)
-@click.option("--port", type=int, default=8090, show_default=True, help="port on 127.0.0.1")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=8090,
+    show_default=True,
+    help="port on 127.0.0.1",
+)
 def demo_model(*, port: int) -> int:
     """Serves the demo model until it is stopped, and returns the exit status."""
     value = os.environ.get("DEMO_TOKENS_PER_SECOND")

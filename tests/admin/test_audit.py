@@ -21,7 +21,7 @@ from jobs.errors import RedisAway
 from jobs.names import Partition
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
-from jobs.tenants import Tenants, WrongSetting
+from jobs.tenants import Tenants
 from runtime.watched_file import locked
 from tests.commands import lines
 from tests.jobs.factories import SETTINGS, a_job, opening
@@ -88,7 +88,14 @@ def test_every_command_that_changes_something_is_tested_here() -> None:
     assert READING | CHANGING == found
     alone = {name for name, command in commands.items() if not isinstance(command, click.Group)}
     files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    assert {"__init__", "cli", "audited", "key_file", "status_text"} == files - commands.keys()
+    assert {
+        "__init__",
+        "arguments",
+        "cli",
+        "audited",
+        "key_file",
+        "status_text",
+    } == files - commands.keys()
     programs = {"ask", "completion", "demo-model", "probe", "server", "up", "worker"}
     assert programs | {"audit", "check", "doctor", "status"} == alone
 
@@ -175,7 +182,7 @@ async def test_a_change_that_fails_is_recorded_with_its_error(
 
 
 async def test_an_invalid_argument_is_refused_before_it_is_recorded(operator: Operator) -> None:
-    with pytest.raises(WrongSetting):
+    with pytest.raises(click.BadParameter, match="running must be a number"):
         await operator.run("tenants", "set", "acme", "running=many")
     assert [] == await operator.changes()
 

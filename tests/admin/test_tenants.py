@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -32,8 +33,23 @@ async def test_tenant_settings_are_shown_until_cleared(run: Run, pipe: Pipe) -> 
     assert "0 responses are running\n" in shown
     assert {"weight": "2.0", "running": "20"} == await Tenants(pipe, range(1)).get("acme")
     _, shown = await asyncio.to_thread(run, "clear", "acme")
-    assert ["weight", "default"] == shown.split()[:2]
+    assert ["weight", "1", "default"] == shown.split()[:3]
     assert {} == await Tenants(pipe, range(1)).get("acme")
+
+
+def test_a_limit_that_is_not_set_is_shown_with_its_default(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDLINE_TENANT_RUNNING", "12")
+    monkeypatch.setenv("HOLDLINE_TENANT_MONEY_PER_DAY", "2.5")
+    _, shown = run("show", "acme")
+    rows = {words[0]: words[1:3] for words in map(str.split, shown.splitlines())}
+    assert ["12", "default"] == rows["running"]
+    assert ["2.5", "default"] == rows["money_per_day"]
+    assert ["0", "default"] == rows["waiting"]
+    found = json.loads(run("show", "acme", "--json")[1])
+    assert (None, 12) == (found["limits"]["running"], found["defaults"]["running"])
+    assert found["limits"].keys() == found["defaults"].keys()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +60,8 @@ async def test_tenant_settings_are_shown_until_cleared(run: Run, pipe: Pipe) -> 
         ("weight=nan", "weight must be between"),
         ("running=1.5", "running must be a whole number, not 1.5"),
         ("running=many", "running must be a number, not 'many'"),
-        ("colour=red", "colour is not a tenant setting; known settings: weight, sockets"),
+        ("colour=red", "colour is not a limit of a tenant; known names: weight, sockets"),
+        ("runing=20", "runing is not a limit of a tenant; did you mean running; see holdline"),
         ("running", "'running' does not have the form NAME=VALUE"),
     ],
 )
@@ -52,8 +69,9 @@ async def test_invalid_tenant_settings_are_refused(
     run: Run, pipe: Pipe, written: str, said: str
 ) -> None:
     code, shown = await asyncio.to_thread(run, "set", "acme", written)
-    assert 1 == code
+    assert 2 == code
     assert said in shown
+    assert 1 == len(shown.splitlines())
     assert {} == await Tenants(pipe, range(1)).get("acme")
 
 

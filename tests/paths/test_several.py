@@ -130,6 +130,6 @@ async def test_if_one_child_process_cannot_start_all_are_stopped(
 def test_an_invalid_number_of_processes_is_rejected(module: str) -> None:
     wrong = {"REDIS_URL": "redis://127.0.0.1:1/0", "OPENAI_API_KEY": "x"}
     result = run_module(module, "--processes", "nine", **wrong)
-    assert (1, True) == (result.returncode, "HOLDLINE_PROCESSES must be a number" in result.stderr)
+    assert (2, True) == (result.returncode, "'nine' is not a valid integer range" in result.stderr)
     result = run_module(module, "--processes", "65", **wrong)
-    assert (1, True) == (result.returncode, "between 1 and 64" in result.stderr)
+    assert (2, True) == (result.returncode, "65 is not in the range 1<=x<=64" in result.stderr)

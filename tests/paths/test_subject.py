@@ -15,7 +15,7 @@ import pytest
 from openai import AsyncOpenAI, NotFoundError
 
 import holdline_client
-from admin import subject
+from admin import arguments, subject
 from jobs.cipher import Cipher
 from jobs.errors import HoldlineError
 from jobs.ids import new_response_id
@@ -139,13 +139,13 @@ async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
     ],
 )
 def test_an_owner_is_escaped_as_in_its_token(written: str, owner: str) -> None:
-    assert owner == subject.owner(written)
+    assert owner == arguments.owner(written)
 
 
 @pytest.mark.parametrize("written", ["", "acme", "a b/c", "*/*", "acme/" + "x" * 257])
 def test_an_invalid_owner_is_rejected(written: str) -> None:
     with pytest.raises(ValueError, match=r"the tenant must be|TENANT/SUBJECT"):
-        subject.owner(written)
+        arguments.owner(written)
 
 
 async def test_a_search_over_several_batches_finds_each_response_once_and_skips_foreign_keys(
