@@ -1,105 +1,43 @@
-"""Sends a prompt to a Holdline server, and shows the answer as it is generated.
-
-holdline-ask "Why is the sky blue?"             send a prompt
-holdline-ask - < prompt.txt                     read the prompt from standard input
-holdline-ask --id resp_… [--after N --item ID]  resume an existing response
-holdline-ask --previous resp_… "And at dusk?"   continue a conversation
-
-exit codes: 0 completed, 1 failed or refused, 2 wrong usage, 3 incomplete (cut off at a limit or
-by a filter), 4 cancelled, 5 no connection, 6 the text does not match its checksum, 130 Ctrl-C
-"""
+"""The command `holdline-ask`, which sends a prompt and shows the answer as it is generated."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
 import signal
 import sys
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
+from .arguments import DEFAULT_URL, USAGE, parser
 from .client import connect
 from .errors import ChecksumMismatch, Closed, Error, OutcomeUnknown
 from .events import Connection
 from .terminal import Terminal
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from .answer import Answer
+    from .arguments import Parser
     from .client import Client
 
 NAME: Final = "holdline-ask"
-DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # A user watches the command, so a lost connection must be detected sooner than with the server's
 # interval of pings.
 PING_SECONDS: Final = 8.0
 MAX_PROMPT_CHARACTERS: Final = 64 * 1024 * 1024
 
-COMPLETED, FAILED, USAGE, INCOMPLETE, CANCELLED, UNREACHABLE, CHECKSUM_MISMATCH = range(7)
+COMPLETED, FAILED = 0, 1
+INCOMPLETE, CANCELLED, UNREACHABLE, CHECKSUM_MISMATCH = range(USAGE + 1, USAGE + 5)
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
-_ENVIRONMENT: Final = """environment:
-  HOLDLINE_URL    URL of the server
-  HOLDLINE_TOKEN  API key or token, if the server requires one"""
 _ENDS: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "cancelled": CANCELLED}
 
 
-def _version() -> str:
-    try:
-        return version("holdline-client")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=name,
-        description=(__doc__ or "").replace(NAME, name),
-        epilog=_ENVIRONMENT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    parser.add_argument("prompt", nargs="?", help="the prompt; - reads it from standard input")
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("HOLDLINE_URL") or DEFAULT_URL,
-        help=f"URL of the server (default: $HOLDLINE_URL, or {DEFAULT_URL})",
-    )
-    parser.add_argument("--model", help="name of the model (default: the server's)")
-    parser.add_argument("--instructions", help="instructions for the model")
-    parser.add_argument("--previous", metavar="ID", help="the response that this prompt continues")
-    parser.add_argument(
-        "--key", help="an idempotency key: repeating it with the same prompt gives the same answer"
-    )
-    parser.add_argument("--id", help="resume this response instead of sending a prompt")
-    parser.add_argument(
-        "--after",
-        type=int,
-        default=-1,
-        help="show only events after this sequence number (default: -1)",
-    )
-    parser.add_argument(
-        "--item", help="id of the output item at --after, as printed by this command"
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print the finished response as one JSON object, instead of its text",
-    )
-    parser.add_argument(
-        "--stream",
-        action=argparse.BooleanOptionalAction,
-        help="write text as it arrives (default: only if the output is a terminal)",
-    )
-    parser.set_defaults(name=name)
-    return parser
-
-
-def _prompt(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+def _prompt(parser: Parser, arguments: Namespace) -> str:
     if arguments.id is not None:
         if arguments.prompt is not None:
             parser.error("use either a prompt or --id, not both")
@@ -114,7 +52,7 @@ def _prompt(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> s
     return text
 
 
-def _begin(client: Client, arguments: argparse.Namespace, prompt: str) -> Answer:
+def _begin(client: Client, arguments: Namespace, prompt: str) -> Answer:
     if arguments.id is not None:
         return client.follow(arguments.id, after=arguments.after, item_id=arguments.item)
     return client.ask(
@@ -166,11 +104,12 @@ def _code(error: Error) -> int:
 def _advise(error: Error, terminal: Terminal, name: str) -> None:
     if error.status == HTTPStatus.UNAUTHORIZED:
         terminal.write_line(
-            f"{name}: set HOLDLINE_TOKEN to a valid API key or token for this server"
+            f"{name}: set HOLDLINE_TOKEN to an API key or a token of this server; "
+            "its operator creates an API key with: holdline keys create TENANT"
         )
 
 
-def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespace) -> None:
+def _interrupted(answer: Answer, terminal: Terminal, arguments: Namespace) -> None:
     server = "" if arguments.url == DEFAULT_URL else f" --url {arguments.url}"
     if answer.id is not None:
         item = f" --item {answer.item_id}" if answer.item_id else ""
@@ -185,7 +124,7 @@ def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespa
         )
 
 
-async def _run(arguments: argparse.Namespace, prompt: str) -> int:
+async def _run(arguments: Namespace, prompt: str) -> int:
     terminal = Terminal(sys.stdout, sys.stderr, stream=arguments.stream, json=arguments.json)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -207,9 +146,7 @@ async def _run(arguments: argparse.Namespace, prompt: str) -> int:
     return INTERRUPTED
 
 
-async def _ask(
-    client: Client, arguments: argparse.Namespace, prompt: str, terminal: Terminal
-) -> int:
+async def _ask(client: Client, arguments: Namespace, prompt: str, terminal: Terminal) -> int:
     loop = asyncio.get_running_loop()
 
     def continued() -> None:
@@ -238,18 +175,18 @@ async def _ask(
 
 def main(argv: Sequence[str] | None = None, name: str = NAME) -> int:
     """Runs the command and returns its exit code. `name` is the name of the command in messages."""
-    parser = _parser(name)
-    arguments = parser.parse_args(argv)
+    parsing = parser(name)
+    arguments = parsing.parse_args(argv)
     try:
-        prompt = _prompt(parser, arguments)
+        prompt = _prompt(parsing, arguments)
         for value in (prompt, *vars(arguments).values()):
             str(value).encode()  # A byte that is not UTF-8 becomes half a surrogate pair.
     except UnicodeError:
-        parser.error("the prompt and all options must be UTF-8")
+        parsing.error("the prompt and all options must be UTF-8")
     try:
         connect(arguments.url)
     except ValueError as error:
-        parser.error(str(error))
+        parsing.error(str(error))
     try:
         return asyncio.run(_run(arguments, prompt))
     except BrokenPipeError:

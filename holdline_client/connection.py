@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import aiohttp
 
-from . import protocol
+from . import protocol, refusals
 from .backoff import delay, tries_after_loss
-from .errors import Closed
 from .keepalive import PING_SECONDS, Action, Keepalive
 
 if TYPE_CHECKING:
     from .credential import Credential
+    from .errors import Closed
     from .protocol import Message
 
 State = Literal["connecting", "open", "reconnecting", "closed"]
@@ -165,10 +165,7 @@ class Connection:
         Ends the connection permanently if another attempt cannot succeed.
         """
         if 400 <= error.status < 500 and error.status not in _MOMENTARY:
-            why = f"The server refused the connection with status {error.status}."
-            if error.status == 401:
-                why = self._unauthenticated()
-            self.end(Closed("connection_refused", why, status=error.status))
+            self.end(refusals.refused_with(error.status, has_credential=self._has_credential))
         stated = "0" if error.headers is None else error.headers.get("Retry-After", "0")
         return float(stated) if stated.isdecimal() else 0.0
 
@@ -331,16 +328,12 @@ class Connection:
         # token and connect again.
         renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
         if not advice.come_back and not renewed:
-            why, status = f"The server closed the connection with code {code}.", 0
-            if code == protocol.UNAUTHENTICATED:
-                why, status = self._unauthenticated(), 401
-            self.end(Closed("connection_closed", why, close_code=code, status=status))
+            self.end(refusals.closed_with(code, has_credential=self._has_credential))
         return advice.after
 
-    def _unauthenticated(self) -> str:
-        if self.credential.token is None:
-            return "The server requires an API key or a token, but this client has none."
-        return "The server refused the API key or the token of this client."
+    @property
+    def _has_credential(self) -> bool:
+        return self.credential.token is not None
 
     def _become(self, state: State) -> None:
         if self.state != state:

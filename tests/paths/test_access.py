@@ -95,12 +95,13 @@ async def test_the_python_client_raises_if_its_token_is_rejected(site: Site) -> 
     with pytest.raises(Closed) as closed:
         async with holdline_client.connect(site.server.url, token="wrong"):
             pass
-    assert (401, "connection_refused") == (closed.value.status, closed.value.code)
+    assert (401, "invalid_token") == (closed.value.status, closed.value.code)
     assert "refused the API key or the token" in str(closed.value)
     async with holdline_client.connect(site.server.url) as client:
         with pytest.raises(Closed) as closed:
             await client.ask("Why?")
     assert (401, 4401) == (closed.value.status, closed.value.close_code)
+    assert "authentication_required" == closed.value.code
     assert "requires an API key or a token, but this client has none" in str(closed.value)
 
 
@@ -117,7 +118,9 @@ async def test_the_command_says_that_a_credential_is_missing_or_wrong(
     _, errors = await asyncio.wait_for(process.communicate(), 20)
     assert 1 == process.returncode
     assert ("refused the API key" if token else "requires an API key") in errors.decode()
+    assert ("invalid_token" if token else "authentication_required") in errors.decode()
     assert "set HOLDLINE_TOKEN" in errors.decode()
+    assert "holdline keys create TENANT" in errors.decode()
 
 
 @pytest.mark.skipif(

@@ -242,7 +242,9 @@ async def test_a_failed_answer_sets_the_exit_code(
     assert (code == 1) == ("holdline status resp_" in command.errors)
 
 
-async def test_invalid_arguments_print_the_usage_and_send_no_request(shared: Shared) -> None:
+async def test_invalid_arguments_are_reported_and_send_no_request(
+    shared: Shared,
+) -> None:
     for arguments, url in [
         ((), shared.server.url),
         (("x", "--id", "resp_1"), shared.server.url),
@@ -250,7 +252,8 @@ async def test_invalid_arguments_print_the_usage_and_send_no_request(shared: Sha
     ]:
         command = await Command.start(*arguments, url=url)
         assert 2 == await command.end()
-        assert "usage:" in command.errors
+        assert command.errors.endswith("; see holdline-ask --help\n")
+        assert 1 == command.errors.count("\n")
 
 
 async def test_a_prompt_that_is_no_text_is_wrong_usage(shared: Shared) -> None:
