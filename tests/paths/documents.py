@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+START = (ROOT / "docs/start.md").read_text()
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 REFERENCE = (ROOT / "docs/protocol-reference.md").read_text()
 REDIS = (ROOT / "docs/redis.md").read_text()

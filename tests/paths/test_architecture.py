@@ -1,4 +1,4 @@
-"""Tests that the README and the architecture diagrams match the code."""
+"""Tests that the architecture page and its diagrams match the code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 
 from dev import trace
 from dev.architecture import ROUTES, arrows, imports, pictures, rooms
-from tests.paths.documents import README, ROOT, blocks, section
+from tests.paths.documents import ARCHITECTURE, ROOT, blocks, section
 
 pytestmark = pytest.mark.checkout
 
 
 def test_the_files_on_the_path_of_a_prompt_exist() -> None:
-    path, beside = blocks(section(README, "How it works"), "")
+    path, beside = blocks(section(ARCHITECTURE, "The files on the path of one prompt"), "")
     for line in (path + beside).splitlines():
         assert (ROOT / line.split()[0]).is_file(), line
         for other in re.findall(r"\b\w+\.py\b", line.partition(" ")[2]):

@@ -1,4 +1,4 @@
-"""Tests that the examples in the README and in the client document run as printed."""
+"""Tests that the examples in the README and in the first documents run as printed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.jobs.proxy import Proxy
 from tests.paths.conftest import Shared
-from tests.paths.documents import ADDRESS, CLIENT, PROTOCOL, README, blocks, table
+from tests.paths.documents import ADDRESS, CLIENT, PROTOCOL, README, START, blocks, table
 
 
 async def run(*command: str) -> str:
@@ -45,8 +45,8 @@ async def test_the_curl_command_of_the_readme_streams_an_answer(shared: Shared) 
     assert output.endswith("data: [DONE]\n\n")
 
 
-async def test_the_sdk_example_of_the_readme_prints_the_answer(shared: Shared) -> None:
-    program, _ = blocks(README, "python")
+async def test_the_sdk_example_of_the_first_steps_prints_the_answer(shared: Shared) -> None:
+    program, _ = blocks(START, "python")
     # Wait until the answer has started: a cursor beyond the end of the log is rejected.
     begun = "while not client.responses.retrieve(answer.id).output: pass\n# Later"
     program = program.replace("# Later", begun)
@@ -54,8 +54,8 @@ async def test_the_sdk_example_of_the_readme_prints_the_answer(shared: Shared) -
     assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
 
 
-async def test_the_client_example_of_the_readme_prints_the_answer(shared: Shared) -> None:
-    _, program = blocks(README, "python")
+async def test_the_client_example_of_the_first_steps_prints_the_answer(shared: Shared) -> None:
+    _, program = blocks(START, "python")
     output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
     assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
 
@@ -105,7 +105,7 @@ async def test_the_documented_checksum_example_verifies_a_response(shared: Share
         exec(program, {"response": response})
 
 
-@pytest.mark.parametrize("document", [README, PROTOCOL], ids=["README", "protocol"])
+@pytest.mark.parametrize("document", [START, PROTOCOL], ids=["start", "protocol"])
 async def test_the_documented_socket_session_matches_the_server(
     shared: Shared, document: str
 ) -> None:

@@ -26,6 +26,8 @@ PAGES = sorted(
 FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.MULTILINE)
 SOURCES = {".py", ".js", ".mjs", ".lua", ".html", ".css", ".toml", ".yml", ".conf", ".in", ".txt"}
+# The pages in which readers look something up, and type nothing.
+LOOKED_UP = {"architecture", "glossary", "promises", "protocol-reference"}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -75,6 +77,15 @@ def test_every_file_in_docs_is_reachable_from_the_readme() -> None:
         elif path.suffix == ".md":
             todo += [target for target, _ in links(path)]
     assert set() == {path for path in (ROOT / "docs").rglob("*.*") if path.is_file()} - seen
+
+
+def test_every_page_begins_with_what_its_reader_types() -> None:
+    """A block of commands comes before the first list, table, picture and heading."""
+    for path in (ROOT / "docs").glob("*.md"):
+        start = re.split(
+            r"^(?:- |\||#{2,} |!\[)", path.read_text(), maxsplit=1, flags=re.MULTILINE
+        )[0]
+        assert ("```sh\n" in start) != (path.stem in LOOKED_UP), path.name
 
 
 def test_the_menu_of_the_docs_pages_names_every_document() -> None:

@@ -1,4 +1,4 @@
-"""Tests that the snippets in the README run as printed in a fresh clone.
+"""Tests that the snippets in the README and the first steps run as printed in a fresh clone.
 
 Also tests a snippet that starts several processes. Only addresses, ports and the number of
 processes are replaced.
@@ -20,13 +20,16 @@ from tests.paths.conftest import Shared
 from tests.system import ROOT, clean_environ, free_port, run_command
 
 README = (ROOT / "README.md").read_text()
+START = (ROOT / "docs" / "start.md").read_text()
+# The lines of the README that fit on one screen.
+MAX_README_LINES = 50
 PROGRAMS = re.findall(
     r"[Ss]ave this as `(\S+)` and run `([^`]+)`:\n\n```python\n(.*?)^```",
-    README,
+    START,
     re.MULTILINE | re.DOTALL,
 )
-SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-# Each Python snippet is saved under the file name that the README gives, and run as the README
+SHELL = re.findall(r"^```sh\n(.*?)^```", README + START, re.MULTILINE | re.DOTALL)
+# Each Python snippet is saved under the file name that the page gives, and run as the page
 # states.
 ASKING = [
     *PROGRAMS,
@@ -48,7 +51,11 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_every_program_names_its_file_and_its_command() -> None:
-    assert len(PROGRAMS) == README.count("```python\n")
+    assert len(PROGRAMS) == START.count("```python\n")
+
+
+def test_the_readme_fits_on_one_screen() -> None:
+    assert len(README.splitlines()) <= MAX_README_LINES
 
 
 @pytest.mark.parametrize(("file", "command", "snippet"), ASKING)

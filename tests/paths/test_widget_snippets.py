@@ -1,4 +1,4 @@
-"""Tests the page snippets in README.md and docs/widget.md, as printed, on a new page of a site."""
+"""Tests the page snippets in docs/start.md and docs/widget.md, as printed, on a page of a site."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.system import (
 
 pytestmark = in_chromium
 
-README = (ROOT / "README.md").read_text()
+START = (ROOT / "docs" / "start.md").read_text()
 WIDGET = (ROOT / "docs" / "widget.md").read_text()
 
 
@@ -41,7 +41,7 @@ def with_address(server: Server, snippet: str) -> str:
     return named.replace("127.0.0.1:8080", host)
 
 
-[README_PAGE] = code_blocks(README, "html")
+[START_PAGE] = code_blocks(START, "html")
 [WIDGET_PAGE, TOKEN_PAGE] = code_blocks(WIDGET, "html")
 [TOKEN_SITE] = code_blocks(WIDGET, "python")
 [CLIENT_SCRIPT] = code_blocks(WIDGET, "js")
@@ -63,7 +63,7 @@ async def test_the_snippets_work_in_chromium(
 ) -> None:
     server, port = await start_allowing_server(beside)
     host = server.url.removeprefix("http://")
-    origin = await serve_site(with_address(server, README_PAGE), port)
+    origin = await serve_site(with_address(server, START_PAGE), port)
     page = await open_page(origin, None, host)
     await page.click(".launcher")
     prompt = shared.prompt("tokens=30")
@@ -129,7 +129,7 @@ async def test_the_snippets_work_in_firefox(
     shared: Shared, beside: System, serve_site: ServeSite
 ) -> None:
     server, port = await start_allowing_server(beside)
-    origin = await serve_site(with_address(server, README_PAGE + CLIENT_PAGE), port)
+    origin = await serve_site(with_address(server, START_PAGE + CLIENT_PAGE), port)
     prompt = shared.prompt("tokens=30")
     async with Firefox() as firefox:
         await firefox.goto(origin)
