@@ -10,8 +10,10 @@ import click
 from jobs.config import settings as env
 from jobs.config import shared_config
 from jobs.errors import UnknownResponse
+from jobs.names import names_of, tenant_of
 from jobs.overview import read_overview
 from jobs.redis.node_state import node_states
+from jobs.redis.unexpected_reply import decoding
 from jobs.redis.url import redis_from_url
 from jobs.service_health import service_health
 from jobs.timeline_reader import read_timeline
@@ -20,7 +22,7 @@ from runtime import command_line
 
 from . import cli
 from .cli import Output
-from .status_text import Status, status_lines, timeline_lines
+from .status_text import MAX_RUNNING, Status, longest_running, status_lines, timeline_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -79,7 +81,29 @@ async def _read(pipe: Pipe, shared: SharedSettings, models: Collection[str]) -> 
     known = models or (
         {name for one in workers for name in one.models} if _all_listed(workers) else ()
     )
-    return Status(overview, service_health(known, workers, overview), workers, nodes)
+    shown = [one.response_id for one, _ in longest_running(workers)[:MAX_RUNNING]]
+    health = service_health(known, workers, overview)
+    return Status(overview, health, workers, nodes, await _tenants(pipe, shown))
+
+
+async def _tenants(pipe: Pipe, response_ids: Sequence[str]) -> dict[str, str]:
+    """Returns the tenant of each response that still exists."""
+
+    async def owner(response_id: str) -> bytes | None:
+        try:
+            key = names_of(response_id).job(response_id)
+        except UnknownResponse:  # another program has written the worker's record
+            return None
+        found: bytes | None = await pipe.call("HGET", key, "owner")
+        return found
+
+    owners = await asyncio.gather(*map(owner, response_ids))
+    with decoding("the record of a response"):
+        return {
+            one: tenant_of(found.decode())
+            for one, found in zip(response_ids, owners, strict=True)
+            if found is not None
+        }
 
 
 def _all_listed(workers: Sequence[LiveWorker]) -> bool:

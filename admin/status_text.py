@@ -10,14 +10,14 @@ from jobs.recent_attempts import RecentSum
 from runtime.logs import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from jobs.overview import Overview, TenantLoad
     from jobs.recent_attempts import RecentAttempts
     from jobs.redis.node_state import NodeState
     from jobs.service_health import ServiceHealth
     from jobs.timeline import Step, Timeline
-    from jobs.worker_registry import LiveWorker
+    from jobs.worker_registry import LiveWorker, RunningResponse
 
 # The text is for one screen, and `--json` shows everything.
 MAX_WORKERS: Final = 20
@@ -28,12 +28,16 @@ ANY: Final = "(any)"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of the service and of its Redis masters."""
+    """The state of the service and of its Redis masters.
+
+    `tenants` contains the tenants of the running responses that are shown, by their ids.
+    """
 
     overview: Overview
     health: ServiceHealth
     workers: Sequence[LiveWorker]
     nodes: Sequence[NodeState]
+    tenants: Mapping[str, str]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the state as a JSON object."""
@@ -42,6 +46,7 @@ class Status:
             "queue": self.overview.as_dict(),
             "workers": [worker.as_dict() for worker in self.workers],
             "redis": [node.as_dict() for node in self.nodes],
+            "tenants_of_responses": dict(self.tenants),
         }
 
 
@@ -117,13 +122,19 @@ def _workers(status: Status) -> Iterator[str]:
     yield from table(columns, rows, len(status.workers), "workers")
 
 
+def longest_running(workers: Sequence[LiveWorker]) -> list[tuple[RunningResponse, LiveWorker]]:
+    """Returns the running responses with their workers, beginning with the oldest attempt."""
+    running = [(one, worker) for worker in workers for one in worker.responses]
+    return sorted(running, key=lambda pair: pair[0].started_at)
+
+
 def _running(status: Status) -> Iterator[str]:
     now = status.overview.now
-    running = [(one, worker) for worker in status.workers for one in worker.responses]
-    running.sort(key=lambda pair: pair[0].started_at)
+    running = longest_running(status.workers)
     rows = [
         (
             one.response_id,
+            status.tenants.get(one.response_id, "-"),
             one.model or ANY,
             str(one.attempt),
             duration((now - one.started_at) / 1000),
@@ -134,7 +145,7 @@ def _running(status: Status) -> Iterator[str]:
         )
         for one, worker in running[:MAX_RUNNING]
     ]
-    columns = ("RESPONSE", "MODEL", "ATTEMPT", "RUNS FOR", "FIRST TOKEN", "WORKER")
+    columns = ("RESPONSE", "TENANT", "MODEL", "ATTEMPT", "RUNS FOR", "FIRST TOKEN", "WORKER")
     yield from table(columns, rows, len(running), "running responses")
 
 

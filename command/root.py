@@ -99,6 +99,12 @@ def _dead() -> click.Command:
     return dead
 
 
+def _cancel() -> click.Command:
+    from admin.cancel import cancel
+
+    return cancel
+
+
 def _audit() -> click.Command:
     from admin.audit import audit
 
@@ -150,6 +156,7 @@ SECTIONS: Final = {
         Entry("signers", "manage the keys with which backends sign tokens for users", _signers),
         Entry("tenants", "show and change the limits of a tenant", _tenants),
         Entry("subject", "export or delete the data of an end user", _subject),
+        Entry("cancel", "end a response that runs too long or costs too much", _cancel),
         Entry("dead", "list jobs that no worker tries again, and submit them again", _dead),
         Entry("completion", "print a script that completes commands in a shell", _completion),
     ),
@@ -170,7 +177,8 @@ examples:
   holdline ask "Why is the sky blue?"          ask a question
   HOLDLINE_API_KEYS=redis holdline keys create acme    create an API key for the tenant acme
   holdline tenants set acme running=20         change a limit of the tenant
-  holdline status RESPONSE_ID                  see why a response failed\
+  holdline status RESPONSE_ID                  see why a response failed
+  holdline cancel RESPONSE_ID                  end a response; holdline status lists them\
 """
 
 

@@ -6,18 +6,18 @@ import contextlib
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from jobs import cancellation
 from jobs.config.models import RESPONSES
 from jobs.errors import Diverged, Undecodable, UnknownConversation
 from jobs.ids import item_id, new_response_id, pick_partition
-from jobs.log.codec import decode_event, kept_fingerprints
-from jobs.log.events import opening_events, prepared, terminal
+from jobs.log.codec import kept_fingerprints
+from jobs.log.events import opening_events, prepared
 from jobs.log.log import read
-from jobs.log.response_state import ResponseState
 from jobs.log.view import View
 from jobs.names import partition_of, queue_name_of
-from jobs.record import Job, Status
+from jobs.record import Job
 from jobs.replies import Accepted
 from jobs.steers import PENDING, input_of
 from jobs.summary import COMPACT
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from .templates import Templates
 
 Item = dict[str, Any]
-
-CANCEL_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,18 +323,11 @@ class Responses:
         A queued response ends at once. The worker of a running response is asked to stop. A
         finished response is left unchanged.
         """
-        for _ in range(CANCEL_TRIES):
-            view = await self._conversations.view(viewer, response_id)
-            job = await self._conversations.job(viewer, response_id)
-            try:
-                if await self._queue.cancel(response_id, view.length, _cancelled(job, view)):
-                    await self._queue.turns.release(response_id, job.turns)
-                    await self.conversations.settle(job)
-            except Diverged:
-                continue
-            return
-        message = "The response is changing too quickly to be cancelled. Try again."
-        raise Problem(503, "busy", message, retry_after=1)
+        try:
+            await cancellation.cancel(self._pipe, self._queue, response_id, viewer=viewer)
+        except Diverged:
+            message = "The response is changing too quickly to be cancelled. Try again."
+            raise Problem(503, "busy", message, retry_after=1) from None
 
     async def delete(self, viewer: str, response_id: str) -> None:
         """Deletes a response, and stops it if it is running."""
@@ -368,19 +359,3 @@ def _resent(response_id: str) -> Accepted:
     """Returns the result for a request that was sent before, and created this response."""
     note(response_id=response_id)
     return Accepted(response_id, 0, fresh=False)
-
-
-def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:
-    state = ResponseState(decode_event(entry) for entry in view.entries)
-    if state.end is not None:
-        return []
-    closing = state.close()
-    end = terminal(
-        job,
-        Status.CANCELLED,
-        output=state.output,
-        attempts=view.attempt,
-        timing={},
-        completed_at=0,
-    )
-    return [*closing, end]

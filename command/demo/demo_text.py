@@ -1,4 +1,4 @@
-"""Generates the answers of the demo model from the prompt, by fixed rules and without an AI."""
+"""Generates the answers of the simulated model from the prompt by fixed rules, without an AI."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,17 @@ from typing import Any
 from .review import DEEP, LONG_FUNCTION, LONG_LINE, Observations, observe, split
 
 NOTICE = (
-    "*This is Holdline's demo model: a simulation, not an AI. "
+    "*This is Holdline's simulated model: a simulation, not an AI. "
     "It writes by rule, at the pace of a real model.*"
 )
-WORDS = """Words in the last message that change what the demo model does:
+WORDS = """Words in the last message that change what the simulated model does:
   slowly        write at an eighth of the usual speed
   fail          reply with HTTP 500
   rate limit    reply with HTTP 429 and Retry-After: 1
   be cut        close the connection in the middle of the stream
   ... once      as in "fail once": only the first request fails, is limited or is cut
   call a tool   call the first tool of the request ("call the tool" works too)
-The demo model reviews pasted code, and ignores these words inside code."""
+The simulated model reviews pasted code, and ignores these words inside code."""
 
 TOKEN = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
 QUOTED = 400
@@ -27,7 +27,7 @@ REMEMBERED = 5
 
 @dataclass(frozen=True)
 class Wish:
-    """The special behaviours, such as a failure, that the prompt requests from the demo model."""
+    """The special behaviours of the simulated model, such as a failure, that a prompt requests."""
 
     slowly: bool = False
     fail: bool = False
@@ -79,7 +79,7 @@ def asked(messages: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def answer(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the demo model's answer to a conversation, in Markdown."""
+    """Returns the simulated model's answer to a conversation, in Markdown."""
     turns = asked(messages) or [""]
     prompt = turns[-1]
     prose, code = split(prompt)

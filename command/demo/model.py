@@ -1,4 +1,4 @@
-"""The demo model: a simulated OpenAI-compatible endpoint without an AI.
+"""The simulated model: an OpenAI-compatible endpoint without an AI.
 
 It serves `POST /v1/chat/completions`, with and without streaming, and `GET /v1/models` on the
 loopback interface. It writes slowly enough that a person can watch the stream.
@@ -25,7 +25,7 @@ from .tool import called_tool
 TOKENS_PER_SECOND = 40.0
 SLOWER = 8
 REMEMBERED = 1000
-ABOUT = f"""Holdline's demo model: a simulation of an OpenAI-compatible endpoint.
+ABOUT = f"""Holdline's simulated model: an OpenAI-compatible endpoint without an AI.
 
 POST /v1/chat/completions   stream, stream_options.include_usage, max_tokens, tools
 GET  /v1/models
@@ -77,11 +77,11 @@ class DemoModel:
         wished = wish((asked(messages) or [""])[-1])
         granted = not wished.once or self._is_first(messages)
         if wished.fail and granted:
-            return error(500, "The demo model failed, because the prompt requested it.")
+            return error(500, "The simulated model failed, because the prompt requested it.")
         if wished.rate_limit and granted:
             return error(
                 429,
-                "The demo model is rate limited, because the prompt requested it.",
+                "The simulated model is rate limited, because the prompt requested it.",
                 retry_after=1,
             )
         reply = Reply(request, body, await asyncio.to_thread(answer, messages))
@@ -137,7 +137,7 @@ def pace(text: str | None) -> float:
     help="port on 127.0.0.1",
 )
 def demo_model(*, port: int) -> int:
-    """Serves the demo model until it is stopped, and returns the exit status."""
+    """Serves the simulated model until it is stopped, and returns the exit status."""
     value = os.environ.get("DEMO_TOKENS_PER_SECOND")
     try:
         model = DemoModel(pace(value))
@@ -146,7 +146,7 @@ def demo_model(*, port: int) -> int:
         return 2
     print(f"a simulated model at http://127.0.0.1:{port}/v1", flush=True)
     try:
-        # A running stream may take minutes, so the demo model cuts off all streams when it is
+        # A running stream may take minutes, so the simulated model cuts off all streams when it is
         # stopped.
         web.run_app(
             model.app(),

@@ -1,4 +1,4 @@
-"""Sends one answer of the demo model in the formats of the chat completions API."""
+"""Sends one answer of the simulated model in the formats of the chat completions API."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ FIRST_TOKENS = 24
 
 
 class Reply:
-    """One answer of the demo model: its tokens, and the JSON objects that contain them."""
+    """One answer of the simulated model: its tokens, and the JSON objects that contain them."""
 
     def __init__(self, request: web.Request, body: dict[str, Any], text: str) -> None:
         self.request = request

@@ -1,4 +1,4 @@
-"""Builds the demo model's tool call: the request's first tool, with arguments for its schema."""
+"""Builds the simulated model's tool call: the first tool, with arguments for its schema."""
 
 import json
 import uuid

@@ -97,7 +97,7 @@ def test_every_command_that_changes_something_is_tested_here() -> None:
         "status_text",
     } == files - commands.keys()
     programs = {"ask", "completion", "demo-model", "probe", "server", "up", "worker"}
-    assert programs | {"audit", "check", "doctor", "status"} == alone
+    assert programs | {"audit", "cancel", "check", "doctor", "status"} == alone
 
 
 async def test_every_change_is_recorded_with_its_operator_and_its_result(

@@ -1,4 +1,4 @@
-"""Tests the demo model's answers and the keywords that change its behaviour."""
+"""Tests the simulated model's answers and the keywords that change its behaviour."""
 
 from typing import Any
 

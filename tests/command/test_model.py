@@ -1,4 +1,4 @@
-"""Tests the demo model, as an OpenAI-compatible endpoint, with the official SDK."""
+"""Tests the simulated model, as an OpenAI-compatible endpoint, with the official SDK."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Tests that the demo model's statements about code are correct."""
+"""Tests that the simulated model's statements about code are correct."""
 
 import textwrap
 

@@ -1,4 +1,4 @@
-"""Tests `python -m dev` with the real server, worker, Redis and demo model."""
+"""Tests `python -m dev` with the real server, worker, Redis and simulated model."""
 
 import json
 import os
