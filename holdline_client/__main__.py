@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from .arguments import DEFAULT_URL, USAGE, parser
 from .client import connect
-from .errors import ChecksumMismatch, Closed, Error, OutcomeUnknown
+from .errors import ChecksumMismatch, Closed, Error, Failed, OutcomeUnknown
 from .events import Connection
 from .terminal import Terminal
 
@@ -44,9 +44,10 @@ def _prompt(parser: Parser, arguments: Namespace) -> str:
         return ""
     if arguments.prompt is None:
         parser.error("a prompt, - for standard input, or --id is required")
-    if arguments.prompt != "-":
-        return str(arguments.prompt)
-    text = sys.stdin.read(MAX_PROMPT_CHARACTERS + 1)
+    from_stdin = arguments.prompt == "-"
+    text = sys.stdin.read(MAX_PROMPT_CHARACTERS + 1) if from_stdin else str(arguments.prompt)
+    if not text.strip():
+        parser.error("the prompt is empty")
     if len(text) > MAX_PROMPT_CHARACTERS:
         parser.error(f"the prompt has more than {MAX_PROMPT_CHARACTERS} characters")
     return text
@@ -77,7 +78,7 @@ async def _show(answer: Answer, terminal: Terminal, name: str) -> int:
             )
         elif answer.id is not None and isinstance(answer.error, Closed):
             terminal.write_line(f"{name}: resume with: {name} --id {answer.id}")
-        elif answer.status == "failed":
+        elif answer.id is not None and isinstance(answer.error, Failed):
             terminal.write_line(f"{name}: the operator sees why: holdline status {answer.id}")
         return _code(answer.error)
     if answer.status == "incomplete":

@@ -54,6 +54,7 @@ def test_a_wrong_argument_is_wrong_usage(
     ("arguments", "said"),
     [
         ([], "a prompt, - for standard input, or --id is required"),
+        ([" "], "the prompt is empty"),
         (["Why?", "--id", "resp_1"], "use either a prompt or --id, not both"),
         (["Why?", "--after", "x"], "argument --after: invalid int value: 'x'"),
         (["Why?", "--prev", "x"], "unrecognized arguments: --prev x"),

@@ -121,6 +121,7 @@ async def test_the_command_says_that_a_credential_is_missing_or_wrong(
     assert ("invalid_token" if token else "authentication_required") in errors.decode()
     assert "set HOLDLINE_TOKEN" in errors.decode()
     assert "holdline keys create TENANT" in errors.decode()
+    assert "holdline status" not in errors.decode(), "there is no response"
 
 
 @pytest.mark.skipif(
