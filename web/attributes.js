@@ -6,7 +6,8 @@
 
 /** Attributes whose change rebuilds the widget. The conversation is kept. */
 export const BUILT = [
-  "heading", "greeting", "suggestions", "placeholder", "server", "conversation", "user", "storage", "mode", "lang",
+  "heading", "greeting", "opening", "suggestions", "placeholder", "server", "conversation", "user", "storage", "mode",
+  "attachments", "accept", "lang",
 ];
 const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
 
@@ -34,8 +35,8 @@ export function addProperties(prototype) {
         return attribute === "suggestions" ? suggestionsOf(value) : value;
       },
       set(value) {
-        if (value === null || value === undefined) this.removeAttribute(attribute);
-        else this.setAttribute(attribute, Array.isArray(value) ? JSON.stringify(value) : String(value));
+        if ((value ?? false) === false) this.removeAttribute(attribute);
+        else this.setAttribute(attribute, Array.isArray(value) ? JSON.stringify(value) : value === true ? "" : value);
       },
     });
   }

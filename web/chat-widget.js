@@ -10,7 +10,7 @@ import sheet from "./chat-widget.css" with { type: "css" };
 import { addProperties, BUILT, keepProperties, suggestionsOf } from "./attributes.js";
 import { Conversation, storageOf } from "./conversation.js";
 import { button, icon, ICONS, make, name } from "./dom.js";
-import { Panel } from "./panel.js";
+import { Panel, slot } from "./panel.js";
 import { HOME, load } from "./place.js";
 import { Thread } from "./thread.js";
 import { ENGLISH, fill, wordsOf } from "./words.js";
@@ -36,7 +36,7 @@ export class HoldlineChat extends HTMLElement {
   /** @type {Thread | null} */ #thread = null;
   /** @type {Panel | null} */ #panel = null;
   #badge = make("span", "badge");
-  #launcher = button("launcher", "", () => this.open(), icon(ICONS.chat), this.#badge);
+  #launcher = button("launcher", "", () => this.open(), slot("launcher", icon(ICONS.chat)), this.#badge);
   #root = this.attachShadow({ mode: "open" });
   /** @type {Words} */ #words = ENGLISH;
   /** The module that draws turns, loaded when the page is idle. @type {typeof import("./turns.js") | null} */ #drawer = null;
@@ -188,10 +188,11 @@ export class HoldlineChat extends HTMLElement {
     this.#words = words;
     const storage = this.#storage = storageOf(this.getAttribute("storage") ?? "local");
     const place = this.#place;
+    const opening = this.getAttribute("opening");
     const thread = this.#thread = new Thread({
       url: new URL("v1/responses", this.#server).href,
       owner: this.#provider ? null : "",
-      conversation: (owner) => new Conversation(owner === null ? storageOf("none") : storage, place + owner),
+      conversation: (owner) => new Conversation(owner === null ? storageOf("none") : storage, place + owner, opening),
       note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "",
       aside: ({ answer }) => this.#drawer?.asideOf(answer) ?? null,
       more: () => this.#more(),
@@ -199,8 +200,9 @@ export class HoldlineChat extends HTMLElement {
       page: window,
     });
     this.#panel = new Panel(thread, words, () => this.#drawer ?? this.#loadDrawer(), {
+      host: this,
       title: this.getAttribute("heading") ?? words.title,
-      greeting: this.getAttribute("greeting") ?? words.greeting,
+      greeting: opening ?? this.getAttribute("greeting") ?? words.greeting,
       placeholder: this.getAttribute("placeholder") ?? words.placeholder,
       suggestions: suggestionsOf(this.getAttribute("suggestions")),
       close: () => this.close(),
@@ -215,6 +217,7 @@ export class HoldlineChat extends HTMLElement {
     if (!this.hasAttribute("dir") && words.direction === "rtl") this.#panel.element.dir = "rtl";
     this.#panel.element.setAttribute("role", this.#floats ? "dialog" : "region");
     this.#root.replaceChildren(this.#panel.element, this.#launcher);
+    if (this.#drawer) this.#panel.arrived();
     this.#showOpen();
     if (thread.unfinished) thread.start();
     else if (this.#provider && !this.isOpen) this.#identify();

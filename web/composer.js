@@ -7,16 +7,26 @@ import { button, icon, ICONS, make } from "./dom.js";
 
 const TALLEST_PX = 200;
 
+/**
+ * Holds the images and files of the next prompt. `take` returns what `Thread.ask` needs besides the prompt. `restore`
+ * shows the files of a turn that is edited, or removes all files.
+ * @typedef {{
+ *   busy: boolean, filled: boolean, take: (prompt: string) => object,
+ *   restore: (turn?: import("./conversation.js").Turn) => void,
+ * }} Tray
+ */
+
 export class Composer {
   element = make("form", "composer");
   field = make("textarea", "field");
+  /** Null until files can be attached. @type {Tray | null} */ tray = null;
   #send;
   #stop;
 
   /**
    * Creates the form.
    * @param {Words} words
-   * @param {{send: (prompt: string) => boolean, stop: () => void}} actions `send` returns whether the prompt was accepted
+   * @param {{send: (prompt: string, how?: object) => boolean, stop: () => void}} actions `send` returns whether the prompt was accepted
    */
   constructor(words, { send, stop }) {
     this.send = send;
@@ -46,19 +56,26 @@ export class Composer {
 
   submit() {
     const prompt = this.field.value.trim();
-    if (prompt && this.send(prompt)) this.write("");
+    if (this.#sendable && this.send(prompt, this.tray?.take(prompt))) this.write("");
   }
 
-  /** Replaces the text in the field. @param {string} text */
-  write(text) {
+  /** Replaces the text in the field, and the attached files with those of a turn.
+   * @param {string} text @param {import("./conversation.js").Turn} [turn]
+   */
+  write(text, turn) {
     this.field.value = text;
+    this.tray?.restore(turn);
     this.fit();
+  }
+
+  get #sendable() {
+    return !this.tray?.busy && (this.field.value.trim() !== "" || this.tray?.filled);
   }
 
   fit() {
     this.field.style.height = "auto";
     this.field.style.height = `${Math.min(this.field.scrollHeight, TALLEST_PX)}px`;
-    this.#send.disabled = this.field.value.trim() === "";
+    this.#send.disabled = !this.#sendable;
   }
 
   /** Shows the button that sends or, while an answer is running, the button that stops it.

@@ -8,15 +8,26 @@
  * one answer, even if two tabs do this. The storage is authoritative, and each write changes one turn.
  */
 
+import { isEnd } from "./response-state.js";
+
 /** @typedef {import("./response-state.js").Status} Status */
 /** @typedef {import("./protocol.js").Request} Request */
 
 /**
  * @typedef {{
  *   prompt: string, request: Request, key: string, at: number, responseId: string | null, status: Status, text: string,
- *   note: string, model: string | null, aside?: import("./aside.js").Aside | null,
- * }} Turn one prompt and its answer; `at` is in milliseconds; `note` is the line under a finished answer
+ *   note: string, model: string | null, aside?: import("./aside.js").Aside | null, files?: Attached[], whole?: boolean,
+ * }} Turn one prompt and its answer; `at` is in milliseconds; `note` is the line under a finished answer; `whole`: the
+ *   request contains the earlier turns
  */
+
+/**
+ * An image or file of a prompt. Its content is only in the request, and is not stored, because a few images would fill
+ * the storage.
+ * @typedef {{name: string, size: number, type: string}} Attached
+ */
+
+/** @typedef {{content?: string | import("./protocol.js").Json[] | undefined, files?: Attached[] | undefined}} Content the content of a prompt with files */
 
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem">} Place */
 
@@ -27,10 +38,14 @@ export class Conversation {
   /** @type {Turn[]} */
   turns = [];
 
-  /** Reads the stored turns. @param {Place} storage @param {string} [name] the storage key */
-  constructor(storage, name = "holdline.conversation") {
+  /** Reads the stored turns.
+   * @param {Place} storage @param {string} [name] the storage key
+   * @param {string | null} [opening] the assistant's message before the first prompt
+   */
+  constructor(storage, name = "holdline.conversation", opening = null) {
     this.storage = storage;
     this.name = name;
+    this.opening = opening;
     this.sync();
   }
 
@@ -38,15 +53,17 @@ export class Conversation {
    * Adds and stores a turn. The request names the last continuable response, so that the model sees the history.
    * @param {string} prompt
    * @param {string} key
-   * @param {{whole?: boolean, like?: Turn, more?: object, at?: number}} [how] `whole`: include all earlier turns, for a
-   *   server that has deleted them; `like`: repeat the request of this turn; `more`: further fields of the request
+   * @param {Content & {whole?: boolean, like?: Turn, more?: object, at?: number}} [how] `whole`: include all earlier
+   *   turns, for a server that has deleted them; `like`: repeat the request of this turn; `more`: further fields of the
+   *   request; `content` and `files`: for a prompt with images or files
    * @returns {Turn}
    */
-  add(prompt, key, { whole = false, like, more = {}, at = Date.now() } = {}) {
-    const request = like?.request ?? { ...more, ...this.#request(prompt, whole) };
+  add(prompt, key, { whole = false, like, more = {}, files = like?.files, content = prompt, at = Date.now() } = {}) {
+    const request = like?.request ?? { ...more, ...this.#request(content, whole) };
     /** @type {Turn} */
     const turn = {
       prompt, request, key, at, responseId: null, status: "sending", text: "", note: "", model: null,
+      ...(files && { files }), ...(whole && { whole }),
     };
     this.turns = [...this.turns, turn].slice(-TURN_LIMIT);
     this.save(turn);
@@ -64,8 +81,10 @@ export class Conversation {
     this.storage.removeItem(this.name);
   }
 
-  /** Stores a turn, and keeps the turns that other tabs have stored. @param {Turn} turn */
-  save(turn) {
+  /** Stores a turn, without the content of its files, and keeps the turns that other tabs have stored. @param {Turn} saved */
+  save(saved) {
+    const { input, ...request } = saved.request;
+    const turn = saved.files ? { ...saved, request } : saved;
     const stored = this.#stored();
     const place = stored.findIndex(({ key }) => key === turn.key);
     this.#write(place < 0 ? [...stored, turn] : stored.with(place, turn));
@@ -107,24 +126,27 @@ export class Conversation {
   }
 
   /** Returns the request for a prompt. The request continues the last response, or contains all earlier turns if
-   * `whole` is true.
-   * @param {string} prompt @param {boolean} whole @returns {Request}
+   * `whole` is true. Earlier files are only named, because all files together could exceed the maximum size of a request.
+   * @param {string | import("./protocol.js").Json[]} content @param {boolean} whole @returns {Request}
    */
-  #request(prompt, whole) {
-    if (whole) return { input: this.#history(prompt) };
-    const previous = this.turns.findLast(continuable)?.responseId;
-    return { input: prompt, ...(previous && { previous_response_id: previous }) };
-  }
-
-  /** Returns the earlier turns and the prompt as input messages. @param {string} prompt */
-  #history(prompt) {
-    const earlier = this.turns.filter(continuable).flatMap((turn) => [
-      { type: "message", role: "user", content: turn.prompt },
-      { type: "message", role: "assistant", content: turn.text },
-    ]);
-    return [...earlier, { type: "message", role: "user", content: prompt }];
+  #request(content, whole) {
+    const turns = this.turns.filter(continuable);
+    const previous = whole ? null : turns.at(-1)?.responseId;
+    const earlier = previous ? [] : [message("assistant", this.opening), ...turns.flatMap(({ prompt, files = [], text }) => [
+      message("user", [prompt, ...files.map(({ name }) => `[${name}]`)].join("\n").trim()), message("assistant", text),
+    ])].filter(({ content: written }) => written);
+    const input = earlier[0] || typeof content !== "string" ? [...earlier, message("user", content)] : content;
+    return { input, ...(previous && { previous_response_id: previous }) };
   }
 }
+
+/** Returns an input message. @param {string} role @param {unknown} content */
+const message = (role, content) => ({ type: "message", role, content });
+
+/** Whether an answer is still expected here. A prompt that was not accepted can only be sent with its files.
+ * @param {Turn} turn
+ */
+export const isExpected = ({ status, files, request, responseId }) => !isEnd(status) && !(files && !request.input && responseId === null);
 
 /** Returns the turns whose keys are not among those of others. @param {Turn[]} turns @param {Turn[]} others */
 const without = (turns, others) => turns.filter(({ key }) => !others.some((other) => other.key === key));

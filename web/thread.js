@@ -9,8 +9,8 @@
  * `state` after each change of the connection; `left` after a switch to another owner's conversation.
  */
 
-import { isEnd } from "./response-state.js";
 import { HoldlineClient } from "./client.js";
+import { isExpected } from "./conversation.js";
 import { PONG_DEADLINE_MS } from "./connection.js";
 import { attachPage } from "./page-life.js";
 import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
@@ -70,12 +70,12 @@ export class Thread extends EventTarget {
 
   /** Whether a turn has no finished answer. */
   get unfinished() {
-    return this.conversation.turns.some((turn) => !isEnd(turn.status));
+    return this.conversation.turns.some(isExpected);
   }
 
   /** The entry whose answer is not finished. */
   get active() {
-    return this.entries.findLast(({ turn, handle }) => handle !== null || !isEnd(turn.status));
+    return this.entries.findLast(({ turn, handle }) => handle !== null || isExpected(turn));
   }
 
   get state() {
@@ -84,6 +84,11 @@ export class Thread extends EventTarget {
 
   get closed() {
     return this.#client?.closed ?? null;
+  }
+
+  /** The limits of the server, once the connection has been established. @returns {{[name: string]: any}} */
+  get limits() {
+    return this.#client?.limits ?? {};
   }
 
   /** Connects and continues unfinished turns. Further calls have no effect. */
@@ -196,7 +201,7 @@ export class Thread extends EventTarget {
     this.end();
     this.owner = owner;
     this.conversation = this.setting.conversation(owner);
-    for (const { turn } of unowned) this.conversation.add(turn.prompt, turn.key, { more: this.setting.more() });
+    for (const { turn } of unowned) this.conversation.add(turn.prompt, turn.key, { ...contentOf(turn), more: this.setting.more() });
     this.entries = this.conversation.turns.map((turn) => ({ turn, handle: null }));
     this.begun = begun || this.unfinished;
     if (this.begun && (client || !begun)) void this.#connect(token);
@@ -207,7 +212,7 @@ export class Thread extends EventTarget {
   /**
    * Sends a prompt, unless an answer is being generated.
    * @param {string} prompt
-   * @param {{whole?: boolean, instead?: Turn, like?: Turn}} [how] `instead`: the turn to replace
+   * @param {import("./conversation.js").Content & {whole?: boolean, instead?: Turn, like?: Turn}} [how] `instead`: the turn to replace
    * @returns {Turn | null}
    */
   ask(prompt, { instead, ...how } = {}) {
@@ -261,7 +266,7 @@ export class Thread extends EventTarget {
   #takeUp(entry) {
     const { turn, handle } = entry;
     const client = this.#client;
-    if (handle || isEnd(turn.status) || !client) return;
+    if (handle || !isExpected(turn) || !client) return;
     const taken = turn.responseId !== null
       ? client.follow(turn.responseId)
       : client.ask({ ...turn.request, idempotency_key: turn.key });
@@ -291,10 +296,10 @@ export class Thread extends EventTarget {
     // Only the connection was closed. The next client follows a response that has an id.
     const closed = answer.error?.code === "connection_closed" && !(this.#final && turn.responseId === null);
     if (!answer.ended || closed || !this.entries.includes(entry)) return;
-    if (answer.error?.code === "previous_response_not_found" && typeof turn.request.input === "string") {
+    if (answer.error?.code === "previous_response_not_found" && turn.request.previous_response_id) {
       // The server has deleted the earlier turns, so the prompt is sent again with all of them.
       this.#drop(turn);
-      this.ask(turn.prompt, { whole: true });
+      this.ask(turn.prompt, { ...contentOf(turn), whole: true });
       return;
     }
     turn.text = answer.text;
@@ -312,3 +317,6 @@ export class Thread extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
+
+/** Returns the files of a prompt and its content, to send the prompt again. @param {Turn} turn */
+const contentOf = ({ files, request }) => (files ? { files, content: /** @type {any} */ (request.input)?.at(-1).content } : {});

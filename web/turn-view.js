@@ -3,6 +3,7 @@
 
 import { AsideView } from "./aside-view.js";
 import { button, icon, make, name } from "./dom.js";
+import { fileList, partsOf } from "./file-list.js";
 import { textAsWritten } from "./formula.js";
 import { Markdown } from "./markdown.js";
 import { COPIED_MS, copy, SIGNS } from "./signs.js";
@@ -12,8 +13,9 @@ import { COPIED_MS, copy, SIGNS } from "./signs.js";
 /**
  * The content of an answer.
  * @typedef {{
- *   responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean,
- * }} Shown `note` is the line under the text; an answer that is `last` and `idle` can be regenerated
+ *   repeats: boolean, responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean,
+ * }} Shown `note` is the line under the text; an answer that is `last` and `idle` can be regenerated, if
+ *   this page has the request, which `repeats` tells
  */
 
 /** @typedef {{regenerate: () => void, edit: () => void}} Actions */
@@ -37,9 +39,10 @@ export class TurnView {
   /** @type {AsideView | null} */ #aside = null;
 
   /** Creates the elements of a prompt and its answer.
-   * @param {string} prompt @param {import("./status.js").StatusWords} words @param {Actions} actions
+   * @param {import("./conversation.js").Turn} turn @param {import("./status.js").StatusWords} words
+   * @param {(bytes: number) => string} size @param {Actions} actions
    */
-  constructor(prompt, words, { regenerate, edit }) {
+  constructor(turn, words, size, { regenerate, edit }) {
     this.words = words;
     this.#markdown = new Markdown(this.#text, words);
     this.#tag = make("span", "tag", words.simulation);
@@ -51,7 +54,9 @@ export class TurnView {
     name(this.#answer, words.answer);
     const line = make("div", "line", make("span", "dot"), this.#note, this.#tag);
     this.#answer.append(this.#text, line, this.#actions);
-    this.element.append(make("div", "prompt", make("span", "unseen", words.you), prompt), this.#answer);
+    const prompt = make("div", "prompt", make("span", "unseen", words.you), turn.prompt);
+    if (turn.files) prompt.append(fileList(turn.files, partsOf(turn), { label: words.attached, size }));
+    this.element.append(prompt, this.#answer);
   }
 
   /** Returns the beginning of the answer as spoken text, block by block. @param {number} most the maximum number of characters */
@@ -64,7 +69,7 @@ export class TurnView {
   }
 
   /** Draws the current state of the answer. @param {Shown} shown */
-  show({ responseId, status, text, aside, note, simulated, last, idle }) {
+  show({ responseId, status, text, aside, note, simulated, last, idle, repeats }) {
     const running = status === "sending" || status === "queued" || status === "in_progress";
     this.#written = text;
     this.#markdown.show(text, !running);
@@ -74,9 +79,10 @@ export class TurnView {
     if (this.#note.textContent !== note) this.#note.textContent = note;
     const asked = last && idle && !running;
     this.#tag.hidden = !simulated;
-    this.#again.hidden = !(asked && (status === "failed" || status === "cancelled"));
+    const unanswered = status === "failed" || status === "cancelled";
+    this.#again.hidden = !(asked && repeats && unanswered);
     this.#copy.hidden = running || text === "";
-    this.#regenerate.hidden = !(asked && this.#again.hidden);
+    this.#regenerate.hidden = !(asked && repeats && !unanswered);
     this.#edit.hidden = !asked;
     this.#actions.hidden = this.#copy.hidden && this.#edit.hidden && this.#again.hidden;
     if (responseId !== null) this.#answer.dataset.responseId = responseId;

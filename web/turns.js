@@ -3,8 +3,12 @@
 
 import sheet from "./answer.css" with { type: "css" };
 import { asideOf } from "./aside.js";
+import { isExpected } from "./conversation.js";
 import { button, icon, ICONS, make } from "./dom.js";
+import { EndFollower } from "./end-follower.js";
 import { Markdown } from "./markdown.js";
+import { sizesIn } from "./file-list.js";
+import { load } from "./place.js";
 import { bannerWords, SIMULATION, STATUS, statusWords } from "./status.js";
 import { TurnView } from "./turn-view.js";
 
@@ -20,6 +24,13 @@ export { fit } from "./seen.js";
 
 /** The stylesheet for the root that shows answers. */
 export const answerSheet = sheet;
+
+/** The pause after a draw, as a multiple of the draw's duration. It limits the share of time spent on drawing. */
+const REST = 12;
+const LONGEST_REST_MS = 400;
+const SHORTEST_REST_MS = 80;
+/** A rate of characters per millisecond that nobody can read. Faster output is drawn in larger steps. */
+const READ_PER_MS = 5;
 
 /** The maximum number of characters of an answer that is announced to screen readers. */
 const SPOKEN_CHARACTERS = 4_000;
@@ -50,27 +61,54 @@ export class Turns {
   simulation = make("p", "simulation");
   /** Ends the editing of a prompt. @type {(clear?: boolean) => void} */ #endEdit = () => {};
   /** @type {Map<Turn, TurnView>} */ #views = new Map();
+  #drawnAt = 0;
+  #drawMs = 0;
+  /** The length of the current answer, and its growth at the last draw, in characters. */
+  #length = 0;
+  #grown = 0;
   #words;
 
   /**
-   * Creates the list of turns and the note about simulated answers.
-   * @param {Thread} thread @param {object} words texts that replace the English ones
-   * @param {import("./composer.js").Composer} composer the field in which prompts are edited
+   * Adds the list of turns and the note about simulated answers to a panel.
+   * @param {import("./panel.js").Panel} panel
    */
-  constructor(thread, words, composer) {
+  constructor(panel) {
+    const { thread, words, composer, log, banner } = panel;
     this.thread = thread;
     this.composer = composer;
     this.#words = { ...STATUS, ...words };
     this.simulation.id = "simulation";
     this.simulation.hidden = true;
     this.simulation.textContent = this.#words.simulated;
+    banner.before(this.simulation);
+    log.append(this.element);
+    const { host } = panel;
+    this.size = sizesIn(host.lang || host.closest("[lang]")?.getAttribute("lang") || "en");
+    if (host.hasAttribute("attachments")) {
+      load("attachments.js").then(({ Attachments }) => {
+        if (log.isConnected) new Attachments(panel, this.#words, this.size);
+      }).catch((error) => console.error("Holdline: attachments cannot be loaded", error));
+    }
+    this.follower = new EndFollower(log, this.element, this.#words.latest);
+    composer.element.before(this.follower.latest);
+  }
+
+  /** The time until the next draw in milliseconds. */
+  get rest() {
+    const rest = Math.min(LONGEST_REST_MS, Math.max(SHORTEST_REST_MS, REST * this.#drawMs, this.#grown / READ_PER_MS));
+    return Math.max(0, this.#drawnAt + rest - performance.now());
   }
 
   /** Draws all turns, and removes the views of turns that are gone.
    * @param {State} state of the connection, without short losses
    */
   draw(state) {
+    const began = performance.now();
     const { entries, active } = this.thread;
+    const length = active?.handle?.answer.length ?? 0;
+    this.#grown = Math.max(0, length - this.#length);
+    this.#length = length;
+    this.follower.rush(this.#grown > SHORTEST_REST_MS * READ_PER_MS);
     for (const [turn, view] of this.#views) {
       if (entries.some((entry) => entry.turn === turn)) continue;
       view.element.remove();
@@ -78,6 +116,9 @@ export class Turns {
     }
     for (const entry of entries) this.#drawTurn(entry, state, entry === entries.at(-1), active === undefined);
     this.element.hidden = entries.length === 0;
+    this.follower.keep();
+    this.#drawnAt = performance.now();
+    this.#drawMs = this.#drawnAt - began;
   }
 
   /** Draws one turn, in a view that it creates when it is first needed.
@@ -86,19 +127,22 @@ export class Turns {
   #drawTurn({ turn, handle }, state, last, idle) {
     let view = this.#views.get(turn);
     if (view === undefined) {
-      view = new TurnView(turn.prompt, this.#words, {
+      const hasForgotten = turn.whole === true && this.thread.entries.some((entry) => entry.turn.files && entry.turn !== turn);
+      view = new TurnView(turn, this.#words, this.size, {
         regenerate: () => this.thread.regenerate(),
         edit: () => this.#edit(turn),
       });
+      if (hasForgotten) view.element.prepend(make("p", "note forgotten", this.#words.filesForgotten));
       this.#views.set(turn, view);
       this.element.append(view.element);
     }
     const { status, responseId, text, model } = handle?.answer ?? turn;
     const simulated = model === SIMULATION;
     if (simulated) this.simulation.hidden = false;
-    const note = handle ? statusWords(handle, state, this.#words) : turn.note;
+    const isLost = !handle && status === "sending" && !isExpected(turn);
+    const note = handle ? statusWords(handle, state, this.#words) : isLost ? this.#words.filesElsewhere : turn.note;
     const aside = handle ? asideOf(handle.answer) : turn.aside ?? null;
-    view.show({ status, responseId, text, aside, note, simulated, last, idle });
+    view.show({ status: isLost ? "failed" : status, repeats: turn.request.input !== undefined, responseId, text, aside, note, simulated, last, idle });
   }
 
   /**
@@ -121,13 +165,13 @@ export class Turns {
       if (clear) composer.write("");
       if (clear) field.focus();
     };
-    composer.send = (prompt) => {
+    composer.send = (prompt, how) => {
       const there = thread.entries.at(-1)?.turn === turn;
-      const taken = thread.ask(prompt, there ? { instead: turn } : {}) !== null;
+      const taken = thread.ask(prompt, { ...how, ...(there && { instead: turn }) }) !== null;
       if (taken) this.#endEdit();
       return taken;
     };
-    field.addEventListener("input", () => field.value.trim() === "" && this.#endEdit(), { signal });
+    field.addEventListener("input", () => field.value.trim() === "" && !composer.tray?.filled && this.#endEdit(), { signal });
     field.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.isComposing) return;
       event.stopPropagation(); // otherwise Escape would also close a floating widget
@@ -135,7 +179,7 @@ export class Turns {
     }, { signal });
     thread.addEventListener("left", () => this.#endEdit(), { signal });
     field.after(cancel);
-    composer.write(turn.prompt);
+    composer.write(turn.prompt, turn);
     field.focus();
   }
 

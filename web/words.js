@@ -19,7 +19,6 @@ export const ENGLISH = {
   fresh: "New conversation",
   send: "Send",
   stop: "Stop the answer",
-  latest: "Latest",
 
   connecting: "connecting",
   open: "connected",

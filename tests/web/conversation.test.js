@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Conversation, storageOf, TURN_LIMIT } from "../../web/conversation.js";
+import { Conversation, isExpected, storageOf, TURN_LIMIT } from "../../web/conversation.js";
 
 /** Returns a storage that rejects values longer than `room` characters. */
 function storage(room = Infinity) {
@@ -147,4 +147,34 @@ test("a page without storage still has a conversation", () => {
   const place = storageOf("none");
   new Conversation(place).add("one", "k1");
   assert.equal(new Conversation(place).turns.length, 1);
+});
+
+const files = [{ name: "a.png", size: 9, type: "image/png" }];
+const content = [{ type: "input_text", text: "see" }, { type: "input_image", image_url: "data:image/png;base64,AAAA" }];
+
+test("the content of files is sent, but not stored", () => {
+  const place = storage();
+  const conversation = new Conversation(place);
+  const turn = conversation.add("see", "k1", { files, content });
+  assert.deepEqual(turn.request, { input: [{ type: "message", role: "user", content }] });
+  assert.ok(isExpected(turn));
+  const [stored] = new Conversation(place).turns;
+  assert.deepEqual([stored.files, stored.request], [files, {}]);
+  assert.ok(!isExpected(stored)); // another page cannot send it
+  conversation.save(Object.assign(turn, { responseId: "resp_1" }));
+  assert.ok(isExpected(new Conversation(place).turns[0])); // but can follow its answer
+});
+
+test("the opening message precedes the first prompt, and the files of earlier prompts are named", () => {
+  const conversation = new Conversation(storage(), "c", "Hello!");
+  const opening = { type: "message", role: "assistant", content: "Hello!" };
+  end(conversation.add("see", "k1", { files, content }), "resp_1", "completed", "A dot.");
+  assert.deepEqual(conversation.turns[0].request.input[0], opening);
+  assert.deepEqual(conversation.add("two", "k2").request, { input: "two", previous_response_id: "resp_1" });
+  assert.deepEqual(conversation.add("three", "k3", { whole: true }).request.input, [
+    opening,
+    { type: "message", role: "user", content: "see\n[a.png]" },
+    { type: "message", role: "assistant", content: "A dot." },
+    { type: "message", role: "user", content: "three" },
+  ]);
 });

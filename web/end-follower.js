@@ -1,0 +1,75 @@
+// @ts-check
+/** Keeps the end of a growing conversation in view, until the reader scrolls up. Loaded with the turns. */
+
+import { button } from "./dom.js";
+
+/** If a reader who scrolled up returns to within this distance of the end, the view follows new text again. */
+const FOLLOW_END_PX = 96;
+
+export class EndFollower {
+  /** The button that returns to the end. */
+  latest;
+  #log;
+  #follows = true;
+  /** The scroll position. */ #top = 0;
+  /** The distance from the scroll position to the end in pixels. */ #left = 0;
+
+  /**
+   * Follows the end of a scrolling element.
+   * @param {HTMLElement} log the element that scrolls
+   * @param {HTMLElement} content its growing content
+   * @param {string} latest the text of the button
+   */
+  constructor(log, content, latest) {
+    this.#log = log;
+    this.latest = button("latest", latest, () => this.toEnd(), latest);
+    this.latest.hidden = true;
+    log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    // A block gets its real height when it comes into view, and the log resizes with the window.
+    const sizes = new ResizeObserver(() => this.keep());
+    sizes.observe(log);
+    sizes.observe(content);
+  }
+
+  /** Whether the earlier parts of fast output are not laid out. */
+  get rushes() {
+    return this.#log.classList.contains("rushing");
+  }
+
+  /** While the reader is at the end, skips the layout of the earlier parts of fast output. @param {boolean} rushes */
+  rush(rushes) {
+    this.#log.classList.toggle("rushing", rushes && this.#follows);
+  }
+
+  /** Follows the end from now on. */
+  toEnd() {
+    this.#follows = true;
+    this.keep();
+  }
+
+  /** Scrolls to the end, unless the reader has scrolled up. */
+  keep() {
+    if (this.#follows) {
+      this.#log.scrollTop = this.#log.scrollHeight;
+      this.#measure();
+    }
+    this.latest.hidden = this.#follows;
+  }
+
+  #scrolled() {
+    const top = this.#top, left = this.#left;
+    this.#measure();
+    // Growing content increases the distance to the end, and only a reader can scroll up. Scroll anchoring in the
+    // browser changes the position but not the distance to the end, so only a reader can reduce that distance.
+    if (this.#top < top && this.#left > 1) this.#follows = false;
+    else if (this.#left < FOLLOW_END_PX && this.#left < left) this.#follows = true;
+    if (!this.#follows) this.rush(false);
+    this.latest.hidden = this.#follows;
+  }
+
+  #measure() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#log;
+    this.#top = scrollTop;
+    this.#left = scrollHeight - scrollTop - clientHeight;
+  }
+}
