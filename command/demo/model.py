@@ -25,7 +25,7 @@ from .tool import called_tool
 TOKENS_PER_SECOND = 40.0
 SLOWER = 8
 REMEMBERED = 1000
-ABOUT = f"""Holdline's simulated model: an OpenAI-compatible endpoint without an AI.
+ABOUT = f"""Holdline's simulated model: a simulation of an OpenAI-compatible endpoint.
 
 POST /v1/chat/completions   stream, stream_options.include_usage, max_tokens, tools
 GET  /v1/models

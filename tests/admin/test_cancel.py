@@ -92,7 +92,11 @@ async def test_a_response_that_has_ended_stays_as_it_is(run: Run, pipe: Pipe, qu
     assert 1 == len([each async for each in AuditLog(pipe, 1).changes()])
 
 
-@pytest.mark.parametrize("response_id", [new_response_id(0), "resp_nothing", "x\x1b[2J"])
+@pytest.mark.parametrize(
+    "response_id",
+    [new_response_id(0), "resp_nothing", "x\x1b[2J"],
+    ids=["expired", "malformed", "control character"],
+)
 async def test_an_unknown_response_is_named(run: Run, response_id: str) -> None:
     code, shown = await asyncio.to_thread(run, response_id)
     assert 1 == code
