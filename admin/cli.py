@@ -16,9 +16,10 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
+from jobs.config.settings import ConfigError
 from jobs.config.shared_config import hide, redis_url
 from jobs.errors import HoldlineError, RedisAway, RedisNotReady
-from runtime.command_line import discard_output, print_error
+from runtime.command_line import FAILED, INVALID_SETTINGS, discard_output, print_error
 from runtime.logs import printable
 
 from .audited import NotAudited
@@ -104,7 +105,10 @@ def lines(
 
 
 def show(name: str, found: AsyncIterator[str], environ: Mapping[str, str]) -> int:
-    """Prints the lines of a command and returns the exit status: 0, or 1 after an error."""
+    """Prints the lines of a command and returns the exit status.
+
+    It is 0, or 78 if a setting is invalid, or 1 after another error.
+    """
 
     async def each() -> None:
         async with _closing(found):
@@ -118,7 +122,7 @@ def show(name: str, found: AsyncIterator[str], environ: Mapping[str, str]) -> in
     except (HoldlineError, ValueError, OSError) as error:
         print_error(f"{name}: {error}{_advice(error, environ)}")
         discard_output()  # the error may be that of a write to standard output
-        return 1
+        return INVALID_SETTINGS if isinstance(error, ConfigError) else FAILED
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from jobs.config import settings as env
 from jobs.config import shared_config
 from jobs.errors import UnknownResponse
 from jobs.ids import new_response_id
@@ -116,6 +117,7 @@ async def drop(environ: Mapping[str, str], *, entry: str) -> AsyncIterator[Outpu
 
 @contextlib.asynccontextmanager
 async def _open(environ: Mapping[str, str]) -> AsyncIterator[tuple[Pipe, Queue, SharedSettings]]:
+    env.check_names(environ)
     url, cipher = shared_config.redis_url(environ), shared_config.cipher(environ)
     settings = shared_config.shared_settings(environ)
     async with redis_from_url(url, cipher).pipe() as pipe:

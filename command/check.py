@@ -10,6 +10,7 @@ import click
 from admin import cli
 from admin.cli import PROGRAMS, Output
 from jobs.config.settings import ConfigError
+from jobs.main import ServiceUnavailable
 from runtime import command_line
 from runtime.telemetry import InvalidTelemetry
 
@@ -22,8 +23,9 @@ HELP: Final = """\
 Checks the settings: reads the environment variables and all files that they name, such as the
 models file, the keys and the certificates, as a server and a worker would at their start.
 
-It reaches no other machine, unless --connect or --ask-models is given. The exit status is 1 if a
-program could not start with these settings. `holdline doctor` checks the whole installation.
+It reaches no other machine, unless --connect or --ask-models is given. The exit status is 78 if a
+setting is invalid, and 1 if only Redis, a model or its key cannot be used. `holdline doctor` checks
+the whole installation.
 
 examples:
   holdline check
@@ -47,9 +49,11 @@ async def check(
 ) -> AsyncIterator[Output]:
     """Checks the settings of each program.
 
-    Raises: ConfigError after the last line, if they are invalid.
+    Raises: after the last line, ConfigError if a setting is invalid, else ServiceUnavailable if a
+        service that they name cannot be used.
     """
     problems: dict[str, list[str]] = {}
+    are_valid = True
     for name in programs or PROGRAMS:
         lines: list[str] = []
         checking = _program(name).check(
@@ -61,7 +65,8 @@ async def check(
                 async for line in checking:
                     lines.append(line)
                     yield Output(f"{name}  {line}")
-            except (ConfigError, InvalidTelemetry) as error:
+            except (ConfigError, InvalidTelemetry, ServiceUnavailable) as error:
+                are_valid = are_valid and isinstance(error, ServiceUnavailable)
                 problem = str(error)
                 problems.setdefault(problem, []).append(name)
         value = {"program": name, "valid": problem is None, "facts": lines, "problem": problem}
@@ -70,7 +75,8 @@ async def check(
     if problems:
         # A setting that both programs read is wrong in both, and is reported once.
         found = [f"{' and '.join(names)}: {problem}" for problem, names in problems.items()]
-        raise ConfigError("\n".join(found))
+        kind = ServiceUnavailable if are_valid else ConfigError
+        raise kind("\n".join(found))
 
 
 def _program(name: str) -> Program[Any]:

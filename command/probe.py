@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from jobs.config.settings import ConfigError, text, whole
-from runtime.command_line import Command, print_error
+from jobs.config.settings import ConfigError, check_names, text, whole
+from runtime.command_line import FAILED, INVALID_SETTINGS, Command, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,10 +43,11 @@ def probe(program: str, environ: Mapping[str, str], *, live: bool) -> str:
 
     With `live`, the process need not be ready. Raises: ConfigError.
     """
+    check_names(environ)
     host_setting, port_setting = SETTINGS[program]
     host, port = text(environ, host_setting), whole(environ, port_setting)
     if not port:
-        return f"set {port_setting} to the port of the {program}"
+        raise ConfigError(f"set {port_setting} to the port of the {program}")
     host = LOOPBACK.get(host, host)
     connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
@@ -81,9 +82,10 @@ def command() -> click.Command:
         try:
             reason = probe(found, os.environ, live=live)
         except ConfigError as error:
-            reason = str(error)
+            print_error(f"{found}: {error}")
+            return INVALID_SETTINGS
         if reason:
             print_error(f"{found}: {reason}")
-        return 1 if reason else 0
+        return FAILED if reason else 0
 
     return click.command("probe", cls=Command, help=HELP)(callback)

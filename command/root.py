@@ -167,7 +167,7 @@ Runs Holdline, a server for slow LLM answers, and manages it.
 
 `holdline COMMAND --help` shows the options of a command, with examples. Commands that print a
 result print it as JSON with --json. The exit status is 0, or 1 after an error, or 2 after wrong
-usage.
+usage, or 78 if a setting is invalid.
 
 Settings are environment variables: `holdline server --help` and `holdline worker --help` list them.
 The commands for operators read REDIS_URL, which names the Redis of the servers.

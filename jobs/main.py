@@ -16,12 +16,13 @@ import structlog
 from runtime import command_line, logs
 from runtime.core_dumps import disable_core_dumps
 from runtime.open_files import raise_open_file_limit
+from runtime.service_manager import watched
 from runtime.supervisor import CANNOT_START, MAX_PROCESSES, Children, run, supervise
 from runtime.telemetry import InvalidTelemetry, asks_for_traces, telemetry
 
 from .config.settings import ConfigError, help_text, ignored_links, text
 from .config.shared_config import hide
-from .errors import RedisTrouble
+from .errors import HoldlineError, RedisTrouble
 from .redis.check import check
 from .redis.url import redis_from_url
 
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CHECK_SECONDS: Final = 4.0
+
+
+class CannotListen(HoldlineError):
+    """A program cannot listen on its address, for example because the port is in use."""
+
+
+class ServiceUnavailable(HoldlineError):
+    """The settings are valid, but a service that they name cannot be used."""
 
 
 class ProgramConfig(Protocol):
@@ -86,7 +95,8 @@ class Program(ABC, Generic[C]):
     def command(self) -> click.Command:
         """Returns the command line of the program.
 
-        It exits with 0 after a stop signal, and with 1 if the program cannot start.
+        It exits with 0 after a stop signal, with 78 if a setting is invalid, and with 1 if the
+        program cannot start for another reason.
         """
 
         def start(*, processes: int | None, child: Path | None) -> NoReturn:
@@ -126,11 +136,18 @@ class Program(ABC, Generic[C]):
                 children = self.children(config)
                 return asyncio.run(supervise(self.package, config.processes, children))
             with telemetry(f"holdline-{self.name}", environ):
-                run(self.serve(config, child=child))
-        except (ConfigError, InvalidTelemetry, RedisTrouble) as error:
+                run(self._served(config, child))
+        except (ConfigError, InvalidTelemetry) as error:
             command_line.print_error(f"{self.name}: {error}")
-            return CANNOT_START if child else 1
+            return command_line.INVALID_SETTINGS
+        except (CannotListen, RedisTrouble) as error:
+            command_line.print_error(f"{self.name}: {error}")
+            return CANNOT_START if child else command_line.FAILED
         return 0
+
+    async def _served(self, config: C, child: Path | None) -> None:
+        async with watched():
+            await self.serve(config, child=child)
 
     async def check(
         self, environ: Mapping[str, str], *, connect: bool, ask_models: bool
@@ -139,7 +156,8 @@ class Program(ABC, Generic[C]):
 
         Reaches nothing outside of this machine, unless `connect` or `ask_models` is True.
 
-        Raises: ConfigError, InvalidTelemetry.
+        Raises: ConfigError, InvalidTelemetry; ServiceUnavailable if Redis, a model or a key of a
+            model cannot be used.
         """
         config = self.load(environ)
         yield f"prompts and answers: {config.cipher or 'not encrypted'}"
@@ -166,4 +184,4 @@ async def _checked(config: ProgramConfig) -> str:
         try:
             return await check(pipe)
         except RedisTrouble as error:
-            raise ConfigError(f"REDIS_URL={hide(config.redis_url)}: {error}") from None
+            raise ServiceUnavailable(f"REDIS_URL={hide(config.redis_url)}: {error}") from None

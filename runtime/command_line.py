@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 # In a checkout, `runtime` is a package of its own. The wheel has it inside of another one.
 INSTALLED: Final = "." in __name__.removesuffix(".command_line")
+# The exit statuses of all commands; docs/operating.md explains them. INVALID_SETTINGS is EX_CONFIG
+# of sysexits.h: the next start would fail too, so systemd does not restart the program.
 FAILED: Final = 1
 USAGE: Final = 2
+INVALID_SETTINGS: Final = 78
 INTERRUPTED: Final = 130
 # The errors of a write to standard output, for example if it is a file on a full disk.
 _NOT_WRITTEN: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}

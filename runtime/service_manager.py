@@ -18,7 +18,6 @@ from .loop import Loop
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-READY: Final = "READY=1"
 ALIVE: Final = "WATCHDOG=1"
 SEND_SECONDS: Final = 1.0
 MICROSECOND: Final = 1e-6
@@ -26,23 +25,26 @@ MICROSECOND: Final = 1e-6
 log = structlog.get_logger()
 
 
-@contextlib.asynccontextmanager
-async def reported_ready() -> AsyncIterator[None]:
-    """Reports that the process is ready, and in the `async with` block that it is alive.
+def report_ready() -> None:
+    """Reports that the process is ready. Without a service manager, nothing happens."""
+    _notify("READY=1\nSTATUS=ready")
 
-    If the event loop hangs, the reports stop, and the service manager restarts the process. In a
-    process without a service manager, nothing happens.
+
+def report_waiting(service: str) -> None:
+    """Reports that the process has started, and waits for a service that it needs.
+
+    The process counts as started, because it answers, and because nothing would be gained if the
+    service manager ended it after its time limit for a start.
     """
-    _notify(READY)
-    async with watched():
-        yield
+    _notify(f"READY=1\nSTATUS=waiting for {service}")
 
 
 @contextlib.asynccontextmanager
 async def watched() -> AsyncIterator[None]:
     """Reports in the `async with` block that the process is alive.
 
-    Only the process that the service manager watches reports. A child process of `--processes` does
+    If the event loop hangs, the reports stop, and the service manager restarts the process. Only
+    the process that the service manager watches reports. A child process of `--processes` does
     not, because its parent does.
     """
     seconds = _watchdog_seconds()

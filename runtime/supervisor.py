@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from .backoff import backoff
-from .command_line import module_command
+from .command_line import FAILED, INVALID_SETTINGS, module_command
 from .metrics_files import merge_ended
 from .service_manager import watched
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_PROCESSES: Final = 64
-# The exit status of a child process that cannot start, for example because a setting is invalid.
-# The parent does not restart such a child. It restarts a child that ends with any other status.
+# The exit status of a child process that cannot start, for example because Redis is unsuitable. The
+# parent restarts neither such a child nor one with invalid settings, but any other child that ends.
 CANNOT_START: Final = 3
 RESTART_SECONDS: Final = (0.2, 10.0)
 # If a child process ran for longer than this, its start was successful. After its death, the
@@ -90,7 +90,7 @@ async def supervise(package: str, number: int, how: Children) -> int:
     """Runs `number` child processes of `python -m package --child` until SIGTERM or SIGINT arrives.
 
     Forwards each of these signals to all children. Returns the exit status for the parent: 0 if
-    all children exited with 0, else 1.
+    all children exited with 0, 78 if a child has found invalid settings, else 1.
     """
     log.info("starting child processes", processes=number)
     with tempfile.TemporaryDirectory(prefix="holdline-", ignore_cleanup_errors=True) as folder:
@@ -128,7 +128,9 @@ async def _supervise(children: list[_Child], stop_seconds: float) -> int:
             child.stop(signal.SIGKILL)
         statuses = await asyncio.gather(*kept)
         await asyncio.wait([asked])
-    return 1 if any(statuses) else 0
+    if INVALID_SETTINGS in statuses:
+        return INVALID_SETTINGS
+    return FAILED if any(statuses) else 0
 
 
 class _Child:
@@ -162,7 +164,7 @@ class _Child:
         while not self._stopping.is_set():
             began = time.monotonic()
             status = await self._run()
-            if status == CANNOT_START:
+            if status in {CANNOT_START, INVALID_SETTINGS}:
                 return status
             if self._stopping.is_set():
                 # SIGTERM kills a child that has not installed its signal handler yet. That is an

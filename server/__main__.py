@@ -13,12 +13,12 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from jobs.config.settings import ConfigError
-from jobs.main import Program
+from jobs.main import CannotListen, Program
 from jobs.redis.connection import join_host_port
+from jobs.redis.startup import result_unless_set
 from runtime import command_line
 from runtime.gc_tuning import freeze_and_tune_gc
-from runtime.service_manager import reported_ready
+from runtime.service_manager import report_ready
 from runtime.supervisor import Children, handle_stop
 
 from .app import BACKLOG, SERVER, create_app
@@ -89,25 +89,27 @@ class _Server(Program[Config]):
                 )
             except OSError as error:
                 raise _cannot_listen(error) from None
-            host, port = listener.sockets[0].getsockname()[:2]
-            freeze_and_tune_gc()
-            log.info("server ready", url=f"http://{join_host_port(host, port)}")
-            async with reported_ready():
-                async with app[SERVER].header_timeout.watch(runner):
-                    await stop.wait()
-                    app[SERVER].stopping = True
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(hurry.wait(), config.delay_seconds)
-                await stop_listening(runner, listener)
-                if config.delay_seconds and not hurry.is_set():
-                    await asyncio.sleep(LAST_REQUEST_SECONDS)
-                await app[SERVER].drain()
+            url = f"http://{join_host_port(*listener.sockets[0].getsockname()[:2])}"
+            log.info("server listening", url=url)
+            async with app[SERVER].header_timeout.watch(runner):
+                if await result_unless_set(stop, app[SERVER].connecting) is not None:
+                    freeze_and_tune_gc()
+                    log.info("server ready", url=url)
+                    report_ready()
+                await stop.wait()
+                app[SERVER].stopping = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(hurry.wait(), config.delay_seconds)
+            await stop_listening(runner, listener)
+            if config.delay_seconds and not hurry.is_set():
+                await asyncio.sleep(LAST_REQUEST_SECONDS)
+            await app[SERVER].drain()
         finally:
             await runner.cleanup()
 
 
-def _cannot_listen(error: OSError) -> ConfigError:
-    return ConfigError(f"cannot listen: {error.strerror}; change HOLDLINE_HOST or HOLDLINE_PORT")
+def _cannot_listen(error: OSError) -> CannotListen:
+    return CannotListen(f"cannot listen: {error.strerror}; change HOLDLINE_HOST or HOLDLINE_PORT")
 
 
 PROGRAM: Final = _Server("server", __package__, ABOUT)

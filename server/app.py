@@ -12,10 +12,11 @@ from multidict import istr
 
 from jobs.audit import AuditLog
 from jobs.chats import Chats
-from jobs.errors import RedisAway, RedisTrouble
+from jobs.errors import RedisTrouble
 from jobs.posts import Posts
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available, until_available
+from jobs.redis.startup import report_unavailable
 from jobs.redis.url import redis_from_url
 from jobs.server_registry import ServerState
 from jobs.tenants import Tenants
@@ -149,6 +150,8 @@ class Server:
         self.header_timeout = HeaderTimeout(config.request_seconds)
         self.stopping = False
         self.draining = False
+        # The task that opens the connections to Redis. If it fails, the process must end.
+        self.connecting: asyncio.Task[str]
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
         """Opens and closes the parts that live as long as the application (a `cleanup_ctx`)."""
@@ -156,17 +159,38 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self.metrics.process)
             await stack.enter_async_context(self._page)
-            for pipe in {self.pipe, self.submits}:
-                await stack.enter_async_context(pipe)
-            found = await check_until_available(self.pipe, _log_outage)
-            log.info("connected to Redis", redis=found)
-            await until_available(lambda: self.requests.load(self.pipe), _log_outage)
+            # The parts of the second stack use the pipes of the first one until they are closed.
+            pipes = await stack.enter_async_context(contextlib.AsyncExitStack())
             await stack.enter_async_context(self.relay)
-            orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
-            await stack.enter_async_context(orphans.loop())
             await stack.enter_async_context(self.services.consoles.loop())
-            await stack.enter_async_context(self._registration)
-            yield
+            parts = await stack.enter_async_context(contextlib.AsyncExitStack())
+            self.connecting = asyncio.create_task(self._connect(pipes, parts), name="start-up")
+            try:
+                yield
+            finally:
+                self.connecting.cancel()
+                await asyncio.wait([self.connecting])
+
+    async def _connect(
+        self, pipes: contextlib.AsyncExitStack, parts: contextlib.AsyncExitStack
+    ) -> str:
+        """Waits until Redis is available, and returns the line of its check.
+
+        Until then the pipes are not open, so requests are refused as during an outage, and no
+        request reaches a Redis that the check has not passed yet.
+
+        Raises: RedisRefused or RedisUnsuitable if Holdline cannot use this Redis.
+        """
+        async with self.redis.pipe() as pipe:
+            found = await check_until_available(pipe, report_unavailable)
+            await until_available(lambda: self.requests.load(pipe), report_unavailable)
+        log.info("connected to Redis", redis=found)
+        for pipe in {self.pipe, self.submits}:
+            await pipes.enter_async_context(pipe)
+        orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
+        await parts.enter_async_context(orphans.loop())
+        await parts.enter_async_context(self._registration)
+        return found
 
     async def drain(self, app: web.Application | None = None) -> None:
         """Stops accepting requests, and asks all clients to connect to another server.
@@ -301,12 +325,6 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.force_close()
     for name, value in (HEADERS | allowed(request.get(ALLOWANCE))).items():
         response.headers.setdefault(name, value)
-
-
-def _log_outage(error: RedisAway) -> None:
-    log.warning(
-        "Redis unavailable at start-up: retrying", error=type(error).__name__, reason=str(error)
-    )
 
 
 SERVER: Final = web.AppKey("server", Server)

@@ -72,7 +72,7 @@ class RequestLog:
     def __init__(self, mode: RequestLogMode) -> None:
         self._logs = mode != "off"
         self._with_address = mode == "with_address"
-        self._salt = b""
+        self._salt: bytes | None = None  # until `load`
 
     async def load(self, pipe: Pipe) -> None:
         """Reads the salt for the hashes of end users, if they are needed. Raises: RedisTrouble.
@@ -117,7 +117,10 @@ class RequestLog:
         if not logs and not tracing.is_on():
             return
         who = record.who or ANONYMOUS
-        subject = None if who.subject is None else subject_hash(self._salt, who.owner)
+        subject = None
+        # Without the salt, the hash would reveal the user to anybody who guesses the name.
+        if who.subject is not None and self._salt is not None:
+            subject = subject_hash(self._salt, who.owner)
         span.set(
             {
                 "http.response.status_code": record.status,

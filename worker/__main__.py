@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
-from jobs.config.settings import ConfigError
 from jobs.config.shared_config import hide
-from jobs.errors import RedisAway, RedisTrouble
 from jobs.hooks import Hooks
-from jobs.main import Program
+from jobs.main import Program, ServiceUnavailable
 from jobs.notifications import subscriber
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available
+from jobs.redis.startup import report_unavailable, result_unless_set
 from jobs.redis.url import redis_from_url
 from runtime import command_line
 from runtime.gc_tuning import freeze_and_tune_gc
-from runtime.service_manager import reported_ready
+from runtime.service_manager import report_ready
 from runtime.supervisor import Children, handle_stop
 
 from .append_interval import AppendInterval
@@ -43,7 +42,7 @@ from .webhooks.dispatcher import WebhookDispatcher
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
 log = structlog.get_logger()
@@ -119,7 +118,8 @@ class _Worker(Program[Config]):
             WorkerStatus(metrics, pipe, router, child) as status,
             _status_port(status, config, shared=child is not None),
         ):
-            found = await _result_unless_set(quiet, check_until_available(pipe, _log_waiting))
+            checked = check_until_available(pipe, report_unavailable)
+            found = await result_unless_set(quiet, checked)
             if found is None:
                 return
             queue = Queue(pipe, config.shared)
@@ -148,7 +148,7 @@ class _Worker(Program[Config]):
                 worker = status.worker = Worker(context, notifications, rescue, quiet, stop)
                 freeze_and_tune_gc()
                 log.info("worker ready", redis=found, concurrency=config.concurrency)
-                await stack.enter_async_context(reported_ready())
+                report_ready()
                 await worker.run()
                 log.info("worker stopped")
 
@@ -167,46 +167,27 @@ def _status_port(
 async def _asked(config: Config) -> list[str]:
     """Sends each model a test prompt, and returns one line with the result for each model.
 
-    Raises: ConfigError if a model does not answer.
+    Raises: ServiceUnavailable if a model does not answer.
     """
     found = [each async for each in probe_models(config)]
     if failures := [line for fine, line in found if not fine]:
-        raise ConfigError("; ".join(failures))
+        raise ServiceUnavailable("; ".join(failures))
     return [line for _, line in found]
 
 
 async def _read_key(endpoint: Endpoint) -> str:
     """Reads an endpoint's API key from its file or command, and returns a note of it.
 
-    Raises: ConfigError if the key cannot be read.
+    Raises: ServiceUnavailable if the key cannot be read.
     """
     credential = credential_of(endpoint)
     try:
         await credential.key()
     except KeyUnavailable as error:
-        raise ConfigError(f"[models.{endpoint.name}] {error}") from None
+        raise ServiceUnavailable(f"[models.{endpoint.name}] {error}") from None
     finally:
         await credential.close()
     return ", API key read"
-
-
-def _log_waiting(error: RedisAway) -> None:
-    log.warning(
-        "Redis unavailable at start-up: retrying", error=type(error).__name__, reason=str(error)
-    )
-
-
-async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) -> str | None:
-    """Returns the result of the awaitable, or None if the event is set first."""
-    asked, told = asyncio.ensure_future(awaitable), asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
-        return asked.result() if asked.done() else None
-    finally:
-        for task in (asked, told):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, RedisTrouble):
-                await task
 
 
 PROGRAM: Final = _Worker("worker", __package__, ABOUT)

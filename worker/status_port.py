@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from jobs.config.settings import ConfigError
+from jobs.main import CannotListen
 from runtime.header_timeout import HeaderTimeout
 from runtime.metrics import CONTENT_TYPE
 
@@ -31,7 +31,7 @@ async def listening(
 ) -> AsyncIterator[None]:
     """Serves the routes in the `async with` block.
 
-    With `shared`, several processes share the port. Raises: ConfigError if the port is not free.
+    With `shared`, several processes share the port. Raises: CannotListen if the port is not free.
     """
     timeout = HeaderTimeout(HEADER_SECONDS)
     app = web.Application(middlewares=[timeout.middleware()], client_max_size=MAX_BODY_BYTES)
@@ -54,9 +54,9 @@ async def listening(
         await runner.cleanup()
 
 
-def cannot_listen(error: OSError) -> ConfigError:
+def cannot_listen(error: OSError) -> CannotListen:
     """Returns the error for a port that is in use or not permitted."""
-    return ConfigError(
+    return CannotListen(
         f"cannot listen: {error.strerror}; change HOLDLINE_WORKER_HOST or HOLDLINE_WORKER_PORT"
     )
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from jobs.config.settings import ConfigError
 from runtime import command_line
 
 from .data_dir import data_dir
@@ -16,7 +17,6 @@ from .embedded import DataDirError
 from .redis import NoRedisError
 from .run import CannotStartError, run
 
-CANNOT_START: Final = 2
 ENVIRONMENT: Final = """environment:
   HOLDLINE_HOST, HOLDLINE_PORT   address and port of the server (default: 127.0.0.1, 8080)
   HOLDLINE_DATA_DIR              data folder of the embedded Redis
@@ -57,16 +57,19 @@ def up(*, folder: Path | None) -> int:
         try:
             place = folder or data_dir(os.environ)
         except RuntimeError:
-            raise CannotStartError("this user has no home folder: set HOLDLINE_DATA_DIR") from None
+            raise ConfigError("this user has no home folder: set HOLDLINE_DATA_DIR") from None
         return asyncio.run(run(os.environ, place, "holdline up"))
 
     return reported(start)
 
 
 def reported(start: Callable[[], int]) -> int:
-    """Returns the exit status of `start`, or 2 after an error that is printed in its place."""
+    """Returns the exit status of `start`, or prints its error and returns the status for it."""
     try:
         return start()
+    except ConfigError as error:
+        print(f"holdline: {error}", file=sys.stderr)
+        return command_line.INVALID_SETTINGS
     except (CannotStartError, NoRedisError, DataDirError) as error:
         print(f"holdline: {error}", file=sys.stderr)
-        return CANNOT_START
+        return command_line.FAILED

@@ -7,6 +7,8 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from jobs.config.settings import ConfigError
+
 from .redis import FLOOR, UNSET, NoRedisError
 
 ASK_SECONDS = 5.0
@@ -16,6 +18,7 @@ async def examine(url: str) -> str:
     """Returns the name and version of the Redis at `url`, such as "redis 7.2.4".
 
     Raises:
+        ConfigError: the URL is invalid.
         NoRedisError: the server does not reply, refuses the connection or is too old.
     """
     shown = without_secrets(url)
@@ -26,7 +29,7 @@ async def examine(url: str) -> str:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
     except ValueError as error:
-        raise NoRedisError(f"REDIS_URL={shown} is invalid: {error}") from None
+        raise ConfigError(f"REDIS_URL={shown} is invalid: {error}") from None
     try:
         async with asyncio.timeout(ASK_SECONDS):
             info = await client.info("server")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from jobs.config.settings import text
+from jobs.config.settings import ConfigError, check_names, text
 
 from .children import demo_model, redis_server, server, worker
 from .data_dir import default_data_dir
@@ -35,8 +35,9 @@ async def run(
     `again` is the command that the user has typed. For `changed`, see `supervise`.
 
     Raises:
-        CannotStartError, NoRedisError, DataDirError: the message says what to change.
+        ConfigError, CannotStartError, NoRedisError, DataDirError: the message says what to change.
     """
+    check_names(environ)
     host, port = address(environ, again)
     inner = dict(environ)
     # Ctrl-C should stop all processes within seconds. The worker returns its unfinished jobs to the
@@ -77,12 +78,12 @@ def address(environ: Mapping[str, str], again: str) -> tuple[str, int]:
     """Returns the host and port for the server, after a check that they are free.
 
     Raises:
-        CannotStartError: the port is in use or invalid, or the host is not an address of this
-            machine.
+        CannotStartError: the port is in use, or the host is not an address of this machine.
+        ConfigError: the port is invalid.
     """
     host, value = text(environ, "HOLDLINE_HOST"), text(environ, "HOLDLINE_PORT")
     if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise CannotStartError(f"HOLDLINE_PORT must be a number between 1 and 65535, not {value}")
+        raise ConfigError(f"HOLDLINE_PORT must be a number between 1 and 65535, not {value}")
     port = int(value)
     try:
         if _is_free(host, port):

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime.command_line import FAILED, INTERRUPTED, INVALID_SETTINGS
+
 from .lines import readable
 from .pdeathsig import with_pdeathsig
 
@@ -82,8 +84,8 @@ async def supervise(
 ) -> int:
     """Runs the children until a request to stop or until one of them dies.
 
-    Returns the exit status: 0 after a request to stop, 1 if a child died, 130 if a second request
-    ended the children at once.
+    Returns the exit status: 0 after a request to stop, 78 if a child found invalid settings, 1 if a
+    child died for another reason, 130 if a second request ended the children at once.
 
     `changed` waits for a change of the source code. After each change, the children with `reloads`
     restart. If such a child dies, the other children keep running, and the next change restarts it.
@@ -104,7 +106,8 @@ async def supervise(
         await _until_stop(_keep(children, kept, when_ready, changed), stop)
     except Died as death:
         print_status(f"{death}\nholdline: stopping the rest")
-        status = 1
+        invalid = death.running.process.returncode == INVALID_SETTINGS
+        status = INVALID_SETTINGS if invalid else FAILED
     else:
         print_status("stopping")
     finally:
@@ -116,7 +119,7 @@ async def supervise(
         await _drain_output(kept)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)
-    return 130 if hurry.is_set() else status
+    return INTERRUPTED if hurry.is_set() else status
 
 
 def print_status(text: str) -> None:

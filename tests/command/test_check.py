@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config.settings import ConfigError
+from jobs.main import ServiceUnavailable
 from tests.commands import lines
 from tests.system import free_port
 
@@ -22,7 +23,7 @@ async def checked(environ: dict[str, str], *arguments: str) -> tuple[list[str], 
     try:
         async for line in lines(environ, "check", *arguments):
             found.append(line)  # noqa: PERF401 - the lines before the error count
-    except ConfigError as error:
+    except (ConfigError, ServiceUnavailable) as error:
         return found, str(error)
     return found, ""
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from command.probe import first_program, probe
+from runtime.command_line import INVALID_SETTINGS
 from tests.jobs.proxy import Proxy
 from tests.system import System, free_port, run_module, wait_until
 
@@ -72,7 +73,7 @@ def test_a_port_on_which_nothing_listens_is_not_ready(host: str) -> None:
 
 def test_a_worker_without_a_port_cannot_be_asked() -> None:
     done = run_module("command", "probe", "worker")
-    assert 1 == done.returncode
+    assert INVALID_SETTINGS == done.returncode
     assert "worker: set HOLDLINE_WORKER_PORT to the port of the worker\n" == done.stderr
 
 
@@ -84,5 +85,5 @@ def test_outside_of_a_container_the_program_must_be_named() -> None:
 
 def test_an_invalid_setting_is_named() -> None:
     done = run_module("command", "probe", "server", HOLDLINE_PORT="http")
-    assert 1 == done.returncode
+    assert INVALID_SETTINGS == done.returncode
     assert "server: HOLDLINE_PORT must be a number, not 'http'\n" == done.stderr

@@ -115,7 +115,7 @@ def test_a_user_without_a_home_folder_can_run_the_other_commands(
     monkeypatch.delenv("HOLDLINE_DATA_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     assert {} == with_running_redis({})
-    assert 2 == command_line.run(up, "holdline up", [])
+    assert command_line.INVALID_SETTINGS == command_line.run(up, "holdline up", [])
     assert "set HOLDLINE_DATA_DIR" in capsys.readouterr().err
 
 
@@ -130,7 +130,7 @@ async def test_a_port_in_use_is_reported_with_the_command_to_type(system: System
     port = listener.sockets[0].getsockname()[1]
     async with listener:
         process = system.start("up", HOLDLINE_PORT=str(port))
-        assert 2 == await process.wait(30)
+        assert command_line.FAILED == await process.wait(30)
     [line] = process.output.splitlines()
     assert f"port {port} on 127.0.0.1 is in use" in line
     assert " holdline up`" in line

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config.settings_table import SETTINGS
+from runtime.command_line import INVALID_SETTINGS
 from tests.deploy.booted import UNITS, Machine, booted, why_not
 from tests.service_manager import Manager
 from tests.system import ROOT, Process, free_port, start_process, wait_until
@@ -26,6 +27,8 @@ DOCUMENT = (ROOT / "docs/install-systemd.md").read_text()
 # A process ends at most this long after its shutdown delay and grace period.
 STOP_SECONDS = 12
 KEY = base64.b64encode(bytes(32)).decode()  # an encryption key
+
+READY = "READY=1\nSTATUS=ready"
 
 each_unit = pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
 needs_systemd = pytest.mark.skipif(bool(why_not()), reason=why_not() or "never")
@@ -59,6 +62,11 @@ def test_a_unit_gives_its_program_the_time_to_stop(unit: Path) -> None:
     [stop] = found["TimeoutStopSec"]
     assert needed <= float(stop.removesuffix("s"))
     assert ["mixed"] == found["KillMode"]
+
+
+@each_unit
+def test_a_unit_with_invalid_settings_is_not_started_again(unit: Path) -> None:
+    assert [str(INVALID_SETTINGS)] == options(unit)["RestartPreventExitStatus"]
 
 
 def test_the_units_have_the_same_restrictions() -> None:
@@ -126,8 +134,8 @@ async def test_a_unit_runs_until_it_is_stopped(
     command = [sys.executable, "-m", "command", *start.split()[1:]]
     process = start_process(Process, unit.stem, command, tmp_path / "log", environ, ROOT)
     try:
-        await wait_until(lambda: "READY=1" in manager.read() or process.popen.poll(), 60)
-        assert "READY=1" in manager.received, process.output
+        await wait_until(lambda: READY in manager.read() or process.popen.poll(), 60)
+        assert READY in manager.received, process.output
         began = time.monotonic()
         process.signal(signal.SIGTERM)
         assert 0 == await process.wait(45), process.output

@@ -11,6 +11,8 @@ import pytest
 from command.up.embedded import prepared
 from command.up.external_redis import without_secrets
 from command.up.run import CannotStartError, address
+from jobs.config.settings import ConfigError
+from runtime.command_line import FAILED
 
 
 def run_dev(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +47,7 @@ def test_a_port_in_use_is_reported_with_a_way_to_choose_another() -> None:
         port = listener.getsockname()[1]
         done = run_dev(HOLDLINE_PORT=str(port))
 
-    assert 2 == done.returncode
+    assert FAILED == done.returncode
     assert f"port {port} on 127.0.0.1 is in use; choose another with `HOLDLINE_PORT=" in done.stderr
     assert " make run`" in done.stderr
 
@@ -53,7 +55,7 @@ def test_a_port_in_use_is_reported_with_a_way_to_choose_another() -> None:
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
 def test_an_invalid_port_is_rejected(port: str) -> None:
     with pytest.raises(
-        CannotStartError, match=f"HOLDLINE_PORT must be a number between 1 and 65535, not {port}"
+        ConfigError, match=f"HOLDLINE_PORT must be a number between 1 and 65535, not {port}"
     ):
         address({"HOLDLINE_PORT": port}, "make run")
 
@@ -69,7 +71,7 @@ def test_a_second_instance_on_the_same_data_folder_is_rejected(
     with prepared(Path("any"), tmp_path):
         done = run_dev(HOLDLINE_DATA_DIR=str(tmp_path), HOLDLINE_PORT=str(free_port))
 
-    assert 2 == done.returncode
+    assert FAILED == done.returncode
     assert f"holdline: {tmp_path} is in use by another Holdline" in done.stderr
 
 
@@ -79,7 +81,7 @@ def test_an_unusable_data_folder_is_reported(tmp_path: Path, free_port: int) -> 
 
     done = run_dev(HOLDLINE_DATA_DIR=str(folder), HOLDLINE_PORT=str(free_port))
 
-    assert 2 == done.returncode
+    assert FAILED == done.returncode
     assert f"holdline: {folder} cannot be used" in done.stderr
 
 
@@ -88,7 +90,7 @@ def test_an_unreachable_redis_url_is_reported_without_its_password(free_port: in
 
     done = run_dev(REDIS_URL=url, HOLDLINE_PORT=str(free_port))
 
-    assert 2 == done.returncode
+    assert FAILED == done.returncode
     assert f"REDIS_URL=redis://***@127.0.0.1:{free_port}/0 cannot be used" in done.stderr
     assert "unset REDIS_URL" in done.stderr
     assert "secret" not in done.stderr + done.stdout

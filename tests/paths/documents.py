@@ -17,6 +17,7 @@ CLIENT = (ROOT / "docs/client.md").read_text()
 CONFIGURE = (ROOT / "docs/configure.md").read_text()
 MODELS = (ROOT / "docs/models.md").read_text()
 SECURE = (ROOT / "docs/secure.md").read_text()
+OPERATING = (ROOT / "docs/operating.md").read_text()
 WATCH = (ROOT / "docs/watch.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 ADDRESS = "http://127.0.0.1:8080"

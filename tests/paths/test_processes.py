@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from command.up.redis import embedded_redis
+from runtime.command_line import INVALID_SETTINGS
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import ROOT, System, free_port, run_module, wait_until
@@ -58,7 +59,7 @@ def test_check_fails_if_redis_is_unreachable(process: str) -> None:
 @pytest.mark.parametrize("process", PROCESSES)
 def test_an_unknown_setting_is_rejected_with_the_nearest_name(process: str) -> None:
     said = run_module(process, HOLDLINE_CONCURENCY="5", OPENAI_API_KEY="x")
-    assert 1 == said.returncode
+    assert INVALID_SETTINGS == said.returncode
     assert "HOLDLINE_CONCURENCY" in said.stderr
     assert "HOLDLINE_CONCURRENCY" in said.stderr
 
@@ -77,7 +78,7 @@ async def test_a_redis_that_evicts_keys_is_rejected_with_the_setting_to_change(
 
 def test_a_server_without_keys_may_listen_only_on_loopback(redis_url: str) -> None:
     said = run_module("server", REDIS_URL=redis_url, HOLDLINE_HOST="0.0.0.0")
-    assert 1 == said.returncode
+    assert INVALID_SETTINGS == said.returncode
     assert "HOLDLINE_HOST" in said.stderr
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from openai import AsyncOpenAI
 
 from dev.trace import BARS, LINKED
+from runtime.command_line import INVALID_SETTINGS
 from tests.collector import Collector, Recorded
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
@@ -272,7 +273,7 @@ def test_an_unsupported_variable_is_refused_at_start_up(
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OPENAI_API_KEY": "any"}
     for program in ("server", "worker"):
         ended = run_module(program, **{**environ, name: value})
-        assert 1 == ended.returncode
+        assert INVALID_SETTINGS == ended.returncode
         assert ended.stderr.startswith(f"{program}: {name} {message}")
         assert 1 == len(ended.stderr.splitlines())
 

@@ -25,11 +25,16 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager
     manager.close()
 
 
-async def test_a_ready_process_is_reported_once(manager: Manager) -> None:
+def test_a_ready_process_is_reported_once(manager: Manager) -> None:
     assert [] == manager.read()
-    async with service_manager.reported_ready():
-        assert ["READY=1"] == manager.read()
-    assert ["READY=1"] == manager.read()
+    service_manager.report_ready()
+    assert ["READY=1\nSTATUS=ready"] == manager.read()
+
+
+def test_a_process_that_waits_has_started(manager: Manager) -> None:
+    """Otherwise, systemd would end it after `TimeoutStartSec=`."""
+    service_manager.report_waiting("Redis")
+    assert ["READY=1\nSTATUS=waiting for Redis"] == manager.read()
 
 
 async def test_a_watched_process_reports_until_it_stops(
@@ -37,7 +42,7 @@ async def test_a_watched_process_reports_until_it_stops(
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    async with service_manager.reported_ready():
+    async with service_manager.watched():
         await wait_until(lambda: manager.read().count("WATCHDOG=1") >= 3, 5)
     number = len(manager.read())
     await asyncio.sleep(0.05)  # longer than the time limit of the watchdog
@@ -54,19 +59,18 @@ async def test_a_process_that_is_not_watched_sends_no_reports(
     assert [] == manager.read()
 
 
-async def test_an_abstract_socket_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abstract_socket_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"holdline-{os.getpid()}"
     manager = Manager(f"\0{name}")
     monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
-    async with service_manager.reported_ready():
-        assert ["READY=1"] == manager.read()
+    service_manager.report_ready()
+    assert ["READY=1\nSTATUS=ready"] == manager.read()
     manager.close()
 
 
 @pytest.mark.parametrize("path", ["", "relative", "/nowhere/notify"])
-async def test_a_process_without_a_service_manager_runs(
+def test_a_process_without_a_service_manager_runs(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", path)
-    async with service_manager.reported_ready():
-        pass
+    service_manager.report_ready()

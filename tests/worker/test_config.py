@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config.settings import ConfigError
+from runtime.command_line import INVALID_SETTINGS
 from tests.fake_model import FakeModel
 from tests.system import ROOT, module_command
 from worker.config import load
@@ -88,7 +89,7 @@ def test_a_check_fails_without_redis() -> None:
 
 def test_a_check_fails_on_a_wrong_name() -> None:
     done = checked(HOLDLINE_CONCURENCY="7")
-    assert (1, "holdline check: worker: HOLDLINE_CONCURENCY is not a setting") == (
+    assert (INVALID_SETTINGS, "holdline check: worker: HOLDLINE_CONCURENCY is not a setting") == (
         done.returncode,
         done.stderr.partition(";")[0],
     )
