@@ -15,6 +15,7 @@ import structlog
 
 from runtime import command_line, logs
 from runtime.core_dumps import disable_core_dumps
+from runtime.heartbeat import heartbeats
 from runtime.open_files import raise_open_file_limit
 from runtime.service_manager import watched
 from runtime.supervisor import CANNOT_START, MAX_PROCESSES, Children, run, supervise
@@ -146,7 +147,7 @@ class Program(ABC, Generic[C]):
         return 0
 
     async def _served(self, config: C, child: Path | None) -> None:
-        async with watched():
+        async with watched(), heartbeats(is_child=child is not None):
             await self.serve(config, child=child)
 
     async def check(

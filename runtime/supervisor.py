@@ -1,9 +1,10 @@
 """Runs one program as several processes, because a Python process uses only one core.
 
 The parent process starts its child processes, forwards stop signals to them, and restarts each
-child that dies. It starts them with the argument `--child FILE`, with which they share one port. A
-child stops at the end of its standard input, which the kernel closes when the parent dies. Each
-child writes its metrics to its FILE, in a temporary folder of the parent (see `metrics_files`).
+child that dies or hangs. It starts them with the argument `--child FILE`, with which they share one
+port. The standard input of a child is a socket: the child sends its heartbeats through it, and
+stops when the kernel closes it, because the parent has died. Each child writes its metrics to its
+FILE, in a temporary folder of the parent (see `metrics_files`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -24,6 +26,7 @@ import structlog
 
 from .backoff import backoff
 from .command_line import FAILED, INVALID_SETTINGS, module_command
+from .heartbeat import listening
 from .metrics_files import merge_ended
 from .service_manager import watched
 
@@ -37,6 +40,8 @@ MAX_PROCESSES: Final = 64
 # parent restarts neither such a child nor one with invalid settings, but any other child that ends.
 CANNOT_START: Final = 3
 RESTART_SECONDS: Final = (0.2, 10.0)
+# The same limit as `WatchdogSec=` in the units of systemd.
+SILENT_SECONDS: Final = 60.0
 # If a child process ran for longer than this, its start was successful. After its death, the
 # restart delay begins at the minimum again.
 STABLE_SECONDS: Final = 30.0
@@ -47,11 +52,13 @@ class Children:
     """The settings with which a parent process runs its child processes.
 
     `environ` is added to the parent's environment variables. If children are still running
-    `stop_seconds` after the first stop signal, the parent kills them.
+    `stop_seconds` after the first stop signal, the parent kills them. A child that sends no
+    heartbeat for `silent_seconds` is killed too, and another one takes its place.
     """
 
     stop_seconds: float
     environ: Mapping[str, str] = field(default_factory=dict)
+    silent_seconds: float = SILENT_SECONDS
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -79,7 +86,13 @@ def handle_stop(on_signal: Callable[[], None], on_parent_gone: Callable[[], None
     gone = on_parent_gone
 
     def read() -> None:
-        if not os.read(sys.stdin.fileno(), 1024):
+        try:
+            ended = not os.read(sys.stdin.fileno(), 1024)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:  # the parent has died before it had read the last heartbeats
+            ended = True
+        if ended:
             loop.remove_reader(sys.stdin.fileno())
             gone()
 
@@ -97,7 +110,8 @@ async def supervise(package: str, number: int, how: Children) -> int:
         command = [*module_command(package), "--child"]
         environ = {**os.environ, **how.environ, "HOLDLINE_PROCESSES": "1"}
         files = (Path(folder) / str(number) for number in count())
-        children = [_Child(command, environ, files) for _ in range(number)]
+        silent = how.silent_seconds
+        children = [_Child(command, environ, files, silent) for _ in range(number)]
         return await _supervise(children, how.stop_seconds)
 
 
@@ -134,17 +148,23 @@ async def _supervise(children: list[_Child], stop_seconds: float) -> int:
 
 
 class _Child:
-    """Runs one child process, and starts another process in its place when it dies.
+    """Runs one child process, and starts another process in its place when it dies or hangs.
 
-    `files` yields a new file for the metrics of each process.
+    `files` yields a new file for the metrics of each process. A process hangs if it sends no
+    heartbeat for `silent_seconds`.
     """
 
     def __init__(
-        self, command: list[str], environ: Mapping[str, str], files: Iterator[Path]
+        self,
+        command: list[str],
+        environ: Mapping[str, str],
+        files: Iterator[Path],
+        silent_seconds: float,
     ) -> None:
         self._command = command
         self._environ = environ
         self._files = files
+        self._silent_seconds = silent_seconds
         self._stopping = asyncio.Event()
         self._stopped_by: signal.Signals | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -186,16 +206,34 @@ class _Child:
 
     async def _run(self) -> int:
         file = next(self._files)
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            str(file),
-            stdin=asyncio.subprocess.PIPE,  # the kernel closes this pipe when the parent dies
-            env=self._environ,
-            start_new_session=True,  # only the parent receives Ctrl-C, and it forwards the signal
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                theirs.setblocking(False)  # a parent that hangs must not block its children
+                self._process = process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    str(file),
+                    stdin=theirs.fileno(),
+                    env=self._environ,
+                    # Only the parent receives Ctrl-C, and it forwards the signal.
+                    start_new_session=True,
+                )
+            if self._stopped_by is not None:  # a stop was requested during the start
+                process.send_signal(self._stopped_by)
+            try:
+                async with listening(ours, self._kill_hung, self._silent_seconds):
+                    return await process.wait()
+            finally:
+                merge_ended(file)
+
+    def _kill_hung(self) -> None:
+        process = self._process
+        # A process that stops has another time limit.
+        if process is None or process.returncode is not None or self._stopping.is_set():
+            return
+        log.error(
+            "child process hung: killing it",
+            pid=process.pid,
+            seconds=self._silent_seconds,
         )
-        if self._stopped_by is not None:  # a stop was requested during the start
-            self._process.send_signal(self._stopped_by)
-        try:
-            return await self._process.wait()
-        finally:
-            merge_ended(file)
+        process.kill()
