@@ -9,6 +9,7 @@ import click
 
 from admin import cli
 from admin.cli import PROGRAMS, Output
+from jobs.config.environ import with_source
 from jobs.config.settings import ConfigError
 from jobs.main import ServiceUnavailable
 from runtime import command_line
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 HELP: Final = """\
 Checks the settings: reads the environment variables and all files that they name, such as the
 models file, the keys and the certificates, as a server and a worker would at their start.
+
+Beside a running `holdline up`, and without REDIS_URL, it checks the settings of `holdline up`, with
+the variables of this command in place of them. The first line says which settings were checked.
 
 It reaches no other machine, unless --connect or --ask-models is given. The exit status is 78 if a
 setting is invalid, and 1 if only Redis, a model or its key cannot be used. `holdline doctor` checks
@@ -52,6 +56,10 @@ async def check(
     Raises: after the last line, ConfigError if a setting is invalid, else ServiceUnavailable if a
         service that they name cannot be used.
     """
+    found = with_source(environ)
+    yield Output(f"checking {found.source}")
+    if found.other:
+        yield Output(f"to check those of the running `holdline up`: {found.other}")
     problems: dict[str, list[str]] = {}
     are_valid = True
     for name in programs or PROGRAMS:
@@ -69,14 +77,20 @@ async def check(
                 are_valid = are_valid and isinstance(error, ServiceUnavailable)
                 problem = str(error)
                 problems.setdefault(problem, []).append(name)
-        value = {"program": name, "valid": problem is None, "facts": lines, "problem": problem}
+        value = {
+            "program": name,
+            "settings": found.source,
+            "valid": problem is None,
+            "facts": lines,
+            "problem": problem,
+        }
         text = "the check failed" if problem else "the settings are valid"
         yield Output(f"{name}  {text}", value)
     if problems:
         # A setting that both programs read is wrong in both, and is reported once.
-        found = [f"{' and '.join(names)}: {problem}" for problem, names in problems.items()]
+        told = [f"{' and '.join(names)}: {problem}" for problem, names in problems.items()]
         kind = ServiceUnavailable if are_valid else ConfigError
-        raise kind("\n".join(found))
+        raise kind("\n".join(told))
 
 
 def _program(name: str) -> Program[Any]:

@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 from runtime import command_line
 from runtime.version import program_version
 
-from .up.data_dir import with_running_redis
+from .up.data_dir import with_running_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -186,10 +186,10 @@ examples:
 def _set_environ(context: click.Context) -> None:
     """Gives the commands the environment, unless a caller has given another one.
 
-    If REDIS_URL is not set, it becomes the URL of the Redis of `holdline up`, if that is running.
+    If REDIS_URL is not set and `holdline up` runs, the settings are those of `holdline up`.
     """
     if context.obj is None:
-        context.obj = with_running_redis(os.environ)
+        context.obj = with_running_settings(os.environ)
 
 
 @click.pass_context

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 HELP: Final = """\
 Checks an installation: Redis, this machine, the settings, the keys and the models.
 
-Run it with the environment variables of a server or a worker. It changes nothing, sends no prompt
-and prints no secret. Each finding has a level:
+Run it with the environment variables of a server or a worker. Beside a running `holdline up`, and
+without REDIS_URL, it uses the settings of `holdline up`. The first finding says which settings it
+has checked. It changes nothing, sends no prompt and prints no secret. Each finding has a level:
 
   ok        nothing to do
   warning   a risk, which breaks no promise yet

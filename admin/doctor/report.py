@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # The time limit of each command to Redis.
 REDIS_SECONDS: Final = 3.0
 CHECKS: Final = (
+    Check("settings", settings.source),
     Check("settings", settings.valid),
     Check("production", settings.production),
     Check("machine: open files", machine.open_files),

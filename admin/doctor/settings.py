@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jobs.config.environ import with_source
 from jobs.config.models import DAY
 from jobs.config.settings import ConfigError, ignored_links
 from jobs.names import Partition
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 
 MIN_LEASE_MS: Final = 5000
 LONG_TOKEN_SECONDS: Final = DAY / 2
+
+
+async def source(context: Context) -> AsyncIterator[Finding]:
+    """Says which settings the other checks examine."""
+    found = with_source(context.environ)
+    if found.other:
+        yield warning(
+            f"checked {found.source}, but `holdline up` runs with other settings",
+            "the findings may not apply to it",
+            found.other,
+        )
+    else:
+        yield ok(f"checked {found.source}")
 
 
 async def valid(context: Context) -> AsyncIterator[Finding]:

@@ -1,10 +1,10 @@
-"""The data folder of the embedded Redis, and how other commands find this Redis through it."""
+"""The data folder of the embedded Redis, and how other commands find `holdline up` through it."""
 
-import contextlib
 import fcntl
 from collections.abc import Mapping
 from pathlib import Path
 
+from jobs.config.environ import Environ
 from runtime.command_line import INSTALLED
 
 from .embedded import LOCK, SOCKET
@@ -30,30 +30,49 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
     return (home if home.is_absolute() else Path.home() / ".local/share") / "holdline"
 
 
-def with_running_redis(environ: Mapping[str, str]) -> dict[str, str]:
+def with_running_settings(environ: Mapping[str, str]) -> Environ:
     """Returns the environment for a command of an operator.
 
-    If REDIS_URL is not set, it is the URL of the running Redis in the data folder, if there is one.
+    If REDIS_URL is not set and `holdline up` runs in the data folder, the settings are those of its
+    server and worker, and the variables of the command itself override them.
     """
-    found = dict(environ)
+    try:
+        private = _running(data_dir(environ))
     # A user without an entry in /etc/passwd, as in a container, has no home without HOME.
-    with contextlib.suppress(RuntimeError):
-        if not found.get("REDIS_URL", "").strip() and (url := _running(data_dir(environ))):
-            found["REDIS_URL"] = url
-    return found
+    except RuntimeError:
+        private = None
+    if private is None:
+        return Environ(environ)
+    url = f"unix://{private / SOCKET}"
+    if (own := environ.get("REDIS_URL", "").strip()) and own != url:
+        return Environ(environ, other="unset REDIS_URL")
+    # These imports would slow down each command without a running `holdline up`.
+    from jobs.config.settings_table import SETTINGS
+
+    from .settings_socket import OF_COMMANDS, settings_of
+
+    running = {"REDIS_URL": url, **settings_of(private)}
+    # An empty variable counts as unset.
+    named = {name: value for name, value in environ.items() if value or name not in running}
+    of_service = named.keys() & SETTINGS.keys() - OF_COMMANDS
+    changed = sorted(name for name in of_service if named[name] != running.get(name))
+    source = "the settings of the running `holdline up`"
+    if changed:
+        source += f", except for variables of this command: {', '.join(changed)}"
+    return Environ(running | named, source)
 
 
-def _running(folder: Path) -> str | None:
-    """Returns the URL of the Redis that uses the folder, or None if none does.
+def _running(folder: Path) -> Path | None:
+    """Returns the private folder of the Redis that uses the data folder, or None if none does.
 
-    As long as it runs, the lock file is locked, and contains the path of the socket's folder.
+    As long as it runs, the lock file is locked, and contains the path of the private folder.
     """
     try:
         with (folder / LOCK).open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return f"unix://{Path(lock.read(4096).decode()) / SOCKET}"
+                return Path(lock.read(4096).decode())
     except (OSError, ValueError):
         pass
     return None

@@ -14,6 +14,7 @@ from pathlib import Path
 # the server may still be writing its files.
 LOCK_SECONDS = 2.0
 SOCKET = "redis.sock"
+SETTINGS_SOCKET = "settings.sock"
 LOCK = "lock"
 
 
@@ -126,7 +127,8 @@ def _clear_away(lock: int, private: Path) -> None:
     """
     if before := os.pread(lock, 4096, 0).decode():
         with contextlib.suppress(OSError):
-            (Path(before) / SOCKET).unlink(missing_ok=True)
+            for name in (SOCKET, SETTINGS_SOCKET):
+                (Path(before) / name).unlink(missing_ok=True)
             Path(before).rmdir()
     os.truncate(lock, 0)
     os.pwrite(lock, str(private).encode(), 0)

@@ -15,6 +15,7 @@ from .data_dir import default_data_dir
 from .embedded import prepared
 from .external_redis import examine, without_secrets
 from .redis import ExternalRedis, choose
+from .settings_socket import settings_socket
 from .supervise import Child, print_status, supervise
 
 Changed = Callable[[], Awaitable[Path]]
@@ -45,7 +46,8 @@ async def run(
     inner.setdefault("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "2")
     children: list[Child] = []
     see = "holdline status"
-    with contextlib.ExitStack() as stack:
+    private: Path | None = None
+    async with contextlib.AsyncExitStack() as stack:
         match choose(environ):
             case ExternalRedis(url):
                 redis = f"{await examine(url)} at {without_secrets(url)}"
@@ -53,6 +55,7 @@ async def run(
                 embedded = stack.enter_context(prepared(program.path, data_dir))
                 children.append(redis_server(embedded))
                 inner["REDIS_URL"] = embedded.url
+                private = embedded.socket.parent
                 see = _status_command(environ, data_dir)
                 name = program.path.name.removesuffix("-server")
                 redis = (
@@ -71,6 +74,8 @@ async def run(
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{port}"
         text = banner(environ, url, redis, without_secrets(model), see)
+        if private is not None:
+            await stack.enter_async_context(settings_socket(private, inner))
         return await supervise(children, lambda: print_status(text), changed)
 
 

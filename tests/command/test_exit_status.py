@@ -22,6 +22,7 @@ COMMANDS = [
     "check",
     "probe server",
     "status",
+    "cancel resp_1",
     "keys list",
     "signers list",
     "tenants show acme",

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from command.up.command import up
-from command.up.data_dir import data_dir, with_running_redis
-from command.up.embedded import prepared
+from command.up.data_dir import data_dir, with_running_settings
+from command.up.embedded import SETTINGS_SOCKET, prepared
 from command.up.run import CannotStartError, address, banner
+from command.up.settings_socket import settings_of, settings_socket
+from jobs.config.environ import THIS_COMMAND, Environ
 from runtime import command_line
 from tests.system import Process, System, free_port, wait_until
 
@@ -70,10 +72,20 @@ async def test_everything_runs_and_the_five_tasks_of_the_help_work(system: Syste
     assert 7 == limits["limits"]["running"]
     assert "tenants set" in await system.run("audit", "--target", "acme")
 
+    # They also find its settings, such as those of the simulated model.
+    source = "the settings of the running `holdline up`"
+    changed = "except for variables of this command: HOLDLINE_API_KEYS"
+    checked = (await system.run("check", "--connect")).splitlines()
+    assert f"checking {source}, {changed}" == checked[0]
+    assert "worker  the settings are valid" == checked[-1]
+    examined = json.loads(await system.run("doctor", "--json"))
+    assert f"checked {source}, {changed}" == examined["findings"][0]["seen"]
+    assert {"models", "workers"} <= {found["subject"] for found in examined["findings"]}
+
     up.signal(signal.SIGINT)
     assert 0 == await up.wait()
     environ = {"HOLDLINE_DATA_DIR": system.environ["HOLDLINE_DATA_DIR"]}
-    assert "REDIS_URL" not in with_running_redis(environ)
+    assert "REDIS_URL" not in with_running_settings(environ)
 
 
 @pytest.mark.parametrize("protected", [False, True])
@@ -84,13 +96,56 @@ def test_the_commands_that_are_shown_work_on_a_server_that_asks_for_a_key(protec
     assert protected != ("any api_key" in text)
 
 
+async def test_settings_of_the_command_override_those_of_the_running_processes(
+    tmp_path: Path,
+) -> None:
+    running = {"REDIS_URL": "unix://any", "HOLDLINE_MODEL": "m", "HOLDLINE_OPERATOR": "up"}
+    shell = {"HOLDLINE_DATA_DIR": str(tmp_path)}
+    with prepared(Path("any"), tmp_path) as embedded:
+
+        async def found(**environ: str) -> Environ:
+            return await asyncio.to_thread(with_running_settings, shell | environ)
+
+        # While it starts, only its Redis is known.
+        assert embedded.url == (await found())["REDIS_URL"]
+        async with settings_socket(embedded.socket.parent, running):
+            same = await found(HOLDLINE_MODEL="")
+            assert "m" == same["HOLDLINE_MODEL"]
+            assert "the settings of the running `holdline up`" == same.source
+            # The user of the shell, and not the one who started the service, changes something.
+            assert "HOLDLINE_OPERATOR" not in same
+            other = await found(HOLDLINE_MODEL="other", HOLDLINE_OPERATOR="anna")
+            assert ("other", "anna") == (other["HOLDLINE_MODEL"], other["HOLDLINE_OPERATOR"])
+            assert other.source.endswith("this command: HOLDLINE_MODEL")
+            elsewhere = await found(REDIS_URL="redis://other")
+            assert "HOLDLINE_MODEL" not in elsewhere
+            assert (THIS_COMMAND, "unset REDIS_URL") == (elsewhere.source, elsewhere.other)
+    assert shell == await found()
+
+
+async def test_settings_that_cannot_be_read_are_those_of_the_command(tmp_path: Path) -> None:
+    async def answer(reply: bytes) -> dict[str, str]:
+        async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(reply)
+            writer.close()
+
+        async with await asyncio.start_unix_server(serve, tmp_path / SETTINGS_SOCKET):
+            return await asyncio.to_thread(settings_of, tmp_path)
+
+    assert {} == settings_of(tmp_path)
+    assert {} == await answer(b"")
+    assert {} == await answer(b'{"HOLDLINE_MODEL": ')
+    assert {} == await answer(b"[]")
+    assert {"HOLDLINE_MODEL": "m"} == await answer(b'{"HOLDLINE_MODEL": "m"}')
+
+
 def test_a_given_redis_url_is_used(tmp_path: Path) -> None:
     environ = {"HOLDLINE_DATA_DIR": str(tmp_path), "REDIS_URL": "redis://other"}
     with prepared(Path("any"), tmp_path) as embedded:
-        assert "redis://other" == with_running_redis(environ)["REDIS_URL"]
+        assert "redis://other" == with_running_settings(environ)["REDIS_URL"]
         environ["REDIS_URL"] = ""
-        assert embedded.url == with_running_redis(environ)["REDIS_URL"]
-    assert "" == with_running_redis(environ)["REDIS_URL"]
+        assert embedded.url == with_running_settings(environ)["REDIS_URL"]
+    assert "" == with_running_settings(environ)["REDIS_URL"]
 
 
 def test_an_installed_holdline_keeps_its_data_in_the_folder_of_the_user(
@@ -114,7 +169,7 @@ def test_a_user_without_a_home_folder_can_run_the_other_commands(
     monkeypatch.setattr("pathlib.Path.home", no_home)
     monkeypatch.delenv("HOLDLINE_DATA_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    assert {} == with_running_redis({})
+    assert {} == with_running_settings({})
     assert command_line.INVALID_SETTINGS == command_line.run(up, "holdline up", [])
     assert "set HOLDLINE_DATA_DIR" in capsys.readouterr().err
 
