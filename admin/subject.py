@@ -206,6 +206,7 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> Output:
         await pipe.call("DEL", names_of(response_id).turn(response_id))
     async for conversation_id, _ in owned(pipe, owner, CONVERSATIONS):
         conversations += await _erased(pipe, queue.conversations, conversation_id)
+    await _erase_list(pipe, queue, owner)
     return Output(
         f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped; "
         f"{conversations} conversations were deleted",
@@ -222,9 +223,23 @@ async def _erased(pipe: Pipe, store: ConversationStore, id_: str) -> bool:
     """Deletes a conversation, and the items that its pending responses could still read."""
     deleted = await store.delete(id_, "")
     names = conversation_names_of(id_)
-    for key in (names.conversation, names.items, names.positions, names.pending, names.removed):
+    for key in (
+        names.conversation,
+        names.items,
+        names.positions,
+        names.pending,
+        names.removed,
+        names.feed,
+    ):
         await pipe.call("DEL", key(id_))
     return deleted
+
+
+async def _erase_list(pipe: Pipe, queue: Queue, owner: str) -> None:
+    """Deletes the list of an end user's conversations, and its feed."""
+    names = queue.feeds.names_of(owner)
+    for key in (names.conversation_list(owner), names.feed(owner)):
+        await pipe.call("DEL", key)
 
 
 @contextlib.asynccontextmanager

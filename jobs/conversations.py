@@ -35,7 +35,7 @@ from .record import TurnSlice
 from .scripts import calls
 
 if TYPE_CHECKING:
-    from .record import SharedSettings
+    from .record import SharedSettings, Status
     from .redis.pipe import Pipe
 
 Item = dict[str, Any]
@@ -119,7 +119,7 @@ class ConversationStore:
             id_,
             await self._pipe.run(
                 calls.create_conversation(
-                    **_named(id_),
+                    **conversation_arguments(id_),
                     owner=owner,
                     account=account,
                     created_at=created_at,
@@ -149,7 +149,12 @@ class ConversationStore:
         """
         reply = await self._pipe.run(
             calls.read_conversation(
-                **_named(id_), viewer=viewer, holder=holder, item=item, first=first, stop=stop
+                **conversation_arguments(id_),
+                viewer=viewer,
+                holder=holder,
+                item=item,
+                first=first,
+                stop=stop,
             )
         )
         if not reply:
@@ -167,7 +172,7 @@ class ConversationStore:
             [
                 (index, item_of(id_, entry, cipher))
                 for index, entry in enumerate(entries, first)
-                if _is_item(entry)
+                if is_item(entry)
             ],
         )
 
@@ -183,7 +188,7 @@ class ConversationStore:
         """
         reply = await self._pipe.run(
             calls.list_conversation(
-                **_named(id_), viewer=viewer, after=after, order=order, limit=limit
+                **conversation_arguments(id_), viewer=viewer, after=after, order=order, limit=limit
             )
         )
         match reply:
@@ -195,15 +200,16 @@ class ConversationStore:
                 raise UnknownConversation(id_)
 
     async def update(self, id_: str, owner: str, metadata: dict[str, str]) -> None:
-        """Replaces the metadata."""
+        """Replaces the metadata. Raises: ConversationFull."""
         self._check(
             id_,
             await self._pipe.run(
                 calls.update_conversation(
-                    **_named(id_),
+                    **conversation_arguments(id_),
                     owner=owner,
                     metadata=kept_metadata(id_, metadata, self._pipe.cipher),
                     ttl_ms=self._settings.conversation_ms,
+                    max_events=self._settings.max_feed_events,
                 )
             ),
         )
@@ -214,7 +220,10 @@ class ConversationStore:
         The pending responses of the conversation can still read its items.
         """
         call = calls.delete_conversation(
-            **_named(id_), viewer=viewer, hold_ms=self._settings.job_ttl_ms
+            **conversation_arguments(id_),
+            viewer=viewer,
+            hold_ms=self._settings.job_ttl_ms,
+            ttl_ms=self._settings.conversation_ms,
         )
         return bool(await self._pipe.run(call))
 
@@ -222,7 +231,10 @@ class ConversationStore:
         """Deletes an item. Raises: LookupError if the conversation never had this item."""
         reply = await self._pipe.run(
             calls.delete_conversation_item(
-                **_named(id_), viewer=viewer, item=item, ttl_ms=self._settings.conversation_ms
+                **conversation_arguments(id_),
+                viewer=viewer,
+                item=item,
+                ttl_ms=self._settings.conversation_ms,
             )
         )
         if reply == [b"unknown"]:
@@ -237,7 +249,7 @@ class ConversationStore:
         settings = self._settings
         reply = await self._pipe.run(
             calls.hold_conversation(
-                **_named(id_),
+                **conversation_arguments(id_),
                 owner=owner,
                 response=response_id,
                 hold_ms=settings.job_ttl_ms,
@@ -246,6 +258,7 @@ class ConversationStore:
                 max_pending=MAX_PENDING,
                 bytes=sum(map(len, kept_items(id_, items, self._pipe.cipher))),
                 count=len(items),
+                max_events=settings.max_feed_events,
                 **self._limits,
             )
         )
@@ -255,19 +268,30 @@ class ConversationStore:
 
     async def add(self, id_: str, items: list[Item]) -> None:
         """Appends items of a client. The caller has checked the owner. Raises: ConversationFull."""
-        self._check(id_, await self._append(id_, "", items, ended=False))
+        self._check(id_, await self._append(id_, "", items))
 
-    async def append(self, id_: str, response_id: str, items: list[Item], *, ended: bool) -> None:
+    async def append(
+        self,
+        id_: str,
+        response_id: str,
+        items: list[Item],
+        *,
+        status: Status | None = None,
+        previous: str = "",
+    ) -> None:
         """Appends items of a response, except those that the conversation has or had.
 
-        If `ended` is True, `items` must be all items of the response, which is then no longer
-        pending. If the conversation was deleted, nothing is appended.
+        `status` is the final status of the response if `items` are all of its items. The response
+        is then no longer pending. `previous` is `Job.continues`. If the conversation was deleted,
+        nothing is appended.
         """
-        await self._append(id_, response_id, items, ended=ended)
+        await self._append(id_, response_id, items, status=status or "", previous=previous)
 
     async def release(self, id_: str, response_id: str) -> None:
         """Makes a response no longer pending, without appending its items."""
-        await self._pipe.run(calls.release_conversation(**_named(id_), response=response_id))
+        await self._pipe.run(
+            calls.release_conversation(**conversation_arguments(id_), response=response_id)
+        )
 
     async def load(self, job_id: str, slices: list[TurnSlice]) -> list[Item]:
         """Returns the items in ranges of conversations. A pending job also gets deleted items.
@@ -307,12 +331,21 @@ class ConversationStore:
             raise TurnMissing(id_)
         return items
 
-    async def _append(self, id_: str, response_id: str, items: list[Item], *, ended: bool) -> Any:
+    async def _append(
+        self,
+        id_: str,
+        response_id: str,
+        items: list[Item],
+        *,
+        status: str = "",
+        previous: str = "",
+    ) -> Any:
         return await self._pipe.run(
             calls.append_conversation(
-                **_named(id_),
+                **conversation_arguments(id_),
                 response=response_id,
-                ended=int(ended),
+                status=status,
+                previous=previous,
                 ttl_ms=self._settings.conversation_ms,
                 **self._limits,
                 items=self._pairs(id_, items),
@@ -342,12 +375,13 @@ class ConversationStore:
                 raise UnknownConversation(id_)
             case [b"full", bytes(what)]:
                 name = what.decode()
-                raise ConversationFull(name, self._limits[f"max_{name}"])
+                limits = {**self._limits, "max_events": self._settings.max_feed_events}
+                raise ConversationFull(name, limits[f"max_{name}"])
             case _:
                 raise RedisRefused("a script of conversations returned an unexpected reply")
 
 
-def _named(id_: str) -> dict[str, str]:
+def conversation_arguments(id_: str) -> dict[str, str]:
     """Returns the arguments that most scripts need. Raises: UnknownConversation."""
     names = conversation_names_of(id_)
     return {"conversation_key": names.conversation(id_), "prefix": names.prefix, "id": id_}
@@ -358,6 +392,6 @@ def _pending(flat: list[Any]) -> list[Pending]:
     return [Pending(id_.decode(), age, bool(asked)) for id_, age, asked in triples]
 
 
-def _is_item(entry: bytes) -> bool:
+def is_item(entry: bytes) -> bool:
     """Returns False for the empty entry of a deleted item, and for the entry of a deletion."""
     return not entry.startswith(b"-") and entry != b""

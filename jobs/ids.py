@@ -44,9 +44,18 @@ def new_conversation_id(partitions: range, account: str, owner: str, key: str | 
     key, a repeated request of the same owner gets the same id.
     """
     by = (owner, f"conversation {key}") if key is not None else ("", None)
-    partition = pick_partition(partitions, account, "conversations" if account else by[1])
+    partition = (
+        partition_of_account(partitions, account)
+        if account
+        else pick_partition(partitions, "", by[1])
+    )
     digits = secrets.token_hex(16) if key is None else digest(*by)[-16:].hex()
     return f"conv_{partition:03x}{digits}"
+
+
+def partition_of_account(partitions: range, account: str) -> int:
+    """Returns the partition of all conversations of an account."""
+    return pick_partition(partitions, account, "conversations")
 
 
 def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str = "") -> str:

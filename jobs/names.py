@@ -92,12 +92,14 @@ class Partition:
         """
         return f"{self.prefix}turn:{response_id}"
 
-    def notifications(self, response_id: str) -> str:
+    def notifications(self, id_: str) -> str:
         """Returns the channel that announces each append to a log, and other changes of a response.
 
-        The message of an append is the index of the first appended entry, and the entries.
+        The message of an append is the index of the first appended entry, and the entries. For the
+        feed of a conversation or of an account, the message is the number of the last event, or
+        `gone` if the conversation was deleted.
         """
-        return f"{self.prefix}notifications:{response_id}"
+        return f"{self.prefix}notifications:{id_}"
 
     def conversation(self, conversation_id: str) -> str:
         """Returns the key of the hash with the owner and the metadata of a conversation.
@@ -125,6 +127,20 @@ class Partition:
     def conversations(self, account: str) -> str:
         """Returns the key of the sorted set of an account's conversations, by their expiry."""
         return f"{self.prefix}conversations:{account}"
+
+    def conversation_list(self, account: str) -> str:
+        """Returns the key of the sorted set of an end user's conversations, by their last change.
+
+        The scores are in milliseconds of Redis time.
+        """
+        return f"{self.prefix}conversation_list:{account}"
+
+    def feed(self, id_: str) -> str:
+        """Returns the key of the stream with the events of a conversation.
+
+        For an account, the stream has the events of all of its conversations. `FeedStore` reads it.
+        """
+        return f"{self.prefix}feed:{id_}"
 
     def conversation_bytes(self, account: str) -> str:
         """Returns the key of the hash with the sizes of an account's conversations."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from .conversation_feed import FeedStore
 from .conversations import ConversationStore
 from .each_partition import each_partition
 from .errors import (
@@ -23,6 +24,7 @@ from .log.codec import encode_event, kept_fingerprints, kept_job
 from .log.events import opening_events
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, names_of, script_keys
+from .record import Status
 from .redis.unexpected_reply import decoding
 from .replies import accepted
 from .scripts import calls
@@ -51,6 +53,7 @@ class Queue:
         self._settings = settings
         self._wait_replicas = wait_replicas
         self.conversations = ConversationStore(pipe, settings)
+        self.feeds = FeedStore(pipe, settings)
         self.turns = TurnStore(pipe, settings.job_ttl_ms, self.conversations)
         self.steers = SteerLog(pipe, settings)
         self.leases = LeaseStore(pipe, settings)
@@ -272,8 +275,13 @@ class Queue:
         if job.conversation and not refused:
             # If this fails, a worker appends the items.
             with contextlib.suppress(RedisTrouble):
-                items = job.params["input"]
-                await self.conversations.append(job.conversation, job.id, items, ended=ended)
+                await self.conversations.append(
+                    job.conversation,
+                    job.id,
+                    job.params["input"],
+                    status=Status.COMPLETED if ended else None,
+                    previous=job.continues,
+                )
         await self.replicated(found.response_id)
         return found
 

@@ -17,13 +17,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .errors import NewerFormat
 from .worker_death import CONTINUE, OnWorkerDeath
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+# The parameter of a request with the options of Holdline's own, and its member that names the turn
+# of a conversation that the request continues.
+OPTIONS: Final = "holdline"
+PREVIOUS: Final = "previous_response_id"
 
 
 class Status(StrEnum):
@@ -92,6 +98,16 @@ class Job:
         id_: str = (self.params.get("conversation") or {}).get("id", "")
         return id_
 
+    @property
+    def continues(self) -> str:
+        """The id of the response that the job continues in its conversation, if it names one.
+
+        Returns "-" if the job begins the conversation anew, and "" if the request does not say what
+        it continues. The job then continues all items of the conversation.
+        """
+        stated = self.params.get(OPTIONS) or {}
+        return stated[PREVIOUS] or "-" if PREVIOUS in stated else ""
+
 
 @dataclass(frozen=True, slots=True)
 class SharedSettings:
@@ -130,6 +146,15 @@ class SharedSettings:
     partitions: range = range(1)
     webhooks: bool = False
     hook_wait_ms: int = 0
+
+    @property
+    def max_feed_events(self) -> int:
+        """The maximum number of events in the feed of a conversation.
+
+        A usual turn has two items and six events. The events of accepted responses may exceed the
+        limit.
+        """
+        return 4 * self.max_conversation_items
 
     @property
     def job_ttl_ms(self) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .conversations import ConversationStore, Pending
+    from .record import Job
     from .redis.pipe import Pipe
 
 # A response is pending before it is submitted. If it does not exist after this time, its server has
@@ -49,32 +50,34 @@ async def _settle(
             return False
         await store.release(conversation_id, id_)
         return True
-    ended = Status(status.decode()).ended
-    if pending.asked and not ended:
+    found = Status(status.decode())
+    final = found if found.ended else None
+    if pending.asked and final is None:
         return False
     try:
-        items = await _items(pipe, id_, ended=ended)
+        job, output = await _turn(pipe, id_, ended=final is not None)
     except (UnknownResponse, Undecodable):
         # If the encryption key is missing, a process that has it appends the items later.
         return False
-    await store.append(conversation_id, id_, items, ended=ended)
+    items = [*job.params["input"], *output]
+    await store.append(conversation_id, id_, items, status=final, previous=job.continues)
     return True
 
 
-async def _items(pipe: Pipe, response_id: str, *, ended: bool) -> list[dict[str, Any]]:
-    """Returns the input items of a response, followed by its output items if it has ended.
+async def _turn(pipe: Pipe, response_id: str, *, ended: bool) -> tuple[Job, list[dict[str, Any]]]:
+    """Returns the job of a response, and its output items if it has ended.
 
     Raises: UnknownResponse, Undecodable.
     """
     data = await pipe.call("HGET", names_of(response_id).job(response_id), "job")
     if data is None:
         raise UnknownResponse(response_id)
-    items: list[dict[str, Any]] = job_of(response_id, data, pipe.cipher).params["input"]
+    job = job_of(response_id, data, pipe.cipher)
     if not ended:
-        return items
+        return job, []
     length = (await read(pipe, response_id, 0, max_entries=0)).length
     view = await read(pipe, response_id, length - 1)
     last: dict[str, Any] = decode_event(view.entries[-1]) if view.entries else {}
     if last.get("type") not in TERMINAL_TYPES:
         raise UnknownResponse(response_id)
-    return [*items, *last["response"]["output"]]
+    return job, last["response"]["output"]

@@ -62,6 +62,11 @@ PARAMETERS: Final[dict[str, Row]] = {
     ),
     "conversation": _both(SUPPORTED),
     "frequency_penalty": _both(PASSED, standard=False),
+    "holdline": _both(
+        SUPPORTED,
+        "`previous_response_id` names the turn of the `conversation` that the request continues",
+        standard=False,
+    ),
     "holdline_seed": Row(
         PASSED, REFUSED, "the Responses API has no such parameter", standard=False
     ),

@@ -50,6 +50,7 @@ from .http.service_health import ServiceHealthRoute
 from .http.sse import Streams
 from .http.static import pages
 from .large_requests import LargeRequests
+from .live.conversation_feed import ConversationFeeds
 from .live.relay import Relay
 from .metrics import Metrics
 from .orphans import Orphans
@@ -145,6 +146,8 @@ class Server:
             large_requests=self.large_requests,
             requests=self.requests,
             consoles=Hub(self.state_reader),
+            conversations=ConversationFeeds(self.relay, self.queue.feeds),
+            feeds=self.queue.feeds,
         )
         self._registration = Registration(self.pipe, self.metrics.refused, self._load)
         self.header_timeout = HeaderTimeout(config.request_seconds)

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,12 +21,13 @@ from .api.context import Context
 from .api.conversations import of_items
 from .api.items import stored
 from .api.problem import Problem, invalid
-from .api.refusals import unknown_item
+from .api.refusals import subject_required, unknown_item
 from .large_requests import LargeRequests
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from jobs.conversation_feed import ConversationState, FeedStore
     from jobs.conversations import Conversation, ConversationStore
     from jobs.record import Job
     from jobs.redis.pipe import Pipe
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
     from .api.items import Item as InputItem
 
 Item = dict[str, Any]
+
+PREVIOUS_PARAM: Final = "holdline.previous_response_id"
+TITLE: Final = "title"  # the key of a conversation's title in its metadata
+PAGE: Final = 100
+# The maximum number of conversations in which one request searches for a title. The titles may be
+# encrypted, so Redis cannot search for them.
+MAX_SCANNED: Final = 1_000
 
 
 class ConversationService:
@@ -50,6 +58,7 @@ class ConversationService:
         pipe: Pipe,
         store: ConversationStore,
         *,
+        feeds: FeedStore,
         partitions: range,
         digest: Callable[[str], str],
         expand: Callable[[str, list[Item]], Awaitable[list[Item]]],
@@ -57,6 +66,7 @@ class ConversationService:
         """`digest` hides a client's address; `expand` replaces item references with the items."""
         self._pipe = pipe
         self._store = store
+        self._feeds = feeds
         self._partitions = partitions
         self._digest = digest
         self._expand = expand
@@ -134,15 +144,71 @@ class ConversationService:
             raise unknown_item(item_id, "item_id") from None
         return await self._store.read(id_, viewer=viewer)
 
-    async def context(self, owner: str, id_: str) -> Context:
-        """Returns the items of a conversation, as the context of a new response in it."""
+    async def context(self, owner: str, id_: str, continues: str = "") -> Context:
+        """Returns the items of a conversation, as the context of a new response in it.
+
+        `continues` is `Job.continues`: it selects one branch of the conversation.
+        """
         async with self._large_requests.turn(await self._settled(owner, id_)):
             found = await self._store.read(id_, viewer=owner, stop=-1)
+            if continues:
+                found = await self._branch(found, continues)
         # If a summary cannot be opened, the request is refused later.
         with contextlib.suppress(Undecodable):
             ordered = known_first(found.items, id_, owner, self._pipe.cipher)
             found = replace(found, items=ordered)
         return Context([item for _, item in found.items], found.slices, source="conversation")
+
+    async def _branch(self, found: Conversation, continues: str) -> Conversation:
+        """Returns a conversation with only the items of the branch that ends with a response."""
+        last = "" if continues == "-" else continues
+        if any(one.response_id == last for one in found.pending):
+            raise Problem(
+                409,
+                "previous_response_not_ended",
+                "The previous response has not finished yet. Wait for its last event.",
+                param=PREVIOUS_PARAM,
+            )
+        try:
+            indexes = (await self._feeds.branches(found.id)).chain(last)
+        except LookupError:
+            raise Problem(
+                400,
+                "previous_response_not_found",
+                f"The response with id '{last[:64]}' is not a turn of this conversation.",
+                param=PREVIOUS_PARAM,
+            ) from None
+        items = dict(found.items)
+        return replace(found, items=[(one, items[one]) for one in indexes if one in items])
+
+    async def own(
+        self, who: Principal, *, after: str, order: str, limit: int, query: str
+    ) -> tuple[list[ConversationState], bool, str | None]:
+        """Returns a page of the caller's conversations, sorted by their last change.
+
+        If `query` is not empty, returns only those whose title contains it. Also returns True if
+        more conversations follow, and the id of the last conversation that was looked at.
+        """
+        if who.subject is None:
+            raise subject_required()
+        found: list[ConversationState] = []
+        scanned, last, more = 0, after, True
+        while more and len(found) < limit and scanned < MAX_SCANNED:
+            size = PAGE if query else limit
+            try:
+                page = await self._feeds.page(who.owner, after=last, order=order, limit=size)
+            except LookupError:
+                message = "'after' is not the id of one of your conversations."
+                raise invalid("after", message) from None
+            more = page.has_more
+            for state in page.conversations:
+                scanned, last = scanned + 1, state.id
+                if query.casefold() in state.metadata.get(TITLE, "").casefold():
+                    found.append(state)
+                if len(found) == limit:
+                    more = more or state is not page.conversations[-1]
+                    break
+        return found, more, last or None
 
     async def settle(self, job: Job, *, deleted: bool = False) -> None:
         """Appends the items of a response that this server has ended or is about to delete."""

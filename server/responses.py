@@ -91,6 +91,7 @@ class Responses:
         self.conversations = ConversationService(
             pipe,
             queue.conversations,
+            feeds=queue.feeds,
             partitions=partitions,
             digest=self._digest,
             expand=self._expanded,
@@ -273,7 +274,8 @@ class Responses:
     async def _context(self, owner: str, create: Create, params: dict[str, Any]) -> Context:
         """Returns the items that precede the input: of a conversation, or of earlier turns."""
         if create.conversation is not None:
-            return await self.conversations.context(owner, params["conversation"]["id"])
+            job = Job("", owner, 0, params)
+            return await self.conversations.context(owner, job.conversation, job.continues)
         return await self._conversations.context(owner, create.previous_response_id)
 
     async def _expanded(self, owner: str, items: list[Item]) -> list[Item]:

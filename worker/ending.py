@@ -16,7 +16,7 @@ from jobs.log.events import terminal
 from jobs.log.log import LogWriter, read, read_all
 from jobs.log.response_state import ResponseState
 from jobs.log.view import View
-from jobs.record import Job
+from jobs.record import Job, Status
 
 from .flusher import Flusher
 from .outcome import Finished, Policy, decide
@@ -99,7 +99,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     )
     context.metrics.ended(job.params.get("model"), decision.status, timing)
     context.metrics.dead.inc(bury)
-    await settle(context, job, state.output)
+    await settle(context, job, state.output, decision.status)
     if (checkpoint := decoded(grant.checkpoint)) is not None and checkpoint.upstream_id:
         await context.router.cancel(checkpoint.model, checkpoint.upstream_id)
     log.info(
@@ -110,7 +110,9 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     )
 
 
-async def settle(context: WorkerContext, job: Job, output: list[dict[str, Any]]) -> None:
+async def settle(
+    context: WorkerContext, job: Job, output: list[dict[str, Any]], status: Status
+) -> None:
     """Releases the earlier turns of a finished job, or appends its items to its conversation.
 
     If Redis is unavailable, the turns expire by their TTL instead, and `conversation_settler` of a
@@ -122,7 +124,9 @@ async def settle(context: WorkerContext, job: Job, output: list[dict[str, Any]])
         if job.conversation:
             items = [*job.params.get("input", []), *output]
             store = context.queue.conversations
-            await store.append(job.conversation, job.id, items, ended=True)
+            await store.append(
+                job.conversation, job.id, items, status=status, previous=job.continues
+            )
 
 
 async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:

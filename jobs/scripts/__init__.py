@@ -39,6 +39,7 @@ _PARTS: Final = (
     "_fair_queue.lua",
     "_limits.lua",
     "_conversations.lua",
+    "_feeds.lua",
 )
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)

@@ -9,12 +9,13 @@
 --   pending:<id>       hash: the responses whose items have not all been appended, by id. A value has the time at which
 --                      the response was added, and 1 if its input items have been appended, else 0.
 --   removed:<id>       hash: deleted items by index, while pending responses may still need them
+--   feed:<id>          stream: the events for devices; `_feeds.lua` describes it
 -- An account has two keys for all of its conversations: conversations:<account> is a sorted set with the times at which
 -- the conversations expire, and conversation_bytes:<account> is a hash with their sizes; its field `~` is the sum.
 
 local ENTRY_BYTES = 100 -- the bytes that count for an entry in addition to its item
 local CONVERSATION_BYTES = 500 -- the bytes that count for a conversation in addition to its items and its metadata
-local CONVERSATION_KEYS = { 'conversation:', 'items:', 'positions:', 'pending:', 'removed:' }
+local CONVERSATION_KEYS = { 'conversation:', 'items:', 'positions:', 'pending:', 'removed:', 'feed:' }
 
 -- Returns true if a viewer may see what an owner has stored.
 local function may_see(owner, viewer)

@@ -1,18 +1,21 @@
 #!lua
--- Appends items to a conversation. The order in which Redis runs this script is the order of the items.
+-- Appends items to a conversation, and events about them to its feed. The order in which Redis runs this script is the
+-- order of the items and of the events.
 -- KEYS  conversation_key
--- ARGV  prefix, id, response (id of the response whose items these are; "" if a client adds items), ended (1 if these
---       are all items of the response, else 0), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
+-- ARGV  prefix, id, response (id of the response whose items these are; "" if a client adds items), status (the final
+--       status of the response, if these are all of its items; else ""), previous (id of the response that this response
+--       continues; "-" if it begins anew; "" for the newest response of the conversation), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
 --       three limits apply only if `response` is ""), items... (two for each: its id, and the item)
 -- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
 -- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended
 -- again. So the input items of a response, which a server appends first, may be repeated before the output items.
--- @include ENTRY_BYTES now fields account_bytes book_size add_items keep_conversation ttl_after_use end_pending
-local c = fields(conversation_key, 'owner', 'account', 'bytes', 'deleted')
+-- @include ENTRY_BYTES now fields account_bytes book_size add_items keep_conversation ttl_after_use end_pending tell
+-- @include tell_items
+local c = fields(conversation_key, 'owner', 'account', 'bytes', 'deleted', 'fed', 'last_response')
 local pending = prefix .. 'pending:' .. id
 if not c.owner then return { 'gone' } end
 if c.deleted then
-  if ended == '1' then
+  if status ~= '' then
     redis.call('HDEL', pending, response)
     end_pending(prefix, id)
   end
@@ -35,15 +38,21 @@ if response == '' then
   end
 end
 
+local value, first = redis.call('HGET', pending, response), redis.call('LLEN', prefix .. 'items:' .. id)
+if value and string.sub(value, -1) == '0' then
+  if previous == '' then previous = c.last_response or '' end
+  tell(prefix, id, c, ttl_ms, 'response_created', response, previous == '-' and '' or previous)
+  redis.call('HSET', pending, response, string.match(value, '^%d+') .. ' 1')
+  redis.call('HSET', conversation_key, 'last_response', response)
+end
 local bytes = c.bytes + add_items(prefix, id, items)
 redis.call('HSET', conversation_key, 'bytes', bytes)
-if ended == '1' then
+tell_items(prefix, id, c, ttl_ms, first, response)
+if value and status ~= '' then
   redis.call('HDEL', pending, response)
-  end_pending(prefix, id)
-elseif response ~= '' then
-  local value = redis.call('HGET', pending, response)
-  if value then redis.call('HSET', pending, response, string.match(value, '^%d+') .. ' 1') end
+  tell(prefix, id, c, ttl_ms, 'response_ended', response, status)
 end
+if status ~= '' then end_pending(prefix, id) end
 local ttl = ttl_after_use(prefix, id, ttl_ms)
 keep_conversation(prefix, id, ttl)
 book_size(prefix, c.account, id, bytes, time + ttl, ttl)

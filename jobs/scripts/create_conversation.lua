@@ -1,12 +1,12 @@
 #!lua
--- Creates a conversation with its first items.
+-- Creates a conversation with its first items, and its feed.
 -- KEYS  conversation_key
 -- ARGV  prefix, id, owner, account (whose bytes are counted; "" if they are not limited), created_at, metadata, ttl_ms,
 --       max_bytes, max_items, max_account_bytes (0 means no limit), items... (two for each: its id, and the item)
 -- Returns {"created"} · {"full", "bytes" or "items" or "account_bytes"} · {"gone"}: a conversation with this id was
 --         deleted
 -- May be repeated: a conversation that exists is not changed.
--- @include CONVERSATION_BYTES ENTRY_BYTES now account_bytes book_size add_items keep_conversation
+-- @include CONVERSATION_BYTES ENTRY_BYTES now account_bytes book_size add_items keep_conversation tell tell_items
 local found = redis.call('HMGET', conversation_key, 'owner', 'deleted')
 if found[1] then return { found[2] and 'gone' or 'created' } end
 
@@ -21,6 +21,11 @@ end
 bytes = CONVERSATION_BYTES + #metadata + add_items(prefix, id, items)
 redis.call('HSET', conversation_key, 'owner', owner, 'account', account, 'created_at', created_at, 'metadata', metadata,
   'bytes', bytes)
+-- An older version leaves the feed of a conversation that it deletes.
+redis.call('DEL', prefix .. 'feed:' .. id)
+local c = { owner = owner, account = account }
+tell(prefix, id, c, ttl_ms, 'created')
+tell_items(prefix, id, c, ttl_ms, 0, '')
 book_size(prefix, account, id, bytes, time + ttl_ms, ttl_ms)
 keep_conversation(prefix, id, ttl_ms)
 return { 'created' }

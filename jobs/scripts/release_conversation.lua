@@ -5,6 +5,7 @@
 -- ARGV  prefix, id, response
 -- Returns 1
 -- May be repeated: a response that is not pending is not changed.
--- @include end_pending
-if redis.call('HDEL', prefix .. 'pending:' .. id, response) == 1 then end_pending(prefix, id) end
+-- @include drop_pending end_pending
+drop_pending(prefix, id, response)
+end_pending(prefix, id)
 return 1

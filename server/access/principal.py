@@ -19,10 +19,13 @@ from typing import Any, Final, Protocol
 
 from server.api.client_messages import (
     Console,
+    FollowConversation,
+    MarkRead,
     ResponseCancel,
     ResponseCreate,
     ResponseSteer,
     Resume,
+    UnfollowConversation,
 )
 from server.api.encoding import BEARER
 from server.api.problem import Problem
@@ -59,6 +62,7 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("GET", "/v1/responses/{id}/input_items"): READ,
     ("POST", "/v1/responses/compact"): CREATE,
     ("POST", "/v1/responses/input_tokens"): CREATE,
+    ("GET", "/v1/conversations"): READ,
     ("POST", "/v1/conversations"): CREATE,
     ("GET", "/v1/conversations/{id}"): READ,
     ("POST", "/v1/conversations/{id}"): CREATE,
@@ -79,6 +83,9 @@ OF_MESSAGES: Final[Mapping[type, str]] = {
     ResponseSteer: CREATE,
     ResponseCancel: CANCEL,
     Resume: READ,
+    FollowConversation: READ,
+    UnfollowConversation: READ,
+    MarkRead: READ,
     Console: OPERATOR,
 }
 MAX_CREDENTIAL: Final = 4096

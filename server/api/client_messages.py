@@ -17,6 +17,7 @@ from .validation import convert
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
 Lane = Annotated[str, Meta(pattern=LANE_PATTERN)]
 SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
+ConversationId = Annotated[str, Meta(max_length=128)]
 EventItemId = Annotated[str, Meta(max_length=128)]
 EventType = Annotated[str, Meta(max_length=128)]
 
@@ -82,6 +83,32 @@ class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
     client_metadata: dict[str, Any] | None = None
 
 
+class FollowConversation(msgspec.Struct, tag_field="type", tag="holdline:follow"):
+    """Requests the state of a conversation, its events after a cursor, and later events.
+
+    Without `conversation`, the events are those of the list of all conversations of the end user.
+    The cursor consists of the number and the id of the last event that the client has. Without
+    `starting_after`, the client gets the state and later events.
+    """
+
+    conversation: ConversationId | None = None
+    starting_after: SequenceNumber | None = None
+    event_id: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class UnfollowConversation(msgspec.Struct, tag_field="type", tag="holdline:unfollow"):
+    """Ends the effect of `holdline:follow`."""
+
+    conversation: ConversationId | None = None
+
+
+class MarkRead(msgspec.Struct, tag_field="type", tag="holdline:read"):
+    """Says that the end user has read the events of a conversation up to a sequence number."""
+
+    conversation: ConversationId
+    sequence_number: Annotated[int, Meta(ge=0, le=2**53)]
+
+
 class Console(msgspec.Struct, tag_field="type", tag="holdline:console"):
     """Requests the state of the service, and the timeline of one response, until the socket ends.
 
@@ -110,7 +137,17 @@ AUTH: Final = "holdline:auth"
 CREATE: Final = "response.create"
 CANCEL: Final = "response.cancel"
 STEER: Final = "response.steer"
-ClientMessage = ResponseCreate | ResponseSteer | ResponseCancel | Resume | Console | Ping | Auth
+ConversationMessage = FollowConversation | UnfollowConversation | MarkRead
+ClientMessage = (
+    ResponseCreate
+    | ResponseSteer
+    | ResponseCancel
+    | Resume
+    | ConversationMessage
+    | Console
+    | Ping
+    | Auth
+)
 
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
@@ -119,6 +156,9 @@ MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
     STEER: ResponseSteer,
     CANCEL: ResponseCancel,
     "holdline:resume": Resume,
+    "holdline:follow": FollowConversation,
+    "holdline:unfollow": UnfollowConversation,
+    "holdline:read": MarkRead,
     "holdline:console": Console,
     "holdline:ping": Ping,
     AUTH: Auth,

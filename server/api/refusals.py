@@ -147,6 +147,17 @@ def conversation_full(error: ConversationFull) -> Problem:
     )
 
 
+def subject_required() -> Problem:
+    """Returns the error for a caller that has no list of conversations of its own."""
+    return Problem(
+        403,
+        "subject_required",
+        "Only an end user has a list of conversations. Use a token with a subject ('sub'), or name "
+        "a conversation.",
+        param="conversation",
+    )
+
+
 def previous_not_found(response_id: str) -> Problem:
     """Returns the error for a previous response that is missing or lacks an earlier turn."""
     return Problem(

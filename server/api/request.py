@@ -119,6 +119,16 @@ class InConversation(msgspec.Struct, forbid_unknown_fields=True):
     id: ResponseId
 
 
+class OwnOptions(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Holdline's own options of a request.
+
+    `previous_response_id` names the turn of the conversation that the request continues. If it is
+    null, the request continues the items before the first turn.
+    """
+
+    previous_response_id: ResponseId | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class ContextManagement(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Compacts the conversation above a number of input tokens, or if it is too long."""
 
@@ -177,6 +187,7 @@ class Create(msgspec.Struct, kw_only=True):
     image: dict[str, Any] | None = None
     moderation: dict[str, Any] | None = None
     idempotency_key: Key | None = None
+    holdline: OwnOptions | None = None
     holdline_stop: Annotated[list[StopWord], Meta(max_length=16)] | None = None
     holdline_seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
@@ -251,6 +262,14 @@ def check(create: Create, body: dict[str, Any]) -> None:
             "'previous_response_id' and 'conversation' exclude each other. Send only one of them.",
             "mutually_exclusive_parameters",
         )
+    own = create.holdline.previous_response_id if create.holdline else msgspec.UNSET
+    if own is not msgspec.UNSET and create.conversation is None:
+        raise invalid(
+            "holdline.previous_response_id",
+            "'holdline.previous_response_id' names a turn of a conversation, so 'conversation' is "
+            "required. Without a conversation, use 'previous_response_id'.",
+            "missing_required_parameter",
+        )
 
 
 def _available(create: Create) -> list[dict[str, Any]]:
@@ -303,6 +322,8 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
     if (tier := params.get("service_tier")) is not None:
         # A response shows the service tier that was used.
         params["service_tier"] = _SERVED_TIERS.get(tier, tier)
+    if not params.get("holdline"):
+        params.pop("holdline", None)
     if isinstance(conversation := params.get("conversation"), str):
         params["conversation"] = {"id": conversation}
     return params | {"model": model}
@@ -330,5 +351,6 @@ def known_members(body: dict[str, Any], supported: frozenset[str]) -> dict[str, 
 def _given(name: str, given: Any) -> Any:
     if name == "input":
         return typed(given)
-    value = without_nulls(given)
+    # In the options of Holdline's own, null has a meaning.
+    value = given if name == "holdline" else without_nulls(given)
     return None if name == "stream_options" and value == {} else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from jobs.errors import HoldlineError, RedisTrouble
 from runtime.loop import Loop
 from server.api.problem import Problem
+from server.api.shared_message import SharedMessage
 
 from .state import EMPTY
 
@@ -31,20 +32,12 @@ MIN_PAUSE_SECONDS: Final = 0.1
 MAX_CONSOLES: Final = 64
 
 
-class Pushed:
-    """A message that is encoded once for each encoding, however many consoles get it."""
-
-    def __init__(self, message: dict[str, Any]) -> None:
-        self.message = message
-        self.encoded: dict[object, bytes] = {}
-
-
 class Console(Protocol):
     """A console that is open on this server."""
 
     response_id: str | None
 
-    def show(self, pushed: Pushed) -> None:
+    def show(self, pushed: SharedMessage) -> None:
         """Writes the message, unless the console is slow."""
 
 
@@ -94,7 +87,7 @@ class Hub:
             self._state = await self._reader.read()
         except RedisTrouble:
             self._state = replace(self._state, redis_available=False)
-        pushed = Pushed({"type": "holdline:state", **msgspec.to_builtins(self._state)})
+        pushed = SharedMessage({"type": "holdline:state", **msgspec.to_builtins(self._state)})
         for console in list(self._consoles):
             console.show(pushed)
         if self._state.redis_available:
@@ -107,7 +100,7 @@ class Hub:
             found = await self._reader.timeline(response_id)
         except HoldlineError:
             return  # the next state says whether Redis is unavailable
-        pushed = Pushed({"type": "holdline:timeline", **msgspec.to_builtins(found)})
+        pushed = SharedMessage({"type": "holdline:timeline", **msgspec.to_builtins(found)})
         for console in list(self._consoles):
             if console.response_id == response_id:
                 console.show(pushed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobs.support import INCLUDES
+from server.api.conversation_events import listed
 from server.api.conversations import check_names, item_list, items_in, metadata_in, shown
 from server.api.frames import encode
 from server.api.json_body import parse_json
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from .responses import ResponseRoutes
 
 
+MAX_QUERY: Final = 512
+
+
 class ConversationRoutes:
     """The route handlers, which identify the caller and delegate to `ConversationService`."""
 
@@ -42,6 +46,7 @@ class ConversationRoutes:
         """Adds the routes to the application."""
         one = "/v1/conversations/{id}"
         items, item = f"{one}/items", f"{one}/items/{{item_id}}"
+        app.router.add_get("/v1/conversations", self.list_all, allow_head=False)
         app.router.add_post("/v1/conversations", self.create)
         app.router.add_get(one, self.retrieve, allow_head=False)
         app.router.add_post(one, self.update)
@@ -62,6 +67,18 @@ class ConversationRoutes:
                 principal_of(request), items_in(body), metadata_in(body), key
             )
         return json_answer(shown(made))
+
+    async def list_all(self, request: web.Request) -> web.StreamResponse:
+        """Returns a page of the end user's conversations, newest change first."""
+        order, after, limit = _page_of(request)
+        query = request.query.get("query", "")
+        if len(query) > MAX_QUERY:
+            raise invalid("query", f"'query' must have at most {MAX_QUERY} characters.")
+        found, more, last = await self._conversations.own(
+            principal_of(request), after=after, order=order, limit=limit, query=query
+        )
+        page = item_list([listed(one) for one in found], has_more=more)
+        return json_answer({**page, "last_id": last})
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """Returns a conversation without its items."""
@@ -103,10 +120,7 @@ class ConversationRoutes:
         """Returns a page of the items, newest first unless `order=asc`."""
         _check_include(request)
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
-        order, after = request.query.get("order", "desc"), request.query.get("after", "")
-        if order not in ("asc", "desc"):
-            raise invalid("order", "'order' must be 'asc' or 'desc'.")
-        limit = integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)
+        order, after, limit = _page_of(request)
 
         async def make() -> Body:
             items, more = await self._conversations.page(
@@ -143,6 +157,15 @@ class ConversationRoutes:
             await answer.prepare(request)
             await answer.write_eof()
             return answer
+
+
+def _page_of(request: web.Request) -> tuple[str, str, int]:
+    """Returns the order, the cursor and the size of the page that a query asks for."""
+    order = request.query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise invalid("order", "'order' must be 'asc' or 'desc'.")
+    limit = integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)
+    return order, request.query.get("after", ""), limit
 
 
 def _key(body: dict[str, Any]) -> str | None:

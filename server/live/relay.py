@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import structlog
 
@@ -24,7 +24,7 @@ from .follower import Follower
 from .submission import SubmissionListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from jobs.log.view import View
     from jobs.queue import Queue
@@ -33,12 +33,28 @@ if TYPE_CHECKING:
     from server.metrics import Metrics
 
     from .follower import Sink
-    from .look import Look
 
 MAX_READS = 64
 EPOCH_TTL_MS = 30 * 24 * 3600 * 1000
 
 log = structlog.get_logger()
+
+
+T = TypeVar("T")
+
+
+class Watched(Protocol):
+    """A feed that has to be read again if Redis may have lost its data or a notification."""
+
+    confirmed: bool
+    notified_at: float
+
+    @property
+    def partition(self) -> int:
+        """The number of the partition that contains the feed."""
+
+    def gap(self) -> None:
+        """Makes all followers read the feed."""
 
 
 class Relay:
@@ -54,7 +70,8 @@ class Relay:
         self._feeds: dict[str, Feed] = {}
         self._reads = asyncio.Semaphore(MAX_READS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._shared: set[asyncio.Task[Look]] = set()
+        self._shared: set[asyncio.Task[Any]] = set()
+        self._watched: set[Watched] = set()
         pause = (TICK_SECONDS, TICK_SECONDS)
         self._loops = (
             Loop("relay health", self._check_health, pause, first_pause=pause),
@@ -144,14 +161,14 @@ class Relay:
         task.add_done_callback(self._done)
         return task
 
-    def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
+    def share(self, look: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Starts a log read. If the read fails, each caller that awaits it gets the exception."""
         task = asyncio.create_task(look)
         self._shared.add(task)
         task.add_done_callback(self._shared_done)
         return task
 
-    def _shared_done(self, task: asyncio.Task[Look]) -> None:
+    def _shared_done(self, task: asyncio.Task[Any]) -> None:
         self._shared.discard(task)
         if not task.cancelled():
             task.exception()
@@ -164,6 +181,20 @@ class Relay:
         async with self._reads:
             self._metrics.reads.inc()
             return await read(self._pipe, response_id, start, min_entries=least, viewer=viewer)
+
+    async def limited(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Runs another kind of read, within the limit of concurrent reads per process."""
+        async with self._reads:
+            self._metrics.reads.inc()
+            return await read()
+
+    def watch(self, watched: Watched) -> None:
+        """Calls the `gap` of another kind of feed when Redis may have lost its data."""
+        self._watched.add(watched)
+
+    def unwatch(self, watched: Watched) -> None:
+        """Ends the effect of `watch`."""
+        self._watched.discard(watched)
 
     def dropped(self, feed: Feed) -> None:
         """Handles the removal of a follower from this feed."""
@@ -225,7 +256,8 @@ class Relay:
         because Redis may have been emptied before the check.
         """
         # Each partition has its own epoch, because a single cluster node may have been emptied.
-        numbers = {0} | {feed.partition for feed in self._feeds.values()}
+        feeds: list[Watched] = [*self._feeds.values(), *self._watched]
+        numbers = {0} | {feed.partition for feed in feeds}
         before = self._epochs
         # An unavailable partition keeps its last epoch.
         self._epochs = epochs = {number: before[number] for number in numbers & before.keys()}
@@ -238,7 +270,7 @@ class Relay:
         with contextlib.suppress(RedisTrouble):
             await each_partition(numbers, read_epoch)
         quiet = time.monotonic() - self._doubt_seconds
-        for feed in list(self._feeds.values()):
+        for feed in feeds:
             lost = epochs.get(feed.partition) != before.get(feed.partition)
             if feed.confirmed and (lost or feed.notified_at < quiet):
                 feed.gap()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from server.api.client_messages import Console as Message
-from server.api.frames import websocket_frame
 from server.api.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from server.api.encoding import Encoding
-    from server.console.hub import Hub, Pushed
+    from server.api.shared_message import SharedMessage
+    from server.console.hub import Hub
 
 
 class ConsoleSocket(Protocol):
@@ -50,7 +50,7 @@ class SocketConsole:
         except Problem as problem:
             self._socket.say(problem.event())
 
-    def show(self, pushed: Pushed) -> None:
+    def show(self, pushed: SharedMessage) -> None:
         """Writes a message, unless the client is slow: it gets a newer one later."""
         try:
             # The key may have been revoked, or have lost its scope, since the console was opened.
@@ -60,11 +60,7 @@ class SocketConsole:
             self._socket.say(problem.event())
             return
         if self._socket.writable:
-            encoding = self._encoding
-            if encoding not in pushed.encoded:
-                data = websocket_frame(encoding.encode(pushed.message), encoding.kind)
-                pushed.encoded[encoding] = data
-            self._socket.write(pushed.encoded[encoding])
+            self._socket.write(pushed.frame(self._encoding))
 
     def leave(self) -> None:
         """Closes the console when the socket ends."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jobs.conversation_feed import FeedStore
     from server.config import Config
     from server.console.hub import Hub
     from server.large_requests import LargeRequests
+    from server.live.conversation_feed import ConversationFeeds
     from server.live.relay import Relay
     from server.metrics import Metrics
     from server.request_log import RequestLog
@@ -31,3 +33,5 @@ class Services:
     large_requests: LargeRequests
     requests: RequestLog
     consoles: Hub
+    conversations: ConversationFeeds
+    feeds: FeedStore

@@ -26,11 +26,14 @@ from server.api.client_messages import (
     STEER,
     Auth,
     Console,
+    FollowConversation,
+    MarkRead,
     Ping,
     ResponseCancel,
     ResponseCreate,
     ResponseSteer,
     Resume,
+    UnfollowConversation,
     message_traceparent,
     parse_message,
 )
@@ -42,7 +45,7 @@ from server.api.validation import check_storable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from server.api.client_messages import ClientMessage
+    from server.api.client_messages import ClientMessage, ConversationMessage
 
     from .unstored import ByteLimiter
 
@@ -103,6 +106,20 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Converse:
+    """Action: carry out this message about a conversation."""
+
+    message: ConversationMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Action: stop following this response on the lane that has its id as name."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Action: handle the refusal of a lane's turn that tried to continue from this response."""
 
@@ -128,7 +145,7 @@ class Pong:
     id: str | int | None
 
 
-Action = Submit | Follow | Cancel | Steer | Watch | Forget | Say | Pong
+Action = Submit | Follow | Cancel | Steer | Watch | Converse | Leave | Forget | Say | Pong
 
 
 @dataclass(slots=True)
@@ -137,6 +154,8 @@ class _Lane:
     # repeated idempotency key leads to a response that the lane already follows.
     busy: Counter[str] = field(default_factory=Counter)
     submitting: bool = False
+    # True if the client did not ask for the lane: the server follows a response of a conversation.
+    is_own: bool = False
     waiting: deque[bytes] = field(default_factory=deque)
 
     @property
@@ -202,10 +221,11 @@ class Session:
         self, lane: str | None, response_id: str, *, obfuscated: bool = False
     ) -> list[Action]:
         """Handles an accepted request on the lane: follows the new response."""
+        left = self.leave_running(response_id)
         state = self._lanes[lane]
         state.submitting = False
         state.busy[response_id] += 1
-        return [Follow(response_id, -1, lane, obfuscated=obfuscated)]
+        return [*left, Follow(response_id, -1, lane, obfuscated=obfuscated)]
 
     def refused(self, lane: str | None, problem: Problem) -> list[Action]:
         """Handles a refused request on the lane: reports the problem and submits the next one."""
@@ -231,6 +251,34 @@ class Session:
             del state.busy[response_id]
         return [*follows, *self._next(lane)]
 
+    @property
+    def is_submitting(self) -> bool:
+        """True while the response of a request is not known yet."""
+        return any(state.submitting for state in self._lanes.values())
+
+    def follow_running(self, response_id: str) -> list[Action]:
+        """Follows a response of a followed conversation, on a lane that has its id as name.
+
+        Does nothing if the socket already follows the response, or as many as it may. Do not call
+        it while `is_submitting`, because the response may be that of the request.
+        """
+        is_followed = any(response_id in state.busy for state in self._lanes.values())
+        if is_followed or response_id in self._lanes or self._open >= MAX_FOLLOWED:
+            return []
+        self._lanes[response_id] = _Lane(Counter([response_id]), is_own=True)
+        return [Follow(response_id, -1, response_id)]
+
+    def leave_running(self, response_id: str) -> list[Action]:
+        """Stops following a response that only `follow_running` has begun to follow."""
+        if not self._is_own(response_id):
+            return []
+        return [Leave(response_id), *self.ended(response_id, response_id)]
+
+    def _is_own(self, response_id: str) -> bool:
+        """Returns True if only `follow_running` has begun to follow the response."""
+        state = self._lanes.get(response_id)
+        return state is not None and state.is_own and response_id in state.busy
+
     def close(self) -> None:
         """Drops the requests that wait in the lanes, and releases their bytes."""
         for state in self._lanes.values():
@@ -252,6 +300,8 @@ class Session:
                 return [Cancel(response_id, lane, message_traceparent(message.client_metadata))]
             case Resume():
                 return self._resume(message)
+            case FollowConversation() | UnfollowConversation() | MarkRead():
+                return [Converse(message)]
             case Console(response_id=response_id):
                 return [Watch(response_id)]
             case Ping(id=id_):
@@ -263,6 +313,7 @@ class Session:
         if lane not in self._lanes and self._open >= MAX_FOLLOWED:
             raise _too_many_followed() if lane is None else _too_many_lanes()
         state = self._lanes.setdefault(lane, _Lane())
+        state.is_own = False
         if state.idle:
             state.submitting = True
             return [submit]
@@ -288,22 +339,27 @@ class Session:
 
     def _resume(self, resume: Resume) -> list[Action]:
         response_id, lane = resume.response_id, resume.stream_id
-        if any(response_id in state.busy for state in self._lanes.values()):
+        is_own = self._is_own(response_id)
+        if not is_own and any(response_id in state.busy for state in self._lanes.values()):
             raise Problem(
                 409,
                 "already_followed",
                 "This socket already follows this response, and will receive its events.",
                 param="response_id",
             )
-        if self._open >= MAX_FOLLOWED:
+        if self._open - is_own >= MAX_FOLLOWED:
             raise _too_many_followed()
         if not response_id.isascii():
             raise unknown(response_id)
-        self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
+        left = self.leave_running(response_id)
+        state = self._lanes.setdefault(lane, _Lane())
+        state.is_own = False
+        state.busy[response_id] += 1
         shown = Shown(resume.item_id, resume.event_type)
         obfuscated = bool(resume.include_obfuscation)
         trace = message_traceparent(resume.client_metadata)
-        return [Follow(response_id, resume.starting_after, lane, shown, obfuscated, trace)]
+        follow = Follow(response_id, resume.starting_after, lane, shown, obfuscated, trace)
+        return [*left, follow]
 
     def _next(self, lane: str | None) -> list[Action]:
         state = self._lanes[lane]

@@ -23,7 +23,15 @@ from aiohttp import WSMsgType, web
 
 from jobs.errors import HoldlineError
 from server.access.principal import missing
-from server.api.client_messages import AUTH, CANCEL, CREATE, message_traceparent
+from server.api.client_messages import (
+    AUTH,
+    CANCEL,
+    CREATE,
+    FollowConversation,
+    MarkRead,
+    UnfollowConversation,
+    message_traceparent,
+)
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
 from server.api.frames import FRAGMENT_BYTES, ended, queued, websocket_frame
@@ -34,14 +42,30 @@ from server.http.timeouts import TokenBucket, bound_buffers
 
 from .acks import Delivery
 from .console import SocketConsole
-from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Steer, Submit, Watch
+from .following import Following
+from .session import (
+    Action,
+    Cancel,
+    Converse,
+    Follow,
+    Forget,
+    Leave,
+    Pong,
+    Say,
+    Session,
+    Steer,
+    Submit,
+    Watch,
+)
 from .steering import Steering
 from .welcome import MESSAGES_A_SECOND, is_extension, welcome
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
+    from server.api.client_messages import ConversationMessage
     from server.api.frames import Frame
+    from server.api.shared_message import SharedMessage
     from server.live.follower import Follower
 
     from .auth import SocketAuth
@@ -77,6 +101,7 @@ class Socket:
         "_encoding",
         "_extended",
         "_followers",
+        "_following",
         "_metrics",
         "_services",
         "_session",
@@ -87,6 +112,7 @@ class Socket:
         "_transport",
         "_unsent",
         "_unstored",
+        "_wanted",
         "_ws",
     )
 
@@ -116,12 +142,15 @@ class Socket:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._slow_consumer: SlowConsumer | None = None  # set while the socket is not writable
         # Frames that are written once the transport's buffer is empty.
-        self._unsent: Iterator[bytes] | None = None
+        self._unsent: Iterator[bytes | memoryview] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, services.responses, services.byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
         self._steering: Steering | None = None  # set with the first steer
         self._console: SocketConsole | None = None  # set with the first `holdline:console`
+        self._following: Following | None = None  # set with the first `holdline:follow`
+        # The running responses of followed conversations that are followed after the submissions.
+        self._wanted: list[str] = []
         self._successors: dict[Follower, str] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
@@ -372,6 +401,10 @@ class Socket:
                     self._spawn(self._cancel(action))
                 case Steer(body):
                     self._steer(body)
+                case Converse(message):
+                    self._converse(message)
+                case Leave(response_id):
+                    self._leave_response(response_id)
                 case Watch(response_id):
                     self._watch_service(response_id)
                 case Forget(lane, response_id):
@@ -420,6 +453,7 @@ class Socket:
                 record.status = 200
                 obfuscated = action.create.obfuscated
                 self._do(self._session.submitted(lane, accepted.response_id, obfuscated=obfuscated))
+        self.follow_running([])
 
     async def _cancel(self, action: Cancel) -> None:
         with self._services.requests.record(CANCEL, action.trace, self._auth.who) as record:
@@ -458,6 +492,57 @@ class Socket:
             consoles, check = self._services.consoles, self._auth.check
             self._console = SocketConsole(self, consoles, self._encoding, check)
         self._console.open(response_id)
+
+    def _converse(self, message: ConversationMessage) -> None:
+        if self._following is None:
+            services = self._services
+            self._following = Following(self, services.conversations, services.feeds)
+        match message:
+            case FollowConversation():
+                self._following.follow(self._auth.who, message)
+            case UnfollowConversation():
+                self._following.unfollow(message)
+            case MarkRead():
+                self._following.mark_read(self._auth.who, message)
+
+    def _leave_response(self, response_id: str) -> None:
+        for follower, lane in list(self._followers.items()):
+            if lane == response_id == follower.response_id:
+                follower.leave()
+                del self._followers[follower]
+
+    # The methods of `FollowingSocket`.
+
+    def write_shared(self, message: SharedMessage) -> None:
+        """Writes a message that several sockets receive, gradually if it is large."""
+        data = message.frame(self._encoding)
+        if len(data) <= FRAGMENT_BYTES:
+            self.write(data)
+            return
+        # All sockets share the encoded message, so a slow socket holds no copy of it.
+        view = memoryview(data)
+        starts = range(0, len(data), FRAGMENT_BYTES)
+        pieces = (view[start : start + FRAGMENT_BYTES] for start in starts)
+        self._unsent = pieces if self._unsent is None else chain(self._unsent, pieces)
+        self._write_unsent()
+
+    def follow_running(self, response_ids: list[str]) -> None:
+        """Follows the responses that the socket does not follow yet, if there is room.
+
+        One of them may be the response of a request whose submission has not returned yet, so the
+        method waits for the end of all submissions.
+        """
+        self._wanted += response_ids
+        if not self._session.is_submitting:
+            wanted, self._wanted = self._wanted, []
+            for response_id in wanted:
+                self._do(self._session.follow_running(response_id))
+
+    def leave_running(self, response_ids: set[str]) -> None:
+        """Stops following the responses that only `follow_running` has begun to follow."""
+        self._wanted = [one for one in self._wanted if one not in response_ids]
+        for response_id in response_ids:
+            self._do(self._session.leave_running(response_id))
 
     # The methods of `SteeringSocket`.
 
@@ -525,6 +610,8 @@ class Socket:
         if self.writable:
             for follower in list(self._followers):
                 follower.catch_up_if_behind()
+            if self._following is not None:
+                self._following.catch_up()
 
     async def _leave(self) -> None:
         if self._console is not None:
@@ -532,6 +619,9 @@ class Socket:
             self._console = None  # breaks a reference cycle, as below
         if self._closing is not None:
             await asyncio.wait([self._closing])
+        if self._following is not None:
+            self._following.leave()
+            self._following = None  # breaks a reference cycle, as below
         for follower in list(self._followers):
             follower.leave()
         self._followers.clear()

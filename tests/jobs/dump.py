@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from jobs.redis.pipe import Pipe
 
 Dump = dict[bytes, Any]
 
 # Fields that contain times from Redis's clock. They differ between two runs, so a dump omits them.
-TIMES = {b"submitted", b"requeued", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"}
+TIMES = {b"submitted", b"requeued", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"} | {
+    b"updated_at"
+}
 # Fields that contain times of 13 digits among other words.
 STEPS = {b"steps", b"hook_end"}
 
@@ -33,6 +37,8 @@ async def dump(pipe: Pipe) -> Dump:
                 found[key] = await pipe.call("LRANGE", key, 0, -1)
             case b"stream":  # the id of an entry is a time
                 found[key] = [entry for _, entry in await pipe.call("XRANGE", key, "-", "+")]
+                if b":feed:" in key:  # an event begins with a time
+                    found[key] = [msgspec.msgpack.decode(event)[1:] for _, event in found[key]]
             case b"zset":
                 found[key] = set(await pipe.call("ZRANGE", key, 0, -1))
             case b"set":

@@ -23,7 +23,7 @@ from jobs.ids import new_conversation_id, new_response_id
 from jobs.log.codec import encode_event
 from jobs.names import partition_of
 from jobs.queue import Queue
-from jobs.record import Job
+from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
 from jobs.settlement import ABANDONED_MS, settle
@@ -77,9 +77,9 @@ async def finish(pipe: Pipe, job: Job, text: str = "Because.") -> dict[str, Any]
 
 async def test_items_are_listed_in_the_order_of_their_appends(store: ConversationStore) -> None:
     id_ = await a_conversation(store, item("a"))
-    await store.append(id_, "resp", [item("b"), item("c")], ended=False)
+    await store.append(id_, "resp", [item("b"), item("c")])
     await store.add(id_, [item("d")])
-    await store.append(id_, "resp", [item("b"), item("c"), item("e")], ended=True)
+    await store.append(id_, "resp", [item("b"), item("c"), item("e")], status=Status.COMPLETED)
 
     assert ["a", "b", "c", "d", "e"] == await ids_of(store, id_)
     for order, after, limit, expected in [
@@ -129,7 +129,7 @@ async def test_a_deleted_item_is_gone_but_pending_responses_can_read_it(
         await store.load("", slices)
     page, _ = await store.page(id_, "public", after="b", order="asc", limit=9)
     assert ["c"] == [one["id"] for one in page]
-    await store.append(id_, job, [item("b"), item("d")], ended=True)
+    await store.append(id_, job, [item("b"), item("d")], status=Status.COMPLETED)
     assert ["a", "c", "d"] == await ids_of(store, id_)
     assert [(0, 1), (2, 3), (4, 5)] == [
         (one.first, one.stop) for one in (await store.read(id_, stop=-1)).slices
@@ -156,7 +156,7 @@ async def test_a_deleted_conversation_stays_readable_for_its_pending_responses(
         await store.read(id_)
     with pytest.raises(UnknownConversation):
         await store.hold(id_, "public", new_response_id(0), [])
-    await store.append(id_, jobs[0], [item("b")], ended=True)
+    await store.append(id_, jobs[0], [item("b")], status=Status.COMPLETED)
     await store.release(id_, jobs[1])
     assert [] == await pipe.call("KEYS", "*")
 
@@ -233,7 +233,7 @@ async def test_a_conversation_outlives_its_pending_responses_and_then_its_retent
     await store.hold(id_, "public", job, [])
     await store.add(id_, [item("b")])
     assert all(ttl > SETTINGS.job_ttl_ms - 1_000 for ttl in await lifetimes())
-    await store.append(id_, job, [item("c")], ended=True)
+    await store.append(id_, job, [item("c")], status=Status.COMPLETED)
     assert all(59_000 < ttl <= 60_000 for ttl in await lifetimes())
 
 
@@ -308,7 +308,7 @@ async def test_workers_find_a_conversation_whose_items_are_missing(
     assert (id_, job.id, True) == (found, pending.response_id, pending.asked)
     assert [] == await store.claim_unsettled(0)
 
-    await store.append(id_, job.id, job.params["input"], ended=True)
+    await store.append(id_, job.id, job.params["input"], status=Status.COMPLETED)
     assert 0 == await pipe.call("ZCARD", NAMES.unsettled)
 
 
@@ -386,7 +386,7 @@ async def test_any_sequence_of_changes_and_repeats_gives_the_log_of_the_model(
                 held[job] = list(shown)
             case "end" if held:
                 job = data.draw(st.sampled_from(sorted(held)))
-                await store.append(id_, job, [], ended=True)
+                await store.append(id_, job, [], status=Status.COMPLETED)
                 del held[job]
         found = await store.read(id_, stop=-1)
         assert shown == [one["id"] for _, one in found.items]

@@ -225,7 +225,7 @@ def test_every_message_is_documented() -> None:
     received = set(first_words(table(REFERENCE, "Client messages")))
     assert set(MESSAGE_TYPES) == received
     written: set[str] = set()
-    own = r'"((?:holdline:|response\.steer\.)[a-z]+)"'
+    own = r'"((?:holdline:|response\.steer\.)[a-z.]*[a-z])"'
     for folder in ("jobs", "server"):
         for path in (CODE / folder).rglob("*.py"):
             written |= set(re.findall(own, path.read_text()))
@@ -278,6 +278,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.turn("x"), names.conversation("x"), names.items("x"), names.positions("x")),
         *(names.pending("x"), names.removed("x"), names.unsettled),
         *(names.conversations("x"), names.conversation_bytes("x")),
+        *(names.conversation_list("x"), names.feed("x")),
         names.probe("x"),
         names.wake("x"),
         *(names.usage(1), names.workers, names.worker("x"), names.servers, names.server("x")),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from .conversations import ListedConversation
 from .messages import Problem
 
 
@@ -49,11 +50,18 @@ class InputItems(Struct):
     has_more: bool
 
 
-class Conversation(Struct):
-    id: str
-    object: Literal["conversation"]
-    created_at: int
-    metadata: dict[str, str]
+class ConversationList(Struct):
+    """A page of the conversations of an end user.
+
+    `last_id` is the value of `after` for the next page. With `query`, it may be the id of a
+    conversation that is not in `data`.
+    """
+
+    object: Literal["list"]
+    data: list[ListedConversation]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class DeletedConversation(Struct):

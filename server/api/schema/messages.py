@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from server.api.client_messages import Lane
 
 from .console import State, Timeline
+from .conversations import CONVERSATION_MESSAGES
 from .tagged import tagged
 
 
@@ -120,6 +121,7 @@ class Refused(Struct, kw_only=True):
     error: Problem
     stream_id: Lane | UnsetType = UNSET
     response_id: str | UnsetType = UNSET
+    conversation: str | UnsetType = UNSET
 
 
 class SteerName(Struct):
@@ -189,6 +191,7 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
     **tagged(Ended, "holdline:ended"),
     **tagged(State, "holdline:state"),
     **tagged(Timeline, "holdline:timeline"),
+    **CONVERSATION_MESSAGES,
     **tagged(Refused, "error"),
     **tagged(SteerAccepted, "response.steer.accepted"),
     **tagged(SteerPending, "response.steer.pending"),

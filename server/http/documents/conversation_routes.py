@@ -7,6 +7,7 @@ from typing import Any, Final
 from jobs.support import INCLUDES
 from server.api import conversations as sent
 from server.api.schema import bodies
+from server.api.schema.conversations import Conversation
 
 COMPACT: Final = "/v1/responses/compact"
 TOKENS: Final = "/v1/responses/input_tokens"
@@ -18,14 +19,15 @@ ITEM: Final = f"{ITEMS}/{{item_id}}"
 ROUTES: Final = (
     ("post", COMPACT, "Compact a conversation", dict[str, Any], bodies.Compacted),
     ("post", TOKENS, "Count the input tokens of a request", dict[str, Any], bodies.InputTokens),
-    ("post", CONVERSATIONS, "Create a conversation", sent.ConversationCreate, bodies.Conversation),
-    ("get", ONE, "Get a conversation", None, bodies.Conversation),
-    ("post", ONE, "Replace the metadata", sent.ConversationUpdate, bodies.Conversation),
+    ("get", CONVERSATIONS, "List your conversations", None, bodies.ConversationList),
+    ("post", CONVERSATIONS, "Create a conversation", sent.ConversationCreate, Conversation),
+    ("get", ONE, "Get a conversation", None, Conversation),
+    ("post", ONE, "Replace the metadata", sent.ConversationUpdate, Conversation),
     ("delete", ONE, "Delete a conversation", None, bodies.DeletedConversation),
     ("get", ITEMS, "List the items of a conversation", None, bodies.Items),
     ("post", ITEMS, "Add items to a conversation", sent.ItemsCreate, bodies.Items),
     ("get", ITEM, "Get an item of a conversation", None, dict[str, Any]),
-    ("delete", ITEM, "Delete an item of a conversation", None, bodies.Conversation),
+    ("delete", ITEM, "Delete an item of a conversation", None, Conversation),
 )
 
 _WORD: Final = {"type": "string"}
@@ -35,17 +37,18 @@ _INCLUDE: Final = (
     "include",
     {"type": "array", "items": {"enum": sorted(INCLUDES)}},
 )
+_PAGE: Final = (
+    ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),
+    ("query", "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+    ("query", "after", _WORD),
+)
 # A request without a body creates an empty conversation.
 OPTIONAL_BODY: Final = (("post", CONVERSATIONS),)
 PARAMETERS: Final = {
     ("post", COMPACT): (KEY,),
     ("post", CONVERSATIONS): (KEY,),
     ("post", ITEMS): (KEY, _INCLUDE),
-    ("get", ITEMS): (
-        ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),
-        ("query", "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
-        ("query", "after", _WORD),
-        _INCLUDE,
-    ),
+    ("get", CONVERSATIONS): (*_PAGE, ("query", "query", {**_WORD, "maxLength": 512})),
+    ("get", ITEMS): (*_PAGE, _INCLUDE),
     ("get", ITEM): (_INCLUDE,),
 }

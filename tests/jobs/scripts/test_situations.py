@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 
 from jobs.audit import AuditLog
+from jobs.conversation_feed import FeedStore
 from jobs.conversations import ConversationStore
 from jobs.errors import RedisFull
 from jobs.hooks import Hooks
@@ -133,6 +135,14 @@ def situations() -> list[Situation]:
     async def pending(pipe: Pipe) -> None:
         await create(pipe)
         await store(pipe).hold(talk, "public", job.id, [{"id": "asked"}])
+
+    def feeds(pipe: Pipe) -> FeedStore:
+        return FeedStore(pipe, SETTINGS)
+
+    async def old(pipe: Pipe) -> None:
+        """Makes a conversation to which an older version has appended an item."""
+        await create(pipe)
+        await pipe.call("RPUSH", NAMES.items(talk), msgspec.msgpack.encode({"id": "old"}))
 
     async def unsettled(pipe: Pipe) -> None:
         await pending(pipe)
@@ -281,13 +291,25 @@ def situations() -> list[Situation]:
         Situation(
             "append_conversation",
             pending,
-            lambda pipe: store(pipe).append(talk, job.id, [{"id": "a"}, {"id": "b"}], ended=True),
+            lambda pipe: store(pipe).append(
+                talk, job.id, [{"id": "a"}, {"id": "b"}], status=Status.COMPLETED
+            ),
         ),
         Situation("release_conversation", pending, lambda pipe: store(pipe).release(talk, job.id)),
         Situation(
             "delete_conversation_item",
             pending,
             lambda pipe: store(pipe).delete_item(talk, "public", "first"),
+        ),
+        Situation("read_feed", pending, lambda pipe: feeds(pipe).read(talk, 0)),
+        Situation("read_branches", pending, lambda pipe: feeds(pipe).branches(talk)),
+        Situation("complete_feed", old, lambda pipe: feeds(pipe).read(talk, 0)),
+        Situation("mark_read", pending, lambda pipe: feeds(pipe).mark_read(talk, "public", 9)),
+        Situation("read_list_feed", pending, lambda pipe: feeds(pipe).read_list("acme/anna", 0)),
+        Situation(
+            "list_conversations",
+            pending,
+            lambda pipe: feeds(pipe).page("acme/anna", after="", order="desc", limit=9),
         ),
         Situation("delete_conversation", pending, lambda pipe: store(pipe).delete(talk, "public")),
         Situation("audit", audited, lambda pipe: AuditLog(pipe, HOUR).append({"change": "b"})),
@@ -395,6 +417,7 @@ MAY_WRITE = {
     "release_conversation",
     "delete_conversation",
     "delete_conversation_item",
+    "list_conversations",
 }
 READS = {
     "denied",
@@ -404,6 +427,9 @@ READS = {
     "read_turns",
     "read_conversation",
     "list_conversation",
+    "read_branches",
+    "read_feed",
+    "read_list_feed",
     "live_workers",
     "overview",
     "running_jobs",
