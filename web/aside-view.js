@@ -16,7 +16,7 @@ export class AsideView {
   #tools = make("p", "tools");
   #refusal = make("p", "refusal");
   #others = make("p", "others");
-  #sources = make("ul", "sources");
+  #sources = make("ol", "sources");
   #shown = 0;
 
   /** Creates the hidden elements above and below an answer.

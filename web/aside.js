@@ -4,11 +4,14 @@
  * module performs no I/O.
  */
 
+import { MAX_MARKS, unitsOf } from "./citations.js";
+
 /**
  * `others` are the types of items and parts that the widget cannot show, for example an image.
  * @typedef {{
  *   thoughts: string, tools: string[], refusal: string, sources: {url: string, title: string}[], others?: string[],
- * }} Aside
+ *   marks?: import("./citations.js").Mark[],
+ * }} Aside `marks` are the places in the text that cite a source
  */
 
 /** The types of items and parts that the widget shows, in addition to tool calls. */
@@ -35,10 +38,19 @@ const LONGEST_THOUGHTS = 20_000;
 export function asideOf({ items }) {
   /** @type {Aside} */
   const aside = { thoughts: "", tools: [], refusal: "", sources: [] };
-  const known = new Set();
+  /** The number of each source, from 1 on. @type {Map<string, number>} */
+  const known = new Map();
+  /** @type {import("./citations.js").Mark[]} */
+  const marks = [];
+  let begin = 0;
   /** @type {Set<string>} */
   const others = new Set();
-  for (const [, { raw, pieces, annotations }] of [...items].sort(([a], [b]) => a - b)) {
+  /** Adds a source, and returns its number. @param {string} url @param {string} title */
+  const cite = (url, title) => {
+    if (!known.has(url)) known.set(url, aside.sources.push({ url, title }));
+    return known.get(url) ?? 0;
+  };
+  for (const [, { raw, texts, pieces, annotations }] of [...items].sort(([a], [b]) => a - b)) {
     const parts = listOf(raw.content);
     const textsOf = (/** @type {string} */ kind) => [
       ...(pieces[`response.${kind}`] ?? []), ...[...parts, ...listOf(raw.summary)].filter((part) => part.type === kind)
@@ -52,17 +64,27 @@ export function asideOf({ items }) {
     if (type.endsWith("_call") && type !== MAKES) aside.tools.push(name ? String(name) : type.slice(0, -"_call".length).replaceAll("_", " "));
     else for (const kind of [type, ...parts.map((part) => part.type)]) if (isOther(kind)) others.add(kind.slice(0, LONGEST_TYPE));
     aside.refusal += textsOf("refusal").join("");
-    for (const { type: kind, url, title } of [...annotations, ...parts.flatMap((part) => listOf(part.annotations))]) {
-      if (kind !== "url_citation" || typeof url !== "string" || known.has(url)) continue;
-      known.add(url);
-      aside.sources.push({ url, title: String(title ?? "") });
+    for (const [index, text] of texts.entries()) {
+      // Until a message has ended, its annotations belong to its first part.
+      const cited = [...(index === 0 ? annotations : []), ...listOf(parts[index]?.annotations)];
+      for (const { url, title, end_index: end } of cited.filter(isCitation)) {
+        const number = cite(url, String(title ?? ""));
+        const mark = begin + unitsOf(text, end);
+        const isKnown = marks.some(([position, source]) => position === mark && source === number);
+        if (Number.isInteger(end) && !isKnown && marks.length < MAX_MARKS) marks.push([mark, number]);
+      }
+      begin += text.length;
     }
   }
   aside.thoughts = aside.thoughts.slice(0, LONGEST_THOUGHTS);
   if (others.size > 0) aside.others = [...others].slice(0, MAX_OTHERS);
+  if (marks.length > 0) aside.marks = marks;
   const { thoughts, tools, refusal, sources } = aside;
   return thoughts === "" && tools.length === 0 && refusal === "" && sources.length === 0 && !aside.others ? null : aside;
 }
+
+/** Whether an annotation cites a page. @param {import("./protocol.js").Json} annotation */
+const isCitation = ({ type, url }) => type === "url_citation" && typeof url === "string";
 
 /** Returns whether the widget does not draw items or content of this type.
  * @param {unknown} type @returns {type is string}

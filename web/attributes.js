@@ -13,9 +13,11 @@ const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
 
 const PROPERTIES = [...BUILT.slice(0, -1), ...PLAIN];
 
-/** Turns properties that the page set before the element was defined into attributes. @param {any} element */
-export function keepProperties(element) {
-  for (const property of [...PROPERTIES, "tokenProvider"].filter((name) => Object.hasOwn(element, name))) {
+/** Turns properties that the page set before the element was defined into attributes.
+ * @param {any} element @param {string[]} [attributes]
+ */
+export function keepProperties(element, attributes = [...PROPERTIES, "tokenProvider"]) {
+  for (const property of attributes.map(propertyOf).filter((name) => Object.hasOwn(element, name))) {
     const value = element[property];
     delete element[property];
     element[property] = value;
@@ -24,15 +26,15 @@ export function keepProperties(element) {
 
 /** Adds a property for each attribute to the class of the element. Reading or setting the property reads or sets the
  * attribute.
- * @param {Element} prototype
+ * @param {Element} prototype @param {string[]} [attributes]
  */
-export function addProperties(prototype) {
-  for (const attribute of PROPERTIES) {
-    Object.defineProperty(prototype, attribute, {
+export function addProperties(prototype, attributes = PROPERTIES) {
+  for (const attribute of attributes) {
+    Object.defineProperty(prototype, propertyOf(attribute), {
       configurable: true,
       get() {
         const value = this.getAttribute(attribute);
-        return attribute === "suggestions" ? suggestionsOf(value) : value;
+        return /sugg|ups/.test(attribute) ? suggestionsOf(value) : value;
       },
       set(value) {
         if ((value ?? false) === false) this.removeAttribute(attribute);
@@ -41,6 +43,9 @@ export function addProperties(prototype) {
     });
   }
 }
+
+/** Returns the name of the property for an attribute: `userName` for `user-name`. @param {string} attribute */
+const propertyOf = (attribute) => attribute.replace(/-(.)/g, (_, letter) => letter.toUpperCase());
 
 /** Parses suggestions, written as a JSON list or one per line. @param {string | null} written @returns {string[]} */
 export function suggestionsOf(written) {

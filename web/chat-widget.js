@@ -199,7 +199,7 @@ export class HoldlineChat extends HTMLElement {
       token: () => this.#provider && this.#provider(),
       page: window,
     });
-    this.#panel = new Panel(thread, words, () => this.#drawer ?? this.#loadDrawer(), {
+    this.#panel = new Panel(thread, words, () => this.#loadDrawer(), {
       host: this,
       title: this.getAttribute("heading") ?? words.title,
       greeting: opening ?? this.getAttribute("greeting") ?? words.greeting,
@@ -223,9 +223,9 @@ export class HoldlineChat extends HTMLElement {
     else if (this.#provider && !this.isOpen) this.#identify();
   }
 
-  /** Loads the module that draws turns, and retries until it succeeds. @returns {null} */
+  /** Returns the module that draws turns, or loads it, and retries until it succeeds. */
   #loadDrawer() {
-    if (this.#loading) return null;
+    if (this.#loading) return this.#drawer;
     this.#loading = true;
     load("turns.js").then((drawer) => {
       this.#drawer = drawer;
@@ -258,7 +258,7 @@ export class HoldlineChat extends HTMLElement {
       this.#unread = 0;
       this.#thread?.start();
       this.#panel?.draw();
-      idle(() => this.#drawer ?? this.#loadDrawer());
+      idle(() => this.#loadDrawer());
     }
     this.#badge.textContent = String(this.#unread || "");
     this.#badge.hidden = !this.#unread;

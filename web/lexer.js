@@ -41,6 +41,11 @@ const BLOCK_START = /\n {0,3}(?:\\\[|\$\$(?!\$))/;
 const PARAGRAPH = /^[^]*?(?=\n[^\S\n]*\n|$)/;
 const MARKS = /\$|\\[([]/;
 
+const LABEL = String.raw`\[\^([^\]\s]{1,32})\]`;
+const FOOTNOTE = new RegExp(`^${LABEL}(?!:)`);
+const NOTE = new RegExp(`^ {0,3}${LABEL}:[^\\S\\n]*`);
+const NOTE_START = new RegExp(`\\n {0,3}${LABEL}:`);
+
 /** Returns the token of a formula within a line. @param {string} raw */
 const formula = (raw) => ({ type: "formula", raw, text: raw.trim() });
 
@@ -73,6 +78,27 @@ function inlineFormula(text, before) {
   const found = INLINE.exec(text);
   if (found?.index !== 0) return undefined;
   return /^\$(?!\$)/.test(text) && /[\w$]$/.test(before.at(-1)?.raw ?? "") ? undefined : formula(found[0]);
+}
+
+/** Reads a reference to a footnote. @param {string} text */
+function footnote(text) {
+  const found = FOOTNOTE.exec(text);
+  return found ? { type: "footnote", raw: found[0], label: found[1] } : undefined;
+}
+
+/** Reads the text of a footnote, up to a blank line or the next footnote. @this {{lexer: Lexer}} @param {string} text */
+function note(text) {
+  const found = NOTE.exec(text);
+  if (!found) return undefined;
+  const paragraph = /** @type {RegExpExecArray} */ (PARAGRAPH.exec(text))[0];
+  const begin = found[0].length;
+  const next = paragraph.slice(begin).search(NOTE_START);
+  const end = next < 0 ? paragraph.length : begin + next;
+  const raw = text.slice(0, text[end] === "\n" ? end + 1 : end);
+  /** @type {Token[]} */
+  const tokens = [];
+  this.lexer.inline(text.slice(begin, end), tokens);
+  return { type: "note", raw, label: found[1], tokens };
 }
 
 /** Reads a single tilde as text, because it marks a range, as in `1~3`. Two tildes strike text through. @param {string} text @param {Token[]} before */
@@ -187,6 +213,11 @@ export function lexed(text, whole, more = {}, targets = {}) {
     extensions.block = [(/** @type {string} */ rest) => blockFormula(rest, whole)];
     extensions.startBlock = [(/** @type {string} */ rest) => rest.search(BLOCK_START)];
     extensions.startInline = [...(more.startInline ?? []), (/** @type {string} */ rest) => rest.search(INLINE)];
+  }
+  if (text.includes("[^")) {
+    extensions.inline.unshift(footnote);
+    extensions.block = [note, ...(extensions.block ?? [])];
+    extensions.startBlock = [(/** @type {string} */ rest) => rest.search(NOTE_START), ...(extensions.startBlock ?? [])];
   }
   const hooks = marks ? { emStrongMask: mask } : null;
   const lexer = new FormulaLexer({ gfm: true, breaks: true, extensions, hooks, tokenizer: new BoundedTokenizer() });

@@ -21,6 +21,9 @@ export function keyOf(token) {
     case "link":
     case "image":
       return `${token.type} ${token.href} ${token.text}`;
+    case "footnote":
+    case "note":
+      return `${token.type} ${token.label}`;
     case "list_item":
       return `item ${token.loose}`;
     case "row":

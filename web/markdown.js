@@ -11,6 +11,7 @@
 
 import { codeBlock } from "./code.js";
 import { make } from "./dom.js";
+import { footnoteLink, noteBlock } from "./footnote.js";
 import { typesetOnceSeen } from "./formula.js";
 import { lexed } from "./lexer.js";
 import { linkTo } from "./link-node.js";
@@ -27,7 +28,7 @@ import { childrenOf, isBlock, isShown, keyOf } from "./markdown-tree.js";
  * }} Shown
  */
 
-/** @typedef {{copy: string, copied: string, code: string, formula: string, image: string, table: string, done: string, todo: string}} Words */
+/** @typedef {{copy: string, copied: string, code: string, formula: string, image: string, table: string, done: string, todo: string, source: string, footnote: string, backToText: string}} Words */
 
 /** The maximum depth of the tree; more deeply nested text is shown as its source. */
 const DEEPEST = 40;
@@ -60,6 +61,8 @@ const LINE_CHARACTERS = 64;
 export class Markdown {
   /** Called when the whole text is shown. */
   onshown = () => {};
+  /** The addresses to which `[^§1]` and so on lead. @type {string[]} */
+  sources = [];
   /** The source of the frozen blocks. */ #frozen = "";
   /** The tokens on the page that are not frozen. @type {Shown[]} */ #live = [];
   /** The named link targets in the frozen text. @type {{[name: string]: {href: string, title: string | null}}} */
@@ -280,6 +283,10 @@ export class Markdown {
         if (token.ordered && Number(token.start) > 1) list.setAttribute("start", String(token.start));
         return { node: list };
       }
+      case "footnote":
+        return { node: footnoteLink(token.label, this.element, this.sources, this.words), update: () => {} };
+      case "note":
+        return noteBlock(token.label, this.element, this.words);
       case "formula": {
         const code = make("code");
         const close = () => typesetOnceSeen(code, this.words.formula);

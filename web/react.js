@@ -18,7 +18,9 @@ import { attachPage, HoldlineClient } from "./client.js";
 /**
  * The properties of `HoldlineChat`. `docs/widget.md` describes the attributes, properties and events of the same names.
  * @typedef {{
- *   server?: string, heading?: string, greeting?: string, placeholder?: string, suggestions?: string[],
+ *   server?: string, heading?: string, greeting?: string, opening?: string, placeholder?: string,
+ *   suggestions?: string[], followUps?: string[], assistantName?: string, userName?: string,
+ *   attachments?: boolean, accept?: string, children?: import("react").ReactNode,
  *   mode?: "inline" | "floating", theme?: string, font?: string, lang?: string,
  *   model?: string, instructions?: string, prompt?: string,
  *   conversation?: string, user?: string, storage?: "local" | "session" | "none",
@@ -43,7 +45,7 @@ const EVENTS = [
 export const HoldlineChat = forwardRef(
   /** @param {HoldlineChatProps} props @param {import("react").ForwardedRef<Element>} ref */
   function HoldlineChat(props, ref) {
-    const { open, tokenProvider, request, words, suggestions, className, style, ...rest } = props;
+    const { open, tokenProvider, request, words, className, style, children, ...rest } = props;
     /** @type {import("react").RefObject<Element | null>} */
     const element = useRef(null);
     const latest = useRef(props);
@@ -69,10 +71,14 @@ export const HoldlineChat = forwardRef(
       return () => removal.abort();
     }, []);
 
-    const attributes = Object.fromEntries(Object.entries(rest).filter(([name]) => !name.startsWith("on")));
-    return createElement("holdline-chat", {
-      ...attributes, ref: element, class: className, style, suggestions: suggestions && JSON.stringify(suggestions),
-    });
+    // React 18 and 19 differ in how they pass lists and booleans to an element, so all attributes are texts.
+    const attributes = Object.fromEntries(Object.entries(rest)
+      .filter(([name, value]) => !name.startsWith("on") && (value ?? false) !== false)
+      .map(([name, value]) => [
+        name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+        Array.isArray(value) ? JSON.stringify(value) : value === true ? "" : value,
+      ]));
+    return createElement("holdline-chat", { ...attributes, ref: element, class: className, style }, children);
   },
 );
 

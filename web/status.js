@@ -32,6 +32,10 @@ export const STATUS = {
   tools: "Tools: {names}",
   others: "Not shown here: {names}",
   sources: "Sources",
+  source: "Source {n}",
+  footnote: "Footnote {label}",
+  backToText: "Footnote {label}, back to the text",
+  followUps: "Suggestions",
   simulation: "simulation",
 
   attach: "Attach images and files, together up to {limit}",

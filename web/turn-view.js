@@ -2,6 +2,7 @@
 /** Shows one prompt and its answer. */
 
 import { AsideView } from "./aside-view.js";
+import { cited } from "./citations.js";
 import { button, icon, make, name } from "./dom.js";
 import { fileList, partsOf } from "./file-list.js";
 import { textAsWritten } from "./formula.js";
@@ -40,9 +41,11 @@ export class TurnView {
 
   /** Creates the elements of a prompt and its answer.
    * @param {import("./conversation.js").Turn} turn @param {import("./status.js").StatusWords} words
-   * @param {(bytes: number) => string} size @param {Actions} actions
+   * @param {{size: (bytes: number) => string, time: (at: number) => Node, user: string, assistant: string}} how the
+   *   names are "" if the page names nobody
+   * @param {Actions} actions
    */
-  constructor(turn, words, size, { regenerate, edit }) {
+  constructor(turn, words, { size, time, user, assistant }, { regenerate, edit }) {
     this.words = words;
     this.#markdown = new Markdown(this.#text, words);
     this.#tag = make("span", "tag", words.simulation);
@@ -52,11 +55,13 @@ export class TurnView {
     this.#edit = button("action edit", words.edit, edit, icon(SIGNS.edit));
     this.#actions.append(this.#again, this.#copy, this.#regenerate, this.#edit);
     name(this.#answer, words.answer);
-    const line = make("div", "line", make("span", "dot"), this.#note, this.#tag);
+    const line = make("div", "line", make("span", "dot"), this.#note, this.#tag, time(turn.at));
     this.#answer.append(this.#text, line, this.#actions);
     const prompt = make("div", "prompt", make("span", "unseen", words.you), turn.prompt);
     if (turn.files) prompt.append(fileList(turn.files, partsOf(turn), { label: words.attached, size }));
+    if (assistant) this.#answer.prepend(make("p", "name", assistant));
     this.element.append(prompt, this.#answer);
+    if (user) prompt.before(make("p", "name user-name", user));
   }
 
   /** Returns the beginning of the answer as spoken text, block by block. @param {number} most the maximum number of characters */
@@ -72,7 +77,8 @@ export class TurnView {
   show({ responseId, status, text, aside, note, simulated, last, idle, repeats }) {
     const running = status === "sending" || status === "queued" || status === "in_progress";
     this.#written = text;
-    this.#markdown.show(text, !running);
+    this.#markdown.sources = aside?.sources.map(({ url }) => url) ?? [];
+    this.#markdown.show(running ? text : cited(text, aside?.marks ?? []), !running);
     this.#mark(running ? this.#text.lastElementChild : null);
     this.#text.hidden = text === "";
     if (aside) this.#showAside(aside);

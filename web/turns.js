@@ -4,10 +4,13 @@
 import sheet from "./answer.css" with { type: "css" };
 import { asideOf } from "./aside.js";
 import { isExpected } from "./conversation.js";
-import { button, icon, ICONS, make } from "./dom.js";
+import { suggestionsOf } from "./attributes.js";
+import { button, icon, ICONS, make, name } from "./dom.js";
 import { EndFollower } from "./end-follower.js";
 import { Markdown } from "./markdown.js";
 import { sizesIn } from "./file-list.js";
+import { watchLater } from "./later-attributes.js";
+import { timesIn } from "./times.js";
 import { load } from "./place.js";
 import { bannerWords, SIMULATION, STATUS, statusWords } from "./status.js";
 import { TurnView } from "./turn-view.js";
@@ -61,6 +64,13 @@ export class Turns {
   simulation = make("p", "simulation");
   /** Ends the editing of a prompt. @type {(clear?: boolean) => void} */ #endEdit = () => {};
   /** @type {Map<Turn, TurnView>} */ #views = new Map();
+  /** The suggestions after the last answer, and their source. */
+  #followUps = make("ul", "suggestions follow-ups");
+  /** @type {string | null | undefined} */ #written;
+  /** The message of the assistant before the first prompt, and its place before there are turns. @type {HTMLElement | null} */
+  #opening = null;
+  #openingName = make("p", "name");
+  /** @type {Element | null} */ #openingSlot = null;
   #drawnAt = 0;
   #drawMs = 0;
   /** The length of the current answer, and its growth at the last draw, in characters. */
@@ -81,9 +91,21 @@ export class Turns {
     this.simulation.hidden = true;
     this.simulation.textContent = this.#words.simulated;
     banner.before(this.simulation);
+    this.element.append(this.#followUps);
     log.append(this.element);
     const { host } = panel;
-    this.size = sizesIn(host.lang || host.closest("[lang]")?.getAttribute("lang") || "en");
+    const language = host.closest("[lang]")?.getAttribute("lang") || "en";
+    this.host = host;
+    this.panel = panel;
+    this.size = sizesIn(language);
+    this.time = timesIn(language);
+    this.#open(host.getAttribute("opening"), panel.start);
+    name(this.#followUps, this.#words.followUps);
+    watchLater(host, () => {
+      for (const view of this.#views.values()) view.element.remove();
+      this.#views.clear();
+      panel.draw();
+    });
     if (host.hasAttribute("attachments")) {
       load("attachments.js").then(({ Attachments }) => {
         if (log.isConnected) new Attachments(panel, this.#words, this.size);
@@ -97,6 +119,38 @@ export class Turns {
   get rest() {
     const rest = Math.min(LONGEST_REST_MS, Math.max(SHORTEST_REST_MS, REST * this.#drawMs, this.#grown / READ_PER_MS));
     return Math.max(0, this.#drawnAt + rest - performance.now());
+  }
+
+  /** Shows the opening message in place of the greeting, until there are turns. @param {string | null} text @param {Element} start */
+  #open(text, start) {
+    const slot = start.querySelector("slot");
+    if (text === null || slot === null) return;
+    const body = make("div", "text");
+    new Markdown(body, this.#words).show(text, true);
+    this.#opening = make("div", "answer opening", body);
+    this.#openingName = make("p", "name");
+    this.#opening.prepend(this.#openingName);
+    this.#openingSlot = slot;
+    slot.replaceChildren(this.#opening);
+  }
+
+  #drawOpening() {
+    const place = this.thread.entries.length > 0 ? this.element : this.#openingSlot;
+    if (!place || !this.#opening) return;
+    if (this.#opening.parentElement !== place) place.prepend(this.#opening);
+    this.#openingName.textContent = this.host.getAttribute("assistant-name") ?? "";
+    this.#openingName.hidden = this.#openingName.textContent === "";
+  }
+
+  /** Draws the suggestions after the last answer. */
+  #drawFollowUps() {
+    const { entries, active } = this.thread;
+    const written = active || !["completed", "incomplete"].includes(entries.at(-1)?.turn.status ?? "") ? null : this.host.getAttribute("follow-ups");
+    if (written === this.#written) return;
+    this.#written = written;
+    this.#followUps.replaceChildren(...suggestionsOf(written).map((text) => (
+      make("li", "", button("suggestion", text, () => void this.panel.ask(text), text)))));
+    this.#followUps.hidden = written === null;
   }
 
   /** Draws all turns, and removes the views of turns that are gone.
@@ -115,6 +169,8 @@ export class Turns {
       this.#views.delete(turn);
     }
     for (const entry of entries) this.#drawTurn(entry, state, entry === entries.at(-1), active === undefined);
+    this.#drawOpening();
+    this.#drawFollowUps();
     this.element.hidden = entries.length === 0;
     this.follower.keep();
     this.#drawnAt = performance.now();
@@ -128,13 +184,14 @@ export class Turns {
     let view = this.#views.get(turn);
     if (view === undefined) {
       const hasForgotten = turn.whole === true && this.thread.entries.some((entry) => entry.turn.files && entry.turn !== turn);
-      view = new TurnView(turn, this.#words, this.size, {
+      const [user, assistant] = ["user-name", "assistant-name"].map((name) => this.host.getAttribute(name) ?? "");
+      view = new TurnView(turn, this.#words, { size: this.size, time: this.time, user: user ?? "", assistant: assistant ?? "" }, {
         regenerate: () => this.thread.regenerate(),
         edit: () => this.#edit(turn),
       });
       if (hasForgotten) view.element.prepend(make("p", "note forgotten", this.#words.filesForgotten));
       this.#views.set(turn, view);
-      this.element.append(view.element);
+      this.#followUps.before(view.element);
     }
     const { status, responseId, text, model } = handle?.answer ?? turn;
     const simulated = model === SIMULATION;

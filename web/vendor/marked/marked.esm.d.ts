@@ -6,6 +6,7 @@ export class Lexer {
   constructor(options?: object);
   tokens: Token[] & { links: { [name: string]: any } };
   lex(text: string): Token[];
+  inline(text: string, tokens?: Token[]): Token[];
   inlineTokens(text: string, tokens?: Token[]): Token[];
 }
 
