@@ -3,6 +3,7 @@
 
 import { make } from "./dom.js";
 import { linkTo } from "./link-node.js";
+import { ToolView } from "./tool-view.js";
 import { fill } from "./words.js";
 
 /** @typedef {import("./aside.js").Aside} Aside */
@@ -13,34 +14,34 @@ export class AsideView {
   below = make("div", "aside");
   #thoughts = make("div", "thoughts");
   #details;
-  #tools = make("p", "tools");
+  #tools;
   #refusal = make("p", "refusal");
   #others = make("p", "others");
   #sources = make("ol", "sources");
   #shown = 0;
 
   /** Creates the hidden elements above and below an answer.
-   * @param {{thoughts: string, tools: string, sources: string, others: string}} words
+   * @param {import("./status.js").StatusWords} words
    */
   constructor(words) {
     this.words = words;
     this.#details = make("details", "thinking", make("summary", "thinking-head", words.thoughts), this.#thoughts);
     this.#sources.setAttribute("aria-label", words.sources);
-    this.above.append(this.#details, this.#tools);
+    this.#tools = new ToolView(words);
+    this.above.append(this.#details, this.#tools.element);
     this.below.append(this.#refusal, this.#others, this.#sources);
   }
 
   /** Shows the thoughts, tools, refusal and sources of an answer. Sources that are already shown stay.
-   * @param {Aside} aside
+   * @param {Aside} aside @param {import("./tool-view.js").Replying} replying
    */
-  show({ thoughts, tools, refusal, sources, others = [] }) {
+  show({ thoughts, tools, refusal, sources, others = [] }, replying) {
     this.#details.hidden = thoughts === "";
-    this.#tools.hidden = tools.length === 0;
+    this.#tools.show(tools, replying);
     this.#refusal.hidden = refusal === "";
     this.#others.hidden = others.length === 0;
     this.#sources.hidden = sources.length === 0;
     setTextOf(this.#thoughts, thoughts);
-    setTextOf(this.#tools, fill(this.words.tools, { names: tools.join(", ") }));
     setTextOf(this.#refusal, refusal);
     setTextOf(this.#others, fill(this.words.others, { names: others.join(", ") }));
     for (const { url, title } of sources.slice(this.#shown)) {

@@ -5,11 +5,12 @@
  */
 
 import { MAX_MARKS, unitsOf } from "./citations.js";
+import { MAX_CALLS, toolCallOf } from "./tool-calls.js";
 
 /**
  * `others` are the types of items and parts that the widget cannot show, for example an image.
  * @typedef {{
- *   thoughts: string, tools: string[], refusal: string, sources: {url: string, title: string}[], others?: string[],
+ *   thoughts: string, tools: import("./tool-calls.js").ToolCall[], refusal: string, sources: {url: string, title: string}[], others?: string[],
  *   marks?: import("./citations.js").Mark[],
  * }} Aside `marks` are the places in the text that cite a source
  */
@@ -18,8 +19,6 @@ import { MAX_MARKS, unitsOf } from "./citations.js";
 const DRAWN = new Set([
   "message", "reasoning", "output_text", "refusal", "summary_text", "reasoning_text", "text",
 ]);
-/** Image generation counts as unsupported content and not as a tool call. */
-const MAKES = "image_generation_call";
 /**
  * The maximum number of unsupported type names that are kept, and the maximum length of each name in characters. The
  * provider chooses these names.
@@ -50,7 +49,8 @@ export function asideOf({ items }) {
     if (!known.has(url)) known.set(url, aside.sources.push({ url, title }));
     return known.get(url) ?? 0;
   };
-  for (const [, { raw, texts, pieces, annotations }] of [...items].sort(([a], [b]) => a - b)) {
+  for (const [, item] of [...items].sort(([a], [b]) => a - b)) {
+    const { raw, texts, pieces, annotations } = item;
     const parts = listOf(raw.content);
     const textsOf = (/** @type {string} */ kind) => [
       ...(pieces[`response.${kind}`] ?? []), ...[...parts, ...listOf(raw.summary)].filter((part) => part.type === kind)
@@ -59,10 +59,9 @@ export function asideOf({ items }) {
     const thought = [...textsOf("reasoning_summary_text"), ...textsOf("summary_text"), ...textsOf("reasoning_text")]
       .filter(Boolean).join("\n\n");
     if (thought !== "") aside.thoughts += (aside.thoughts && "\n\n") + thought;
-    const { name } = raw;
-    const type = typeof raw.type === "string" ? raw.type : "";
-    if (type.endsWith("_call") && type !== MAKES) aside.tools.push(name ? String(name) : type.slice(0, -"_call".length).replaceAll("_", " "));
-    else for (const kind of [type, ...parts.map((part) => part.type)]) if (isOther(kind)) others.add(kind.slice(0, LONGEST_TYPE));
+    const call = toolCallOf(item);
+    if (call && aside.tools.length < MAX_CALLS) aside.tools.push(call);
+    if (!call) for (const kind of [raw.type, ...parts.map((part) => part.type)]) if (isOther(kind)) others.add(kind.slice(0, LONGEST_TYPE));
     aside.refusal += textsOf("refusal").join("");
     for (const [index, text] of texts.entries()) {
       // Until a message has ended, its annotations belong to its first part.

@@ -51,11 +51,10 @@ export class Attachments {
     this.composer = composer;
     this.words = words;
     this.size = size;
-    this.accept = host.getAttribute("accept") || ACCEPT;
+    this.host = host;
     this.#button = button("attach", "", () => this.#input.click(), icon(SIGNS.attach));
     this.#input.type = "file";
     this.#input.multiple = this.#input.hidden = true;
-    this.#input.accept = this.accept;
     this.#input.addEventListener("change", () => {
       void this.add(this.#input.files ?? []);
       this.#input.value = "";
@@ -69,9 +68,13 @@ export class Attachments {
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
       element.addEventListener(type, (event) => this.#drag(element, /** @type {DragEvent} */ (event)));
     }
-    thread.addEventListener("state", () => this.#draw()); // the connection tells the limit
+    thread.addEventListener("state", () => this.draw()); // the connection tells the limit
     composer.tray = this;
-    this.#draw();
+    this.draw();
+  }
+
+  get #accept() {
+    return this.host.getAttribute("accept") || ACCEPT;
   }
 
   get busy() {
@@ -95,7 +98,7 @@ export class Attachments {
     const parts = partsOf(turn);
     this.#taken = parts.length > 0 ? (turn?.files ?? []).map((file, index) => ({ file, part: /** @type {Json} */ (parts[index]) })) : [];
     this.#problem.textContent = "";
-    this.#draw();
+    this.draw();
   }
 
   /** Attaches files, as far as they are accepted and fit. @param {Iterable<File>} files */
@@ -103,13 +106,13 @@ export class Attachments {
     this.#problem.textContent = "";
     const [given, round] = [[...files], this.#round];
     this.#waiting += given.length;
-    this.#draw();
+    this.draw();
     for (const file of given) {
       this.#last = this.#last.then(async () => {
         const problem = round === this.#round ? await this.#prepare(file, round) : "";
         this.#waiting -= 1;
         if (problem) this.#problem.append(make("span", "", `${problem} `));
-        this.#draw();
+        this.draw();
       });
     }
     return this.#last;
@@ -130,7 +133,7 @@ export class Attachments {
     const name = shortened(file.name);
     if (this.#taken.length >= MAX_FILES) return fill(words.tooManyFiles, { n: MAX_FILES });
     if (file.size === 0) return fill(words.fileEmpty, { name });
-    if (!isAccepted(file, this.accept)) return fill(words.fileRefused, { name });
+    if (!isAccepted(file, this.#accept)) return fill(words.fileRefused, { name });
     const type = file.type || "application/octet-stream";
     const [room, isImage] = [bytesIn(this.#left), type.startsWith("image/")];
     try {
@@ -148,14 +151,14 @@ export class Attachments {
 
   /** Attaches the files of a paste or drop, and leaves text to the field. @param {Event} event @param {DataTransfer | null} data */
   #take(event, data) {
-    if (!data?.files.length) return;
+    if (!data?.files.length || this.#button.hidden) return;
     event.preventDefault();
     void this.add(data.files);
   }
 
   /** Shows that files can be dropped, and attaches those that are dropped. @param {HTMLElement} panel @param {DragEvent} event */
   #drag(panel, event) {
-    if (!event.dataTransfer?.types.includes("Files")) return;
+    if (!event.dataTransfer?.types.includes("Files") || this.#button.hidden) return;
     event.preventDefault(); // otherwise the browser would open the file
     const isInside = event.relatedTarget instanceof Node && panel.contains(event.relatedTarget);
     panel.classList.toggle("dropping", event.type === "dragenter" || event.type === "dragover" || (event.type === "dragleave" && isInside));
@@ -164,12 +167,15 @@ export class Attachments {
     this.composer.field.focus();
   }
 
-  #draw() {
+  /** Draws the attached files and the limit. */
+  draw() {
     const { words, size, composer } = this;
     const limit = size(bytesIn(this.#limit));
     const label = fill(words.attach, { limit });
     this.#button.setAttribute("aria-label", label);
     this.#button.title = label;
+    this.#button.hidden = !this.host.hasAttribute("attachments");
+    this.#input.accept = this.#accept;
     this.#list.replaceChildren(...(this.filled ? [fileList(this.#taken.map(({ file }) => file), this.#taken.map(({ part }) => part), {
       label: words.attached, size, more: (index) => this.#removal(index),
     })] : []));
@@ -185,7 +191,7 @@ export class Attachments {
     return button("remove", fill(this.words.removeFile, { name: file.name }), () => {
       this.#taken.splice(index, 1);
       this.#problem.textContent = "";
-      this.#draw();
+      this.draw();
       this.composer.field.focus();
     }, icon(ICONS.close));
   }

@@ -12,7 +12,7 @@ const TALLEST_PX = 200;
  * shows the files of a turn that is edited, or removes all files.
  * @typedef {{
  *   busy: boolean, filled: boolean, take: (prompt: string) => object,
- *   restore: (turn?: import("./conversation.js").Turn) => void,
+ *   restore: (turn?: import("./conversation.js").Turn) => void, draw: () => void,
  * }} Tray
  */
 

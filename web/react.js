@@ -28,6 +28,7 @@ import { attachPage, HoldlineClient } from "./client.js";
  *   className?: string, style?: import("react").CSSProperties,
  *   onOpen?: () => void, onClose?: () => void, onLogout?: () => void,
  *   onMessage?: (turn: Turn) => void, onAnswer?: (turn: Turn) => void,
+ *   onTool?: (call: {name: string, arguments: string, callId: string, responseId: string | null, respond: (result: unknown) => void}) => void,
  *   onState?: (change: {state: string}) => void, onError?: (error: {status: string, [name: string]: unknown}) => void,
  * }} HoldlineChatProps
  */
@@ -35,7 +36,7 @@ import { attachPage, HoldlineClient } from "./client.js";
 /** The events of the element, and the properties with their handlers. @type {[string, keyof HoldlineChatProps][]} */
 const EVENTS = [
   ["open", "onOpen"], ["close", "onClose"], ["logout", "onLogout"], ["message", "onMessage"], ["answer", "onAnswer"],
-  ["state", "onState"], ["error", "onError"],
+  ["tool", "onTool"], ["state", "onState"], ["error", "onError"],
 ];
 
 /**

@@ -171,6 +171,7 @@ export class ResponseState {
       case "response.in_progress":
         return this.#begun();
       case "response.output_item.added":
+      case "response.output_item.done":
         this.#begun();
         this.items.set(event.output_index, itemOf(event.item));
         return;

@@ -296,7 +296,7 @@ export class Thread extends EventTarget {
     // Only the connection was closed. The next client follows a response that has an id.
     const closed = answer.error?.code === "connection_closed" && !(this.#final && turn.responseId === null);
     if (!answer.ended || closed || !this.entries.includes(entry)) return;
-    if (answer.error?.code === "previous_response_not_found" && turn.request.previous_response_id) {
+    if (answer.error?.code === "previous_response_not_found" && turn.request.previous_response_id && (turn.prompt || turn.files)) {
       // The server has deleted the earlier turns, so the prompt is sent again with all of them.
       this.#drop(turn);
       this.ask(turn.prompt, { ...contentOf(turn), whole: true });

@@ -14,7 +14,7 @@ import { COPIED_MS, copy, SIGNS } from "./signs.js";
 /**
  * The content of an answer.
  * @typedef {{
- *   repeats: boolean, responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean,
+ *   repeats: boolean, replying: import("./tool-view.js").Replying, responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean,
  * }} Shown `note` is the line under the text; an answer that is `last` and `idle` can be regenerated, if
  *   this page has the request, which `repeats` tells
  */
@@ -34,6 +34,7 @@ export class TurnView {
   #edit;
   #copy;
   #status = "";
+  /** Whether the turn replies to calls, and so has no prompt. */ #isReply = false;
   /** @type {Element | null} */ #growing = null;
   #written = "";
   #markdown;
@@ -60,7 +61,10 @@ export class TurnView {
     const prompt = make("div", "prompt", make("span", "unseen", words.you), turn.prompt);
     if (turn.files) prompt.append(fileList(turn.files, partsOf(turn), { label: words.attached, size }));
     if (assistant) this.#answer.prepend(make("p", "name", assistant));
-    this.element.append(prompt, this.#answer);
+    this.element.append(this.#answer);
+    this.#isReply = turn.prompt === "" && !turn.files;
+    if (this.#isReply) return;
+    this.#answer.before(prompt);
     if (user) prompt.before(make("p", "name user-name", user));
   }
 
@@ -74,14 +78,14 @@ export class TurnView {
   }
 
   /** Draws the current state of the answer. @param {Shown} shown */
-  show({ responseId, status, text, aside, note, simulated, last, idle, repeats }) {
+  show({ responseId, status, text, aside, note, simulated, last, idle, repeats, replying }) {
     const running = status === "sending" || status === "queued" || status === "in_progress";
     this.#written = text;
     this.#markdown.sources = aside?.sources.map(({ url }) => url) ?? [];
     this.#markdown.show(running ? text : cited(text, aside?.marks ?? []), !running);
     this.#mark(running ? this.#text.lastElementChild : null);
     this.#text.hidden = text === "";
-    if (aside) this.#showAside(aside);
+    if (aside) this.#showAside(aside, replying);
     if (this.#note.textContent !== note) this.#note.textContent = note;
     const asked = last && idle && !running;
     this.#tag.hidden = !simulated;
@@ -89,7 +93,7 @@ export class TurnView {
     this.#again.hidden = !(asked && repeats && unanswered);
     this.#copy.hidden = running || text === "";
     this.#regenerate.hidden = !(asked && repeats && !unanswered);
-    this.#edit.hidden = !asked;
+    this.#edit.hidden = !asked || this.#isReply;
     this.#actions.hidden = this.#copy.hidden && this.#edit.hidden && this.#again.hidden;
     if (responseId !== null) this.#answer.dataset.responseId = responseId;
     if (status === this.#status) return;
@@ -99,15 +103,15 @@ export class TurnView {
   }
 
   /** Draws the thoughts, tools and sources of the answer, in elements that it creates when they are first needed.
-   * @param {import("./aside.js").Aside} aside
+   * @param {import("./aside.js").Aside} aside @param {import("./tool-view.js").Replying} replying
    */
-  #showAside(aside) {
+  #showAside(aside, replying) {
     if (this.#aside === null) {
       this.#aside = new AsideView(this.words);
       this.#text.before(this.#aside.above);
       this.#text.after(this.#aside.below);
     }
-    this.#aside.show(aside);
+    this.#aside.show(aside, replying);
   }
 
   /** Marks the block that grows. A CSS rule for the last block would restyle all blocks at each change.

@@ -10,6 +10,7 @@ import { EndFollower } from "./end-follower.js";
 import { Markdown } from "./markdown.js";
 import { sizesIn } from "./file-list.js";
 import { watchLater } from "./later-attributes.js";
+import { Replier } from "./replier.js";
 import { timesIn } from "./times.js";
 import { load } from "./place.js";
 import { bannerWords, SIMULATION, STATUS, statusWords } from "./status.js";
@@ -77,6 +78,7 @@ export class Turns {
   #length = 0;
   #grown = 0;
   #words;
+  /** @type {Replier} */ #replier;
 
   /**
    * Adds the list of turns and the note about simulated answers to a panel.
@@ -99,18 +101,16 @@ export class Turns {
     this.panel = panel;
     this.size = sizesIn(language);
     this.time = timesIn(language);
+    this.#replier = new Replier(thread, host);
     this.#open(host.getAttribute("opening"), panel.start);
     name(this.#followUps, this.#words.followUps);
     watchLater(host, () => {
       for (const view of this.#views.values()) view.element.remove();
       this.#views.clear();
+      this.#attach();
       panel.draw();
     });
-    if (host.hasAttribute("attachments")) {
-      load("attachments.js").then(({ Attachments }) => {
-        if (log.isConnected) new Attachments(panel, this.#words, this.size);
-      }).catch((error) => console.error("Holdline: attachments cannot be loaded", error));
-    }
+    this.#attach();
     this.follower = new EndFollower(log, this.element, this.#words.latest);
     composer.element.before(this.follower.latest);
   }
@@ -119,6 +119,15 @@ export class Turns {
   get rest() {
     const rest = Math.min(LONGEST_REST_MS, Math.max(SHORTEST_REST_MS, REST * this.#drawMs, this.#grown / READ_PER_MS));
     return Math.max(0, this.#drawnAt + rest - performance.now());
+  }
+
+  /** Lets visitors attach files, or no longer, as the attributes say. */
+  #attach() {
+    if (this.composer.tray) return this.composer.tray.draw();
+    if (!this.host.hasAttribute("attachments")) return;
+    load("attachments.js").then(({ Attachments }) => {
+      if (this.element.isConnected && !this.composer.tray) new Attachments(this.panel, this.#words, this.size);
+    }).catch((error) => console.error("Holdline: attachments cannot be loaded", error));
   }
 
   /** Shows the opening message in place of the greeting, until there are turns. @param {string | null} text @param {Element} start */
@@ -199,7 +208,7 @@ export class Turns {
     const isLost = !handle && status === "sending" && !isExpected(turn);
     const note = handle ? statusWords(handle, state, this.#words) : isLost ? this.#words.filesElsewhere : turn.note;
     const aside = handle ? asideOf(handle.answer) : turn.aside ?? null;
-    view.show({ status: isLost ? "failed" : status, repeats: turn.request.input !== undefined, responseId, text, aside, note, simulated, last, idle });
+    view.show({ status: isLost ? "failed" : status, repeats: turn.request.input !== undefined, replying: this.#replier.of(turn), responseId, text, aside, note, simulated, last, idle });
   }
 
   /**

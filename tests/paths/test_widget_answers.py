@@ -175,11 +175,14 @@ async def check_aside(page: Page, aside: dict[str, Any] | None) -> None:
         await expect(page.locator(".thoughts")).to_have_text(aside["thoughts"])
     else:
         await expect(details).to_be_hidden()
-    tools = page.locator(".tools")
-    if aside["tools"]:
-        await expect(tools).to_have_text(f"Tools: {', '.join(aside['tools'])}")
-    else:
-        await expect(tools).to_be_hidden()
+    await expect(page.locator(".tool-name")).to_have_text([call["name"] for call in aside["tools"]])
+    states = ["done" if call["callId"] is None else "waiting" for call in aside["tools"]]
+    await expect(page.locator(".tool-state")).to_have_text(states)
+    for index, call in enumerate(aside["tools"]):
+        tool = page.locator(".tool").nth(index)
+        await tool.locator("summary").click()
+        texts = [call["input"]] if call["input"] else []
+        await expect(tool.locator(".tool-text")).to_have_text(texts)
     await expect(page.locator(".refusal")).to_have_text(aside["refusal"])
     if others := aside.get("others"):
         told = f"Not shown here: {', '.join(others)}"
