@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from jobs.ids import RESPONSE_ID
 from jobs.tools import SOURCES
 
 from .call_items import check_items
@@ -269,6 +270,12 @@ def check(create: Create, body: dict[str, Any]) -> None:
             "'holdline.previous_response_id' names a turn of a conversation, so 'conversation' is "
             "required. Without a conversation, use 'previous_response_id'.",
             "missing_required_parameter",
+        )
+    if isinstance(own, str) and RESPONSE_ID.fullmatch(own) is None:
+        raise invalid(
+            "holdline.previous_response_id",
+            f"'{own[:64]}' is not the id of a response in this conversation.",
+            "previous_response_not_found",
         )
 
 
