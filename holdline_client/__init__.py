@@ -9,6 +9,7 @@ async with holdline_client.connect("http://127.0.0.1:8080") as client:
 
 from .answer import Answer
 from .client import Client, connect
+from .feed import Feed
 from .jwt import mint_token
 
-__all__ = ["Answer", "Client", "connect", "mint_token"]
+__all__ = ["Answer", "Client", "Feed", "connect", "mint_token"]

@@ -15,6 +15,7 @@ from .connection import Connection, now
 from .credential import Credential
 from .errors import Closed, Refused, Unreachable
 from .exchange import Exchange, Renew
+from .feed import Feed, refusal
 from .response_state import ResponseState
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Client:
         self._message_bytes = message_bytes
         self._limit: int | None = None
         self._answers: dict[str, tuple[Exchange, Answer]] = {}
+        self._feeds: dict[str | None, Feed] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._giving_up: asyncio.TimerHandle | None = None
         self._state_changed = asyncio.Event()
@@ -182,6 +184,33 @@ class Client:
         state = ResponseState(response_id, after, item_id)
         return self._add(Exchange(state, jitter=random.random))
 
+    def follow_conversation(
+        self,
+        conversation_id: str | None = None,
+        *,
+        after: int | None = None,
+        event_id: str | None = None,
+    ) -> Feed:
+        """Follows a conversation, or the list of all conversations of the end user.
+
+        The list is that of the user whose token the client has. `after` and `event_id` are the
+        `cursor` of an earlier `Feed`: the new one continues after it. With `after=-1`, it begins
+        with the first event, and without `after` it has only new events. A second call for the same
+        conversation ends the first feed.
+        """
+        if self._connection is None:
+            raise RuntimeError("the client is not connected: use `async with connect(…) as client`")
+        if (earlier := self._feeds.pop(conversation_id, None)) is not None:
+            earlier.close()
+        cursor = None if after is None else (after, event_id)
+        feed = Feed(conversation_id, cursor, self._connection.send, self._remove_feed)
+        if self._connection.closed is not None:
+            feed.fail(_copy(self._connection.closed))
+        else:
+            self._feeds[conversation_id] = feed
+            feed.opened()
+        return feed
+
     def authenticate(self, token: str) -> None:
         """Uses a fresh token for the current socket and for all later sockets."""
         self._credential.token = token
@@ -223,6 +252,8 @@ class Client:
         self._limit = found if isinstance(found, int) else None
         for exchange, _ in self._each():
             self._do(exchange, exchange.opened(now(), self._limit))
+        for feed in list(self._feeds.values()):
+            feed.opened()
 
     def lost(self) -> None:
         """Handles the loss of an open socket."""
@@ -242,16 +273,34 @@ class Client:
                 self._do(exchange, exchange.heard(last.get(exchange.state.response_id)))
         elif (meant := self._exchange_of(event)) is not None:
             self._do(meant, meant.received(event, now()))
+        else:
+            self._received(event)
 
     def changed(self, state: State) -> None:
         """Handles a change of the connection's state."""
         self._state_changed.set()
         closed = None if self._connection is None else self._connection.closed
+        for feed in list(self._feeds.values()):
+            if closed is not None:
+                feed.fail(_copy(closed))
         for exchange, answer in self._each():
             if state == "closed" and closed is not None:
                 exchange.fail(_copy(closed))
                 self._do(exchange, [])
             answer.notify()
+
+    def _received(self, event: Message) -> None:
+        """Handles a message that belongs to no answer."""
+        for feed in list(self._feeds.values()):
+            if feed.takes(event):
+                if event["type"] == "error":
+                    feed.fail(refusal(event))
+                else:
+                    feed.received(event)
+
+    def _remove_feed(self, feed: Feed) -> None:
+        if self._feeds.get(feed.conversation_id) is feed:
+            del self._feeds[feed.conversation_id]
 
     async def _run(self, connection: Connection) -> None:
         try:
@@ -330,6 +379,9 @@ class Client:
             why = f"The server was not reachable for {self._reconnect_timeout:g} seconds."
             exchange.fail(Unreachable("unreachable", why))
             self._do(exchange, [])
+        for feed in list(self._feeds.values()):
+            why = f"The server was not reachable for {self._reconnect_timeout:g} seconds."
+            feed.fail(Unreachable("unreachable", why))
 
     def _connected(self) -> None:
         closed = None if self._connection is None else self._connection.closed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,10 +12,16 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.paths.conftest import Shared
-from tests.paths.test_conversations import asked, message
-from tests.paths.test_conversations_live import Device, Site, site  # noqa: F401 - a fixture
+from tests.paths.conversation_devices import Device, Site, asked, message, running_site
+from tests.system import System
 
 OWN = "holdline.previous_response_id"
+
+
+@pytest.fixture
+async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
+    async with running_site(system, tmp_path) as site:
+        yield site
 
 
 async def ask(client: AsyncOpenAI, conversation: str, text: str, **own: Any) -> str:
@@ -22,7 +30,7 @@ async def ask(client: AsyncOpenAI, conversation: str, text: str, **own: Any) -> 
     answer = await client.responses.create(
         input=text, model="m", conversation=conversation, timeout=30, **more
     )
-    return answer.id
+    return str(answer.id)
 
 
 async def test_a_request_continues_the_turn_that_it_names(
@@ -59,7 +67,7 @@ async def test_a_request_continues_the_turn_that_it_names(
     async with aiohttp.ClientSession() as http, http.ws_connect(shared.server.ws_url) as ws:
         device = Device(ws)
         await device.follow(made.id, starting_after=-1)
-        tree = []
+        tree: list[tuple[str, str | None]] = []
         while len(tree) < 7:
             event = await device.until("holdline:conversation.response.created")
             tree.append((event["response_id"], event["previous_response_id"]))
@@ -74,7 +82,7 @@ async def test_a_branch_outlives_its_response_and_leaves_out_deleted_items(
     prompts = [shared.prompt("tokens=1") for _ in range(2)]
     first = await ask(client, made.id, prompts[0])
     items = await client.conversations.items.list(made.id, order="asc")
-    await client.conversations.items.delete(items.data[1].id, conversation_id=made.id)
+    await client.conversations.items.delete(str(items.data[1].id), conversation_id=made.id)
     await client.responses.delete(first)
     await ask(client, made.id, prompts[1], previous_response_id=first)
     assert prompts == asked(shared.calls(prompts[1])[0])
@@ -128,7 +136,7 @@ async def test_a_turn_needs_a_conversation_and_must_have_ended(
     await client.responses.cancel(slow.id)
 
 
-async def test_the_conversations_of_a_user_are_listed_and_searched(site: Site) -> None:  # noqa: F811
+async def test_the_conversations_of_a_user_are_listed_and_searched(site: Site) -> None:
     async def page(client: AsyncOpenAI, **query: Any) -> Any:
         return await client.get("/conversations", cast_to=object, options={"params": query})
 

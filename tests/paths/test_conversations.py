@@ -14,17 +14,11 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.fake_model import FakeModel
-from tests.fake_wire import Call
 from tests.paths.conftest import Shared, sdk
+from tests.paths.conversation_devices import MESSAGE, asked, message
 from tests.system import Server, System, wait_until
 
 MISSING = "missing_required_parameter"
-MESSAGE = {"type": "message", "role": "user"}
-
-
-def message(content: Any) -> Any:
-    """Returns a message of the user, for a method of the SDK."""
-    return {**MESSAGE, "content": content}
 
 
 def texts(items: list[Any]) -> list[str]:
@@ -34,16 +28,6 @@ def texts(items: list[Any]) -> list[str]:
 async def listed(client: AsyncOpenAI, id_: str, **params: Any) -> list[Any]:
     """Returns all items of a conversation, oldest first."""
     return [one async for one in client.conversations.items.list(id_, order="asc", **params)]
-
-
-def asked(call: Call) -> list[str]:
-    """Returns the texts of all messages that a model call contains."""
-    return [
-        message["content"].strip()
-        if isinstance(message["content"], str)
-        else "".join(part["text"] for part in message["content"]).strip()
-        for message in call.body["messages"]
-    ]
 
 
 @asynccontextmanager

@@ -2,107 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from openai import AsyncOpenAI
 
 import holdline_client
+import holdline_client.errors
 from jobs.redis.pipe import Pipe
-from tests.fake_model import FakeModel
 from tests.jobs.factories import NAMES
-from tests.system import Server, System
+from tests.jobs.proxy import Proxy
+from tests.paths.conversation_devices import Device, Site, running_site
+from tests.system import System
 
 PROMPT = "tokens=3 why"
 ANSWER = "c1t0 c1t1 c1t2 "
 
 
-@dataclass
-class Device:
-    """A WebSocket of a user, and the messages that it has received besides its first ones."""
-
-    ws: aiohttp.ClientWebSocketResponse
-    received: list[dict[str, Any]] = field(default_factory=list)
-
-    async def send(self, kind: str, **fields: Any) -> None:
-        await self.ws.send_json({"type": kind, **fields})
-
-    async def next(self) -> dict[str, Any]:
-        while True:
-            message: dict[str, Any] = await self.ws.receive_json(timeout=20)
-            if message["type"] not in ("holdline:welcome", "holdline:queued"):
-                self.received.append(message)
-                return message
-
-    async def until(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Receives messages up to the first one of a type that has these fields."""
-        while True:
-            message = await self.next()
-            if message["type"] == kind and fields.items() <= message.items():
-                return message
-
-    async def follow(self, conversation: str | None = None, **cursor: Any) -> dict[str, Any]:
-        about = {} if conversation is None else {"conversation": conversation}
-        await self.send("holdline:follow", **about, **cursor)
-        return await self.until("holdline:following")
-
-    async def silent(self) -> bool:
-        """Returns True if the server has sent nothing before it answers a ping."""
-        await self.send("holdline:ping", id="silent")
-        reply = await self.next()
-        return str(reply["type"]) == "holdline:pong"
-
-
-@dataclass
-class Site:
-    """Servers that require tokens, a worker and a model."""
-
-    server: Server
-    other: Server
-    model: FakeModel
-    signer: str
-
-    def token(self, subject: str) -> str:
-        return holdline_client.mint_token(self.signer, tenant="acme", subject=subject)
-
-    def sdk(self, subject: str) -> AsyncOpenAI:
-        url = f"{self.server.url}/v1"
-        return AsyncOpenAI(base_url=url, api_key=self.token(subject), max_retries=0)
-
-    @asynccontextmanager
-    async def device(self, subject: str, *, other: bool = False) -> AsyncIterator[Device]:
-        server = self.other if other else self.server
-        headers = {"Authorization": f"Bearer {self.token(subject)}"}
-        async with (
-            aiohttp.ClientSession(headers=headers) as http,
-            http.ws_connect(server.ws_url, protocols=("holdline.v1",)) as ws,
-        ):
-            yield Device(ws)
-
-
 @pytest.fixture
 async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
-    keys = tmp_path / "keys"
-    keys.write_text(b64encode(os.urandom(32)).decode())
-    system.environ |= {
-        "HOLDLINE_JWT_KEYS": str(tmp_path / "signers"),
-        "HOLDLINE_ENCRYPTION_KEYS": str(keys),
-    }
-    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
-    async with FakeModel() as model:
-        server, other, _ = await asyncio.gather(
-            system.server(), system.server(), system.worker(model.url)
-        )
-        yield Site(server, other, model, signer)
+    async with running_site(system, tmp_path) as site:
+        yield site
 
 
 def kinds(messages: list[dict[str, Any]]) -> list[str]:
@@ -338,3 +261,59 @@ async def test_events_survive_lost_notifications_and_a_lost_feed(site: Site, pip
             with contextlib.suppress(KeyError):
                 numbers.append((await phone.next())["sequence_number"])
         assert [0, 1, 2] == numbers
+
+
+async def test_the_python_client_follows_a_conversation_across_lost_connections(
+    site: Site,
+) -> None:
+    async with (
+        site.sdk("anna") as client,
+        Proxy(site.server.url) as proxy,
+        holdline_client.connect(
+            proxy.url.replace("redis", "http"), token=site.token("anna")
+        ) as device,
+    ):
+        made = await client.conversations.create()
+        feed = device.follow_conversation(made.id, after=-1)
+        mine = device.follow_conversation()
+        start = await anext(mine)
+        assert [made.id] == [one["id"] for one in start["conversations"]]
+        assert ["following", "created"] == [
+            (await anext(feed))["type"].rpartition(":")[2].removeprefix("conversation.")
+            for _ in range(2)
+        ]
+        answer = await client.responses.create(
+            input="mode=slow pace=0.05 tokens=40", model="m", conversation=made.id, background=True
+        )
+        text = whole = ""
+        numbers: list[int] = []
+        statuses: list[str | None] = []
+        async for event in feed:
+            if event["type"] == "response.output_text.delta":
+                text += event["delta"]
+                assert answer.id == event["stream_id"]
+                if event["sequence_number"] % 10 == 0:
+                    proxy.reset()
+            elif event["type"].startswith("holdline:conversation."):
+                numbers.append(event["sequence_number"])
+                statuses.append(event.get("status"))
+                if answered := [one for one in event.get("items", ()) if one["role"] != "user"]:
+                    whole = answered[0]["content"][0]["text"]
+                if event["type"].endswith("response.ended"):
+                    break
+        assert [1, 2, 3, 4] == numbers
+        assert "completed" == statuses[-1]
+        # The pieces of an answer that ends while the connection is lost are not sent any more.
+        assert whole == "".join(f"c1t{number} " for number in range(40))
+        assert whole.startswith(text)
+        assert len(text) > 100
+        feed.mark_read()
+        assert "read" == (await anext(feed))["type"].rpartition(".")[2]
+        changes: list[str | None] = []
+        while "read" not in changes:
+            changes.append((await anext(mine)).get("change"))
+        await client.conversations.delete(made.id)
+        assert ["holdline:conversation.deleted"] == [one["type"] async for one in feed]
+        with pytest.raises(holdline_client.errors.Refused) as refused:
+            await anext(device.follow_conversation(made.id))
+        assert ("conversation_not_found", 404) == (refused.value.code, refused.value.status)
