@@ -18,6 +18,7 @@ from jobs.errors import (
 from jobs.log.codec import job_of
 from jobs.log.log import read_all
 from jobs.names import Partition, conversation_names_of, names_of, partition_of
+from jobs.push_subscriptions import PushSubscriptions
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.redis.unexpected_reply import decoding
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from jobs.conversations import ConversationStore
+    from jobs.push_subscriptions import Subscription
     from jobs.turn_store import TurnStore
 
 _OWNER: Final = """\
@@ -56,8 +58,9 @@ examples:
 EXPORT_HELP: Final = f"""\
 Prints the data of an end user as lines of JSON.
 
-A response has a line with its input, earlier turns and output, and a conversation a line with its
-metadata and items. The export is recorded in the audit log.
+A response has a line with its input, earlier turns and output, a conversation a line with its
+metadata and items, and a push subscription a line with its address. The export is recorded in the
+audit log.
 
 {_OWNER}
 
@@ -67,8 +70,8 @@ examples:
 DELETE_HELP: Final = f"""\
 Deletes the data of an end user.
 
-The data are every response in any state, with its idempotency key and webhook, every stored turn,
-and every conversation. Unfinished responses are stopped.
+The data are every response in any state, with its idempotency key, webhook and pushes, every stored
+turn, every conversation and every push subscription. Unfinished responses are stopped.
 
 {_OWNER}
 
@@ -142,7 +145,7 @@ def _is_ours(key: bytes, kind: str) -> bool:
 
 
 async def export(pipe: Pipe, queue: Queue, owner: str) -> AsyncIterator[dict[str, Any]]:
-    """Yields an object for each response, and then for each conversation of an owner.
+    """Yields an object for each response, conversation and push subscription of an owner.
 
     Raises: HoldlineError after the last line if some of them could not be decoded.
     """
@@ -158,6 +161,15 @@ async def export(pipe: Pipe, queue: Queue, owner: str) -> AsyncIterator[dict[str
                 continue  # it has expired since the scan found it
             except Undecodable as error:
                 missing.append(f"{id_} ({error})")
+    subscriptions = PushSubscriptions(pipe, queue.partitions)
+    for id_ in await subscriptions.ids(owner):
+        try:
+            found = await subscriptions.get(owner, id_)
+        except Undecodable as error:
+            missing.append(f"{id_} ({error})")
+        else:
+            if found is not None:
+                yield _exported_subscription(owner, id_, found)
     if missing:
         raise HoldlineError(f"these records could not be decoded: {', '.join(missing)}")
 
@@ -173,6 +185,19 @@ async def _exported_conversation(store: ConversationStore, id_: str) -> dict[str
             "metadata": found.metadata,
         },
         "items": [item for _, item in found.items],
+    }
+
+
+def _exported_subscription(owner: str, id_: str, found: Subscription) -> dict[str, Any]:
+    return {
+        "owner": owner,
+        "push_subscription": {
+            "id": id_,
+            "object": "holdline.push_subscription",
+            "created_at": found.created_ms // 1000,
+            "endpoint": found.endpoint or None,
+            "device": found.device or None,
+        },
     }
 
 
@@ -195,7 +220,7 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
 
 
 async def delete(pipe: Pipe, queue: Queue, owner: str) -> Output:
-    """Deletes an owner's responses, stored turns and conversations, and returns their numbers."""
+    """Deletes the data of an owner, and returns the numbers of deleted records."""
     deleted = stopped = conversations = 0
     async for response_id, status in owned(pipe, owner):
         if await queue.delete(response_id):
@@ -207,14 +232,16 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> Output:
     async for conversation_id, _ in owned(pipe, owner, CONVERSATIONS):
         conversations += await _erased(pipe, queue.conversations, conversation_id)
     await _erase_list(pipe, queue, owner)
+    subscriptions = await PushSubscriptions(pipe, queue.partitions).remove_all(owner)
     return Output(
         f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped; "
-        f"{conversations} conversations were deleted",
+        f"{conversations} conversations and {subscriptions} push subscriptions were deleted",
         {
             "owner": owner,
             "deleted_responses": deleted,
             "stopped_responses": stopped,
             "deleted_conversations": conversations,
+            "deleted_push_subscriptions": subscriptions,
         },
     )
 

@@ -81,6 +81,12 @@ def _signers() -> click.Command:
     return signers
 
 
+def _vapid() -> click.Command:
+    from admin.vapid import vapid
+
+    return vapid
+
+
 def _tenants() -> click.Command:
     from admin.tenants import tenants
 
@@ -154,6 +160,7 @@ SECTIONS: Final = {
     "manage": (
         Entry("keys", "create, list, rotate and revoke the API keys of services", _keys),
         Entry("signers", "manage the keys with which backends sign tokens for users", _signers),
+        Entry("vapid", "manage the keys that sign pushes to browsers", _vapid),
         Entry("tenants", "show and change the limits of a tenant", _tenants),
         Entry("subject", "export or delete the data of an end user", _subject),
         Entry("cancel", "end a response that runs too long or costs too much", _cancel),

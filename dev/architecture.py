@@ -35,6 +35,7 @@ ROOMS = {
     "worker/upstream/chat": "Chat Completions endpoints",
     "worker/upstream/responses": "Responses endpoints",
     "worker/webhooks": "signs and sends webhooks",
+    "worker/push": "encrypts and sends pushes",
     "jobs": "queue, records, turns",
     "jobs/config": "settings, the models file",
     "jobs/log": "append, read, compact",

@@ -38,9 +38,11 @@ ENTRIES: Final = {
     "./react": "react.js",
     "./ag-ui": "ag-ui.js",
     "./ai-sdk": "ai-sdk.js",
+    "./push": "push.js",
+    "./push-worker": "push-worker.js",
 }
 # A bundler must keep these modules although nothing that they export is used.
-EFFECTS: Final = (ENTRY, "chat-widget.js")
+EFFECTS: Final = (ENTRY, "chat-widget.js", "push-worker.js")
 
 _IMPORT: Final = re.compile(r'(?:^|\s)from "(\./[^"]+|\.\./[^"]+)"|import\("(\./[^"]+)"\)')
 _SHEET: Final = re.compile(r'from "([^"]+\.css)" with \{ type: "css" \}')

@@ -27,6 +27,7 @@ ITEM: Final = b"item"
 METADATA: Final = b"metadata"
 STEER: Final = b"steer"
 SUMMARY: Final = b"summary"
+SUBSCRIPTION: Final = b"subscription"
 
 
 def key_id(data: bytes) -> str:

@@ -87,6 +87,14 @@ class ConversationFull(HoldlineError):
         self.limit = limit
 
 
+class SubscriptionsFull(HoldlineError):
+    """The end user has `limit` push subscriptions, which is the maximum."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the end user has {limit} push subscriptions")
+        self.limit = limit
+
+
 class QueueFull(HoldlineError):
     """The queue has reached its limit of prompts or of bytes. `counted` names the limit's unit."""
 

@@ -10,6 +10,7 @@ from .errors import UnknownResponse
 
 MAX_PARTITIONS = 4096
 RESPONSE_ID = re.compile(r"resp_[0-9a-f]{35}", re.ASCII)
+SUBSCRIPTION_ID = re.compile(r"push_[0-9a-f]{35}", re.ASCII)
 _CONVERSATION = re.compile(r"conv_[0-9a-f]{35}", re.ASCII)
 _ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
 # The id of an item that a worker wrote: the response, the claim, the attempt and the index.

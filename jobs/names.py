@@ -56,6 +56,11 @@ def tenant_of(owner: str) -> str:
     return owner.partition("/")[0]
 
 
+def is_end_user(owner: str) -> bool:
+    """Returns True if an owner is an end user, and not a service or everyone."""
+    return owner.partition("/")[2] != ""
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
     """The names of all Redis keys and channels of one partition."""
@@ -427,6 +432,26 @@ class Partition:
         The hash contains the final status of the response and the number of delivery attempts.
         """
         return f"{self.prefix}hook:{response_id}"
+
+    @property
+    def pushes(self) -> str:
+        """The key of the sorted set of unfinished pushes, which is like that of `hooks`."""
+        return f"{self.prefix}pushes"
+
+    def push(self, delivery_id: str) -> str:
+        """Returns the key of the hash with one push, as `deliveries.Delivery` describes its id."""
+        return f"{self.prefix}push:{delivery_id}"
+
+    def subscription(self, subscription_id: str) -> str:
+        """Returns the key of the string with one push subscription.
+
+        `PushSubscriptions` reads and writes it.
+        """
+        return f"{self.prefix}subscription:{subscription_id}"
+
+    def subscriptions(self, owner: str) -> str:
+        """Returns the key of the sorted set of an owner's push subscriptions, by their expiry."""
+        return f"{self.prefix}subscriptions:{owner}"
 
     @property
     def workers(self) -> str:

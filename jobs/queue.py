@@ -23,7 +23,7 @@ from .lease_store import LeaseStore
 from .log.codec import encode_event, kept_fingerprints, kept_job
 from .log.events import opening_events
 from .log.log import MAX_NOTIFICATION_BYTES
-from .names import Partition, names_of, script_keys
+from .names import Partition, is_end_user, names_of, script_keys
 from .record import Status
 from .redis.unexpected_reply import decoding
 from .replies import accepted
@@ -82,7 +82,7 @@ class Queue:
         `fingerprint` identifies the request's body and contains no spaces.
         `queue_name` is the result of `names.queue_name_of`.
         `fail_on_worker_death` and `cancel_orphan` default to the shared settings. An orphan is a
-        response that no client follows. If webhooks are configured, orphans are not cancelled.
+        response that no client follows. A response with a webhook or a push is not cancelled.
         `account` is the end user's account, or empty if no limits of end users apply. `steered` is
         the response of the same partition whose pending steers the job contains, or empty. `trace`
         is the context of the request's trace (see `runtime.trace_context`).
@@ -101,7 +101,8 @@ class Queue:
         # A count of tokens is no answer: nobody is told of its end, and it uses no tokens.
         counts = COUNT in job.params
         hooks = settings.webhooks and not counts
-        cancels = cancels and not hooks
+        pushes = settings.push and is_end_user(job.owner) and not counts
+        cancels = cancels and not hooks and not pushes
         limits = self._limits(job, account)
         shown, answered = limits["input_tokens"], output_tokens(job)
         entries = self._kept(job.id, 0, [*events, *([begins] if begins else [])])
@@ -119,6 +120,7 @@ class Queue:
                 fail_on_death=int(fails),
                 queue_name=queue_name,
                 hook_wait_ms=settings.hook_wait_ms if hooks else "",
+                push_wait_ms=settings.push_wait_ms if pushes else "",
                 context_bytes=job.context_bytes if job.turns else 0,
                 tokens_field=1 if counts else shown + answered,
                 money_field=price.of(shown, answered) if price else 0,
@@ -136,7 +138,7 @@ class Queue:
         """Returns the job that continues a steered response, as `LogWriter.finish` takes it.
 
         The job belongs to the partition of the steered response. It gets the queue, the account and
-        the webhook of that response, and a place at the front of its tenant's queue.
+        the deliveries of that response, and a place at the front of its tenant's queue.
         """
         settings = self._settings
         shown, answered = input_tokens(job), output_tokens(job)
@@ -203,8 +205,8 @@ class Queue:
     async def seen(self, response_id: str, grace_ms: int) -> bool:
         """Records that a client has received a whole response.
 
-        An unstored response then expires after `grace_ms`. A webhook that is only sent for unseen
-        responses is dropped. Returns False if the response does not exist or has not ended.
+        An unstored response then expires after `grace_ms`. Deliveries that are only sent for
+        unseen responses are dropped. Returns False if the response does not exist or has not ended.
         """
         names = names_of(response_id)
         call = calls.seen(

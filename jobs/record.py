@@ -146,6 +146,8 @@ class SharedSettings:
     partitions: range = range(1)
     webhooks: bool = False
     hook_wait_ms: int = 0
+    push: bool = False
+    push_wait_ms: int = 10_000
 
     @property
     def max_feed_events(self) -> int:
@@ -163,8 +165,8 @@ class SharedSettings:
 
     @property
     def only_if_unseen(self) -> bool:
-        """True if webhooks are sent only for responses that no client has received completely."""
-        return self.webhooks and self.hook_wait_ms > 0
+        """True if webhooks or pushes are sent only for responses that no client has received."""
+        return self.push or (self.webhooks and self.hook_wait_ms > 0)
 
     @property
     def of_tenants(self) -> dict[str, float]:

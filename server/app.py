@@ -44,6 +44,7 @@ from .http.frontends.requests import FrontEndRequests
 from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
 from .http.origins import Origins
+from .http.push import PushRoutes
 from .http.recording import recorder
 from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.service_health import ServiceHealthRoute
@@ -369,6 +370,7 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     chats = Chats(server.pipe, config.shared.partitions, config.shared.job_ttl_ms)
     AiSdkRoutes(front_ends, server.responses, chats).add_to(app)
     AgUiRoutes(front_ends, server.responses).add_to(app)
+    PushRoutes(config, server.pipe).add_to(app)
     audit = AuditLog(server.pipe, config.audit_retention_ms)
     contents = ContentsReader(server.pipe, server.responses, audit)
     ConsoleRoutes(server.state_reader, contents).add_to(app)

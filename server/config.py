@@ -15,6 +15,7 @@ from runtime.watched_file import LiveFile
 
 from .access import api_keys, jwt
 from .access.client_address import networks
+from .api.push import PushConfig
 from .origin import canonical, canonical_host, is_loopback
 from .templates import Templates, templates
 
@@ -117,6 +118,7 @@ class Config:
     audit_retention_ms: int
     cipher: Cipher | None
     request_log: RequestLogMode
+    push: PushConfig
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
@@ -162,7 +164,18 @@ class Config:
             audit_retention_ms=env.milliseconds(environ, "HOLDLINE_AUDIT_RETENTION_SECONDS"),
             cipher=shared_config.cipher(environ),
             request_log=cast("RequestLogMode", env.text(environ, "HOLDLINE_REQUEST_LOG")),
+            push=_push(environ),
         )
+
+
+def _push(environ: Mapping[str, str]) -> PushConfig:
+    """Reads the settings for subscriptions to pushes. Raises: ConfigError."""
+    return PushConfig(
+        server_keys=tuple(shared_config.vapid_keys(environ)),
+        devices=shared_config.push_devices(environ),
+        services=tuple(env.text(environ, "HOLDLINE_PUSH_SERVICES").lower().split()),
+        allow_private=env.text(environ, "HOLDLINE_PUSH_ALLOW_PRIVATE") == "1",
+    )
 
 
 def _proxies(written: str) -> tuple[Network, ...]:

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,9 +48,10 @@ WATCH = """() => {
 
 
 class Firefox:
-    """A browser with one tab. It is an async context manager."""
+    """A browser with one tab. It is an async context manager. `more` are further preferences."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: Mapping[str, bool | int | str] | None = None) -> None:
+        self._preferences = PREFERENCES | dict(more or {})
         self.console: list[str] = []
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -58,7 +60,8 @@ class Firefox:
         async with contextlib.AsyncExitStack() as stack:
             profile = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             lines = [
-                f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in PREFERENCES.items()
+                f"user_pref({json.dumps(k)}, {json.dumps(v)});"
+                for k, v in self._preferences.items()
             ]
             (Path(profile) / "user.js").write_text("\n".join(lines))
             process = await asyncio.create_subprocess_exec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,18 +17,23 @@ class Receiver:
     """Verifies webhooks with the SDK, and answers the first `refuse` webhooks with status 500.
 
     `told` has the type and the response id of each accepted webhook, and `ids` its webhook id.
+    `pushed` has the type, the device and the response id of each push for an app.
     """
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
         self.ids: list[str] = []
+        self.pushed: list[tuple[str, str, str]] = []
         self.refuse = 0
         self.environ: dict[str, str] = {}
 
     async def post(self, request: web.Request) -> web.Response:
-        event: Any = OpenAI(api_key="any").webhooks.unwrap(
-            await request.read(), request.headers, secret=SECRET
-        )
+        body = await request.read()
+        event: Any = OpenAI(api_key="any").webhooks.unwrap(body, request.headers, secret=SECRET)
+        if event.type == "holdline.push":
+            data = json.loads(body)["data"]
+            self.pushed.append((event.type, data["device"], data["id"]))
+            return web.Response(status=204)
         if self.refuse:
             self.refuse -= 1
             return web.Response(status=500)

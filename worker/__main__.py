@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import structlog
 
 from jobs.config.shared_config import hide
-from jobs.hooks import Hooks
 from jobs.main import Program, ServiceUnavailable
 from jobs.notifications import subscriber
 from jobs.queue import Queue
@@ -30,6 +29,7 @@ from .compactor import Compactor
 from .config import Config, Endpoint, load
 from .context import WorkerContext
 from .conversation_settler import conversation_settler
+from .dispatchers import dispatchers
 from .metrics import WorkerMetrics
 from .outcome import Policy
 from .probe import probe_models
@@ -37,8 +37,6 @@ from .rescue import Rescue
 from .status import WorkerStatus
 from .upstream.credentials import KeyUnavailable, credential_of
 from .upstream.router import Router
-from .webhooks.client import WebhookClient
-from .webhooks.dispatcher import WebhookDispatcher
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -133,18 +131,7 @@ class _Worker(Program[Config]):
                 await stack.enter_async_context(notifications)
                 rescue = await stack.enter_async_context(Rescue(context))
                 await stack.enter_async_context(conversation_settler(context))
-                if config.receiver is not None:
-                    post = WebhookClient(allow_private=config.receiver.allow_private)
-                    await stack.enter_async_context(post)
-                    dispatcher = WebhookDispatcher(
-                        Hooks(pipe),
-                        post,
-                        config.receiver,
-                        config.shared.partitions,
-                        context.fleet,
-                        metrics.webhooks,
-                    )
-                    await stack.enter_async_context(dispatcher)
+                await stack.enter_async_context(dispatchers(context))
                 worker = status.worker = Worker(context, notifications, rescue, quiet, stop)
                 freeze_and_tune_gc()
                 log.info("worker ready", redis=found, concurrency=config.concurrency)

@@ -12,6 +12,7 @@ from jobs.config import settings, shared_config
 from jobs.config.models import AUTHORIZATION, CHAT, DROP
 from jobs.config.settings import ConfigError, number, text, whole
 
+from .push.config import PushConfig
 from .webhooks.message import Receiver, read_secrets
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Config:
     shared: SharedSettings
     receiver: Receiver | None = None
     cipher: Cipher | None = None
+    push: PushConfig = field(default_factory=PushConfig)
 
     @property
     def model_names(self) -> set[str]:
@@ -165,6 +167,7 @@ def load(environ: Mapping[str, str]) -> Config:
         shared=shared_config.shared_settings(environ),
         receiver=_receiver(environ),
         cipher=shared_config.cipher(environ),
+        push=PushConfig.from_environ(environ),
     )
 
 

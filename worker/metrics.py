@@ -195,6 +195,14 @@ WEBHOOKS: Final = Metric(
     '`result="abandoned"` grows',
     labels=("result",),
 )
+PUSHES: Final = Metric(
+    "holdline_push_attempts_total",
+    "counter",
+    "attempts to send a push. `result` is `sent`, `failed`, `gone` (the subscription no longer "
+    "exists) or `abandoned` (no further attempts)",
+    '`result="abandoned"` grows',
+    labels=("result",),
+)
 ALL: Final = (
     RUNNING,
     CONCURRENCY,
@@ -219,6 +227,7 @@ ALL: Final = (
     KEY_EXPIRY,
     KEY_FAILURES,
     WEBHOOKS,
+    PUSHES,
 )
 
 
@@ -275,6 +284,7 @@ class WorkerMetrics:
         self.key_expiry = registry.values(KEY_EXPIRY)
         self.key_failures = registry.values(KEY_FAILURES)
         self.webhooks = registry.values(WEBHOOKS, "sent", "failed", "abandoned")
+        self.pushes = registry.values(PUSHES, "sent", "failed", "gone", "abandoned")
         self.process = ProcessMetrics(registry)
         self.redis_connected = redis_metrics.add_to(registry)
 

@@ -151,6 +151,10 @@ def _of_worker(config: WorkerConfig) -> Iterator[Finding]:
         why = "whoever controls the receiver's name can reach addresses of your network"
         command = "unset HOLDLINE_WEBHOOK_ALLOW_PRIVATE"
         yield warning("webhooks may go to private addresses", why, command)
+    if config.push.enabled and config.push.allow_private:
+        why = "any user can make workers send requests to addresses of your network"
+        command = "unset HOLDLINE_PUSH_ALLOW_PRIVATE"
+        yield warning("pushes may go to private addresses", why, command, "G18")
     if config.max_unsent_bytes > config.max_output_bytes:
         why = "a response never has so much output"
         seen = "HOLDLINE_MAX_UNSENT_BYTES exceeds HOLDLINE_MAX_OUTPUT_BYTES"

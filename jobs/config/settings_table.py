@@ -592,6 +592,66 @@ _TABLE: Final = (
         ("0", "1"),
         "with `1`, workers may also send webhooks to private addresses and over `http://`",
     ),
+    text(
+        "HOLDLINE_VAPID_KEYS",
+        ALL,
+        "",
+        "the path of the file with the keys that sign [pushes](push.md) to browsers; "
+        "`holdline vapid create` creates it",
+    ),
+    text(
+        "HOLDLINE_VAPID_CONTACT",
+        WORKER,
+        "",
+        "the address at which a push service can reach you, such as `mailto:ops@app.example`; "
+        "required with `HOLDLINE_VAPID_KEYS`",
+    ),
+    choice(
+        "HOLDLINE_PUSH_DEVICES",
+        ALL,
+        ("0", "1"),
+        "with `1`, apps may register device tokens, and workers send the pushes for them to "
+        "`HOLDLINE_WEBHOOK_URL`",
+    ),
+    number(
+        "HOLDLINE_PUSH_WAIT_SECONDS",
+        ALL,
+        10,
+        1,
+        DAY,
+        "Holdline sends a push only if no client acknowledges the end of the response within this "
+        "time",
+    ),
+    number(
+        "HOLDLINE_PUSH_PREVIEW_CHARACTERS",
+        WORKER,
+        0,
+        0,
+        500,
+        "the number of characters of the answer in a push; 0 means that a push contains nothing of "
+        "the answer",
+    ),
+    number(
+        "HOLDLINE_PUSH_TTL_SECONDS",
+        WORKER,
+        DAY,
+        60,
+        28 * DAY,
+        "how long after the end of the response a push service may still deliver a push",
+    ),
+    text(
+        "HOLDLINE_PUSH_SERVICES",
+        SERVER,
+        "fcm.googleapis.com *.push.services.mozilla.com *.push.apple.com *.notify.windows.com",
+        "the hosts of the push services that browsers may name, separated by spaces; `*.` allows "
+        "all subdomains, and `*` allows all public hosts",
+    ),
+    choice(
+        "HOLDLINE_PUSH_ALLOW_PRIVATE",
+        EACH,
+        ("0", "1"),
+        "with `1`, push services may also have private addresses and `http://` URLs, for tests",
+    ),
     choice(
         "HOLDLINE_AUDIT",
         ADMIN,

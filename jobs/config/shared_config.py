@@ -19,6 +19,7 @@ from .toml import InvalidTable
 
 if TYPE_CHECKING:
     from jobs.cipher import Cipher
+    from jobs.vapid import VapidKey
     from jobs.worker_death import OnWorkerDeath
 
 
@@ -73,6 +74,33 @@ def cipher(environ: Mapping[str, str]) -> Cipher | None:
         return Cipher(_read("HOLDLINE_ENCRYPTION_KEYS", path))
     except InvalidEncryptionKeys as error:
         raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path}: {error}") from None
+
+
+def vapid_keys(environ: Mapping[str, str]) -> dict[bytes, VapidKey]:
+    """Returns the keys that sign pushes by their public keys, or an empty dict without a file.
+
+    Raises: ConfigError, whose message contains no key.
+    """
+    path = text(environ, "HOLDLINE_VAPID_KEYS")
+    if not path:
+        return {}
+    # The import of the cryptography library is slow, so processes without these keys skip it.
+    from jobs.vapid import InvalidVapidKeys, parse_vapid_keys
+
+    try:
+        return parse_vapid_keys(_read("HOLDLINE_VAPID_KEYS", path))
+    except InvalidVapidKeys as error:
+        raise ConfigError(f"HOLDLINE_VAPID_KEYS={path}: {error}") from None
+
+
+def push_devices(environ: Mapping[str, str]) -> bool:
+    """Returns True if apps may register device tokens. Raises: ConfigError."""
+    devices = text(environ, "HOLDLINE_PUSH_DEVICES") == "1"
+    if devices and not text(environ, "HOLDLINE_WEBHOOK_URL"):
+        raise ConfigError(
+            "HOLDLINE_PUSH_DEVICES=1 requires HOLDLINE_WEBHOOK_URL, which receives the pushes"
+        )
+    return devices
 
 
 def _read(name: str, path: str) -> str:
@@ -139,5 +167,7 @@ def shared_settings(environ: Mapping[str, str]) -> SharedSettings:
         on_worker_death=cast("OnWorkerDeath", text(environ, "HOLDLINE_ON_WORKER_DEATH")),
         webhooks=bool(text(environ, "HOLDLINE_WEBHOOK_URL")),
         hook_wait_ms=milliseconds(environ, "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS"),
+        push=bool(text(environ, "HOLDLINE_VAPID_KEYS")) or push_devices(environ),
+        push_wait_ms=milliseconds(environ, "HOLDLINE_PUSH_WAIT_SECONDS"),
         partitions=partitions(environ),
     )

@@ -225,7 +225,7 @@ local function store_job(prefix, id, new)
     'failures', 0, 'submitted', new.time, 'until', new.time + new.max_wait_ms, 'fail_on_death', new.fail_on_death, 'tokens', new.tokens,
     'money', new.money, 'day', reserve(prefix, new.accounts, id, new.time, new.tokens, new.money, new.ttl_ms), 'number', number,
     'queue_name', new.queue_name, 'context_bytes', new.context_bytes, 'account', new.accounts[2] or '', 'begins', new.first_entry,
-    'hook', new.webhook, 'unstored', new.unstored, 'key', new.key, 'trace', new.trace })))
+    'hook', new.hook, 'push', new.push_wait, 'unstored', new.unstored, 'key', new.key, 'trace', new.trace })))
   redis.call('PEXPIRE', job_key, new.ttl_ms)
   add_size(prefix, id, new.tenant, new.bytes, new.all_bytes, new.own_bytes)
   redis.call('RPUSH', log_key, unpack(new.entries))
@@ -243,7 +243,7 @@ end
 -- Appends the last entries to a log and ends its job. `e` has the arguments of `finish.lua`, and `job` the fields that
 -- this function reads. Returns the reply of `finish.lua`, and true if this call has ended the job.
 local FINISHED = { 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'alone', 'day', 'tokens',
-  'money', 'attempt', 'key', 'hook', 'steers', 'fail_on_death', 'unstored', 'checkpoint', 'trace', 'steps' }
+  'money', 'attempt', 'key', 'hook', 'push', 'steers', 'fail_on_death', 'unstored', 'checkpoint', 'trace', 'steps' }
 local function finish_job(prefix, id, job, e)
   local expected, job_key, log_key = tonumber(e.expected), prefix .. 'job:' .. id, prefix .. 'log:' .. id
   if not job.status then return { 'gone' } end
@@ -271,7 +271,7 @@ local function finish_job(prefix, id, job, e)
   settle(prefix, job, tenant, tokens)
   book(prefix, id, job, tenant, tokens, tonumber(e.money))
   close(prefix, id, tenant)
-  hook(prefix, id, e.status, time, job.hook, job.trace)
+  if e.successor == '' or e.successor == 'pending' then queue_deliveries(prefix, id, job, e.status, time) end
   if e.to_dead == '1' then bury(prefix, id) end
   notify(prefix .. 'notifications:' .. id, expected, e.entries, tonumber(e.max_bytes))
   return { 'ok', length }, true

@@ -1,4 +1,4 @@
--- Constants and functions that the scripts share: queue names, idempotency keys, notifications, webhooks, logs.
+-- Constants and functions that the scripts share: queue names, idempotency keys, notifications, deliveries, logs.
 -- When Python loads a script, it puts the parts that the script's `@include` lines name before the script.
 -- `prefix` is "holdline:{p}:", so every key that is built from it is in the same slot as the script's KEYS.
 
@@ -10,8 +10,8 @@ local PROMOTE_BOUND = 100 -- maximum number of due retries that one claim return
 local MAX_CLAIMED = 1000 -- maximum number of jobs that one claim assigns
 local LONG_WAIT = 60 * 1000 -- ms after which OVERTAKEN_BOUND applies to a waiting job
 local OVERTAKEN_BOUND = 3 -- number of times that higher tiers may overtake a job after LONG_WAIT
-local HOOKS_BOUND = 100000 -- maximum number of waiting webhooks in a partition
-local HOOK_TTL = 4 * 24 * 3600 * 1000 -- TTL in ms of a webhook, whose last attempt is due after three days
+local DELIVERIES_BOUND = 100000 -- maximum number of waiting deliveries of one kind in a partition
+local DELIVERY_TTL = 4 * 24 * 3600 * 1000 -- TTL in ms of a delivery, whose last attempt is due after three days
 local DELAY_BOUND = 150 * 1000 -- maximum delay of a retry and maximum pause of a model, in ms
 local SUBMITTED = 2 -- number of entries that a submission writes to the log
 local STEPS_BYTES = 2000 -- maximum length of the recorded steps of a job
@@ -81,31 +81,63 @@ local function notify_queued(channel, number, delay, reason)
   redis.call('SPUBLISH', channel, cmsgpack.pack({ 'queued', number, delay, reason }))
 end
 
--- Counts an outcome of a webhook in the hash `numbers`, in the field "~sent", "~dead", "~seen" or "~dropped".
-local function count_hook(prefix, how)
-  redis.call('HINCRBY', prefix .. 'numbers', '~' .. how, 1)
+-- The sorted set of the due times of each kind of delivery. A delivery is a message about an ended response to a
+-- program outside: a webhook ("hook"), or a push to the devices of the response's owner ("push"). It has the id of its
+-- response. A worker replaces a push by one push for each subscription of the owner, which has the id
+-- "<response id>:<subscription id>".
+local QUEUES = { ['hook'] = 'hooks', ['push'] = 'pushes' }
+
+-- Counts an outcome of a delivery in the hash `numbers`, in a field such as "~sent" or, for a push, "~push_sent".
+local function count_delivery(prefix, kind, how)
+  redis.call('HINCRBY', prefix .. 'numbers', (kind == 'push' and '~push_' or '~') .. how, 1)
   redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL)
 end
 
-local function end_hook(prefix, id, how)
-  redis.call('DEL', prefix .. 'hook:' .. id)
-  redis.call('ZREM', prefix .. 'hooks', id)
-  count_hook(prefix, how)
+local function end_delivery(prefix, kind, id, how)
+  redis.call('DEL', prefix .. kind .. ':' .. id)
+  redis.call('ZREM', prefix .. QUEUES[kind], id)
+  count_delivery(prefix, kind, how)
   local name = prefix .. 'job:' .. id
-  if redis.call('EXISTS', name) == 1 then redis.call('HSET', name, 'hook_end', how .. ' ' .. now()) end
+  if kind == 'hook' and redis.call('EXISTS', name) == 1 then redis.call('HSET', name, 'hook_end', how .. ' ' .. now()) end
 end
 
--- Queues the webhook of a response that has just ended. `wait` is the delay in ms, or nil if the response has no
--- webhook. `trace` is the response's trace context.
-local function hook(prefix, id, status, time, wait, trace)
-  if not wait then return end
-  local hooks = prefix .. 'hooks'
-  if redis.call('ZCARD', hooks) >= HOOKS_BOUND then return count_hook(prefix, 'dropped') end
-  local name = prefix .. 'hook:' .. id
-  redis.call('HSET', name, 'status', status, 'ended', time, 'tries', 0, 'unseen', wait == '0' and 0 or 1, 'trace', trace or '')
-  redis.call('PEXPIRE', name, HOOK_TTL)
-  redis.call('ZADD', hooks, time + wait, id)
-  redis.call('PEXPIRE', hooks, STRUCTURE_TTL)
+-- Queues a delivery with the fields in `...`, which is due at `time` in ms. Returns false if the queue is full.
+local function queue_delivery(prefix, kind, id, time, ...)
+  local queue, name = prefix .. QUEUES[kind], prefix .. kind .. ':' .. id
+  if redis.call('ZCARD', queue) >= DELIVERIES_BOUND then
+    count_delivery(prefix, kind, 'dropped')
+    return false
+  end
+  redis.call('HSET', name, 'tries', 0, ...)
+  redis.call('PEXPIRE', name, DELIVERY_TTL)
+  redis.call('ZADD', queue, time, id)
+  redis.call('PEXPIRE', queue, STRUCTURE_TTL)
+  return true
+end
+
+-- Queues the deliveries of a response that has just ended. `job` has the fields `hook` and `push`, which are the delays
+-- in ms, or nil if the response has no such delivery. Nobody is told of the end of a response that its user has
+-- cancelled.
+local function queue_deliveries(prefix, id, job, status, time)
+  local trace = job.trace or ''
+  if job.hook then
+    queue_delivery(prefix, 'hook', id, time + job.hook, 'status', status, 'ended', time, 'trace', trace, 'unseen', job.hook == '0' and 0 or 1)
+  end
+  if job.push and status ~= 'cancelled' then
+    queue_delivery(prefix, 'push', id, time + job.push, 'status', status, 'ended', time, 'trace', trace, 'owner', job.owner)
+  end
+end
+
+-- Removes the pushes of a response, whose subscriptions are listed in the field `targets` once they are known. Returns
+-- true if a push was waiting.
+local function drop_pushes(prefix, id)
+  local name, queue, dropped = prefix .. 'push:' .. id, prefix .. QUEUES.push, 0
+  for target in string.gmatch(redis.call('HGET', name, 'targets') or '', '%S+') do
+    redis.call('DEL', name .. ':' .. target)
+    dropped = dropped + redis.call('ZREM', queue, id .. ':' .. target)
+  end
+  redis.call('DEL', name)
+  return dropped + redis.call('ZREM', queue, id) > 0
 end
 
 local function bury(prefix, what)

@@ -6,7 +6,7 @@
 --       entries...
 -- Returns {"cancelled"} · {"asked"} · {"ended"} · {"gone"} · {"diverged", length}: read the log again
 -- May be repeated: an ended job is not changed, and a second request to the worker has no further effect.
--- @include now fields with_step hook notify push keep tenant_of end_wait book close
+-- @include now fields with_step queue_deliveries notify push keep tenant_of end_wait book close
 expected = tonumber(expected)
 local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'queue_name', 'key', 'hook', 'steers', 'cancel',
   'steps', 'trace', 'checkpoint')
@@ -30,6 +30,6 @@ book(prefix, id, job, tenant, -1, -1)
 close(prefix, id, tenant)
 end_wait(prefix, job.queue_name or '', id) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)
-hook(prefix, id, 'cancelled', time, job.hook, job.trace)
+queue_deliveries(prefix, id, job, 'cancelled', time)
 notify(channel, expected, entries, tonumber(max_bytes))
 return { 'cancelled' }

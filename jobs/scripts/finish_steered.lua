@@ -22,6 +22,6 @@ local all_bytes, own_bytes = sum_sizes(prefix, tenant)
 store_job(prefix, successor, { owner = job.owner, tenant = tenant, record = record, time = now(), queue_name = job.queue_name or '',
   tokens = tonumber(successor_tokens), money = tonumber(successor_money), accounts = { tenant, job.account }, max_wait_ms = max_wait_ms,
   ttl_ms = ttl_ms, inspect_ms = inspect_ms, orphan_ms = orphan, fail_on_death = job.fail_on_death or '', context_bytes = '',
-  first_entry = begins, webhook = job.hook or '', unstored = job.unstored or '', key = '', trace = job.trace or '', bytes = #record, all_bytes = all_bytes, own_bytes = own_bytes, open = 0,
+  first_entry = begins, hook = job.hook or '', push_wait = job.push or '', unstored = job.unstored or '', key = '', trace = job.trace or '', bytes = #record, all_bytes = all_bytes, own_bytes = own_bytes, open = 0,
   entries = { created, queued }, max_bytes = max_bytes, first = true })
 return reply

@@ -3,7 +3,8 @@
 -- KEYS  job_key, log_key, idempotency_key (job_key if the request has no idempotency key), channel
 -- ARGV  prefix, id, owner, record, fingerprints ("" without an idempotency key), ttl_ms, inspect_ms,
 --       max_wait_ms, max_waiting, max_waiting_bytes, fail_on_death (0/1), queue_name, unstored (0/1),
---       hook_wait_ms (delay of the webhook; "" means no webhook), context_bytes (of the turns that the job names),
+--       hook_wait_ms (delay of the webhook; "" means no webhook), push_wait_ms (delay of the push; "" means no push),
+--       context_bytes (of the turns that the job names),
 --       tokens_field (estimate), money_field (estimate in millionths), input_tokens (estimate),
 --       tenant_waiting, tenant_requests (per minute), tenant_tokens (per day), tenant_money (per day),
 --       tenant_input_tokens, subject_running, subject_requests, subject_tokens, subject_money,
@@ -47,7 +48,7 @@ if refusal then return refusal end
 
 number = store_job(prefix, id, { owner = owner, tenant = tenant, record = record, time = time, queue_name = queue_name,
   tokens = tokens, money = money, accounts = accounts, max_wait_ms = max_wait_ms, ttl_ms = ttl, inspect_ms = inspect_ms,
-  orphan_ms = orphan_ms, fail_on_death = fail_on_death, context_bytes = context_bytes, first_entry = first_entry, webhook = hook_wait_ms,
+  orphan_ms = orphan_ms, fail_on_death = fail_on_death, context_bytes = context_bytes, first_entry = first_entry, hook = hook_wait_ms, push_wait = push_wait_ms,
   unstored = unstored == '1' and 1 or '', key = fingerprint ~= '' and idempotency_key or '', trace = trace, bytes = bytes, all_bytes = all_bytes, own_bytes = own_bytes,
   open = open, entries = entries,
   max_bytes = max_bytes })

@@ -71,6 +71,11 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("POST", "/v1/conversations/{id}/items"): CREATE,
     ("GET", "/v1/conversations/{id}/items/{item_id}"): READ,
     ("DELETE", "/v1/conversations/{id}/items/{item_id}"): CANCEL,
+    # A subscriber learns of the ends of its own responses.
+    ("GET", "/v1/push/key"): READ,
+    ("POST", "/v1/push/subscriptions"): READ,
+    ("GET", "/v1/push/subscriptions"): READ,
+    ("DELETE", "/v1/push/subscriptions/{id}"): READ,
     ("GET", "/v1/models"): ANYTHING,
     ("GET", "/v1/models/{id}"): ANYTHING,
     ("GET", "/v1/console"): OPERATOR,

@@ -18,6 +18,7 @@ from jobs.errors import (
     RedisFull,
     RedisTrouble,
     SteersTaken,
+    SubscriptionsFull,
     TurnMissing,
     UnknownConversation,
     UnknownResponse,
@@ -196,6 +197,13 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             )
         case ConversationFull():
             return conversation_full(error)
+        case SubscriptionsFull(limit=limit):
+            return Problem(
+                429,
+                "push_subscriptions_full",
+                f"You have {limit} push subscriptions, which is the limit. Delete one first.",
+                should_retry=False,
+            )
         case TurnMissing():
             return previous_not_found(error.response_id)
         case SteersTaken():

@@ -2,8 +2,8 @@
 
 `/web/NAME` is a source file, which browsers revalidate on each use. `/web/VERSION/NAME` never
 changes: the version is a hash of all of `web/`, and no other version is served. `/widget.js` and
-`/web/VERSION/widget.js` contain the widget and all code that it needs at first. Our own pages refer
-to versioned names.
+`/web/VERSION/widget.js` contain the widget and all code that it needs at first. `/push-worker.js`
+is for the service workers of sites. Our own pages refer to versioned names.
 
 `python -m server.http.static` prints two ways to embed the widget: with and without an integrity
 value.
@@ -42,6 +42,8 @@ FIRST_DOCUMENT: Final = "protocol"
 # Matches an image link in the Markdown documents.
 IMAGE: Final = re.compile(r"\(images/([a-z-]+\.(?:png|svg))\)")
 ENTRY: Final = "define.js"
+# The script that the service worker of a site imports.
+PUSH_WORKER: Final = "push-worker.js"
 # LATER lists the modules that the widget loads on demand, and LATEST the modules that those modules
 # load. Each module is packed with its imports. A packed file contains the integrity values of the
 # files that it loads.
@@ -207,6 +209,7 @@ class Pages:
         get(f"/docs/{DOCUMENT}.md", self._doc)
         get("/docs/images/{name}", self._image)
         get("/widget.js", self._widget)
+        get(f"/{PUSH_WORKER}", self._push_worker)
         get(f"/web/{self.version}/{{name:.+}}", self._versioned)
         get("/web/{name:.+}", self._source)
 
@@ -237,6 +240,9 @@ class Pages:
 
     async def _widget(self, request: web.Request) -> web.StreamResponse:
         return self.widget.answer(request, ASK_AGAIN)
+
+    async def _push_worker(self, request: web.Request) -> web.StreamResponse:
+        return self._assets[PUSH_WORKER].answer(request, ASK_AGAIN)
 
     async def _versioned(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]

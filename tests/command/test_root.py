@@ -37,7 +37,7 @@ def test_each_command_has_a_help_with_examples(
     assert "examples:\n" in shown
 
 
-@pytest.mark.parametrize("name", ["dead", "keys", "signers", "subject", "tenants"])
+@pytest.mark.parametrize("name", ["dead", "keys", "signers", "subject", "tenants", "vapid"])
 def test_the_help_of_a_group_shows_whole_sentences(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from jobs.cipher import Cipher
+from jobs.deliveries import Deliveries
 from jobs.errors import UnknownResponse
-from jobs.hooks import Hooks
 from jobs.ids import new_response_id
 from jobs.log.codec import encode_event
 from jobs.log.events import begins, restarted
@@ -182,13 +182,13 @@ async def test_a_webhook_is_shown_while_it_waits_and_when_it_was_sent(pipe: Pipe
     grant = await claim(queue, "w1")
     writer = LogWriter(pipe, job.id, grant.claim, 2)
     await writer.finish(Status.COMPLETED, [encode_event(ending(job))], retention_ms=60_000)
-    hooks = Hooks(pipe)
+    hooks = Deliveries(pipe)
     [hook] = await hooks.claim(0, "sender", 5, 60_000)
 
     waiting = only(await read_timeline(pipe, job.id), StepKind.WEBHOOK_WAITING)
     assert (1, "") == (waiting.tries, waiting.code)
 
-    await hooks.settle(hook.response_id, "sender")
+    await hooks.settle(hook, "sender")
     found = await read_timeline(pipe, job.id)
     assert "sent" == only(found, StepKind.WEBHOOK_ENDED).code
     assert StepKind.WEBHOOK_WAITING not in {step.kind for step in found.steps}

@@ -265,6 +265,10 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(
             names.hook("x"),
             names.hooks,
+            names.push("x"),
+            names.pushes,
+            names.subscription("x"),
+            names.subscriptions("x"),
             names.api_keys,
             names.cipher,
             names.audit,

@@ -106,7 +106,7 @@ async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
     output = await site.system.run("subject", "delete", "/".join(ANNA))
     assert (
         "4 responses were deleted; 1 of them were unfinished and were stopped; "
-        "0 conversations were deleted\n"
+        "0 conversations and 0 push subscriptions were deleted\n"
     ) == output
     await wait_until(lambda: running[0].closed_by_client)
     again = await site.system.run("subject", "delete", "/".join(ANNA))
@@ -195,7 +195,7 @@ async def test_the_conversations_of_one_end_user_are_exported_and_deleted(
     )
     assert [f"hello={ANNA}", "tokens=3"] == [one["content"][0]["text"] for one in line["items"][:2]]
     output = await site.system.run("subject", "delete", "/".join(ANNA))
-    assert output.endswith("1 conversations were deleted\n")
+    assert output.endswith("1 conversations and 0 push subscriptions were deleted\n")
     held = repr(await dump(pipe))
     assert made[OTHERS[0]] in held
     # The next check of the overdue conversations removes the last trace.

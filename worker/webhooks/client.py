@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 
-from .addresses import is_public
+from runtime.public_address import is_public
 
 # The specification Standard Webhooks recommends a timeout of 15 to 30 seconds.
 TOTAL_SECONDS: Final = 15.0
@@ -30,6 +30,11 @@ class DeliveryResult:
     status: int | None
     reason: str = ""
     retry_after: float = 0.0
+
+    @property
+    def accepted(self) -> bool:
+        """True if the receiver has accepted the message."""
+        return self.status is not None and 200 <= self.status < 300
 
 
 class NotPublic(OSError):

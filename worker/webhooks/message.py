@@ -1,4 +1,4 @@
-"""Builds the body and the signature of a webhook, and decides when to send it again.
+"""Builds the body and the signature of a webhook.
 
 The body has the format of OpenAI's webhooks, and the signature follows Standard Webhooks 1.0.
 Therefore `client.webhooks.unwrap` of the official SDK can verify and parse a webhook. The body
@@ -14,14 +14,7 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass, field
-from typing import Final
-
-# The delay in seconds after each failed attempt, as Standard Webhooks recommends. The delays add up
-# to about three days.
-SCHEDULE: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-MAX_RETRY_AFTER: Final = 86_400.0
-LATER: Final = 0.2  # the maximum random extension of a delay, as a fraction of it
-GONE: Final = 410
+from typing import Any, Final
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix, not a secret
 SECRET_BYTES: Final = (24, 64)
@@ -36,26 +29,6 @@ class Receiver:
     allow_private: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The verdict that the receiver has accepted the webhook."""
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The verdict that the webhook must be sent again after `after_ms`."""
-
-    after_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """The verdict that the webhook is not sent again."""
-
-
-Verdict = Sent | Again | Dead
-
-
 def event_id(response_id: str) -> str:
     """Returns the webhook id of a finished response, which is the same in every attempt."""
     return "evt_" + response_id.removeprefix("resp_")
@@ -63,21 +36,27 @@ def event_id(response_id: str) -> str:
 
 def body(response_id: str, status: str, ended_ms: int) -> bytes:
     """Returns the body of the webhook for a finished response."""
-    event = {
-        "id": event_id(response_id),
+    made = event(event_id(response_id), ended_ms, f"response.{status}", {"id": response_id})
+    return json.dumps(made, separators=(",", ":")).encode()
+
+
+def event(id_: str, ended_ms: int, type_: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Returns an event in the format of OpenAI's webhooks."""
+    return {
+        "id": id_,
         "object": "event",
         "created_at": ended_ms // 1000,
-        "type": f"response.{status}",
-        "data": {"id": response_id},
+        "type": type_,
+        "data": data,
     }
-    return json.dumps(event, separators=(",", ":")).encode()
 
 
-def headers(
-    response_id: str, now_ms: int, payload: bytes, secrets: tuple[bytes, ...]
-) -> dict[str, str]:
-    """Returns the HTTP headers of one attempt, with one signature for each secret."""
-    id_, timestamp = event_id(response_id), str(now_ms // 1000)
+def headers(id_: str, now_ms: int, payload: bytes, secrets: tuple[bytes, ...]) -> dict[str, str]:
+    """Returns the HTTP headers of one attempt, with one signature for each secret.
+
+    `id_` is the id of the event.
+    """
+    timestamp = str(now_ms // 1000)
     signed = b".".join((id_.encode(), timestamp.encode(), payload))
     signatures = [
         "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
@@ -90,26 +69,6 @@ def headers(
         "webhook-timestamp": timestamp,
         "webhook-signature": " ".join(signatures),
     }
-
-
-def judge(
-    status: int | None,
-    *,
-    tries: int,
-    jitter: float,
-    retry_after: float = 0.0,
-    schedule: tuple[float, ...] = SCHEDULE,
-) -> Verdict:
-    """Decides after an attempt whether a webhook was sent, is retried or is abandoned.
-
-    `status` is None if there was no HTTP response. `jitter` is a random number in [0, 1).
-    """
-    if status is not None and 200 <= status < 300:
-        return Sent()
-    if status == GONE or tries > len(schedule):
-        return Dead()
-    wait = max(schedule[tries - 1], min(retry_after, MAX_RETRY_AFTER))
-    return Again(round(1000 * wait * (1 + LATER * jitter)))
 
 
 def read_secrets(written: str) -> tuple[bytes, ...]:

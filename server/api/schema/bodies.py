@@ -117,6 +117,34 @@ class Models(Struct):
     data: list[Model]
 
 
+class PushKey(Struct):
+    object: Literal["holdline.push_key"]
+    key: str
+
+
+class PushSubscription(Struct):
+    """A subscription to pushes, without its address and its keys."""
+
+    id: str
+    object: Literal["holdline.push_subscription"]
+    created_at: int
+    expires_at: int | None
+    type: Literal["browser", "device"]
+    service: str | None
+
+
+class PushSubscriptions(Struct):
+    object: Literal["list"]
+    data: list[PushSubscription]
+    has_more: Literal[False]
+
+
+class DeletedPushSubscription(Struct):
+    id: str
+    object: Literal["holdline.push_subscription"]
+    deleted: Literal[True]
+
+
 class Live(Struct):
     status: Literal["ok"]
 

@@ -9,7 +9,7 @@ from server.api import request as requests
 from server.api.items import MAX_CALL_ID
 from server.api.schema import bodies, objects
 
-from . import console_routes, conversation_routes, frontend_routes
+from . import console_routes, conversation_routes, frontend_routes, push_routes
 
 VERSION: Final = program_version()
 SUMMARY: Final = "A push service for slow LLM answers that speaks the Responses API."
@@ -30,6 +30,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *console_routes.ROUTES,
     ("post", "/v1/chat/completions", "Create a chat completion", dict[str, Any], dict[str, Any]),
     *frontend_routes.ROUTES,
+    *push_routes.ROUTES,
     ("get", "/v1/models", "List the models", None, bodies.Models),
     ("get", "/v1/models/{id}", "Get a model", None, bodies.Model),
     ("get", "/livez", "Check whether the process is alive", None, bodies.Live),
@@ -47,6 +48,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/docs/{name}.md", "Get a documentation page in Markdown", None, "text/markdown"),
     ("get", "/docs/images/{name}", "Get a documentation image", None, "image/svg+xml"),
     ("get", "/widget.js", "Get the widget as one file", None, "text/javascript"),
+    ("get", "/push-worker.js", "Get the script for service workers", None, "text/javascript"),
     ("get", "/web/{version}/{name}", "Get a versioned source file", None, "text/javascript"),
     ("get", "/web/{name}", "Get a source file", None, "text/javascript"),
 )
@@ -105,6 +107,7 @@ CHAT_BODY: Final = {
 BODIES: Final[dict[str, dict[str, Any]]] = {
     "/v1/chat/completions": CHAT_BODY,
     **frontend_routes.BODIES,
+    **push_routes.BODIES,
 }
 
 WORD: Final = {"type": "string"}

@@ -73,7 +73,11 @@ OPEN = {"HOLDLINE_HOST": "0.0.0.0", "HOLDLINE_SHUTDOWN_DELAY_SECONDS": "3"}
         ({"HOLDLINE_JWT_MAX_SECONDS": "86400"}, "HOLDLINE_JWT_MAX_SECONDS is 86400"),
         ({"HOLDLINE_FIRST_TOKEN_SECONDS": "901"}, "first token (901 s) exceeds"),
         ({"HOLDLINE_MAX_UNSENT_BYTES": "5000000"}, "exceeds HOLDLINE_MAX_OUTPUT_BYTES"),
-        (WEBHOOK | {"HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1"}, "may go to private addresses"),
+        (WEBHOOK | {"HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1"}, "webhooks may go to private"),
+        (
+            WEBHOOK | {"HOLDLINE_PUSH_DEVICES": "1", "HOLDLINE_PUSH_ALLOW_PRIVATE": "1"},
+            "pushes may go to private addresses",
+        ),
         (WEBHOOK | {"HOLDLINE_ON_ORPHAN": "cancel"}, "HOLDLINE_ON_ORPHAN=cancel has no effect"),
     ],
 )

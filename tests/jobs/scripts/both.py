@@ -115,6 +115,7 @@ class Both:
                 queue_name=queue_name,
                 unstored=0,
                 hook_wait_ms="0",
+                push_wait_ms="",
                 context_bytes=0,
                 tokens_field=9,
                 money_field=9,

@@ -11,13 +11,14 @@ import pytest
 from jobs.audit import AuditLog
 from jobs.conversation_feed import FeedStore
 from jobs.conversations import ConversationStore
+from jobs.deliveries import Deliveries, Delivery, Kind
 from jobs.errors import RedisFull
-from jobs.hooks import Hooks
 from jobs.log.codec import encode_event
 from jobs.log.events import begins
 from jobs.log.log import LogWriter, read
 from jobs.overview import read_overview
 from jobs.posts import Posts
+from jobs.push_subscriptions import PushSubscriptions, Subscription
 from jobs.queue import Queue
 from jobs.record import Job, Status, TurnSlice
 from jobs.record_store import RecordStore
@@ -47,6 +48,7 @@ from tests.jobs.scripts.model import (
 )
 
 HOOKED = replace(SETTINGS, webhooks=True, hook_wait_ms=HOUR)
+PUSHED = replace(SETTINGS, push=True, push_wait_ms=0)
 
 Do = Callable[[Pipe], Awaitable[object]]
 
@@ -64,6 +66,8 @@ def situations() -> list[Situation]:
     job: Job = a_job()
     running: Job = a_job("other")
     several = [a_job("held"), a_job("held")]
+
+    pushed: Job = a_job("acme/anna")
 
     next_job: Job = a_job("other")
 
@@ -92,7 +96,21 @@ def situations() -> list[Situation]:
 
     async def sending(pipe: Pipe) -> None:
         await due(pipe)
-        await Hooks(pipe).claim(0, "a-claim", 5, HOUR)
+        await Deliveries(pipe).claim(0, "a-claim", 5, HOUR)
+
+    async def pushing(pipe: Pipe) -> None:
+        queue = Queue(pipe, PUSHED)
+        await queue.submit(pushed, opening(pushed))
+        [grant] = await queue.leases.claim(0, "a-worker", 1)
+        finished = LogWriter(pipe, pushed.id, grant.claim, grant.length)
+        await finished.finish(Status.COMPLETED, end, retention_ms=60_000)
+        await pushes(pipe).claim(0, "a-claim", 5, HOUR)
+
+    async def subscribed(pipe: Pipe) -> None:
+        await subscriptions(pipe).put("acme/anna", web_push("old"), HOUR)
+
+    async def addressed(pipe: Pipe) -> None:
+        await pipe.call("SET", NAMES.subscription("a"), b"old", "PX", HOUR)
 
     async def with_time(pipe: Pipe) -> None:
         await waiting(pipe)
@@ -122,6 +140,15 @@ def situations() -> list[Situation]:
 
     def turns(pipe: Pipe) -> TurnStore:
         return Queue(pipe, SETTINGS).turns
+
+    def pushes(pipe: Pipe) -> Deliveries:
+        return Deliveries(pipe, Kind.PUSH)
+
+    def subscriptions(pipe: Pipe) -> PushSubscriptions:
+        return PushSubscriptions(pipe, range(1))
+
+    def web_push(name: str) -> Subscription:
+        return Subscription(1_700_000_000_000, endpoint=f"https://push.example/{name}")
 
     def store(pipe: Pipe) -> ConversationStore:
         return ConversationStore(pipe, SETTINGS)
@@ -251,9 +278,32 @@ def situations() -> list[Situation]:
         Situation("hold_turns", ended, lambda pipe: turns(pipe).hold(job.id, turn)),
         Situation("read_turns", ended, lambda pipe: turns(pipe).read(turn)),
         Situation("release_turns", named, lambda pipe: turns(pipe).release(job.id, turn)),
-        Situation("claim_webhooks", due, lambda pipe: Hooks(pipe).claim(0, "a-claim", 5, HOUR)),
         Situation(
-            "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "a-claim")
+            "claim_deliveries", due, lambda pipe: Deliveries(pipe).claim(0, "a-claim", 5, HOUR)
+        ),
+        Situation(
+            "settle_delivery",
+            sending,
+            lambda pipe: Deliveries(pipe).settle(Delivery(running.id, "", 0, 0, 0), "a-claim"),
+        ),
+        Situation(
+            "spread_push",
+            pushing,
+            lambda pipe: pushes(pipe).spread(
+                Delivery(pushed.id, "", 0, 0, 0), "a-claim", ["a", "b"]
+            ),
+        ),
+        Situation(
+            "put_subscription",
+            subscribed,
+            lambda pipe: subscriptions(pipe).put("acme/anna", web_push("new"), HOUR),
+        ),
+        Situation(
+            "remove_subscription",
+            addressed,
+            lambda pipe: pipe.run(
+                calls.remove_subscription(subscription_key=NAMES.subscription("a"), before=b"old")
+            ),
         ),
         Situation(
             "set_tenant", held, lambda pipe: Tenants(pipe, range(1)).set("held", {"running": "5"})
@@ -405,8 +455,9 @@ MAY_WRITE = {
     "extend",
     "give_back",
     "delete",
-    "claim_webhooks",
-    "settle_webhook",
+    "claim_deliveries",
+    "settle_delivery",
+    "remove_subscription",
     "compact",
     "wake",
     "seen",

@@ -16,8 +16,8 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from openai import OpenAI
 
+from jobs.deliveries import Deliveries
 from jobs.errors import RedisAway
-from jobs.hooks import Hooks
 from jobs.log.log import LogWriter
 from jobs.names import Partition
 from jobs.queue import Queue
@@ -28,8 +28,9 @@ from tests.system import wait_until
 from worker.fleet_share import FleetSize
 from worker.metrics import WorkerMetrics
 from worker.webhooks.client import WebhookClient
-from worker.webhooks.dispatcher import WebhookDispatcher
+from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.message import Receiver, read_secrets
+from worker.webhooks.sender import WebhookSender
 
 SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 NAMES = Partition(0)
@@ -88,12 +89,10 @@ async def inbox() -> AsyncIterator[Inbox]:
     assert [] == inbox.wrong
 
 
-def dispatcher_to(pipe: Pipe, client: WebhookClient, url: str, **more: Any) -> WebhookDispatcher:
+def dispatcher_to(pipe: Pipe, client: WebhookClient, url: str, **more: Any) -> Dispatcher:
     receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
-    counts = WorkerMetrics().webhooks
-    return WebhookDispatcher(
-        Hooks(pipe), client, receiver, range(1), FleetSize(), counts, **{"schedule": QUICK, **more}
-    )
+    sender = WebhookSender(client, receiver, WorkerMetrics().webhooks, schedule=QUICK)
+    return Dispatcher(Deliveries(pipe), sender, range(1), FleetSize(), **more)
 
 
 @pytest.fixture
@@ -138,21 +137,21 @@ async def test_an_unavailable_partition_delays_no_webhook_of_another(
     monkeypatch: pytest.MonkeyPatch,
     connected: bool,
 ) -> None:
-    claim = Hooks.claim
+    claim = Deliveries.claim
 
-    async def claimed(self: Hooks, partition: int, *more: Any) -> Any:
+    async def claimed(self: Deliveries, partition: int, *more: Any) -> Any:
         if partition == 1:
             assert connected
             raise RedisAway("away")
         return await claim(self, 0, *more)
 
-    monkeypatch.setattr(Hooks, "claim", claimed)
-    monkeypatch.setattr(Hooks, "is_reachable", lambda _, number: connected or number != 1)
+    monkeypatch.setattr(Deliveries, "claim", claimed)
+    monkeypatch.setattr(Deliveries, "is_reachable", lambda _, number: connected or number != 1)
     job = await ended(pipe)
     receiver = Receiver(inbox.url, read_secrets(SECRET), allow_private=True)
-    counts = WorkerMetrics().webhooks
+    sender = WebhookSender(client, receiver, WorkerMetrics().webhooks)
     # The unavailable partition is the first one.
-    async with WebhookDispatcher(Hooks(pipe), client, receiver, range(1, 3), FleetSize(), counts):
+    async with Dispatcher(Deliveries(pipe), sender, range(1, 3), FleetSize()):
         await settled(pipe)
     assert [("response.completed", job.id)] == inbox.told
 
@@ -234,22 +233,23 @@ async def test_a_delivery_is_repeated_if_its_dispatcher_dies_before_confirming(
 async def test_two_dispatchers_never_claim_the_same_webhook(pipe: Pipe) -> None:
     for _ in range(30):
         await ended(pipe)
-    hooks = Hooks(pipe)
+    hooks = Deliveries(pipe)
     claims = await asyncio.gather(*(hooks.claim(0, f"t{n}", 7, 60_000) for n in range(10)))
-    held = [hook.response_id for claim in claims for hook in claim]
-    assert (30, 30) == (len(held), len(set(held)))
+    held = [hook for claim in claims for hook in claim]
+    assert (30, 30) == (len(held), len({hook.id for hook in held}))
     assert not await hooks.settle(held[0], "t9")
     assert await hooks.settle(held[0], "t0")
 
 
 async def test_a_dispatcher_suspended_past_its_lease_confirms_nothing(pipe: Pipe) -> None:
-    job, hooks = await ended(pipe), Hooks(pipe)
+    job, hooks = await ended(pipe), Deliveries(pipe)
     assert 1 == len(await hooks.claim(0, "paused", 1, 1))
     deadline = time.monotonic() + 10
     while not (taken := await hooks.claim(0, secrets.token_hex(4), 1, 60_000)):
         assert time.monotonic() < deadline
     assert 2 == taken[0].tries
-    assert not await hooks.settle(job.id, "paused")
+    assert [job.id] == [hook.id for hook in taken]
+    assert not await hooks.settle(taken[0], "paused")
 
 
 async def test_no_webhook_is_sent_for_a_response_that_a_client_received_in_time(

@@ -10,16 +10,8 @@ from openai import InvalidWebhookSignatureError, OpenAI
 
 from jobs.config.settings import ConfigError
 from worker.config import load
-from worker.webhooks.message import (
-    SCHEDULE,
-    Again,
-    Dead,
-    Sent,
-    body,
-    headers,
-    judge,
-    read_secrets,
-)
+from worker.webhooks.message import body, event_id, headers, read_secrets
+from worker.webhooks.verdict import SCHEDULE, Again, Dead, Sent, judge
 
 ID = "resp_000" + "ab" * 16
 OLD = "whsec_" + base64.b64encode(b"o" * 24).decode()
@@ -30,7 +22,7 @@ NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
 def test_the_sdk_verifies_a_webhook_with_the_old_and_the_new_secret(status: str) -> None:
     payload = body(ID, status, 1_700_000_000_123)
     now = round(1000 * time.time())
-    signed = headers(ID, now, payload, read_secrets(f"{NEW} {OLD}"))
+    signed = headers(event_id(ID), now, payload, read_secrets(f"{NEW} {OLD}"))
     webhooks = OpenAI(api_key="any").webhooks
     for secret in (OLD, NEW):
         event = webhooks.unwrap(payload, signed, secret=secret)

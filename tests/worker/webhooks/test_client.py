@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.webhooks.addresses import is_public
+from runtime.public_address import is_public
 from worker.webhooks.client import WebhookClient
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Encrypts and sends pushes to the devices of end users. The subscriptions are in `jobs`."""
