@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands import run
 
-API_KEYS, SIGNERS = "HOLDLINE_API_KEYS", "HOLDLINE_JWT_KEYS"
+API_KEYS, SIGNERS, VAPID = "HOLDLINE_API_KEYS", "HOLDLINE_JWT_KEYS", "HOLDLINE_VAPID_KEYS"
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,9 @@ API_KEYS, SIGNERS = "HOLDLINE_API_KEYS", "HOLDLINE_JWT_KEYS"
         (SIGNERS, "signers add shop"),
         (SIGNERS, "signers list"),
         (SIGNERS, "signers remove shop"),
+        (VAPID, "vapid create"),
+        (VAPID, "vapid list"),
+        (VAPID, "vapid remove ID"),
     ],
 )
 @pytest.mark.parametrize(
@@ -49,7 +52,8 @@ def test_a_file_that_cannot_be_read_is_named_with_its_setting_and_the_command(
 
 
 @pytest.mark.parametrize(
-    ("setting", "command"), [(API_KEYS, "keys create acme"), (SIGNERS, "signers add shop")]
+    ("setting", "command"),
+    [(API_KEYS, "keys create acme"), (SIGNERS, "signers add shop"), (VAPID, "vapid create")],
 )
 def test_a_file_that_cannot_be_written_is_named_with_its_setting(
     setting: str,

@@ -16,6 +16,7 @@ from admin.doctor.command import PromiseBroken
 from command.root import holdline
 from jobs.ids import new_response_id
 from jobs.names import Partition
+from jobs.push_subscriptions import PushSubscriptions, Subscription
 from jobs.queue import Queue
 from jobs.recent_attempts import RecentAttempts
 from jobs.redis.pipe import Pipe
@@ -124,6 +125,13 @@ async def test_the_tables_of_keys_and_signers(run: Commands) -> None:
     check("signers", [*printed, *await run("signers", "remove", "a")])
 
 
+async def test_the_table_of_vapid_keys(environ: dict[str, str], tmp_path: Path) -> None:
+    run = Commands(environ | {"HOLDLINE_VAPID_KEYS": str(tmp_path / "vapid.keys")})
+    created = await run("vapid", "create")
+    printed = [*created, *await run("vapid", "create"), *await run("vapid", "list")]
+    check("vapid", [*printed, *await run("vapid", "remove", json.loads(created[0])["id"])])
+
+
 async def test_the_tables_of_tenants_and_of_the_audit_log(run: Commands) -> None:
     printed = [
         *await run("tenants", "show", "acme"),
@@ -155,6 +163,8 @@ async def test_the_tables_of_the_state(run: Commands, pipe: Pipe) -> None:
     await pipe.call("PEXPIRE", Partition(0).dead, 60_000)
     printed = [*await run("dead", "list"), *await run("dead", "again", waiting)]
     check("dead", [*printed, *await run("dead", "drop", "no id")])
+    subscription = Subscription(1, endpoint="https://push.example/a")
+    await PushSubscriptions(pipe, SETTINGS.partitions).put("acme/anna", subscription, 60_000)
     printed = [
         *await run("subject", "export", "acme/anna"),
         *await run("subject", "hash", "acme/a"),
