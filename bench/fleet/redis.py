@@ -14,6 +14,7 @@ import re
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -168,8 +169,10 @@ def virtual(source: bytes) -> bytes:
 class VirtualPipe:
     """Has the methods of `jobs.redis.pipe.Pipe` that workers use, and counts their calls.
 
-    `requeued` has the time of each rescue that has queued jobs again, and their number. After
-    `die`, no reply arrives any more, as in a process that was killed.
+    `requeued` has the time of each rescue that has queued jobs again, and their number. `executed`
+    is called with each script and its reply. After `die`, no reply reaches the worker any more, as
+    in a process that was killed, but Redis still executes what the worker has sent, so `executed`
+    is called for it.
     """
 
     redis: VirtualRedis
@@ -177,6 +180,7 @@ class VirtualPipe:
     requeued: list[tuple[float, int]] = field(default_factory=list)
     cipher: None = None
     connected: bool = True
+    executed: Callable[[Call, Any], None] | None = None
 
     def is_connected_for(self, key: str) -> bool:
         """Returns True until `die`."""
@@ -186,7 +190,9 @@ class VirtualPipe:
     async def run(self, call: Call) -> Any:
         """Runs a script and returns its reply."""
         self.calls[call[0]] += 1
-        reply = await self._alive(self.redis.script(call))
+        sent = self.redis.script(call)
+        sent.add_done_callback(partial(self._replied, call))
+        reply = await self._alive(sent)
         if call[0] == "rescue" and reply[0]:
             self.requeued.append((asyncio.get_running_loop().time(), reply[0]))
         return reply
@@ -202,8 +208,12 @@ class VirtualPipe:
         self.calls[str(command[0]).lower()] += 1
         return await self._alive(self.redis.send(pack(*command)))
 
+    def _replied(self, call: Call, sent: asyncio.Future[Any]) -> None:
+        if self.executed and not sent.cancelled() and sent.exception() is None:
+            self.executed(call, sent.result())
+
     async def _alive(self, reply: asyncio.Future[Any]) -> Any:
-        found = await reply
+        found = await asyncio.shield(reply)  # the death of a worker cancels only the wait
         if not self.connected:
             await asyncio.get_running_loop().create_future()  # the process is dead
         return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from bench.answers import last_event
 from jobs.errors import Fenced, Gone
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
     from jobs.redis.subscriber import Subscriber
     from jobs.replies import Grant
+    from jobs.scripts import Call
     from worker.compactor import Compactor
     from worker.config import Config
     from worker.execute import Execution
@@ -83,8 +85,8 @@ class Answer:
 
     async def run(self) -> None:
         """Waits for the time of the answer, and ends the job."""
-        loop, grant, record = asyncio.get_running_loop(), self.grant, self._job
-        record.began.append(loop.time())
+        grant, record = self.grant, self._job
+        record.began.append(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(record.tokens / TOKENS_PER_SECOND):
                 await self._stop.wait()
@@ -94,13 +96,11 @@ class Answer:
         pipe = cast("Pipe", self._pipe)
         writer = LogWriter(pipe, grant.response_id, grant.claim, grant.length)
         last = encode_event(last_event(decode_job(grant.job)))
-        try:
+        # An error means that another worker has the job.
+        with contextlib.suppress(Fenced, Gone):
             await writer.finish(
                 Status.COMPLETED, [last], retention_ms=self._retention_ms, tokens=record.tokens
             )
-        except (Fenced, Gone):
-            return  # another worker has the job
-        record.ended.append(loop.time())
 
     def stop(self, reason: Stop) -> None:
         """Ends the answer without a result, because the worker no longer has the job."""
@@ -128,6 +128,7 @@ class SimulatedWorker(Worker):
         self.subscriber = VirtualSubscriber(redis)
         self.empty = 0  # the number of claims that found no job
         self._book = book
+        self.pipe.executed = self._executed
         pipe = cast("Pipe", self.pipe)
         context = WorkerContext(
             config,
@@ -151,6 +152,12 @@ class SimulatedWorker(Worker):
     def held(self) -> list[str]:
         """The ids of the responses that the worker runs."""
         return [execution.grant.response_id for execution in self._held]
+
+    def _executed(self, call: Call, reply: Any) -> None:
+        """Records the end of a job, also if this worker has died before it received the reply."""
+        if call[0] == "finish" and reply[0] == b"ok":
+            [record] = [self._book[one] for one in call if one in self._book]
+            record.ended.append(asyncio.get_running_loop().time())
 
     async def _claim(self, partition: int) -> None:
         before, claims = len(self._held), self.pipe.calls["claim"]

@@ -118,6 +118,24 @@ async def commands_of_an_idle_fleet(size: Size) -> float:
         return (redis.commands().total() - before) / 30
 
 
+def test_a_job_has_ended_if_its_worker_dies_before_it_receives_the_reply() -> None:
+    in_virtual_time(death_before_the_reply())
+
+
+async def death_before_the_reply() -> None:
+    """Kills a worker after Redis has ended its job, in the tick before the reply arrives."""
+    async with virtual_redis() as redis, Fleet(redis, Size(1, 0, 1, 1)) as fleet:
+        redis.tick_seconds = tick = 0.1
+        record = await fleet.submit("tenant")
+        [worker] = fleet.workers
+        while not worker.pipe.calls["finish"]:  # noqa: ASYNC110 - a dead process sets no event
+            await asyncio.sleep(tick / 10)
+        await asyncio.sleep((math.floor(fleet.now / tick) + 1.5) * tick - fleet.now)
+        assert not record.ended
+        await fleet.kill(1)
+        await fleet.until(lambda: bool(record.ended), 60)
+
+
 @pytest.mark.timeout(300)
 def test_the_report_of_a_fleet_names_all_quantities(report: Report) -> None:
     text = "\n".join(lines(SIZE, report))
