@@ -16,7 +16,7 @@ import { isEnd } from "./response-state.js";
 /**
  * @typedef {{
  *   prompt: string, request: Request, key: string, at: number, responseId: string | null, status: Status, text: string,
- *   note: string, model: string | null, aside?: import("./aside.js").Aside | null, files?: Attached[], whole?: boolean,
+ *   note: string, model: string | null, feedback?: import("./feedback.js").Feedback, aside?: import("./aside.js").Aside | null, files?: Attached[], whole?: boolean,
  * }} Turn one prompt and its answer; `at` is in milliseconds; `note` is the line under a finished answer; `whole`: the
  *   request contains the earlier turns
  */

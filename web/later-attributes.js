@@ -3,7 +3,7 @@
 
 import { addProperties, keepProperties } from "./attributes.js";
 
-const LATER = ["assistant-name", "user-name", "follow-ups", "attachments", "accept"];
+const LATER = ["assistant-name", "user-name", "follow-ups", "attachments", "accept", "feedback"];
 
 /** Adds the properties to an element and its class, and calls a function after each change of an attribute.
  * @param {HTMLElement} host @param {() => void} changed

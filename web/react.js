@@ -20,7 +20,7 @@ import { attachPage, HoldlineClient } from "./client.js";
  * @typedef {{
  *   server?: string, heading?: string, greeting?: string, opening?: string, placeholder?: string,
  *   suggestions?: string[], followUps?: string[], assistantName?: string, userName?: string,
- *   attachments?: boolean, accept?: string, children?: import("react").ReactNode,
+ *   attachments?: boolean, accept?: string, feedback?: boolean, children?: import("react").ReactNode,
  *   mode?: "inline" | "floating", theme?: string, font?: string, lang?: string,
  *   model?: string, instructions?: string, prompt?: string,
  *   conversation?: string, user?: string, storage?: "local" | "session" | "none",
@@ -28,6 +28,7 @@ import { attachPage, HoldlineClient } from "./client.js";
  *   className?: string, style?: import("react").CSSProperties,
  *   onOpen?: () => void, onClose?: () => void, onLogout?: () => void,
  *   onMessage?: (turn: Turn) => void, onAnswer?: (turn: Turn) => void,
+ *   onFeedback?: (feedback: Turn & {rating: "up" | "down" | null, comment: string}) => void,
  *   onTool?: (call: {name: string, arguments: string, callId: string, responseId: string | null, respond: (result: unknown) => void}) => void,
  *   onState?: (change: {state: string}) => void, onError?: (error: {status: string, [name: string]: unknown}) => void,
  * }} HoldlineChatProps
@@ -36,7 +37,7 @@ import { attachPage, HoldlineClient } from "./client.js";
 /** The events of the element, and the properties with their handlers. @type {[string, keyof HoldlineChatProps][]} */
 const EVENTS = [
   ["open", "onOpen"], ["close", "onClose"], ["logout", "onLogout"], ["message", "onMessage"], ["answer", "onAnswer"],
-  ["tool", "onTool"], ["state", "onState"], ["error", "onError"],
+  ["feedback", "onFeedback"], ["tool", "onTool"], ["state", "onState"], ["error", "onError"],
 ];
 
 /**

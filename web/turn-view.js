@@ -4,6 +4,7 @@
 import { AsideView } from "./aside-view.js";
 import { cited } from "./citations.js";
 import { button, icon, make, name } from "./dom.js";
+import { FeedbackView } from "./feedback.js";
 import { fileList, partsOf } from "./file-list.js";
 import { textAsWritten } from "./formula.js";
 import { Markdown } from "./markdown.js";
@@ -39,14 +40,15 @@ export class TurnView {
   #written = "";
   #markdown;
   /** @type {AsideView | null} */ #aside = null;
+  /** @type {FeedbackView | null} */ #feedback = null;
 
   /** Creates the elements of a prompt and its answer.
    * @param {import("./conversation.js").Turn} turn @param {import("./status.js").StatusWords} words
-   * @param {{size: (bytes: number) => string, time: (at: number) => Node, user: string, assistant: string}} how the
-   *   names are "" if the page names nobody
+   * @param {{size: (bytes: number) => string, time: (at: number) => Node, user: string, assistant: string, rate: ((feedback: import("./feedback.js").Feedback) => void) | null}} how
+   *   the names are "" if the page names nobody, and `rate` is null if the page wants no feedback
    * @param {Actions} actions
    */
-  constructor(turn, words, { size, time, user, assistant }, { regenerate, edit }) {
+  constructor(turn, words, { size, time, user, assistant, rate }, { regenerate, edit }) {
     this.words = words;
     this.#markdown = new Markdown(this.#text, words);
     this.#tag = make("span", "tag", words.simulation);
@@ -55,9 +57,11 @@ export class TurnView {
     this.#regenerate = button("action regenerate", words.regenerate, regenerate, icon(SIGNS.again));
     this.#edit = button("action edit", words.edit, edit, icon(SIGNS.edit));
     this.#actions.append(this.#again, this.#copy, this.#regenerate, this.#edit);
+    if (rate) this.#feedback = new FeedbackView(words, turn.feedback, rate);
+    this.#actions.append(...(this.#feedback ? [this.#feedback.thumbs] : []));
     name(this.#answer, words.answer);
     const line = make("div", "line", make("span", "dot"), this.#note, this.#tag, time(turn.at));
-    this.#answer.append(this.#text, line, this.#actions);
+    this.#answer.append(this.#text, line, this.#actions, ...(this.#feedback ? [this.#feedback.form] : []));
     const prompt = make("div", "prompt", make("span", "unseen", words.you), turn.prompt);
     if (turn.files) prompt.append(fileList(turn.files, partsOf(turn), { label: words.attached, size }));
     if (assistant) this.#answer.prepend(make("p", "name", assistant));
@@ -94,6 +98,7 @@ export class TurnView {
     this.#copy.hidden = running || text === "";
     this.#regenerate.hidden = !(asked && repeats && !unanswered);
     this.#edit.hidden = !asked || this.#isReply;
+    if (this.#feedback) this.#feedback.thumbs.hidden = status !== "completed" && status !== "incomplete";
     this.#actions.hidden = this.#copy.hidden && this.#edit.hidden && this.#again.hidden;
     if (responseId !== null) this.#answer.dataset.responseId = responseId;
     if (status === this.#status) return;

@@ -130,6 +130,14 @@ export class Turns {
     }).catch((error) => console.error("Holdline: attachments cannot be loaded", error));
   }
 
+  /** Stores the visitor's opinion of an answer, and tells the page. @param {Turn} turn @param {import("./feedback.js").Feedback} feedback */
+  #rate(turn, feedback) {
+    turn.feedback = feedback;
+    this.thread.conversation.save(turn);
+    const { prompt, text, status, responseId } = turn;
+    this.host.dispatchEvent(new CustomEvent("feedback", { detail: { prompt, text, status, responseId, ...feedback } }));
+  }
+
   /** Shows the opening message in place of the greeting, until there are turns. @param {string | null} text @param {Element} start */
   #open(text, start) {
     const slot = start.querySelector("slot");
@@ -194,7 +202,7 @@ export class Turns {
     if (view === undefined) {
       const hasForgotten = turn.whole === true && this.thread.entries.some((entry) => entry.turn.files && entry.turn !== turn);
       const [user, assistant] = ["user-name", "assistant-name"].map((name) => this.host.getAttribute(name) ?? "");
-      view = new TurnView(turn, this.#words, { size: this.size, time: this.time, user: user ?? "", assistant: assistant ?? "" }, {
+      view = new TurnView(turn, this.#words, { size: this.size, time: this.time, user: user ?? "", assistant: assistant ?? "", rate: this.host.hasAttribute("feedback") ? (feedback) => this.#rate(turn, feedback) : null }, {
         regenerate: () => this.thread.regenerate(),
         edit: () => this.#edit(turn),
       });
