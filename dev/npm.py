@@ -34,6 +34,7 @@ PLACE: Final = "place.js"
 # The modules that programs import, by the path after the name of the package.
 ENTRIES: Final = {
     ".": "client.js",
+    "./conversations": "conversations.js",
     "./widget": ENTRY,
     "./react": "react.js",
     "./ag-ui": "ag-ui.js",

@@ -30,8 +30,9 @@ export const OUTBOX_LIMIT = 50;
  * Sends prompts and follows answers over one connection.
  *
  * Events: `state` after each change of `state`; `degraded` when the server becomes degraded or recovers; `expiring` when
- * the token expires soon and `authenticate` should be called with a fresh one; `error` for an error that belongs to no
- * answer. The last three are `CustomEvent`s with the frame as `detail`.
+ * the token expires soon and `authenticate` should be called with a fresh one; `feed` for an event of a conversation or of
+ * the list, which `conversations.js` handles; `error` for an error that belongs to no answer. The last four are
+ * `CustomEvent`s with the frame as `detail`.
  */
 export class HoldlineClient extends EventTarget {
   /** @type {Connection} */ #connection;
@@ -56,7 +57,7 @@ export class HoldlineClient extends EventTarget {
     };
     this.#connection = new Connection(socketUrl(url, globalThis.location?.href), this.#platform, {
       state: () => this.#stateChanged(),
-      open: () => this.#opened(),
+      open: () => this.#each((handle) => handle.opened()),
       lost: () => this.#each((handle) => handle.lost()),
       event: (event) => this.#receive(event),
     });
@@ -97,12 +98,15 @@ export class HoldlineClient extends EventTarget {
   }
 
   /**
-   * Follows an existing response: replays its events after a sequence number, then streams new ones.
+   * Follows an existing response: replays its events after a sequence number, then streams new ones. Returns the handle of
+   * the response if the client follows it already.
    * @param {string} responseId
    * @param {number} [startingAfter] the last sequence number to skip; -1 replays the whole response
    * @returns {AnswerHandle}
    */
   follow(responseId, startingAfter = -1) {
+    const known = this.#handleOf({ type: "", response_id: responseId });
+    if (known) return known;
     const handle = this.#add(new ResponseState(responseId, startingAfter), null, "");
     if (this.state === "closed") this.#refuse(handle);
     else if (this.state === "open") handle.opened();
@@ -114,7 +118,12 @@ export class HoldlineClient extends EventTarget {
    */
   authenticate(token) {
     this.#token = token;
-    this.#connection.send(auth(token));
+    this.send(auth(token));
+  }
+
+  /** Sends a message, for example about a conversation. Returns false if the client is not connected. @param {object} message */
+  send(message) {
+    return this.#connection.send(message);
   }
 
   /** Tests the connection within seconds and replaces it if it is dead. @param {number} [deadline] milliseconds */
@@ -158,12 +167,9 @@ export class HoldlineClient extends EventTarget {
     return handle;
   }
 
-  #opened() {
-    if (this.#token !== null) this.#connection.send(auth(this.#token));
-    this.#each((handle) => handle.opened());
-  }
-
   #stateChanged() {
+    // The token precedes the messages of the listeners.
+    if (this.#token !== null) this.send(auth(this.#token));
     // A final close code applies to the whole client rather than to a single answer, so every answer fails with that
     // code.
     const close = this.#connection.close;
@@ -186,6 +192,7 @@ export class HoldlineClient extends EventTarget {
     }
     if (event.type === "holdline:degraded") return this.#dispatch("degraded", event);
     if (event.type === "holdline:expiring") return this.#dispatch("expiring", event);
+    if (event.conversation !== undefined || event.conversations) return this.#dispatch("feed", event);
     const handle = this.#handleOf(event);
     if (handle) handle.receive(event);
     else if (event.type === "error") this.#dispatch("error", event);

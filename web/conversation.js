@@ -17,8 +17,9 @@ import { isEnd } from "./response-state.js";
  * @typedef {{
  *   prompt: string, request: Request, key: string, at: number, responseId: string | null, status: Status, text: string,
  *   note: string, model: string | null, feedback?: import("./feedback.js").Feedback, aside?: import("./aside.js").Aside | null, files?: Attached[], whole?: boolean,
+ *   held?: boolean,
  * }} Turn one prompt and its answer; `at` is in milliseconds; `note` is the line under a finished answer; `whole`: the
- *   request contains the earlier turns
+ *   request contains the earlier turns; `held`: the request waits until its conversation exists
  */
 
 /**
@@ -53,12 +54,13 @@ export class Conversation {
    * Adds and stores a turn. The request names the last continuable response, so that the model sees the history.
    * @param {string} prompt
    * @param {string} key
-   * @param {Content & {whole?: boolean, like?: Turn, more?: object, at?: number}} [how] `whole`: include all earlier
+   * @param {Content & {whole?: boolean, instead?: Turn, like?: Turn, more?: object, at?: number}} [how] `whole`: include all earlier
    *   turns, for a server that has deleted them; `like`: repeat the request of this turn; `more`: further fields of the
    *   request; `content` and `files`: for a prompt with images or files
    * @returns {Turn}
    */
-  add(prompt, key, { whole = false, like, more = {}, files = like?.files, content = prompt, at = Date.now() } = {}) {
+  add(prompt, key, { whole = false, instead, like, more = {}, files = like?.files, content = prompt, at = Date.now() } = {}) {
+    if (instead) this.remove(instead);
     const request = like?.request ?? { ...more, ...this.#request(content, whole) };
     /** @type {Turn} */
     const turn = {

@@ -22,8 +22,11 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
 /**
  * The settings of a thread.
  * @typedef {string | null | undefined} Token null while no user is signed in; undefined if the page uses no tokens
+ * @typedef {Pick<import("./conversation.js").Conversation, "turns" | "name" | "add" | "clear" | "save" | "sync"> & {
+ *   attach?: (client: HoldlineClient) => void,
+ * }} Kept a conversation in a storage, or one on the server, which has `attach`: it begins to follow over a client
  * @typedef {{
- *   url: string, owner: string | null, conversation: (owner: string | null) => import("./conversation.js").Conversation,
+ *   url: string, owner: string | null, conversation: (owner: string | null) => Kept,
  *   note: (handle: AnswerHandle, state: import("./connection.js").State) => string,
  *   aside: (handle: AnswerHandle) => import("./aside.js").Aside | null,
  *   more: () => object, token: () => (Promise<Token> | Token), page: Window | null,
@@ -138,6 +141,7 @@ export class Thread extends EventTarget {
     this.#client = client;
     this.#give(client, token);
     if (this.setting.page) this.#detach = attachPage(client, this.setting.page);
+    this.conversation.attach?.(client);
     client.addEventListener("state", () => this.#stateChanged(client));
     client.addEventListener("degraded", (event) => {
       this.degraded = /** @type {CustomEvent} */ (event).detail.degraded === true;
@@ -215,40 +219,33 @@ export class Thread extends EventTarget {
    * @param {import("./conversation.js").Content & {whole?: boolean, instead?: Turn, like?: Turn}} [how] `instead`: the turn to replace
    * @returns {Turn | null}
    */
-  ask(prompt, { instead, ...how } = {}) {
-    if (this.active && this.active.turn !== instead) return null;
-    if (instead) this.#drop(instead);
+  ask(prompt, how = {}) {
+    if (this.active && this.active.turn !== how.instead) return null;
     const turn = this.conversation.add(prompt, randomId(), { ...how, more: this.setting.more() });
-    const entry = { turn, handle: null };
-    this.entries = [...this.entries, entry];
-    if (this.#client) this.#takeUp(entry);
-    else this.start();
+    this.list();
     this.#dispatch("message", turn);
-    this.changed();
     return turn;
-  }
-
-  /** Replaces the last answer with a new answer to the same prompt. */
-  regenerate() {
-    const last = this.entries.at(-1)?.turn;
-    if (last) this.ask(last.prompt, { instead: last, like: last });
   }
 
   stop() {
     this.active?.handle?.stop();
   }
 
-  /** Stops the current answer and deletes the conversation. */
+  /** Stops the current answer and deletes the conversation, or leaves it if it is on the server. */
   clear() {
-    this.stop();
-    this.entries = [];
+    if (!this.conversation.attach) this.stop();
     this.conversation.clear();
-    this.changed();
+    this.list();
   }
 
   /** Applies the changes that other tabs have stored. @param {StorageEvent} [change] */
   sync(change) {
     this.conversation.sync(change);
+    this.list();
+  }
+
+  /** Shows the turns of the conversation, and continues the unfinished ones. */
+  list() {
     const here = new Map(this.entries.map((entry) => [entry.turn, entry]));
     this.entries = this.conversation.turns.map((turn) => here.get(turn) ?? { turn, handle: null });
     if (this.#client) this.entries.forEach((entry) => this.#takeUp(entry));
@@ -256,17 +253,11 @@ export class Thread extends EventTarget {
     this.changed();
   }
 
-  /** Removes a turn. @param {Turn} turn */
-  #drop(turn) {
-    this.entries = this.entries.filter((entry) => entry.turn !== turn);
-    this.conversation.remove(turn);
-  }
-
   /** Continues an unfinished turn: follows its response, or sends its request again with the same key. @param {Entry} entry */
   #takeUp(entry) {
     const { turn, handle } = entry;
     const client = this.#client;
-    if (handle || !isExpected(turn) || !client) return;
+    if (handle || !isExpected(turn) || !client || turn.held) return;
     const taken = turn.responseId !== null
       ? client.follow(turn.responseId)
       : client.ask({ ...turn.request, idempotency_key: turn.key });
@@ -298,8 +289,7 @@ export class Thread extends EventTarget {
     if (!answer.ended || closed || !this.entries.includes(entry)) return;
     if (answer.error?.code === "previous_response_not_found" && turn.request.previous_response_id && (turn.prompt || turn.files)) {
       // The server has deleted the earlier turns, so the prompt is sent again with all of them.
-      this.#drop(turn);
-      this.ask(turn.prompt, { ...contentOf(turn), whole: true });
+      this.ask(turn.prompt, { ...contentOf(turn), instead: turn, whole: true });
       return;
     }
     turn.text = answer.text;

@@ -203,7 +203,7 @@ export class Turns {
       const hasForgotten = turn.whole === true && this.thread.entries.some((entry) => entry.turn.files && entry.turn !== turn);
       const [user, assistant] = ["user-name", "assistant-name"].map((name) => this.host.getAttribute(name) ?? "");
       view = new TurnView(turn, this.#words, { size: this.size, time: this.time, user: user ?? "", assistant: assistant ?? "", rate: this.host.hasAttribute("feedback") ? (feedback) => this.#rate(turn, feedback) : null }, {
-        regenerate: () => this.thread.regenerate(),
+        regenerate: () => this.thread.ask(turn.prompt, { instead: turn, like: turn }),
         edit: () => this.#edit(turn),
       });
       if (hasForgotten) view.element.prepend(make("p", "note forgotten", this.#words.filesForgotten));
