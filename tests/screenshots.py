@@ -17,7 +17,7 @@ from pathlib import Path
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from command.up.redis import embedded_redis
-from tests.browser import CHROMIUM, FLAGS
+from tests.browser import CHROMIUM, FLAGS, IN_PAGE
 from tests.console_screens import take_all
 from tests.system import Process, System, free_port
 
@@ -227,6 +227,83 @@ async def chat() -> None:
     shutil.copy(IMAGES / "writing-phone-dark.png", IMAGES / "page-phone-dark.png")
 
 
+FILES = (IN_PAGE / "files.js").read_text()
+SAY = (IN_PAGE / "say.js").read_text()
+WHOLE = """Object.assign(document.querySelector("holdline-chat"), {
+  attachments: true, feedback: true, assistantName: "Holly", userName: "Anna",
+  opening: "Hello, I am **Holly**. What is your order number?",
+  followUps: ["When will it come?", "Thank you, that is all."],
+})"""
+ANSWERED = [
+    {
+        "id": "mcp_1",
+        "type": "mcp_call",
+        "name": "find_order",
+        "arguments": '{"order": 42}',
+        "output": "one rye, one plait",
+        "status": "completed",
+    },
+    {
+        "id": "msg_1",
+        "type": "message",
+        "content": [
+            {
+                "type": "output_text",
+                "text": "Your order costs €9.[^1] Shall I cancel it?\n\n[^1]: With *tax*.\n",
+                "annotations": [
+                    {
+                        "type": "url_citation",
+                        "url": "https://bakery.example/prices",
+                        "title": "Prices",
+                        "end_index": 24,
+                    }
+                ],
+            }
+        ],
+    },
+    {
+        "id": "mcpr_1",
+        "type": "mcp_approval_request",
+        "name": "cancel_order",
+        "arguments": '{"order": 42}',
+    },
+]
+
+
+async def additions() -> None:
+    """Shows what sites can add to the widget: files, names, feedback, tools and suggestions."""
+    async with (
+        embedded_redis() as url,
+        System(url, Path(tempfile.mkdtemp())) as system,
+        async_playwright() as playwright,
+    ):
+        server = await system.server()
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for scheme, phone in (("light", False), ("dark", True)):
+            look = f"{'phone' if phone else 'desk'}-{scheme}"
+            async with opened(browser, scheme, phone=phone) as page:
+                await page.goto(server.url)
+                await page.evaluate(WHOLE)
+                await expect(page.locator(".attach")).to_be_visible()
+                images = [["bread.jpg", "image/jpeg", 1200, 900]]
+                await page.evaluate(f"([how, images]) => ({FILES})(how, images)", ["paste", images])
+                await expect(page.locator(".tray .file")).to_have_count(1)
+                await take(page, f"files-{look}")
+                events = [
+                    {"type": "response.output_item.done", "output_index": index, "item": item}
+                    for index, item in enumerate(ANSWERED)
+                ]
+                await page.evaluate(SAY, events)
+                await page.evaluate("document.querySelector('holdline-chat').conversation = 'x'")
+                await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+                await ask(page, "42. What does it cost?")
+                await status(page, "completed")
+                await expect(page.locator(".approve")).to_be_visible()
+                await page.locator(".tools").first.evaluate("tools => tools.scrollIntoView()")
+                await take(page, f"tools-{look}")
+        await browser.close()
+
+
 async def console() -> None:
     """Takes the screenshots of the console."""
     async with async_playwright() as playwright:
@@ -237,7 +314,7 @@ async def console() -> None:
 
 async def main(*names: str) -> None:
     """Takes the screenshots of the named parts, or all of them."""
-    parts = {"chat": chat, "console": console}
+    parts = {"chat": chat, "additions": additions, "console": console}
     for name in names or parts:
         await parts[name]()
 

@@ -29,7 +29,7 @@ export class AsideView {
     this.#sources.setAttribute("aria-label", words.sources);
     this.#tools = new ToolView(words);
     this.above.append(this.#details, this.#tools.element);
-    this.below.append(this.#refusal, this.#others, this.#sources);
+    this.below.append(this.#tools.pending, this.#refusal, this.#others, this.#sources);
   }
 
   /** Shows the thoughts, tools, refusal and sources of an answer. Sources that are already shown stay.

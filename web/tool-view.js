@@ -16,13 +16,15 @@ import { fill } from "./words.js";
 
 export class ToolView {
   element = make("div", "tools");
+  /** What the visitor must decide. It stands below the text, which may explain it. */
+  pending = make("div", "tools");
   #drawn = "";
   /** The calls that the visitor has opened. @type {Set<number>} */ #open = new Set();
 
   /** Creates the hidden element. @param {import("./status.js").StatusWords} words */
   constructor(words) {
     this.words = words;
-    this.element.hidden = true;
+    this.element.hidden = this.pending.hidden = true;
   }
 
   /** Draws the calls, if something has changed. @param {ToolCall[]} calls @param {Replying} replying */
@@ -30,20 +32,33 @@ export class ToolView {
     const state = JSON.stringify([calls, calls.map(({ callId }) => replies.get(callId ?? "")), !decide, !run]);
     if (state === this.#drawn) return;
     this.#drawn = state;
-    this.element.hidden = calls.length === 0;
-    this.element.replaceChildren(...calls.map((call, index) => this.#call(call, index, replies.get(call.callId ?? ""), decide)));
-    if (run) this.element.append(button("again", this.words.runTools, run, this.words.runTools));
+    this.element.replaceChildren();
+    this.pending.replaceChildren(...(run ? [button("again", this.words.runTools, run, this.words.runTools)] : []));
+    for (const [index, call] of calls.entries()) {
+      const reply = replies.get(call.callId ?? "");
+      const isPending = call.type === APPROVAL && !reply && decide !== null;
+      if (isPending) this.pending.append(this.#approval(call, index, decide));
+      else this.element.append(this.#call(call, index, reply));
+    }
+    this.element.hidden = !this.element.firstChild;
+    this.pending.hidden = !this.pending.firstChild;
   }
 
-  /** Draws one call. @param {ToolCall} call @param {number} index @param {Json | undefined} reply @param {Replying["decide"]} decide */
-  #call(call, index, reply, decide) {
+  /** Draws one call. @param {ToolCall} call @param {number} index @param {Json} [reply] */
+  #call(call, index, reply) {
     const { words } = this;
     const details = make("details", "tool", make("summary", "tool-head", make("span", "tool-name", call.name), make("span", "tool-state", this.#stateOf(call, reply))));
     details.dataset.state = call.state;
     details.open = this.#open.has(index);
     details.addEventListener("toggle", () => void this.#open[details.open ? "add" : "delete"](index));
     details.append(...block(words.toolInput, call.input), ...block(words.toolOutput, outputOf(reply) || call.output));
-    if (call.type !== APPROVAL || reply || !decide) return details;
+    return details;
+  }
+
+  /** Draws a call that the visitor must allow. @param {ToolCall} call @param {number} index @param {NonNullable<Replying["decide"]>} decide */
+  #approval(call, index, decide) {
+    const { words } = this;
+    const details = this.#call(call, index);
     const question = make("p", "approval-question", fill(words.approvalQuestion, { name: call.name }));
     details.open = true; // the visitor must see what is asked for
     return make("div", "approval", question, details, make("div", "approval-actions",
