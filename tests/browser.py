@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -153,9 +154,9 @@ async def element(page: Page, script: str) -> Any:
     return await page.evaluate(f"(chat => {script})(document.querySelector('holdline-chat'))")
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def serve_app() -> AsyncIterator[ServeApp]:
-    """Serves an application on a free port and returns its origin."""
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[ServeApp]:
+    """Serves applications on free ports, and returns their origins, until the context ends."""
     runners: list[web.AppRunner] = []
 
     async def serve(app: web.Application, port: int | None = None) -> str:
@@ -170,6 +171,13 @@ async def serve_app() -> AsyncIterator[ServeApp]:
     yield serve
     for runner in runners:
         await runner.cleanup()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def serve_app() -> AsyncIterator[ServeApp]:
+    """Serves an application on a free port and returns its origin."""
+    async with serving() as serve:
+        yield serve
 
 
 @pytest.fixture

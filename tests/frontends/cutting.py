@@ -1,16 +1,27 @@
 """A TCP proxy that cuts one connection after a number of events.
 
 An event is a server-sent event, or a frame that a server sends on a WebSocket.
+`cut_everywhere` runs one proxy for each event of an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Self
+
+ANSWER = "It scatters blue."
+SHA256 = hashlib.sha256(ANSWER.encode()).hexdigest()
+# The script of the fake model for the answer. Each character is a token, and each token an event,
+# because the worker writes it before the next.
+SCRIPT = f"say={ANSWER.replace(' ', '_')} pace=0.04"
+# More events than any stream of the answer has: one for each token, those around the text, and
+# comments.
+EVENTS = len(ANSWER) + 24
 
 # Closing a socket with this option resets the connection.
 RESET = struct.pack("ii", 1, 0)
@@ -103,3 +114,19 @@ class CuttingProxy:
             raw: socket.socket = writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def cut_everywhere(url: str) -> AsyncIterator[list[CuttingProxy]]:
+    """Runs a proxy to the server for each place of a cut. Each must forward one whole answer."""
+    port = int(url.rpartition(":")[2])
+    async with contextlib.AsyncExitStack() as stack:
+        proxies = [
+            await stack.enter_async_context(CuttingProxy(port, events)) for events in range(EVENTS)
+        ]
+        yield proxies
+    # The last places are behind the end of the stream, so there was a cut after every event. The
+    # streams differ in their comments, and on a busy machine in the tokens of an event.
+    assert 0 == proxies[-1].cuts
+    assert all(proxy.cuts or proxy.seen < number for number, proxy in enumerate(proxies))
+    assert len(ANSWER) // 2 < sum(proxy.cuts for proxy in proxies)

@@ -8,36 +8,32 @@ with the checksum in the log.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.frontends.cutting import CuttingProxy
+from tests.frontends.cutting import ANSWER, SCRIPT, SHA256, cut_everywhere
 from tests.node import node_22
 from tests.paths.conftest import Shared
-from tests.system import clean_environ
+from tests.system import ROOT, clean_environ
 
 HERE = Path(__file__).parent
+DOCUMENT = (ROOT / "docs/frontends.md").read_text()
 NODE = node_22() or "node"
 SECONDS = 120.0
-ANSWER = "It scatters blue."
-# Each character is a token, and each token an event, because the worker writes it before the next.
-PROMPT = f"say={ANSWER.replace(' ', '_')} pace=0.04"
-SHA256 = hashlib.sha256(ANSWER.encode()).hexdigest()
-# More events than any stream has: one for each token, those around the text, and comments.
-EVENTS = len(ANSWER) + 24
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
-async def node(program: str, *arguments: str) -> Any:
-    """Runs a program for Node.js, which must succeed in time, and returns its JSON output."""
+async def run_program(*command: str) -> str:
+    """Runs a program, which must succeed in time, and returns its output."""
     process = await asyncio.create_subprocess_exec(
-        *(NODE, str(HERE / program), *arguments),
+        *command,
         env=clean_environ(),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -51,23 +47,15 @@ async def node(program: str, *arguments: str) -> Any:
             process.kill()
             await process.wait()
     assert 0 == process.returncode, errors.decode()
-    return json.loads(output)
+    return output.decode()
 
 
-async def cut_everywhere(shared: Shared, program: str, *arguments: str) -> list[Any]:
+async def answers(shared: Shared, program: str, *arguments: str) -> list[Any]:
     """Runs a program with a proxy for each place of a cut, and returns what it saw each time."""
-    prompt = shared.prompt(PROMPT)
-    port = int(shared.server.url.rpartition(":")[2])
-    async with contextlib.AsyncExitStack() as stack:
-        proxies = [
-            await stack.enter_async_context(CuttingProxy(port, events)) for events in range(EVENTS)
-        ]
-        runs = await node(program, *arguments, prompt, *(proxy.url for proxy in proxies))
-    # The last places are behind the end of the stream, so there was a cut after every event. The
-    # streams differ in their comments, and on a busy machine in the tokens of an event.
-    assert 0 == proxies[-1].cuts
-    assert all(proxy.cuts or proxy.seen < number for number, proxy in enumerate(proxies))
-    assert len(ANSWER) // 2 < sum(proxy.cuts for proxy in proxies)
+    prompt = shared.prompt(SCRIPT)
+    async with cut_everywhere(shared.server.url) as proxies:
+        urls = [proxy.url for proxy in proxies]
+        runs = json.loads(await run_program(NODE, str(HERE / program), *arguments, prompt, *urls))
     for number, run in enumerate(runs):
         assert 1 == len(shared.calls(f"{prompt} run={number}")), number
         assert (ANSWER, SHA256) == (run["text"], run["sha256"]), number
@@ -75,12 +63,12 @@ async def cut_everywhere(shared: Shared, program: str, *arguments: str) -> list[
 
 
 async def test_our_client_notices_no_cut(shared: Shared) -> None:
-    runs = await cut_everywhere(shared, "ours.mjs")
+    runs = await answers(shared, "ours.mjs")
     assert {("completed", SHA256)} == {(run["status"], run["promised"]) for run in runs}
 
 
 async def test_use_chat_with_our_transport_notices_no_cut(shared: Shared) -> None:
-    runs = await cut_everywhere(shared, "ai_sdk.mjs", "holdline")
+    runs = await answers(shared, "ai_sdk.mjs", "holdline")
     assert {("ready", 0, SHA256)} == {
         (run["status"], run["resumed"], run["promised"]) for run in runs
     }
@@ -90,22 +78,39 @@ async def test_use_chat_with_our_transport_notices_no_cut(shared: Shared) -> Non
 async def test_use_chat_with_its_own_transport_resumes_after_each_cut(
     shared: Shared, transport: str
 ) -> None:
-    runs = await cut_everywhere(shared, "ai_sdk.mjs", transport)
+    runs = await answers(shared, "ai_sdk.mjs", transport)
     assert {("ready", SHA256)} == {(run["status"], run["promised"]) for run in runs}
     assert "error" == runs[5]["first"]
 
 
 async def test_the_documented_program_with_fetch_resumes_after_each_cut(shared: Shared) -> None:
-    await cut_everywhere(shared, "fetch.mjs")
+    await answers(shared, "fetch.mjs")
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
+async def test_the_documented_script_with_curl_resumes_after_each_cut(shared: Shared) -> None:
+    (script,) = re.findall(r"^## curl\n\n```sh\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
+    prompt = shared.prompt(SCRIPT)
+    async with cut_everywhere(shared.server.url) as proxies:
+        scripts = [
+            script.replace("http://127.0.0.1:8080", proxy.url).replace(
+                "Why is the sky blue?", f"{prompt} run={number}"
+            )
+            for number, proxy in enumerate(proxies)
+        ]
+        texts = await asyncio.gather(*(run_program("bash", "-c", each) for each in scripts))
+    for number, text in enumerate(texts):
+        assert 1 == len(shared.calls(f"{prompt} run={number}")), number
+        assert SHA256 == hashlib.sha256(text.encode()).hexdigest(), number
 
 
 async def test_an_agent_of_ag_ui_with_our_fetch_notices_no_cut(shared: Shared) -> None:
-    runs = await cut_everywhere(shared, "ag_ui.mjs", "holdline")
+    runs = await answers(shared, "ag_ui.mjs", "holdline")
     assert {(0, SHA256)} == {(run["resumed"], run["promised"]) for run in runs}
 
 
 @pytest.mark.parametrize("kind", ["default", "reload"])
 async def test_an_agent_of_ag_ui_repeats_its_run_after_each_cut(shared: Shared, kind: str) -> None:
-    runs = await cut_everywhere(shared, "ag_ui.mjs", kind)
+    runs = await answers(shared, "ag_ui.mjs", kind)
     assert {SHA256} == {run["promised"] for run in runs}
     assert 1 == runs[5]["resumed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -14,22 +15,18 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from dev.npm import TSC, stage
-from tests.browser import NewPage, ServeApp, in_chromium
-from tests.fake_model import FakeModel
-from tests.frontends.cutting import CuttingProxy
+from tests.browser import NewPage, in_chromium, serving
+from tests.frontends.cutting import ANSWER, EVENTS, SCRIPT, SHA256, cut_everywhere
 from tests.node import WEB_TESTS
+from tests.paths.conftest import Shared
 from tests.system import ROOT, Server, System, free_port, run_command
 
 HERE = Path(__file__).parent
 DOCUMENT = (ROOT / "docs/frontends.md").read_text()
 SERVER = 'new URLSearchParams(location.search).get("server")'
-ANSWER = "It scatters blue."
-PROMPT = f"say={ANSWER.replace(' ', '_')} pace=0.04"
-# More events than the stream has: one for each token, those around the text, and comments.
-EVENTS = len(ANSWER) + 24
 
 COMPILER = {
     "strict": True,
@@ -54,28 +51,43 @@ def documented(language: str) -> list[str]:
     return [re.sub(r'"https://HOST(/[^"]+)"', rf'{SERVER} + "\1"', each) for each in programs]
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in whose `node_modules` are the front ends and the npm package."""
+    folder = tmp_path_factory.mktemp("frontends")
+    modules = folder / "node_modules"
+    (modules / "@holdline").mkdir(parents=True)
+    stage(folder / "staged")
+    (modules / "@holdline/client").symlink_to(folder / "staged")
+    for package in (HERE / "node_modules").iterdir():
+        if package.name != "@types":
+            (modules / package.name).symlink_to(package)
+    (modules / "@types").mkdir()
+    for name in ("@types/react", "csstype"):
+        (modules / name).unlink(missing_ok=True)
+        (modules / name).symlink_to(WEB_TESTS / "node_modules" / name)
+    return folder
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+async def pages(installed: Path) -> Path:
     """The folder with the built pages."""
-    folder = tmp_path_factory.mktemp("frontends") / "page"
+    folder = installed / "page"
     shutil.copytree(HERE / "page", folder)
-    (folder / "node_modules").symlink_to(HERE / "node_modules")
-    (folder / "web").symlink_to(ROOT / "web")
     for number, source in enumerate(documented("tsx")):
         (folder / f"Documented{number}.tsx").write_text(source)
     (deep_chat,) = (source for source in documented("ts") if "deep-chat" in source)
     (folder / "documented.ts").write_text(deep_chat)
-    await run_command("node_modules/.bin/vite", "build", cwd=folder)
+    await run_command("../node_modules/.bin/vite", "build", cwd=folder)
     return folder / "dist"
 
 
 @dataclass
 class Site:
-    """The built pages on a site of their own, the server that they use, and its model."""
+    """The built pages on a site of their own, and a server of the shared system that they use."""
 
     url: str
     server: Server
-    model: FakeModel
 
     @property
     def host(self) -> str:
@@ -85,71 +97,81 @@ class Site:
         return f"{self.url}/{name}.html?{urlencode(query, doseq=True)}"
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def site(pages: Path, system: System, serve_app: ServeApp) -> AsyncIterator[Site]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def site(
+    pages: Path, shared: Shared, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
     app = web.Application()
     app.router.add_static("/", pages)
-    url = await serve_app(app, free_port())
-    async with FakeModel() as model:
-        server = await system.server(HOLDLINE_ALLOWED_ORIGINS=url)
-        await system.worker(model.url)
-        yield Site(url, server, model)
+    async with serving() as serve, System(shared.redis_url, tmp_path_factory.mktemp("site")) as own:
+        url = await serve(app, free_port())
+        yield Site(url, await own.server(HOLDLINE_ALLOWED_ORIGINS=url))
 
 
-async def test_the_documented_code_fits_the_types_of_the_packages(tmp_path: Path) -> None:
-    stage(tmp_path / "staged")
-    modules = tmp_path / "node_modules"
-    for folder in ("@holdline", "@types"):
-        (modules / folder).mkdir(parents=True)
-    (modules / "@holdline/client").symlink_to(tmp_path / "staged")
-    for name in ("@types/react", "csstype"):
-        (modules / name).symlink_to(WEB_TESTS / "node_modules" / name)
-    for name in ("ai", "@ai-sdk", "@ag-ui", "@assistant-ui", "react"):
-        (modules / name).symlink_to(HERE / "node_modules" / name)
+async def test_the_documented_code_fits_the_types_of_the_packages(installed: Path) -> None:
+    folder = installed / "types"
+    folder.mkdir()
     for language in ("ts", "tsx"):
         for number, program in enumerate(documented(language)):
             # The modules of Deep Chat name files that are not in its package.
             if "deep-chat" not in program:
-                (tmp_path / f"{language}{number}.{language}").write_text(
-                    f"{program}\nexport {{}};\n"
-                )
-    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": COMPILER}))
-    await run_command(str(TSC), "--project", str(tmp_path), cwd=tmp_path)
+                (folder / f"{language}{number}.{language}").write_text(f"{program}\nexport {{}};\n")
+    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": COMPILER}))
+    await run_command(str(TSC), "--project", str(folder), cwd=folder)
 
 
-async def test_use_chat_resumes_after_a_reload(site: Site, open_page: NewPage) -> None:
-    url = site.page("use-chat", server=f"{site.server.url}/", id="chat-1")
+async def test_use_chat_resumes_after_a_reload(
+    shared: Shared, site: Site, open_page: NewPage
+) -> None:
+    prompt = shared.prompt(SCRIPT)
+    url = site.page("use-chat", server=f"{site.server.url}/", id=prompt)
     page = await open_page(url, None, site.host)
-    await page.locator("input").fill(PROMPT)
+    await page.locator("input").fill(prompt)
     await page.locator("input").press("Enter")
     await expect(page.locator("p").last).to_have_text(re.compile("^It s"))
     await page.reload()
     await expect(page.locator("p").last).to_have_text(ANSWER)
-    assert 1 == len(site.model.calls)
+    assert 1 == len(shared.calls(prompt))
+
+
+@contextlib.asynccontextmanager
+async def cut_page(
+    name: str, shared: Shared, site: Site, open_page: NewPage
+) -> AsyncIterator[Page]:
+    """Opens a page that asks for the answer on many servers, each behind a proxy of its own."""
+    prompt = shared.prompt(SCRIPT)
+    async with cut_everywhere(site.server.url) as proxies:
+        servers = [f"{proxy.url}/" for proxy in proxies]
+        hosts = [proxy.url.removeprefix("http://") for proxy in proxies]
+        yield await open_page(site.page(name, server=servers, prompt=prompt), None, *hosts)
+    for number in range(len(proxies)):
+        assert 1 == len(shared.calls(f"{prompt} run={number}")), number
 
 
 @pytest.mark.heavy
 async def test_assistant_ui_shows_the_whole_answer_after_a_cut_at_each_event(
-    site: Site, open_page: NewPage
+    shared: Shared, site: Site, open_page: NewPage
 ) -> None:
-    port = int(site.server.url.rpartition(":")[2])
-    async with contextlib.AsyncExitStack() as stack:
-        proxies = [
-            await stack.enter_async_context(CuttingProxy(port, events)) for events in range(EVENTS)
-        ]
-        servers = [f"{proxy.url}/" for proxy in proxies]
-        hosts = [proxy.url.removeprefix("http://") for proxy in proxies]
-        url = site.page("assistant-ui", server=servers, prompt=PROMPT)
-        page = await open_page(url, None, *hosts)
+    async with cut_page("assistant-ui", shared, site, open_page) as page:
         for section in await page.locator("section").all():
             await expect(section).to_contain_text(ANSWER, timeout=60_000)
-    assert len(ANSWER) < sum(proxy.cuts for proxy in proxies)
-    assert EVENTS == len(site.model.calls)
 
 
-async def test_deep_chat_shows_an_answer(site: Site, open_page: NewPage) -> None:
+@pytest.mark.parametrize("name", ["react-hooks"])
+async def test_react_notices_no_cut(
+    shared: Shared, site: Site, open_page: NewPage, name: str
+) -> None:
+    async with cut_page(name, shared, site, open_page) as page:
+        outputs = page.locator("output[data-status=completed]")
+        await expect(outputs).to_have_count(EVENTS, timeout=60_000)
+        texts = await outputs.all_text_contents()
+    assert {SHA256} == {hashlib.sha256(text.encode()).hexdigest() for text in texts}
+
+
+async def test_deep_chat_shows_an_answer(shared: Shared, site: Site, open_page: NewPage) -> None:
+    prompt = shared.prompt(SCRIPT)
     page = await open_page(site.page("deep-chat", server=site.server.url), None, site.host)
-    await page.locator("#text-input").fill(PROMPT)
+    await page.locator("#text-input").fill(prompt)
     await page.locator("#text-input").press("Enter")
     await expect(page.locator("deep-chat").get_by_text(ANSWER)).to_be_visible()
-    assert 1 == len(site.model.calls)
+    assert 1 == len(shared.calls(prompt))
