@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from tests.browser import (
     AXE,
@@ -26,7 +26,11 @@ FILES = (IN_PAGE / "files.js").read_text()
 SIZE = re.compile(r"^\d+ kB of 762 kB$")
 LIMIT = "Attach images and files, together up to 88 kB"
 PHOTO = ["photo.jpg", "image/jpeg", 3000, 2000]
-PDF = {"name": "recipe.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4 bread"}
+PDF: FilePayload = {
+    "name": "recipe.pdf",
+    "mimeType": "application/pdf",
+    "buffer": b"%PDF-1.4 bread",
+}
 # The size of an image in a data URL, and the colours in the middle of its left and right half.
 PIXELS = """async url => {
   const bytes = Uint8Array.from(atob(url.split(",")[1]), letter => letter.charCodeAt(0));
@@ -128,7 +132,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_sent(
         ("drawn.svg", "image/svg+xml", b"<svg/>", "drawn.svg is not of a kind"),
         ("odd.png", "image/png", b"no image", "odd.png cannot be shown"),
     ):
-        chosen = {"name": name, "mimeType": kind, "buffer": content}
+        chosen: FilePayload = {"name": name, "mimeType": kind, "buffer": content}
         await page.set_input_files("input[type=file]", [chosen])
         await expect(problem).to_contain_text(words)
     await expect(page.locator(".tray .file")).to_have_count(3)

@@ -27,7 +27,7 @@ async def test_names_times_the_opening_message_and_suggestions_are_shown(
     opening = page.locator(".opening")
     await expect(opening.locator("em")).to_have_text("Holly")
     await expect(opening.locator(".name")).to_have_text("Holly")
-    prompt, follow_up = shared.prompt("tokens=5"), shared.prompt("tokens=6")
+    prompt, follow_up = shared.prompt("tokens=5"), shared.prompt("mode=slow tokens=40 pace=0.05")
     await element(
         page,
         "chat.addEventListener('answer', () =>"
