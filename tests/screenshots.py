@@ -58,6 +58,33 @@ def store(path, value):
         json.dump(value, file)
 """
 
+# The folder that is reviewed, without the end of each file.
+FOLDER = {
+    "cart.js": """export function total(items) {
+  var sum = 0;
+  for (const item of items) {
+    if (item.price == 0) continue;
+    sum += item.price; // TODO: discounts
+  }
+  console.log(sum);
+  return sum;
+}
+""",
+    "page.ts": """export function show(element: HTMLElement, text: string) {
+  element.innerHTML = text;
+  try { load(); } catch (error) { }
+}
+""",
+    "src/main.rs": """fn main() {
+    let text = std::fs::read_to_string("cart.txt").unwrap();
+    println!("{}", text);
+}
+""",
+    "package-lock.json": "{}",
+    ".env": "KEY=",
+    "node_modules/left/index.js": "",
+}
+
 
 async def take(page: Page, name: str) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -160,14 +187,26 @@ async def reviewing(page: Page, look: str, url: str) -> None:
         "data-state", "writing", timeout=30_000
     )
     await take(page, f"review-writing-{look}")
-    await status_of_review(page)
-    await page.locator(".card.bugs .line-link").first.click()
+    await end_of_review(page)
+    await page.locator(".rows .line-link").first.click()
     await take(page, f"review-done-{look}")
+    await page.click("#other")
+    folder = Path(tempfile.mkdtemp()) / "shop"
+    for name, text in FOLDER.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{text}\n// {look}\n")
+    await page.set_input_files("#folder", folder)
+    await expect(page.locator(".selection")).to_be_visible()
+    await take(page, f"review-folder-{look}")
+    await page.click(".go")
+    await expect(page.locator(".rows .comment").first).to_be_visible(timeout=30_000)
+    await take(page, f"review-files-writing-{look}")
+    await end_of_review(page)
+    await take(page, f"review-files-done-{look}")
 
 
-async def status_of_review(page: Page) -> None:
-    sections = page.locator(".sections")
-    await expect(sections).to_have_attribute("data-status", "completed", timeout=60_000)
+async def end_of_review(page: Page) -> None:
+    await expect(page.locator(".board")).to_have_attribute("data-state", "ended", timeout=60_000)
 
 
 @asynccontextmanager

@@ -11,38 +11,39 @@
 export const SECTIONS = ["improvements", "complexity", "bugs"];
 
 /**
- * Returns the request for a review. Equal arguments give byte-identical requests.
- * @param {string} code @param {string} language
+ * Returns the request for the review of one file. Equal arguments give byte-identical requests.
+ * @param {string} code @param {string} language @param {string} [name] the path of the file
  * @returns {Request}
  */
-export function requestFor(code, language) {
-  const prompt = { id: "code-review", variables: { code: fenced(code, language) } };
+export function requestFor(code, language, name = "") {
+  const prompt = { id: "code-review", variables: { code: fenced(code, language, name) } };
   return { prompt, metadata: { kind: "review", language } };
 }
 
 /**
  * Returns the idempotency key of a review, so that equal requests share one review while the server runs or keeps it.
- * @param {Request} request @param {string} model @param {number} again how often the review was repeated
+ * @param {Request} request @param {string} model @param {string} after the id of the review that this one repeats, or ""
  * @returns {Promise<string | null>} null if the page has no WebCrypto; the review is then not shared
  */
-export async function keyFor(request, model, again) {
+export async function keyFor(request, model, after) {
   if (!globalThis.crypto?.subtle) return null;
-  const bytes = new TextEncoder().encode(JSON.stringify([model, request, again]));
+  const bytes = new TextEncoder().encode(JSON.stringify([model, request, after]));
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return `review-${Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-/** Wraps code in a Markdown fence. @param {string} code @param {string} language */
-export function fenced(code, language) {
+/** Wraps code in a Markdown fence, whose first line names the file. @param {string} code @param {string} language @param {string} [name] */
+export function fenced(code, language, name = "") {
   const longest = Math.max(2, ...Array.from(code.matchAll(/^ {0,3}(`{3,})/gm), (fence) => fence[1]?.length ?? 0));
   const fence = "`".repeat(longest + 1);
-  return `${fence}${language}\n${code}\n${fence}`;
+  const title = name.replace(/[\s\p{C}`]+/gu, " ").trim();
+  return `${fence}${language}${title && ` ${title}`}\n${code}\n${fence}`;
 }
 
 /** Reverses `fenced`. A text without a fence is treated entirely as code. @param {string} text */
 export function unfenced(text) {
-  const found = /^(`{3,})([\w+#-]*)\n([^]*)\n\1$/.exec(text);
-  return found ? { code: found[3] ?? "", language: found[2] ?? "" } : { code: text, language: "" };
+  const found = /^(`{3,})([\w+#-]*)(?: ([^\n]*))?\n([^]*)\n\1$/.exec(text);
+  return { code: found?.[4] ?? text, language: found?.[2] ?? "", name: found?.[3] ?? "" };
 }
 
 /**

@@ -86,7 +86,7 @@ def answer(messages: Sequence[Mapping[str, Any]]) -> str:
     sections = [
         f"# {'A review of your code' if code else 'An answer, at a human pace'}",
         NOTICE,
-        f"You asked:\n\n{_quote(prose.strip() or '(code, and no question)')}",
+        "" if code and not prose.strip() else f"You asked:\n\n{_quote(prose.strip())}",
         _tool_results(messages),
         _memory(turns[:-1]),
         *(_review(observe(text, language)) for language, text in code),
@@ -164,18 +164,23 @@ def _review(seen: Observations) -> str:
             facts,
             f"## Improvements\n\n{_listed(_improvements(seen))}",
             f"## Complexity\n\n{_complexity(seen)}",
-            f"## Bugs\n\n{_listed([f'line {line}: {fault}' for line, fault in seen.faults])}",
+            f"## Bugs\n\n{_listed(_bugs(seen))}",
         ]
     )
 
 
+def _bugs(seen: Observations) -> list[str]:
+    return [f"line {fault.line} ({fault.severity}): {fault.text}" for fault in seen.faults]
+
+
 def _improvements(seen: Observations) -> list[str]:
-    found = [f"line {line}: a {mark} is waiting" for line, mark in seen.marks]
-    if seen.long_lines:
-        lines = ", ".join(str(line) for line in seen.long_lines[:10])
-        found.append(f"longer than {LONG_LINE} characters: line {lines}")
-    if seen.longest and seen.longest.length > LONG_FUNCTION:
-        found.append(f"`{seen.longest.name}` is longer than {LONG_FUNCTION} lines: split it")
+    found = [f"line {line} (low): a {mark} is waiting" for line, mark in seen.marks]
+    found += [
+        f"line {line} (low): longer than {LONG_LINE} characters" for line in seen.long_lines[:10]
+    ]
+    if (longest := seen.longest) and longest.length > LONG_FUNCTION:
+        where = f"lines {longest.line} to {longest.line + longest.length - 1}"
+        found.append(f"{where} (medium): `{longest.name}` is longer than {LONG_FUNCTION} lines")
     if seen.depth >= DEEP:
         found.append(f"{seen.depth} blocks inside each other: return early, or name the inner part")
     return found

@@ -1,12 +1,13 @@
 """Makes simple observations about a piece of code, such as its longest line.
 
-Python code is parsed. In other languages, only lines, braces and a few keywords are examined.
+Python code is parsed. In other languages, only lines, braces and a few patterns are examined. Of a
+diff with numbered lines, only the added lines are examined.
 """
 
 import ast
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 LONG_LINE = 100
@@ -38,6 +39,37 @@ LOOKS_LIKE_CODE = re.compile(
 )
 
 
+# A line of a diff as the page /review writes it: the number in the new file, a sign and the text.
+DIFF_LINE = re.compile(r" *(\d+) ([ +])(.*)")
+SCRIPT = frozenset({"js", "javascript", "ts", "typescript", "jsx", "tsx"})
+# Faults that one line shows, in code without strings and comments: the languages, the pattern, the
+# severity and the text. A fault without languages applies to all but Python, which is parsed.
+PATTERNS: tuple[tuple[frozenset[str], re.Pattern[str], str, str], ...] = (
+    (SCRIPT, re.compile(r"[^=!]==(?!=)"), "medium", "`==` converts its operands: use `===`"),
+    (SCRIPT, re.compile(r"\.innerHTML\s*="), "high", "`innerHTML` runs markup in the text"),
+    (SCRIPT, re.compile(r"\bvar\s"), "low", "`var` is visible in the whole function: use `let`"),
+    (SCRIPT, re.compile(r"\bconsole\.log\("), "low", "a `console.log` is left over"),
+    (frozenset(), re.compile(r"\beval\("), "high", "`eval` runs whatever text it is given"),
+    (frozenset(), re.compile(r"\bcatch\b[^{]*\{\s*\}"), "medium", "the error is dropped silently"),
+    (frozenset(), re.compile(r"\b(?:strcpy|gets)\("), "high", "this writes past the buffer's end"),
+    (
+        frozenset({"rs", "rust"}),
+        re.compile(r"\.unwrap\(\)"),
+        "medium",
+        "`unwrap` panics on an error",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault in a piece of code; the severity is high, medium or low."""
+
+    line: int
+    severity: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Function:
     name: str
@@ -55,7 +87,7 @@ class Observations:
     depth: int
     marks: tuple[tuple[int, str], ...]
     long_lines: tuple[int, ...]
-    faults: tuple[tuple[int, str], ...]
+    faults: tuple[Fault, ...]
 
     @property
     def longest(self) -> Function | None:
@@ -79,43 +111,73 @@ def split(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def observe(code: str, language: str = "") -> Observations:
+    """Returns the observations about code, or about the added lines of a numbered diff."""
     code = code.rstrip("\n")
+    if language == "diff":
+        return _observe_diff(code)
     tree, fault = _parse(code) if language in {"", "py", "python", "python3"} else (None, None)
     lines = code.split("\n") if code else []
     functions: tuple[Function, ...]
     if tree is not None:
         language, functions, depth = "Python", tuple(_functions(tree)), _depth(tree)
-        faults = tuple(sorted(_faults(tree)))
+        faults = tuple(sorted(_faults(tree), key=lambda one: one.line))
     elif language and fault:
         language, functions, depth, faults = "Python", (), 0, (fault,)
     else:
         plain = NOISE.sub(lambda match: "\n" * match[0].count("\n"), code)
         pairs, depth = _braces(plain)
-        functions, faults = tuple(_braced(plain, pairs)), ()
+        functions, faults = tuple(_braced(plain, pairs)), tuple(_faults_of_lines(plain, language))
     return Observations(
         language=language or "an unnamed language",
         lines=len(lines),
         functions=functions,
         depth=depth,
-        marks=tuple(
-            (number, match[1])
-            for number, line in enumerate(lines, 1)
-            for match in MARKS.finditer(line)
-        ),
+        marks=_marks(enumerate(lines, 1)),
         long_lines=tuple(n for n, line in enumerate(lines, 1) if len(line) > LONG_LINE),
         faults=faults,
     )
 
 
-def _parse(code: str) -> tuple[ast.Module | None, tuple[int, str] | None]:
+def _observe_diff(code: str) -> Observations:
+    found = [match for line in code.split("\n") if (match := DIFF_LINE.match(line))]
+    added = [(int(match[1]), match[3]) for match in found if match[2] == "+"]
+    faults = [
+        Fault(number, fault.severity, fault.text)
+        for number, line in added
+        for fault in _faults_of_lines(NOISE.sub("", line), "diff")
+    ]
+    return Observations(
+        language="a diff",
+        lines=len(added),
+        functions=(),
+        depth=0,
+        marks=_marks(added),
+        long_lines=tuple(number for number, line in added if len(line) > LONG_LINE),
+        faults=tuple(faults),
+    )
+
+
+def _marks(lines: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+    return tuple((number, match[1]) for number, line in lines for match in MARKS.finditer(line))
+
+
+def _faults_of_lines(plain: str, language: str) -> Iterator[Fault]:
+    """Yields the faults that single lines show. `plain` is code without strings and comments."""
+    for number, line in enumerate(plain.split("\n"), 1):
+        for languages, pattern, severity, text in PATTERNS:
+            if (not languages or language in languages) and pattern.search(line):
+                yield Fault(number, severity, text)
+
+
+def _parse(code: str) -> tuple[ast.Module | None, Fault | None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(code), None
     except SyntaxError as error:
-        return None, (error.lineno or 1, f"Python cannot parse it: {error.msg}")
+        return None, Fault(error.lineno or 1, "high", f"Python cannot parse it: {error.msg}")
     except (ValueError, RecursionError, MemoryError):
-        return None, (1, "Python cannot parse it")
+        return None, Fault(1, "high", "Python cannot parse it")
 
 
 def _functions(tree: ast.Module) -> Iterator[Function]:
@@ -144,22 +206,25 @@ def _is_elif(node: ast.AST, child: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
 
 
-def _faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _faults(tree: ast.Module) -> Iterator[Fault]:
     for node in ast.walk(tree):
         match node:
             case ast.ExceptHandler(type=None):
-                yield node.lineno, "a bare `except:` also catches Ctrl-C and SystemExit"
+                text = "a bare `except:` also catches Ctrl-C and SystemExit"
+                yield Fault(node.lineno, "medium", text)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 for default in [*node.args.defaults, *node.args.kw_defaults]:
                     if isinstance(default, ast.List | ast.Dict | ast.Set):
-                        said = f"`{node.name}` shares one default value between all its calls"
-                        yield default.lineno, said
+                        text = f"`{node.name}` shares one default value between all its calls"
+                        yield Fault(default.lineno, "high", text)
             case ast.Compare(ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=None)]):
-                yield node.lineno, "`None` is compared with `==` or `!=` instead of `is`"
+                text = "`None` is compared with `==` or `!=` instead of `is`"
+                yield Fault(node.lineno, "low", text)
             case ast.Call(func=ast.Name(id="eval" | "exec" as name)):
-                yield node.lineno, f"`{name}` runs whatever text it is given"
+                yield Fault(node.lineno, "high", f"`{name}` runs whatever text it is given")
             case ast.Assert(test=ast.Tuple(elts=[_, *_])):
-                yield node.lineno, "this assert holds a tuple and can never fail"
+                text = "this assert holds a tuple and can never fail"
+                yield Fault(node.lineno, "medium", text)
             case _:
                 pass
 

@@ -64,9 +64,9 @@ def test_code_is_reviewed_in_three_sections() -> None:
     text = answer([user(f"What do you think?\n```python\n{code}```")])
 
     assert "**5 lines** of Python, 1 function." in text
-    assert "## Improvements\n\n- line 5: a TODO is waiting" in text
+    assert "## Improvements\n\n- line 5 (low): a TODO is waiting" in text
     assert "| longest function | `f`, 5 lines, from line 1 |" in text
-    assert "## Bugs\n\n- line 4: a bare `except:`" in text
+    assert "## Bugs\n\n- line 4 (medium): a bare `except:`" in text
 
 
 def test_a_tool_result_is_quoted() -> None:

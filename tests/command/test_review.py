@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from command.demo.review import Function, observe, split
+from command.demo.review import Fault, Function, observe, split
 
 PYTHON = textwrap.dedent('''\
     import os
@@ -58,9 +58,11 @@ def test_python_is_parsed() -> None:
 def test_python_faults_are_reported_with_their_lines() -> None:
     seen = observe(PYTHON)
 
-    assert [3, 15, 16, 19] == [line for line, _ in seen.faults]
-    for words, (_, fault) in zip(("default", "None", "eval", "except"), seen.faults, strict=True):
-        assert words in fault
+    assert [(3, "high"), (15, "low"), (16, "high"), (19, "medium")] == [
+        (fault.line, fault.severity) for fault in seen.faults
+    ]
+    for words, fault in zip(("default", "None", "eval", "except"), seen.faults, strict=True):
+        assert words in fault.text
 
 
 def test_a_chain_of_elifs_counts_as_one_level() -> None:
@@ -86,7 +88,25 @@ def test_long_lines_are_reported_by_number() -> None:
 def test_a_python_syntax_error_is_reported_with_its_line() -> None:
     (fault,) = observe("a = 1\nb = = 2\n", "python").faults
 
-    assert (2, "Python cannot parse it: invalid syntax") == fault
+    assert Fault(2, "high", "Python cannot parse it: invalid syntax") == fault
+
+
+def test_faults_of_other_languages_are_found_outside_strings_and_comments() -> None:
+    code = 'if (a == "b == c") {}\n// eval(x)\nel.innerHTML = x;\ntry { f() } catch (e) { }\n'
+
+    found = [(fault.line, fault.severity) for fault in observe(code, "javascript").faults]
+
+    assert [(1, "medium"), (3, "high"), (4, "medium")] == found
+    assert () == observe(code, "go").faults[1:]
+
+
+def test_only_the_added_lines_of_a_diff_are_reviewed() -> None:
+    code = "@@ -7,2 +7,3 @@\n     7  eval(a) // TODO\n       -eval(b)\n     8 +eval(c) // FIXME"
+
+    seen = observe(code, "diff")
+
+    assert ((8, "FIXME"),) == seen.marks
+    assert [8] == [fault.line for fault in seen.faults]
 
 
 def test_very_deep_code_does_not_break_the_review() -> None:

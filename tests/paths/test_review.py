@@ -8,20 +8,14 @@ import re
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.browser import AXE, AXE_RUN, IN_PAGE, Watch, in_chromium
+from tests.browser import AXE, AXE_RUN, IN_PAGE, in_chromium
 from tests.paths.conftest import Shared
+from tests.review_page import calls, visitor
 
 pytestmark = in_chromium
 
 # The snippet contains the script that controls the fake model.
 SNIPPET = "def f(x):\n    # {script}\n    return x\n"
-
-
-async def visitor(browser: Browser, url: str) -> tuple[Page, Watch]:
-    page = await (await browser.new_context()).new_page()
-    watch = Watch(page, url.split("/")[2])
-    await page.goto(url)
-    return page, watch
 
 
 async def submit(page: Page, code: str) -> None:
@@ -34,10 +28,6 @@ async def wait_for_end(page: Page, status: str = "completed") -> None:
     await expect(sections).to_have_attribute("data-status", status, timeout=30_000)
 
 
-def calls(shared: Shared, mark: str) -> int:
-    return sum(mark in call.prompt for call in list(shared.model.calls))
-
-
 async def test_a_review_can_be_followed_live_by_its_link(shared: Shared, browser: Browser) -> None:
     mark = shared.prompt()
     one, watch = await visitor(browser, f"{shared.server.url}/review")
@@ -45,7 +35,7 @@ async def test_a_review_can_be_followed_live_by_its_link(shared: Shared, browser
     await submit(one, SNIPPET.format(script=script))
     await one.wait_for_url(re.compile("#resp_"))
     other, other_watch = await visitor(browser, one.url)
-    await expect(other.locator(".listing code")).to_contain_text("def f(x):")
+    await expect(other.locator(".listing")).to_contain_text("def f(x):")
     text = ".preface"
     await expect(other.locator(text)).to_contain_text("t9 ", timeout=20_000)
     await expect(other.locator(".sections")).to_have_attribute("data-status", "in_progress")
@@ -72,7 +62,7 @@ async def test_the_same_snippet_joins_the_running_review_without_a_second_call(
     await submit(late, snippet)
     await wait_for_end(late)
     assert 1 == calls(shared, mark)
-    await late.click("#again")
+    await late.click(".again")
     await expect(late.locator(".sections")).to_have_attribute("data-status", "in_progress")
     await wait_for_end(late)
     assert 2 == calls(shared, mark)
@@ -130,7 +120,7 @@ async def test_a_reload_continues_a_repeated_review(shared: Shared, browser: Bro
     await wait_for_end(page)
     first = page.url
     async with page.expect_navigation():  # the reload begins before the request is sent
-        await page.evaluate("document.querySelector('#again').click(); location.reload()")
+        await page.evaluate("document.querySelector('.again').click(); location.reload()")
     await page.wait_for_url(lambda url: "#resp_" in url and url != first)
     await wait_for_end(page)
     assert 2 == calls(shared, mark)
@@ -188,13 +178,24 @@ async def test_review_sections_fill_in_order_and_link_to_lines(
     await page.evaluate(SECTIONS)
     states = list(dict.fromkeys(await page.evaluate("states")))
     assert ["www", "dww", "ddw"] == states
-    await expect(page.locator(".card.improvements li")).to_have_text(["L1: name it"])
-    await expect(page.locator(".line-link")).to_have_text(["L1", "lines 2 to 3", "L4", "L99"])
+    comments = page.locator(".rows .comment")
+    assert ["low L1 name it", "high L4 no <b>"] == [
+        " ".join(text.split()).replace(" Copy - L2: code", "")
+        for text in await comments.all_inner_texts()
+    ]
+    above = "element => element.previousElementSibling.textContent"
+    assert ["a", "d"] == [await comments.nth(n).evaluate(above) for n in range(2)]
+    await expect(comments.nth(1).locator("pre")).to_have_text("- L2: code\n")
+    await expect(page.locator(".at-file .comment")).to_have_text("mediumL9-12there is no such line")
+    await expect(page.locator(".card.improvements li")).to_have_text(["no line"])
+    await expect(page.locator(".card.bugs li")).to_have_text(["HTML5 and L99 are fine"])
+    await expect(page.locator(".card.bugs .points")).to_have_text("2 comments at their lines")
+    await expect(page.locator(".notes .line-link")).to_have_text(["lines 2 to 3", "L99"])
     await page.click("text=lines 2 to 3")
     await expect(page.locator(".listing")).to_have_attribute("data-marked", "2-3")
     await page.click("text=L99")  # refers to a line beyond the end of the snippet
     await expect(page.locator(".listing")).to_have_attribute("data-marked", "4")
-    assert 0 == await page.locator(".card b").count()
+    assert 0 == await page.locator(".card b, .comment b").count()
     assert [] == watch.wrong
 
 
@@ -216,7 +217,7 @@ async def test_a_dropped_file_is_loaded_and_its_language_detected(
     await page.click(".go")
     await wait_for_end(page)
     prompts = [call.prompt for call in shared.model.calls if mark in call.prompt]
-    assert [f"```rust\n// {mark} €\n```"] == prompts
+    assert [f"```rust a.rs\n// {mark} €\n```"] == prompts
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make check installs it")

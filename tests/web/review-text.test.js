@@ -9,21 +9,25 @@ test("any snippet is unfenced unchanged", () => {
   const snippets = ["x = 1", "", "a\n\nb\n", "```\ninner\n```", "text ```` not a fence", "  ````js\n  x\n  ````", "\ttab"];
   for (const code of snippets) {
     for (const language of ["", "python", "c++"]) {
-      assert.deepEqual(unfenced(fenced(code, language)), { code, language }, JSON.stringify(code));
+      for (const name of ["", "a.py", "src/a b/c.js"]) {
+        assert.deepEqual(unfenced(fenced(code, language, name)), { code, language, name }, JSON.stringify(code));
+      }
     }
   }
-  assert.deepEqual(unfenced("no fence"), { code: "no fence", language: "" });
+  assert.deepEqual(unfenced("no fence"), { code: "no fence", language: "", name: "" });
+  assert.equal(unfenced(fenced("x", "", "a\n```\u202eb")).name, "a b");
 });
 
 test("equal snippets have equal keys, and different snippets different ones", async () => {
-  const key = (code, language, model = "m", again = 0) => keyFor(requestFor(code, language), model, again);
+  const key = (code, language, model = "m", after = "", name = "") => keyFor(requestFor(code, language, name), model, after);
   const one = await key("x = 1", "python");
   assert.match(one, /^review-[0-9a-f]{64}$/);
   assert.equal(await key("x = 1", "python"), one);
   const others = await Promise.all([
-    key("x = 2", "python"), key("x = 1", ""), key("x = 1", "python", "other"), key("x = 1", "python", "m", 1),
+    key("x = 2", "python"), key("x = 1", ""), key("x = 1", "python", "other"), key("x = 1", "python", "m", "resp_1"),
+    key("x = 1", "python", "m", "", "a.py"),
   ]);
-  assert.equal(new Set([one, ...others]).size, 5);
+  assert.equal(new Set([one, ...others]).size, 6);
 });
 
 const ANSWER = "# A review\n\nHello.\n\n## Improvements\n\n- L1: a\n\n```md\n## Bugs\n```\n\n## Complexity\n\nflat\n\n## Bugs\n\n- L2: b\n";
