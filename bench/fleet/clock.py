@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from selectors import SelectorKey
+
+
+# The time of one turn of the loop. If the clock stood still between two timers, a wait that is
+# shorter than the precision of a float would be repeated forever.
+TURN_SECONDS: Final = 1e-9
 
 
 class Deadlock(Exception):
@@ -31,7 +36,7 @@ class _Jumping(selectors.SelectSelector):
         if not ready:
             if timeout is None:
                 raise Deadlock
-            self.now += max(timeout, 0.0)
+            self.now += max(timeout, TURN_SECONDS)
         return ready
 
 

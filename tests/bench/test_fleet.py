@@ -155,6 +155,17 @@ def test_a_virtual_hour_takes_no_time() -> None:
     assert time.monotonic() - began < 60
 
 
+def test_a_wait_below_the_precision_of_the_clock_ends() -> None:
+    async def wait() -> None:
+        end = math.nextafter(1e6, math.inf)
+        await asyncio.sleep(1e6)
+        while (now := asyncio.get_running_loop().time()) < end:  # noqa: ASYNC110 - no event
+            await asyncio.sleep((end - now) / 2)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(asyncio.wait_for(wait(), 2e6))
+
+
 def test_a_wait_without_an_end_is_an_error() -> None:
     loop = VirtualLoop()
     try:
