@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from tests.browser import AXE, AXE_RUN, in_chromium
 from tests.paths.conftest import Shared
@@ -24,7 +24,7 @@ async def choose(page: Page, files: dict[str, str]) -> None:
     await page.set_input_files(
         "#file",
         [
-            {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
+            FilePayload(name=name, mimeType="text/plain", buffer=text.encode())
             for name, text in files.items()
         ],
     )
@@ -170,7 +170,7 @@ async def test_one_file_is_reviewed_again_also_after_a_reload(
         await wait_for_end(page)
         before = page.url
         await page.locator(".again").nth(1).click()
-        await page.wait_for_url(lambda url, before=before: "#resp_" in url and url != before)
+        await expect(page).not_to_have_url(before, timeout=20_000)
         assert before.split(",")[0] == page.url.split(",")[0]
         await wait_for_end(page)
         assert [1, repeated] == count(shared, files)
