@@ -157,7 +157,7 @@ async def test_assistant_ui_shows_the_whole_answer_after_a_cut_at_each_event(
             await expect(section).to_contain_text(ANSWER, timeout=60_000)
 
 
-@pytest.mark.parametrize("name", ["react-hooks"])
+@pytest.mark.parametrize("name", ["react-hooks", "react-widget"])
 async def test_react_notices_no_cut(
     shared: Shared, site: Site, open_page: NewPage, name: str
 ) -> None:
