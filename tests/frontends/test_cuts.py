@@ -34,7 +34,7 @@ async def run_program(*command: str) -> str:
     """Runs a program, which must succeed in time, and returns its output."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        env=clean_environ(),
+        env=clean_environ() | {"COPILOTKIT_TELEMETRY_DISABLED": "true"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -114,3 +114,17 @@ async def test_an_agent_of_ag_ui_repeats_its_run_after_each_cut(shared: Shared, 
     runs = await answers(shared, "ag_ui.mjs", kind)
     assert {SHA256} == {run["promised"] for run in runs}
     assert 1 == runs[5]["resumed"]
+
+
+@pytest.mark.heavy
+async def test_the_runtime_of_copilotkit_notices_no_cut(shared: Shared) -> None:
+    runs = await answers(shared, "copilotkit.mjs")
+    assert {SHA256} == {run["promised"] for run in runs}
+
+
+def test_the_document_names_the_tested_versions() -> None:
+    lock = json.loads((HERE / "package-lock.json").read_text())["packages"]
+    named = re.findall(r"`(@?[\w/-]+)` (\d+\.\d+\.\d+)", DOCUMENT.partition("## Tests")[2])
+    tested = [(name, lock[f"node_modules/{name}"]["version"]) for name, _ in named]
+    assert tested == named
+    assert len(named) >= 8
