@@ -7,7 +7,7 @@
 /** Attributes whose change rebuilds the widget. The conversation is kept. */
 export const BUILT = [
   "heading", "greeting", "opening", "suggestions", "placeholder", "server", "conversation", "user", "storage", "mode",
-  "lang",
+  "conversations", "lang",
 ];
 const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
 

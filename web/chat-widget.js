@@ -184,7 +184,9 @@ export class HoldlineChat extends HTMLElement {
     this.#thread = this.#panel = null;
     this.#root.replaceChildren(this.#launcher); // the current content may belong to another user
     const words = { ...ENGLISH, ...await wordsOf(this.#language), ...this.words };
+    const live = this.hasAttribute("conversations") && await load("live.js").catch(() => null);
     if (build !== this.#built) return; // an attribute has changed in the meantime, or the element was removed
+    if (live === null) return void setTimeout(() => build === this.#built && this.#build(), RELOAD_MS);
     this.#words = words;
     const storage = this.#storage = storageOf(this.getAttribute("storage") ?? "local");
     const place = this.#place;
@@ -192,7 +194,10 @@ export class HoldlineChat extends HTMLElement {
     const thread = this.#thread = new Thread({
       url: new URL("v1/responses", this.#server).href,
       owner: this.#provider ? null : "",
-      conversation: (owner) => new Conversation(owner === null ? storageOf("none") : storage, place + owner, opening),
+      conversation: (owner) => {
+        const kept = new Conversation(owner === null ? storageOf("none") : storage, place + owner, opening);
+        return live ? live.conversationOf(kept, owner, this.#server, this, words) : kept;
+      },
       note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "",
       aside: ({ answer }) => this.#drawer?.asideOf(answer) ?? null,
       more: () => this.#more(),
@@ -207,6 +212,7 @@ export class HoldlineChat extends HTMLElement {
       suggestions: suggestionsOf(this.getAttribute("suggestions")),
       close: () => this.close(),
     });
+    live && live.addList(this.#panel);
     thread.addEventListener("message", (event) => this.#dispatch("message", turnOf(event)));
     thread.addEventListener("answer", (event) => this.#answered(turnOf(event)));
     thread.addEventListener("state", () => this.#stateChanged(thread));

@@ -149,10 +149,10 @@ export class ConversationState {
       }
       case "item.deleted":
         this.#gone.add(event.item_id);
-        this.added = without(this.added, event.item_id);
+        this.added = withoutItem(this.added, event.item_id);
         for (const one of this.turns.values()) {
-          one.input = without(one.input, event.item_id);
-          one.output = without(one.output, event.item_id);
+          one.input = withoutItem(one.input, event.item_id);
+          one.output = withoutItem(one.output, event.item_id);
         }
     }
   }
@@ -184,11 +184,11 @@ export function markdownOf(title, path, words) {
   return [`# ${title}\n`, ...turns].join("\n");
 }
 
-/** Whether no item of a finished turn is left. @param {FeedTurn} turn */
-const isEmpty = ({ input, output, status }) => input.length + output.length === 0 && status !== "in_progress";
+/** Whether a turn has no items, because they were deleted, or because the event with its input has not arrived yet. @param {FeedTurn} turn */
+const isEmpty = ({ input, output }) => input.length + output.length === 0;
 
 /** @param {Json[]} items @param {string} id */
-const without = (items, id) => items.filter((item) => item.id !== id);
+const withoutItem = (items, id) => items.filter((item) => item.id !== id);
 
 /** @param {unknown} value @returns {Json[]} */
 const listed = (value) => (Array.isArray(value) ? value.filter((part) => typeof part === "object" && part !== null) : []);

@@ -26,7 +26,7 @@ export { answerOf, ConversationState, markdownOf, promptOf } from "./conversatio
  */
 
 /** The time until a refused follow is sent again, in milliseconds, if the server does not state it. */
-const RETRY_MS = 2_000;
+const FOLLOW_AGAIN_MS = 2_000;
 
 /**
  * A feed that a client follows. Events: `change` after each change; `error` if the server refuses to let the client
@@ -94,7 +94,7 @@ class Follower extends EventTarget {
     const status = event.status ?? 0;
     if (status === 429 || status >= 500) {
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.follow(), 1_000 * Number(headers?.["Retry-After"] ?? 0) || RETRY_MS);
+      this.#timer = setTimeout(() => this.follow(), 1_000 * Number(headers?.["Retry-After"] ?? 0) || FOLLOW_AGAIN_MS);
       return;
     }
     this.error = { code: event.error?.holdline?.error_code ?? code, message, status };

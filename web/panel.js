@@ -47,7 +47,7 @@ export class Panel {
       stop: () => thread.stop(),
     });
     this.composer.field.placeholder = how.placeholder;
-    this.#fresh = button("fresh", words.fresh, () => this.clear(), icon(ICONS.fresh));
+    this.#fresh = button("action fresh", words.fresh, () => this.clear(), icon(ICONS.fresh));
     this.#fresh.id = "new";
     this.#state.id = "state";
     this.banner.id = "banner";
@@ -62,7 +62,7 @@ export class Panel {
     this.log.tabIndex = 0;
     this.banner.hidden = true;
     this.#welcome(how);
-    const close = button("close", words.closeChat, how.close, icon(ICONS.close));
+    const close = button("action close", words.closeChat, how.close, icon(ICONS.close));
     const title = make("h2", "title", how.title);
     title.id = "title";
     this.element.setAttribute("aria-labelledby", "title");

@@ -20,7 +20,7 @@ import { attachPage, HoldlineClient } from "./client.js";
  * @typedef {{
  *   server?: string, heading?: string, greeting?: string, opening?: string, placeholder?: string,
  *   suggestions?: string[], followUps?: string[], assistantName?: string, userName?: string,
- *   attachments?: boolean, accept?: string, feedback?: boolean, children?: import("react").ReactNode,
+ *   attachments?: boolean, conversations?: boolean, accept?: string, feedback?: boolean, children?: import("react").ReactNode,
  *   mode?: "inline" | "floating", theme?: string, font?: string, lang?: string,
  *   model?: string, instructions?: string, prompt?: string,
  *   conversation?: string, user?: string, storage?: "local" | "session" | "none",

@@ -23,7 +23,8 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
  * The settings of a thread.
  * @typedef {string | null | undefined} Token null while no user is signed in; undefined if the page uses no tokens
  * @typedef {Pick<import("./conversation.js").Conversation, "turns" | "name" | "add" | "clear" | "save" | "sync"> & {
- *   attach?: (client: HoldlineClient) => void,
+ *   attach?: (client: HoldlineClient, thread: Thread) => void, choose?: (responseId: string) => void,
+ *   branchOf?: (turn: Turn) => {place: number, ids: string[]},
  * }} Kept a conversation in a storage, or one on the server, which has `attach`: it begins to follow over a client
  * @typedef {{
  *   url: string, owner: string | null, conversation: (owner: string | null) => Kept,
@@ -141,7 +142,7 @@ export class Thread extends EventTarget {
     this.#client = client;
     this.#give(client, token);
     if (this.setting.page) this.#detach = attachPage(client, this.setting.page);
-    this.conversation.attach?.(client);
+    this.conversation.attach?.(client, this);
     client.addEventListener("state", () => this.#stateChanged(client));
     client.addEventListener("degraded", (event) => {
       this.degraded = /** @type {CustomEvent} */ (event).detail.degraded === true;

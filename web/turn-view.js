@@ -15,9 +15,9 @@ import { COPIED_MS, copy, SIGNS } from "./signs.js";
 /**
  * The content of an answer.
  * @typedef {{
- *   repeats: boolean, replying: import("./tool-view.js").Replying, responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean,
+ *   repeats: boolean, replying: import("./tool-view.js").Replying, responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean, branches: boolean,
  * }} Shown `note` is the line under the text; an answer that is `last` and `idle` can be regenerated, if
- *   this page has the request, which `repeats` tells
+ *   this page has the request, which `repeats` tells; with `branches`, each prompt can be edited
  */
 
 /** @typedef {{regenerate: () => void, edit: () => void}} Actions */
@@ -82,7 +82,7 @@ export class TurnView {
   }
 
   /** Draws the current state of the answer. @param {Shown} shown */
-  show({ responseId, status, text, aside, note, simulated, last, idle, repeats, replying }) {
+  show({ responseId, status, text, aside, note, simulated, last, idle, repeats, replying, branches }) {
     const running = status === "sending" || status === "queued" || status === "in_progress";
     this.#written = text;
     this.#markdown.sources = aside?.sources.map(({ url }) => url) ?? [];
@@ -97,7 +97,7 @@ export class TurnView {
     this.#again.hidden = !(asked && repeats && unanswered);
     this.#copy.hidden = running || text === "";
     this.#regenerate.hidden = !(asked && repeats && !unanswered);
-    this.#edit.hidden = !asked || this.#isReply;
+    this.#edit.hidden = !(asked || (branches && idle && !running)) || this.#isReply;
     if (this.#feedback) this.#feedback.thumbs.hidden = status !== "completed" && status !== "incomplete";
     this.#actions.hidden = this.#copy.hidden && this.#edit.hidden && this.#again.hidden;
     if (responseId !== null) this.#answer.dataset.responseId = responseId;

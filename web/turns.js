@@ -5,6 +5,7 @@ import sheet from "./answer.css" with { type: "css" };
 import { asideOf } from "./aside.js";
 import { isExpected } from "./conversation.js";
 import { suggestionsOf } from "./attributes.js";
+import { BranchView } from "./branch-view.js";
 import { button, icon, ICONS, make, name } from "./dom.js";
 import { EndFollower } from "./end-follower.js";
 import { Markdown } from "./markdown.js";
@@ -65,6 +66,7 @@ export class Turns {
   simulation = make("p", "simulation");
   /** Ends the editing of a prompt. @type {(clear?: boolean) => void} */ #endEdit = () => {};
   /** @type {Map<Turn, TurnView>} */ #views = new Map();
+  /** @type {WeakMap<Turn, BranchView>} */ #branches = new WeakMap();
   /** The suggestions after the last answer, and their source. */
   #followUps = make("ul", "suggestions follow-ups");
   /** @type {string | null | undefined} */ #written;
@@ -107,6 +109,7 @@ export class Turns {
     watchLater(host, () => {
       for (const view of this.#views.values()) view.element.remove();
       this.#views.clear();
+      this.#branches = new WeakMap();
       this.#attach();
       panel.draw();
     });
@@ -184,8 +187,10 @@ export class Turns {
       if (entries.some((entry) => entry.turn === turn)) continue;
       view.element.remove();
       this.#views.delete(turn);
+      this.#branches.delete(turn);
     }
     for (const entry of entries) this.#drawTurn(entry, state, entry === entries.at(-1), active === undefined);
+    this.#order(entries);
     this.#drawOpening();
     this.#drawFollowUps();
     this.element.hidden = entries.length === 0;
@@ -214,9 +219,37 @@ export class Turns {
     const simulated = model === SIMULATION;
     if (simulated) this.simulation.hidden = false;
     const isLost = !handle && status === "sending" && !isExpected(turn);
-    const note = handle ? statusWords(handle, state, this.#words) : isLost ? this.#words.filesElsewhere : turn.note;
+    const note = handle ? statusWords(handle, state, this.#words) : isLost ? this.#words.filesElsewhere : turn.held ? this.#words.unsent : turn.note;
     const aside = handle ? asideOf(handle.answer) : turn.aside ?? null;
-    view.show({ status: isLost ? "failed" : status, repeats: turn.request.input !== undefined, replying: this.#replier.of(turn), responseId, text, aside, note, simulated, last, idle });
+    view.show({ status: isLost ? "failed" : status, repeats: turn.request.input !== undefined, replying: this.#replier.of(turn), responseId, text, aside, note, simulated, last, idle, branches: this.thread.conversation.branchOf !== undefined });
+    this.#drawBranch(turn, view.element);
+  }
+
+  /** Draws the buttons that show the other versions of a turn, if the conversation has branches.
+   * @param {Turn} turn @param {Element} element
+   */
+  #drawBranch(turn, element) {
+    const { conversation } = this.thread;
+    const { place, ids } = conversation.branchOf?.(turn) ?? { place: 0, ids: [] };
+    let view = this.#branches.get(turn);
+    if (view === undefined && ids.length > 1) {
+      view = new BranchView(this.#words, (responseId) => conversation.choose?.(responseId));
+      this.#branches.set(turn, view);
+      element.append(view.element);
+    }
+    view?.show(place, ids);
+  }
+
+  /** Puts the views into the order of the turns, which other devices can change. @param {Entry[]} entries */
+  #order(entries) {
+    /** @type {Element} */
+    let next = this.#followUps;
+    for (const { turn } of entries.toReversed()) {
+      const element = this.#views.get(turn)?.element;
+      if (!element) continue;
+      if (element.nextSibling !== next) next.before(element);
+      next = element;
+    }
   }
 
   /**
@@ -240,7 +273,7 @@ export class Turns {
       if (clear) field.focus();
     };
     composer.send = (prompt, how) => {
-      const there = thread.entries.at(-1)?.turn === turn;
+      const there = thread.conversation.branchOf !== undefined || thread.entries.at(-1)?.turn === turn;
       const taken = thread.ask(prompt, { ...how, ...(there && { instead: turn }) }) !== null;
       if (taken) this.#endEdit();
       return taken;

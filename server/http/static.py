@@ -47,8 +47,8 @@ PUSH_WORKER: Final = "push-worker.js"
 # LATER lists the modules that the widget loads on demand, and LATEST the modules that those modules
 # load. Each module is packed with its imports. A packed file contains the integrity values of the
 # files that it loads.
-LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
-LATEST: Final = ("typeset.js", "attachments.js")
+LATER: Final = ("turns.js", "live.js", "words/ar.js", "words/de.js")
+LATEST: Final = ("typeset.js", "attachments.js", "conversation-list.js")
 # Matches the files of the highlighter. They are not bundled: `turns.js` loads each of them
 # individually.
 HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")

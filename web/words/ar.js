@@ -1,7 +1,7 @@
 // @ts-check
 /** العربية، من اليمين إلى اليسار. */
 
-/** @type {import("../words.js").Words & import("../status.js").StatusWords} */
+/** @type {import("../words.js").Words & import("../status.js").StatusWords & import("../list-words.js").ListWords} */
 export const WORDS = {
   direction: "rtl",
   title: "المساعد",
@@ -121,4 +121,27 @@ export const WORDS = {
   tooMany: "طلبات كثيرة الآن. انتظر قليلًا واسأل مرة أخرى.",
   failed: "فشلت: {why} يمكنك السؤال مرة أخرى.",
   noReason: "بلا سبب مذكور.",
+
+  list: "المحادثات",
+  listUnread: "المحادثات، بعضها غير مقروء",
+  closeList: "إغلاق المحادثات",
+  search: "البحث في العناوين",
+  nothingFound: "لا توجد محادثة بهذا العنوان.",
+  noConversations: "لا توجد محادثات بعد.",
+  more: "عرض المزيد",
+  untitled: "بلا عنوان",
+  unreadMark: "غير مقروءة",
+  runningMark: "تجري الإجابة",
+  rename: "إعادة تسمية {title}",
+  newTitle: "عنوان جديد",
+  save: "حفظ",
+  export: "تصدير {title} بصيغة Markdown",
+  remove: "حذف {title}",
+  removeQuestion: "هل تُحذف «{title}» من كل الأجهزة؟",
+  removeNow: "حذف",
+  keep: "إبقاء",
+  listFailed: "تعذّر ذلك: {why}",
+  earlierBranch: "النسخة السابقة",
+  laterBranch: "النسخة التالية",
+  branch: "النسخة {place} من {count}",
 };

@@ -1,7 +1,7 @@
 // @ts-check
 /** Deutsch. */
 
-/** @type {import("../words.js").Words & import("../status.js").StatusWords} */
+/** @type {import("../words.js").Words & import("../status.js").StatusWords & import("../list-words.js").ListWords} */
 export const WORDS = {
   direction: "ltr",
   title: "Assistent",
@@ -121,4 +121,27 @@ export const WORDS = {
   tooMany: "Gerade zu viele Anfragen. Warten Sie ein wenig und fragen Sie noch einmal.",
   failed: "Fehlgeschlagen: {why} Sie können noch einmal fragen.",
   noReason: "ohne Angabe eines Grundes.",
+
+  list: "Gespräche",
+  listUnread: "Gespräche, einige ungelesen",
+  closeList: "Gespräche schließen",
+  search: "Nach Titel suchen",
+  nothingFound: "Kein Gespräch hat diesen Titel.",
+  noConversations: "Es gibt noch keine Gespräche.",
+  more: "Mehr zeigen",
+  untitled: "Ohne Titel",
+  unreadMark: "ungelesen",
+  runningMark: "wird beantwortet",
+  rename: "{title} umbenennen",
+  newTitle: "Neuer Titel",
+  save: "Speichern",
+  export: "{title} als Markdown speichern",
+  remove: "{title} löschen",
+  removeQuestion: "„{title}“ auf allen Geräten löschen?",
+  removeNow: "Löschen",
+  keep: "Behalten",
+  listFailed: "Das ist fehlgeschlagen: {why}",
+  earlierBranch: "Vorherige Fassung",
+  laterBranch: "Nächste Fassung",
+  branch: "Fassung {place} von {count}",
 };

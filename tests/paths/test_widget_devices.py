@@ -1,0 +1,198 @@
+"""Tests the widget on several devices of one user, which show one conversation of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, expect
+
+import holdline_client
+from tests.browser import NewPage, ask, in_chromium, wait_for_end
+from tests.fake_model import FakeModel
+from tests.system import Server, System
+
+pytestmark = in_chromium
+
+# Replaces the page by a widget of one user, whose token the test has created.
+SHOW = """async ([token, attributes]) => {
+  document.querySelector("holdline-chat")?.remove();
+  const chat = document.createElement("holdline-chat");
+  for (const [name, value] of Object.entries(attributes)) chat.setAttribute(name, value);
+  chat.tokenProvider = () => token;
+  document.body.replaceChildren(chat);
+  await import("/widget.js");
+}"""
+# Records when the page shows each turn, by the text of its prompt.
+WATCH = """() => {
+  const seen = window.seen = {};
+  const look = () => {
+    const root = document.querySelector("holdline-chat").shadowRoot;
+    for (const turn of root.querySelectorAll(".turn")) {
+      const prompt = turn.querySelector(".prompt").lastChild.textContent;
+      const status = turn.querySelector(".answer").dataset.status;
+      seen[`${prompt} shown`] ??= Date.now();
+      if (turn.querySelector(".text").textContent) seen[`${prompt} text`] ??= Date.now();
+      if (status === "completed") seen[`${prompt} end`] ??= Date.now();
+    }
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+TURNS = """() => document.querySelector("holdline-chat").turns
+  .map(({ prompt, text, status }) => [prompt, text, status])"""
+
+
+@dataclass
+class Site:
+    """A server that requires tokens, with a worker and a model."""
+
+    server: Server
+    signer: str
+    browser: Browser
+    open_page: NewPage
+
+    async def device(
+        self, subject: str, context: BrowserContext | None = None, **attributes: str
+    ) -> Page:
+        """Opens the widget of a user in a browser context of its own."""
+        there = context or await self.browser.new_context()
+        page = await self.open_page(f"{self.server.url}/docs/empty", there)
+        await self.show(page, subject, **attributes)
+        return page
+
+    async def show(self, page: Page, subject: str, **attributes: str) -> None:
+        token = holdline_client.mint_token(self.signer, tenant="acme", subject=subject, seconds=900)
+        await page.evaluate(SHOW, [token, {"conversations": "", **attributes}])
+        await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(
+    system: System, tmp_path: Path, browser: Browser, open_page: NewPage
+) -> AsyncIterator[Site]:
+    keys = tmp_path / "keys"
+    keys.write_text(b64encode(os.urandom(32)).decode())
+    system.environ |= {
+        "HOLDLINE_JWT_KEYS": str(tmp_path / "signers"),
+        "HOLDLINE_ENCRYPTION_KEYS": str(keys),
+    }
+    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
+    async with FakeModel() as model:
+        server, _ = await asyncio.gather(system.server(), system.worker(model.url))
+        yield Site(server, signer, browser, open_page)
+
+
+async def turns(page: Page) -> list[list[str]]:
+    found: list[list[str]] = await page.evaluate(TURNS)
+    return found
+
+
+async def until_turns(page: Page, count: int) -> list[list[str]]:
+    """Waits until a page shows this number of finished turns."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = await turns(page)
+        if len(found) == count and all(status == "completed" for _, _, status in found):
+            return found
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
+
+
+async def test_a_conversation_is_the_same_on_two_devices_and_on_no_other_users(site: Site) -> None:
+    phone, desk, other = await asyncio.gather(*map(site.device, ("anna", "anna", "ben")))
+    await ask(phone, "tokens=5 one")
+    await until_turns(phone, 1)
+    first = await until_turns(desk, 1)
+    await ask(desk, "tokens=5 two")
+    assert first == (await until_turns(desk, 2))[:1]
+    assert await until_turns(phone, 2) == await turns(desk)
+    assert [] == await turns(other)
+    await desk.reload()
+    await site.show(desk, "anna")
+    assert await until_turns(desk, 2) == await turns(phone)
+
+
+async def test_regenerated_answers_and_edited_prompts_are_branches_on_all_devices(
+    site: Site,
+) -> None:
+    phone, desk = await asyncio.gather(*map(site.device, ("anna", "anna")))
+    await ask(phone, "tokens=5 one")
+    await until_turns(phone, 1)
+    await ask(phone, "tokens=5 two")
+    await until_turns(phone, 2)
+    await phone.locator(".regenerate").last.click()
+    for page in (phone, desk):
+        await expect(page.locator(".branch-place")).to_have_text("2/2")
+        await until_turns(page, 2)
+    await phone.locator(".earlier").click()
+    await expect(phone.locator(".branch-place")).to_have_text("1/2")
+    await expect(desk.locator(".branch-place")).to_have_text("2/2")
+    await phone.locator(".action.edit").first.click()
+    await ask(phone, "tokens=5 three")
+    assert ["tokens=5 three"] == [prompt for prompt, _, _ in await until_turns(phone, 1)]
+    await expect(desk.locator(".branch-place").first).to_have_text("2/2")
+    await desk.locator(".earlier").first.click()
+    assert ["tokens=5 one", "tokens=5 two"] == [prompt for prompt, _, _ in await turns(desk)]
+
+
+async def test_the_list_shows_the_last_changed_conversation_first(site: Site) -> None:
+    phone, desk = await asyncio.gather(*map(site.device, ("anna", "anna")))
+    await ask(phone, "tokens=5 sky")
+    await until_turns(phone, 1)
+    await phone.click("#new")
+    await ask(phone, "tokens=5 sea")
+    await until_turns(phone, 1)
+    await desk.click(".list-button")
+    titles = desk.locator(".conversation-title")
+    await expect(titles).to_have_text(["tokens=5 sea", "tokens=5 sky"])
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.heavy)])
+@pytest.mark.timeout(1_500)
+async def test_two_devices_agree_although_one_of_them_is_offline_at_random_moments(
+    site: Site, count: int
+) -> None:
+    """Prints how much later the other device shows each prompt, its first text and its end."""
+    rng = random.Random(7)
+    context = await site.browser.new_context()
+    desk, phone = await site.device("anna"), await site.device("anna", context)
+    for page in (desk, phone):
+        await page.evaluate(WATCH)
+    online: set[str] = set()
+    for number in range(count):
+        is_offline = number > 0 and rng.random() < 0.4
+        page = phone if rng.random() < 0.5 else desk
+        prompt = f"tokens=6 interval=0.02 turn {number}"
+        await context.set_offline(is_offline)
+        await ask(page, prompt)
+        if is_offline:
+            await asyncio.sleep(rng.random())
+            await context.set_offline(False)
+        else:
+            online.add(prompt)
+        await asyncio.gather(until_turns(desk, number + 1), until_turns(phone, number + 1))
+    assert await turns(desk) == await turns(phone)
+    here, there = [await page.evaluate("() => window.seen") for page in (desk, phone)]
+    delays = sorted(abs(here[key] - there[key]) for key in here if key.rsplit(" ", 1)[0] in online)
+    print(f"{len(delays)} steps: median {delays[len(delays) // 2]} ms, maximum {delays[-1]} ms")
+
+
+async def test_a_first_prompt_without_a_connection_is_sent_later(site: Site) -> None:
+    context = await site.browser.new_context()
+    phone, desk = await site.device("anna", context), await site.device("anna")
+    await context.set_offline(True)
+    await ask(phone, "tokens=5 one")
+    await phone.wait_for_timeout(300)
+    assert "sending" == (await turns(phone))[0][2]
+    await context.set_offline(False)
+    await wait_for_end(phone)
+    assert await until_turns(phone, 1) == await until_turns(desk, 1)
