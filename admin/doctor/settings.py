@@ -27,7 +27,7 @@ LONG_TOKEN_SECONDS: Final = DAY / 2
 
 
 async def source(context: Context) -> AsyncIterator[Finding]:
-    """Says which settings the other checks examine."""
+    """Reports which settings the other checks examine."""
     found = with_source(context.environ)
     if found.other:
         yield warning(
@@ -154,7 +154,7 @@ def _of_worker(config: WorkerConfig) -> Iterator[Finding]:
     if config.push.enabled and config.push.allow_private:
         why = "any user can make workers send requests to addresses of your network"
         command = "unset HOLDLINE_PUSH_ALLOW_PRIVATE"
-        yield warning("pushes may go to private addresses", why, command, "G18")
+        yield warning("pushes may go to private addresses", why, command)
     if config.max_unsent_bytes > config.max_output_bytes:
         why = "a response never has so much output"
         seen = "HOLDLINE_MAX_UNSENT_BYTES exceeds HOLDLINE_MAX_OUTPUT_BYTES"

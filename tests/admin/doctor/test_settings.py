@@ -92,6 +92,17 @@ async def test_a_risky_setting_is_named_with_what_to_type(
     assert_actionable(finding, WARNING, seen)
 
 
+async def test_private_addresses_concern_no_promise() -> None:
+    allowed = {"HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1", "HOLDLINE_PUSH_ALLOW_PRIVATE": "1"}
+    environ = SAFE | WEBHOOK | {"HOLDLINE_PUSH_DEVICES": "1"} | allowed
+    found = [
+        finding.promise
+        for finding in await findings_of(settings.production, environ)
+        if "private addresses" in finding.seen
+    ]
+    assert found == ["", ""]
+
+
 async def test_a_model_of_the_models_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
     file.write_text(
