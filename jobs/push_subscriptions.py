@@ -114,7 +114,10 @@ class PushSubscriptions:
                 raise RedisRefused("the `put_subscription` script returned an unexpected reply")
 
     async def ids(self, owner: str) -> list[str]:
-        """Returns the ids that are listed for an owner, which may have expired or changed hands."""
+        """Returns the ids that are listed for an owner.
+
+        A listed subscription may have expired, or may have another owner now.
+        """
         with decoding("the list of push subscriptions"):
             found = await self._pipe.call("ZRANGE", self._list_key(owner), 0, -1)
             return [id_.decode() for id_ in found]

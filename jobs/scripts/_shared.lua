@@ -116,8 +116,7 @@ local function queue_delivery(prefix, kind, id, time, ...)
 end
 
 -- Queues the deliveries of a response that has just ended. `job` has the fields `hook` and `push`, which are the delays
--- in ms, or nil if the response has no such delivery. Nobody is told of the end of a response that its user has
--- cancelled.
+-- in ms, or nil if the response has no such delivery. A cancelled response gets no push, because its user has ended it.
 local function queue_deliveries(prefix, id, job, status, time)
   local trace = job.trace or ''
   if job.hook then
