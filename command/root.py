@@ -155,7 +155,7 @@ SECTIONS: Final = {
         Entry("status", "show the service, or why one response is slow or has failed", _status),
         Entry("doctor", "check an installation, and say what to do", _doctor),
         Entry("probe", "ask a server or a worker on this machine whether it is ready", _probe),
-        Entry("audit", "list who changed what with these commands", _audit),
+        Entry("audit", "list the changes that operators made with these commands", _audit),
     ),
     "manage": (
         Entry("keys", "create, list, rotate and revoke the API keys of services", _keys),

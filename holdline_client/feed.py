@@ -1,8 +1,8 @@
 """Defines `Feed`, which receives the events of a conversation over any number of sockets.
 
 After each new socket, the feed sends its cursor, so it receives each event once and in order. The
-events of running answers have no cursor here: they begin anew on a new socket, and an iteration
-leaves out those that it already has.
+events of running answers have no cursor here: a new socket repeats them from the first one, and the
+feed drops the repeated ones.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Feed:
             self._ready.set()
 
     def mark_read(self) -> None:
-        """Says that the user has read all events of the conversation that the program has."""
+        """Records that the user has read all events of the conversation that the program has."""
         if self.conversation_id is not None and self.cursor is not None and self.cursor[0] >= 0:
             number = self.cursor[0]
             self._send({**self._about("holdline:read"), "sequence_number": number})

@@ -1,8 +1,8 @@
 """Finds the items of one branch of a conversation.
 
-Each response in a conversation continues one earlier response, or begins anew. So the turns form a
-tree. Regenerated answers and edited prompts are branches of it. The log of the conversation has the
-items of all branches, in the order of their appends.
+Each response in a conversation continues one earlier response, or only the items before the first
+response. So the turns form a tree. Regenerated answers and edited prompts are branches of it. The
+log of the conversation has the items of all branches, in the order of their appends.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-# The parameter of a request with the options of Holdline's own, and its member that names the turn
-# of a conversation that the request continues.
+# The parameter of a request with Holdline's own options, and its member that names the turn of a
+# conversation that the request continues.
 OPTIONS: Final = "holdline"
 PREVIOUS: Final = "previous_response_id"
 
@@ -102,8 +102,8 @@ class Job:
     def continues(self) -> str:
         """The id of the response that the job continues in its conversation, if it names one.
 
-        Returns "-" if the job begins the conversation anew, and "" if the request does not say what
-        it continues. The job then continues all items of the conversation.
+        Returns "-" if the job continues only the items before the first response, and "" if the
+        request names no turn. In the second case, the job continues all items of the conversation.
         """
         stated = self.params.get(OPTIONS) or {}
         return stated[PREVIOUS] or "-" if PREVIOUS in stated else ""

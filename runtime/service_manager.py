@@ -33,8 +33,8 @@ def report_ready() -> None:
 def report_waiting(service: str) -> None:
     """Reports that the process has started, and waits for a service that it needs.
 
-    The process counts as started, because it answers, and because nothing would be gained if the
-    service manager ended it after its time limit for a start.
+    The process counts as started, so that the service manager does not end it after the time limit
+    for a start. A restart would not make the service available.
     """
     _notify(f"READY=1\nSTATUS=waiting for {service}")
 

@@ -178,10 +178,10 @@ class Server:
     async def _connect(
         self, pipes: contextlib.AsyncExitStack, parts: contextlib.AsyncExitStack
     ) -> str:
-        """Waits until Redis is available, and returns the line of its check.
+        """Waits until Redis is available, checks it, and returns a description of it.
 
         Until then the pipes are not open, so requests are refused as during an outage, and no
-        request reaches a Redis that the check has not passed yet.
+        request reaches Redis before Redis has passed the check.
 
         Raises: RedisRefused or RedisUnsuitable if Holdline cannot use this Redis.
         """

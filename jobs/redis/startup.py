@@ -1,4 +1,4 @@
-"""What a server and a worker do while Redis is unavailable at their start."""
+"""Waits for Redis at the start of a server or a worker."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 -- KEYS  conversation_key
 -- ARGV  prefix, id, response (id of the response whose items these are; "" if a client adds items), status (the final
 --       status of the response, if these are all of its items; else ""), previous (id of the response that this response
---       continues; "-" if it begins anew; "" for the newest response of the conversation), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
+--       continues; "-" if it continues none; "" for the newest response of the conversation), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
 --       three limits apply only if `response` is ""), items... (two for each: its id, and the item)
 -- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
 -- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended

@@ -103,7 +103,7 @@ class UnfollowConversation(msgspec.Struct, tag_field="type", tag="holdline:unfol
 
 
 class MarkRead(msgspec.Struct, tag_field="type", tag="holdline:read"):
-    """Says that the end user has read the events of a conversation up to a sequence number."""
+    """Records that the end user has read the events of a conversation up to a sequence number."""
 
     conversation: ConversationId
     sequence_number: Annotated[int, Meta(ge=0, le=2**53)]

@@ -358,6 +358,6 @@ def known_members(body: dict[str, Any], supported: frozenset[str]) -> dict[str, 
 def _given(name: str, given: Any) -> Any:
     if name == "input":
         return typed(given)
-    # In the options of Holdline's own, null has a meaning.
+    # In Holdline's own options, null has a meaning.
     value = given if name == "holdline" else without_nulls(given)
     return None if name == "stream_options" and value == {} else value

@@ -121,7 +121,7 @@ class ConversationFeed:
     def notify(self, payload: bytes) -> None:
         """Handles a notification: the number of the last event, or `gone`."""
         self.notified_at = time.monotonic()
-        # A read that was already sent may miss the event, so nobody may join it any more.
+        # A read that was already sent may miss the event, so no other follower may share it.
         self._reads.clear()
         number = int(payload) if payload.isdigit() else None
         for follower in list(self.followers):

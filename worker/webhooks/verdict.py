@@ -9,7 +9,7 @@ from typing import Final
 # to about three days.
 SCHEDULE: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MAX_RETRY_AFTER: Final = 86_400.0
-LATER: Final = 0.2  # the maximum random extension of a delay, as a fraction of it
+MAX_JITTER: Final = 0.2  # the maximum random extension of a delay, as a fraction of it
 GONE: Final = 410
 
 
@@ -59,4 +59,4 @@ def judge(
     if status == GONE or tries > len(schedule):
         return Dead()
     wait = max(schedule[tries - 1], min(retry_after, MAX_RETRY_AFTER))
-    return Again(round(1000 * wait * (1 + LATER * jitter)))
+    return Again(round(1000 * wait * (1 + MAX_JITTER * jitter)))
