@@ -38,7 +38,7 @@ class ServerState(StrEnum):
 
 
 class ServerRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What a server process writes about itself.
+    """The state of a server process, which the process itself records in Redis.
 
     `sockets` and `streams` are the numbers of its open WebSockets and event streams. `refused` are
     the numbers of requests that it refused lately, by error code.

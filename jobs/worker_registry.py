@@ -71,7 +71,7 @@ class RunningRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class WorkerRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker writes about itself.
+    """The state of a worker, which the worker itself records in Redis.
 
     `models` is empty if the worker serves every model name. `reason` says why the worker claims no
     or fewer jobs, and is empty otherwise. `recent` counts the attempts that the worker has ended

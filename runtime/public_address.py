@@ -1,4 +1,4 @@
-"""Tells public IP addresses from those of private networks, hosts and clouds.
+"""Distinguishes public IP addresses from those of private networks, hosts and clouds.
 
 The tables of refused networks follow IANA's special-purpose registries (RFC 6890).
 `ipaddress.is_global` is not used, because its results differ between versions of Python. In IPv6,

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class RequestRecord:
-    """What is recorded of one request. A value that is unknown is None."""
+    """The values of one request that the request log records. An unknown value is None."""
 
     __slots__ = ("code", "is_read", "model", "response_id", "status", "who")
 

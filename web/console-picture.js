@@ -15,12 +15,12 @@
 /** @typedef {{title: string, note: string, bars: Bar[], marks: Mark[]}} Row */
 /** @typedef {{seconds: number, rows: Row[]}} Picture */
 
-/** What begins a wait in the queue, and what begins an attempt. */
+/** The steps that begin a wait in the queue, and those that begin an attempt. */
 const WAITS = new Set(["submitted", "delayed", "given_back", "worker_lost"]);
 const STARTS = new Set(["claimed", "called_again"]);
-/** What ends an attempt without its answer. */
+/** The steps that end an attempt without its answer. */
 const LOSSES = new Set(["delayed", "given_back", "worker_lost", "ending", "claimed", "called_again"]);
-/** What concerns the ended response. */
+/** The steps after the end of the response. */
 const DELIVERIES = new Set(["seen", "webhook_waiting", "webhook_ended"]);
 
 /**

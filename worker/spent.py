@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Spent(NamedTuple):
-    """What the model calls of a response have spent. Each value is None if it is unknown.
+    """The tokens and the cost of the model calls of a response. An unknown value is None.
 
     `model` is the name of the model that answered, `usage` the token usage in the format of the
     Responses API, and `cost` is in millionths of a unit of the operator's currency.

@@ -87,7 +87,7 @@ class Node:
 
 @dataclass(slots=True)
 class Context:
-    """What the checks examine.
+    """The environment, the settings and the connections that the checks examine.
 
     `programs` are the programs for which the environment is meant. `server` and `worker` are their
     settings, or None if they are invalid or not meant. `redis` and `pipe` are None if REDIS_URL is

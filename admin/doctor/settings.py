@@ -148,7 +148,7 @@ def _of_worker(config: WorkerConfig) -> Iterator[Finding]:
             command = f"export HOLDLINE_FIRST_TOKEN_SECONDS={endpoint.timeout_seconds:g}"
             yield warning(seen, why, command)
     if config.receiver is not None and config.receiver.allow_private:
-        why = "whoever controls the receiver's name can reach addresses of your network"
+        why = "anyone who controls the receiver's DNS name can reach addresses of your network"
         command = "unset HOLDLINE_WEBHOOK_ALLOW_PRIVATE"
         yield warning("webhooks may go to private addresses", why, command)
     if config.push.enabled and config.push.allow_private:

@@ -49,7 +49,7 @@ class StreamFormat(Protocol):
     headers: Mapping[str, str]
     """The headers of the stream, besides those that every stream has."""
     done: bytes
-    """What follows a complete response."""
+    """The bytes that end the stream of a complete response."""
 
     @property
     def begun(self) -> bool:

@@ -92,7 +92,7 @@ class Compacted(Struct):
 
 
 class Estimate(Struct):
-    """Says whether a number is an estimate."""
+    """Holdline's own fields of `InputTokens`. `estimated` is true if the number is an estimate."""
 
     estimated: bool
 

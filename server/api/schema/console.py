@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class Alert(Struct):
-    """What an operator should know or do, and the command that helps, if there is one."""
+    """A problem or a risk of the service, with the command that helps an operator, if any."""
 
     level: Literal["problem", "warning"]
     text: str
