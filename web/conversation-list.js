@@ -74,7 +74,9 @@ export class ConversationList {
       if (this.#items.children[index] !== row.element && !row.busy) this.#items.insertBefore(row.element, this.#items.children[index] ?? null);
     }
     for (const id of gone) {
-      this.#rows.get(id)?.element.remove();
+      const row = this.#rows.get(id)?.element;
+      if (row?.matches(":focus-within")) this.#search.focus(); // otherwise the keyboard would leave the list
+      row?.remove();
       this.#rows.delete(id);
     }
     this.#more.hidden = query !== "" || !this.live.list?.hasMore;

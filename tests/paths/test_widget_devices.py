@@ -16,7 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 import holdline_client
-from tests.browser import NewPage, ask, in_chromium, wait_for_end
+from tests.browser import AXE, AXE_RUN, NewPage, ask, in_chromium, wait_for_end
 from tests.fake_model import FakeModel
 from tests.system import Server, System
 
@@ -144,7 +144,7 @@ async def test_regenerated_answers_and_edited_prompts_are_branches_on_all_device
     assert ["tokens=5 one", "tokens=5 two"] == [prompt for prompt, _, _ in await turns(desk)]
 
 
-async def test_the_list_shows_the_last_changed_conversation_first(site: Site) -> None:
+async def test_the_list_searches_renames_deletes_and_exports(site: Site) -> None:
     phone, desk = await asyncio.gather(*map(site.device, ("anna", "anna")))
     await ask(phone, "tokens=5 sky")
     await until_turns(phone, 1)
@@ -154,6 +154,32 @@ async def test_the_list_shows_the_last_changed_conversation_first(site: Site) ->
     await desk.click(".list-button")
     titles = desk.locator(".conversation-title")
     await expect(titles).to_have_text(["tokens=5 sea", "tokens=5 sky"])
+    await desk.evaluate(AXE.read_text())
+    assert [] == await desk.evaluate(AXE_RUN.replace("(document,", "('holdline-chat',"))
+    await desk.fill(".search", "SKY")
+    await expect(titles).to_have_text(["tokens=5 sky"])
+    await desk.get_by_label("Rename tokens=5 sky").click()
+    await desk.fill(".new-title", "The sky")
+    await desk.keyboard.press("Enter")
+    await expect(titles).to_have_text(["The sky"])
+    async with desk.expect_download() as downloading:
+        await desk.get_by_label("Export The sky as Markdown").click()
+    download = await downloading.value
+    assert "The-sky.md" == download.suggested_filename
+    text = Path(await download.path()).read_text()
+    assert text.startswith("# The sky\n\n## ")
+    assert "tokens=5 sky" in text
+    assert "t4" in text
+    await desk.fill(".search", "")
+    await desk.get_by_label("Delete tokens=5 sea").click()
+    await desk.click(".keep")
+    await expect(titles).to_have_count(2)
+    await desk.get_by_label("Delete tokens=5 sea").click()
+    await desk.click(".remove")
+    await expect(titles).to_have_text(["The sky"])
+    await expect(phone.locator(".turn")).to_have_count(0)
+    await desk.keyboard.press("Escape")
+    await expect(desk.locator(".conversations")).to_have_count(0)
 
 
 @pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.heavy)])
