@@ -100,7 +100,8 @@ export class ConversationList {
   /** Shows a conversation. The list stays open beside it if there is room. @param {string} id */
   choose(id) {
     this.live.go(id);
-    if (getComputedStyle(this.element).position === "absolute") this.close();
+    const covers = this.element.offsetWidth === this.panel.element.clientWidth;
+    if (covers) this.close();
     this.panel.composer.field.focus();
   }
 

@@ -182,6 +182,26 @@ async def test_the_list_searches_renames_deletes_and_exports(site: Site) -> None
     await expect(desk.locator(".conversations")).to_have_count(0)
 
 
+async def test_the_list_is_beside_the_conversation_if_the_widget_is_wide(site: Site) -> None:
+    page = await site.device("anna")
+    await page.set_viewport_size({"width": 1100, "height": 800})
+    await ask(page, "tokens=5 sky")
+    await until_turns(page, 1)
+    await page.click(".list-button")
+    both = page.locator(".conversations"), page.locator(".turns")
+    boxes = [await one.bounding_box() for one in both]
+    [listing, conversation] = [box for box in boxes if box is not None]
+    assert listing["x"] + listing["width"] <= conversation["x"]
+    await page.click(".choose")
+    await expect(both[0]).to_be_visible()
+    await page.set_viewport_size({"width": 390, "height": 800})
+    box = await both[0].bounding_box()
+    assert box is not None
+    assert box["width"] > 300
+    await page.click(".choose")
+    await expect(both[0]).to_have_count(0)
+
+
 @pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.heavy)])
 @pytest.mark.timeout(1_500)
 async def test_two_devices_agree_although_one_of_them_is_offline_at_random_moments(
