@@ -31,14 +31,14 @@ local function is_listed(c) return c.account ~= '' and c.account == c.owner end
 
 -- Appends an event to the feed of the account of a conversation. Clients get the current state of the conversation with
 -- each event, so the oldest events can be removed.
-local function tell_list(prefix, id, c, ttl, kind)
+local function add_list_event(prefix, id, c, ttl, kind)
   add_event(prefix, c.account, ttl, kind, id)
   redis.call('XTRIM', prefix .. 'feed:' .. c.account, 'MAXLEN', LIST_EVENTS)
 end
 
 -- Appends an event to the feed of a conversation, and to the feed of its account. `ttl` is the TTL of the conversation.
 -- Returns the number of the event.
-local function tell(prefix, id, c, ttl, kind, ...)
+local function add_feed_event(prefix, id, c, ttl, kind, ...)
   local number, time = add_event(prefix, id, ttl, kind, ...), now()
   local moves = kind ~= 'read' and kind ~= 'item_deleted'
   if moves then redis.call('HSET', prefix .. 'conversation:' .. id, 'updated_at', time) end
@@ -50,37 +50,37 @@ local function tell(prefix, id, c, ttl, kind, ...)
   end
   -- The input and the output of a response need no event in the list, because the response has events of its own.
   local response = select(3, ...)
-  if kind ~= 'item_deleted' and (kind ~= 'items' or response == '') then tell_list(prefix, id, c, ttl, kind) end
+  if kind ~= 'item_deleted' and (kind ~= 'items' or response == '') then add_list_event(prefix, id, c, ttl, kind) end
   return number
 end
 
 -- Appends an event for a range of the log, whose items belong to `response`, or to no response if it is "".
-local function tell_range(prefix, id, c, ttl, first, stop, response)
+local function add_range(prefix, id, c, ttl, first, stop, response)
   if stop <= first then return end
-  local number = tell(prefix, id, c, ttl, 'items', first, stop, response)
+  local number = add_feed_event(prefix, id, c, ttl, 'items', first, stop, response)
   redis.call('HSET', prefix .. 'conversation:' .. id, 'news', number)
 end
 
 -- Appends the missing events for the log up to index `stop`. A process of an older version appends items without events.
-local function tell_missing(prefix, id, c, ttl, stop)
+local function add_missing_items(prefix, id, c, ttl, stop)
   local first = tonumber(c.fed or 0)
   local entries = first < stop and redis.call('LRANGE', prefix .. 'items:' .. id, first, stop - 1) or {}
   local from = first
   for index, entry in ipairs(entries) do
     if string.sub(entry, 1, 1) == '-' then
-      tell_range(prefix, id, c, ttl, from, first + index - 1, '')
-      tell(prefix, id, c, ttl, 'item_deleted', string.sub(entry, 2))
+      add_range(prefix, id, c, ttl, from, first + index - 1, '')
+      add_feed_event(prefix, id, c, ttl, 'item_deleted', string.sub(entry, 2))
       from = first + index
     end
   end
-  tell_range(prefix, id, c, ttl, from, stop, '')
+  add_range(prefix, id, c, ttl, from, stop, '')
 end
 
 -- Appends an event for the items of `response` that the calling script has appended to the log, from index `first` on.
-local function tell_items(prefix, id, c, ttl, first, response)
+local function add_item_events(prefix, id, c, ttl, first, response)
   local length = redis.call('LLEN', prefix .. 'items:' .. id)
-  tell_missing(prefix, id, c, ttl, first)
-  tell_range(prefix, id, c, ttl, first, length, response)
+  add_missing_items(prefix, id, c, ttl, first)
+  add_range(prefix, id, c, ttl, first, length, response)
   redis.call('HSET', prefix .. 'conversation:' .. id, 'fed', length)
 end
 
@@ -97,7 +97,7 @@ local function drop_pending(prefix, id, response)
   redis.call('HDEL', prefix .. 'pending:' .. id, response)
   local c = fields(key, 'owner', 'account', 'deleted')
   if c.owner and not c.deleted and string.sub(value, -1) == '1' then
-    tell(prefix, id, c, redis.call('PTTL', key), 'response_ended', response, 'deleted')
+    add_feed_event(prefix, id, c, redis.call('PTTL', key), 'response_ended', response, 'deleted')
   end
 end
 

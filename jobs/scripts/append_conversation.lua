@@ -9,8 +9,8 @@
 -- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
 -- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended
 -- again. So the input items of a response, which a server appends first, may be repeated before the output items.
--- @include ENTRY_BYTES now fields account_bytes book_size add_items keep_conversation ttl_after_use end_pending tell
--- @include tell_items
+-- @include ENTRY_BYTES now fields account_bytes book_size add_items keep_conversation ttl_after_use end_pending add_feed_event
+-- @include add_item_events
 local c = fields(conversation_key, 'owner', 'account', 'bytes', 'deleted', 'fed', 'last_response')
 local pending = prefix .. 'pending:' .. id
 if not c.owner then return { 'gone' } end
@@ -41,16 +41,16 @@ end
 local value, first = redis.call('HGET', pending, response), redis.call('LLEN', prefix .. 'items:' .. id)
 if value and string.sub(value, -1) == '0' then
   if previous == '' then previous = c.last_response or '' end
-  tell(prefix, id, c, ttl_ms, 'response_created', response, previous == '-' and '' or previous)
+  add_feed_event(prefix, id, c, ttl_ms, 'response_created', response, previous == '-' and '' or previous)
   redis.call('HSET', pending, response, string.match(value, '^%d+') .. ' 1')
   redis.call('HSET', conversation_key, 'last_response', response)
 end
 local bytes = c.bytes + add_items(prefix, id, items)
 redis.call('HSET', conversation_key, 'bytes', bytes)
-tell_items(prefix, id, c, ttl_ms, first, response)
+add_item_events(prefix, id, c, ttl_ms, first, response)
 if value and status ~= '' then
   redis.call('HDEL', pending, response)
-  tell(prefix, id, c, ttl_ms, 'response_ended', response, status)
+  add_feed_event(prefix, id, c, ttl_ms, 'response_ended', response, status)
 end
 if status ~= '' then end_pending(prefix, id) end
 local ttl = ttl_after_use(prefix, id, ttl_ms)

@@ -5,9 +5,9 @@
 -- ARGV  prefix, id
 -- Returns 1
 -- May be repeated: a complete feed is not changed.
--- @include fields tell_items
+-- @include fields add_item_events
 local c, length = fields(conversation_key, 'owner', 'account', 'deleted', 'fed'), redis.call('LLEN', prefix .. 'items:' .. id)
 if c.owner and not c.deleted and tonumber(c.fed or 0) < length then
-  tell_items(prefix, id, c, redis.call('PTTL', conversation_key), length, '')
+  add_item_events(prefix, id, c, redis.call('PTTL', conversation_key), length, '')
 end
 return 1

@@ -6,7 +6,7 @@
 -- Returns {"created"} · {"full", "bytes" or "items" or "account_bytes"} · {"gone"}: a conversation with this id was
 --         deleted
 -- May be repeated: a conversation that exists is not changed.
--- @include CONVERSATION_BYTES ENTRY_BYTES now account_bytes book_size add_items keep_conversation tell tell_items
+-- @include CONVERSATION_BYTES ENTRY_BYTES now account_bytes book_size add_items keep_conversation add_feed_event add_item_events
 local found = redis.call('HMGET', conversation_key, 'owner', 'deleted')
 if found[1] then return { found[2] and 'gone' or 'created' } end
 
@@ -24,8 +24,8 @@ redis.call('HSET', conversation_key, 'owner', owner, 'account', account, 'create
 -- An older version leaves the feed of a conversation that it deletes.
 redis.call('DEL', prefix .. 'feed:' .. id)
 local c = { owner = owner, account = account }
-tell(prefix, id, c, ttl_ms, 'created')
-tell_items(prefix, id, c, ttl_ms, 0, '')
+add_feed_event(prefix, id, c, ttl_ms, 'created')
+add_item_events(prefix, id, c, ttl_ms, 0, '')
 book_size(prefix, account, id, bytes, time + ttl_ms, ttl_ms)
 keep_conversation(prefix, id, ttl_ms)
 return { 'created' }

@@ -6,14 +6,14 @@
 --       list)
 -- Returns 1 if the conversation existed, else 0
 -- May be repeated: a second call finds no conversation, or one that is already marked as deleted.
--- @include fields may_see book_size keep_conversation drop_conversation is_listed tell_list
+-- @include fields may_see book_size keep_conversation drop_conversation is_listed add_list_event
 local c = fields(conversation_key, 'owner', 'account', 'deleted')
 if not c.owner or not may_see(c.owner, viewer) or c.deleted then return 0 end
 
 book_size(prefix, c.account, id, nil)
 if is_listed(c) then
   redis.call('ZREM', prefix .. 'conversation_list:' .. c.account, id)
-  tell_list(prefix, id, c, ttl_ms, 'deleted')
+  add_list_event(prefix, id, c, ttl_ms, 'deleted')
 end
 redis.call('SPUBLISH', prefix .. 'notifications:' .. id, 'gone')
 if redis.call('HLEN', prefix .. 'pending:' .. id) > 0 then
