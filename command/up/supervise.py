@@ -21,7 +21,7 @@ from runtime.command_line import FAILED, INTERRUPTED, INVALID_SETTINGS
 from .lines import readable
 from .pdeathsig import with_pdeathsig
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 ASK_SECONDS = 0.02
 # The time limits for stopping: STOP_SECONDS for most children, then LAST_STOP_SECONDS for the
 # children that the others depend on. The sum is less than five seconds.
@@ -235,7 +235,7 @@ async def _ready(running: Running, kept: Sequence[Running]) -> None:
     while not await running.child.ready(running):
         _all_alive(kept)
         if time.monotonic() > deadline:
-            raise Died(running, f"was not ready within {READY_SECONDS:.0f} s")
+            raise Died(running, f"was not ready within {READY_SECONDS:.0f} s: see its log above")
         await asyncio.sleep(ASK_SECONDS)
 
 
