@@ -8,6 +8,7 @@ docs/decisions/wheel-imports.md.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shutil
 import sys
@@ -34,14 +35,9 @@ DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
 # This module of `importlib` imports nothing.
 METADATA: Final = "importlib.metadata"
 
-_OURS: Final = rf"({'|'.join(FOLDERS)})"
-# A command, or an import at the start of a line of a script.
-_IN_TEXT: Final = re.compile(
-    rf"(?<=python -m ){_OURS}\b|(?<=^from ){_OURS}(?=[\w.]* import )", re.MULTILINE
-)
 # A package index does not have the files to which the document links.
 _LINK: Final = re.compile(r"!?\[([^\]]*)\]\((?!https?:)[^)\s]*\)")
-_FROM: Final = re.compile(rf"from\s+(?={_OURS}\b)")
+_FROM: Final = re.compile(r"from\s+(?=\w)")
 
 PYPROJECT: Final = """\
 [project]
@@ -133,9 +129,16 @@ def _dependencies(requirements: Path) -> Iterator[str]:
             yield line
 
 
-def rewrite_text(text: str) -> str:
+@functools.cache
+def _in_text(folders: tuple[str, ...]) -> re.Pattern[str]:
+    """Returns a pattern for a command, or an import at the start of a line of a script."""
+    ours = rf"({'|'.join(folders)})"
+    return re.compile(rf"(?<=python -m ){ours}\b|(?<=^from ){ours}(?=[\w.]* import )", re.MULTILINE)
+
+
+def rewrite_text(text: str, folders: tuple[str, ...] = FOLDERS) -> str:
     """Returns a document for the wheel, with the names of its modules."""
-    return _IN_TEXT.sub(rf"{PACKAGE}.\g<0>", text)
+    return _in_text(folders).sub(rf"{PACKAGE}.\g<0>", text)
 
 
 def _names_module(text: str, modules: set[str]) -> bool:
@@ -143,11 +146,18 @@ def _names_module(text: str, modules: set[str]) -> bool:
     return any("." in name and name in modules for name in (text, text.rpartition(".")[0]))
 
 
-def rewrite(source: str, name: str, modules: set[str], *, strict: bool = True) -> str:
+def rewrite(
+    source: str,
+    name: str,
+    modules: set[str],
+    *,
+    strict: bool = True,
+    folders: tuple[str, ...] = FOLDERS,
+) -> str:
     """Returns the source of a module for the wheel.
 
-    `modules` are the dotted names of all modules in the wheel. Unless `strict`, code that cannot be
-    rewritten stays as it is.
+    `modules` are the dotted names of all modules in the wheel, and `folders` the packages whose
+    names get the prefix. Unless `strict`, code that cannot be rewritten stays as it is.
 
     Raises:
         StagingError: an import cannot be rewritten.
@@ -174,7 +184,7 @@ def rewrite(source: str, name: str, modules: set[str], *, strict: bool = True) -
             case ast.Import(names=names):
                 for alias in names:
                     top = alias.name.partition(".")[0]
-                    if top in FOLDERS:
+                    if top in folders:
                         refuse(node, f"`import {alias.name}` must be written as `from ... import`")
                     if top in DYNAMIC:
                         refuse(node, f"{top} imports modules by strings, which are not rewritten")
@@ -182,7 +192,7 @@ def rewrite(source: str, name: str, modules: set[str], *, strict: bool = True) -
                 top = module.partition(".")[0]
                 if top in DYNAMIC and module != METADATA:
                     refuse(node, f"{top} imports modules by strings, which are not rewritten")
-                if top in FOLDERS:
+                if top in folders:
                     at = offset(node.lineno, node.col_offset)
                     found = _FROM.match(data[at:].decode())
                     if found is None:
@@ -213,7 +223,7 @@ def rewrite(source: str, name: str, modules: set[str], *, strict: bool = True) -
                 at = offset(node.lineno, node.col_offset)
                 end = offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
                 text = data[at:end].decode()
-                for found in _IN_TEXT.finditer(text):
+                for found in _in_text(folders).finditer(text):
                     places.add(at + len(text[: found.start()].encode()))
             case _:
                 pass

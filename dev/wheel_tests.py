@@ -19,21 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-INSTALLED: Final = (*FOLDERS, "holdline_client")
+# The client has a wheel of its own, in which its package keeps its name. The tests must not import
+# the copy in the server's wheel beside it: its classes are others.
+CLIENT: Final = "holdline_client"
+SERVER: Final = tuple(folder for folder in FOLDERS if folder != CLIENT)
 
 
 def stage(target: Path, root: Path = ROOT) -> None:
     """Fills `target`, an empty or missing folder, with the tests and the files that they read."""
-    modules = module_names(root)
+    modules = {name for name in module_names(root) if name.partition(".")[0] != CLIENT}
     for name in _files(root):
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".py"):
             source = (root / name).read_text(encoding="utf-8")
-            place.write_text(rewrite(source, name, modules, strict=False), encoding="utf-8")
+            staged = rewrite(source, name, modules, strict=False, folders=SERVER)
+            place.write_text(staged, encoding="utf-8")
         elif name.endswith(".md"):
             text = (root / name).read_text(encoding="utf-8")
-            place.write_text(rewrite_text(text), encoding="utf-8")
+            place.write_text(rewrite_text(text, SERVER), encoding="utf-8")
         else:
             shutil.copyfile(root / name, place)
 
@@ -41,7 +45,7 @@ def stage(target: Path, root: Path = ROOT) -> None:
 def _files(root: Path) -> Iterator[str]:
     """Returns the files of the checkout that no wheel contains, also those not yet committed."""
     for name in checkout_files(root):
-        if name.partition("/")[0] not in INSTALLED and not (root / name).is_symlink():
+        if name.partition("/")[0] not in FOLDERS and not (root / name).is_symlink():
             yield name
 
 

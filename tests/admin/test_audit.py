@@ -28,11 +28,13 @@ from tests.jobs.factories import SETTINGS, a_job, opening
 from tests.jobs.redis.users import as_user
 from tests.system import System, free_port, run_module, wait_until
 
-READING = {"keys list", "signers list", "tenants show", "dead list", "subject hash"}
+READING = {
+    *("keys list", "signers list", "tenants show", "dead list", "subject hash", "vapid list"),
+}
 CHANGING = {
     *("keys create", "keys rotate", "keys revoke", "signers add", "signers remove"),
     *("tenants set", "tenants clear", "dead again", "dead drop"),
-    *("subject export", "subject delete"),
+    *("subject export", "subject delete", "vapid create", "vapid remove"),
 }
 NO_SIGNERS = '{"keys": []}'
 
@@ -101,7 +103,7 @@ def test_every_command_that_changes_something_is_tested_here() -> None:
 
 
 async def test_every_change_is_recorded_with_its_operator_and_its_result(
-    operator: Operator, pipe: Pipe
+    operator: Operator, pipe: Pipe, tmp_path: Path
 ) -> None:
     written = await operator.run("keys", "create", "acme", "--expires", "90d", "--note", "private")
     id_ = written[0].split("_")[1]
@@ -109,6 +111,11 @@ async def test_every_change_is_recorded_with_its_operator_and_its_result(
     await operator.run("keys", "revoke", id_)
     written += await operator.run("signers", "add", "shop", "--tenant", "acme", "--alg", "HS256")
     await operator.run("signers", "remove", "shop")
+    operator.environ["HOLDLINE_VAPID_KEYS"] = str(tmp_path / "vapid.keys")
+    await operator.run("vapid", "create")
+    await operator.run("vapid", "create")
+    newer, older = [line.split()[0] for line in (await operator.run("vapid", "list"))[:2]]
+    await operator.run("vapid", "remove", older)
     await operator.run("tenants", "set", "acme", "running=20", "weight=2")
     await operator.run("tenants", "set", "acme", "running=30", "weight=2")
     await operator.run("tenants", "clear", "acme")
@@ -135,6 +142,9 @@ async def test_every_change_is_recorded_with_its_operator_and_its_result(
         ("keys revoke", key, described, "no key"),
         ("signers add", signer, "", "HS256  acme"),
         ("signers remove", signer, "HS256  acme", "no key"),
+        ("vapid create", f"VAPID key {older}", "", "first key"),
+        ("vapid create", f"VAPID key {newer}", "", "first key"),
+        ("vapid remove", f"VAPID key {older}", "", "no key"),
         ("tenants set", tenant, "running=default weight=default", "running=20 weight=2.0"),
         ("tenants set", tenant, "running=20", "running=30"),
         ("tenants clear", tenant, "weight=2.0 running=30", "weight=default running=default"),

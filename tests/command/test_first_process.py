@@ -6,13 +6,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.installation import first_child, no_namespaces
-from tests.system import ROOT, clean_environ, wait_until
+from tests.system import ROOT, clean_environ, module_command, wait_until
 
 
 def handles_sigterm(pid: int) -> bool:
@@ -31,7 +30,7 @@ async def test_a_program_that_is_stopped_during_its_start_ends_at_once(program: 
             "REDIS_URL": f"redis://127.0.0.1:{redis.getsockname()[1]}/0",
             "OPENAI_API_KEY": "test",
         }
-        command = [sys.executable, "-m", "command", program]
+        command = [*module_command("command"), program]
         process = subprocess.Popen(
             ["unshare", "--pid", "--fork", "--kill-child", *command], cwd=ROOT, env=environ
         )

@@ -1,8 +1,6 @@
 """Tests the simulated model, as an OpenAI-compatible endpoint, with the official SDK."""
 
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +11,7 @@ from aiohttp import test_utils
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from command.demo.model import DemoModel, pace
+from tests.system import run_module
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Why is it blue?"}]
 WEATHER: dict[str, Any] = {
@@ -199,12 +198,7 @@ async def test_models_and_keywords_are_listed(
         session.get(endpoint.make_url("/")) as response,
     ):
         about = await response.text()
-    help_text = subprocess.run(
-        [sys.executable, "-m", "command", "demo-model", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    help_text = run_module("command", "demo-model", "--help").stdout
     for words in ("simulation", "slowly", "fail", "be cut", "call a tool", "rate limit", "once"):
         assert words in about
         assert words in help_text

@@ -21,6 +21,7 @@ from command.up.redis import (
     embedded_redis_sync,
     installed,
 )
+from tests.system import PREFIX
 
 
 def a_server(folder: Path, name: str, version: str) -> Path:
@@ -166,7 +167,7 @@ def test_embedded_redis_ends_when_its_parent_is_killed(
 ) -> None:
     program = (
         "import sys, pathlib, time\n"
-        "from command.up.redis import embedded_redis_sync\n"
+        f"from {PREFIX}command.up.redis import embedded_redis_sync\n"
         "with embedded_redis_sync(pathlib.Path(sys.argv[1]), persist=True) as url:\n"
         "    print(url, flush=True)\n"
         "    time.sleep(60)\n"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from command.up import pdeathsig
+
 # Each argument has the form `name:kind`, where the kind selects one of the programs below.
 SUPERVISOR = """
 import asyncio, os, sys
@@ -37,6 +39,7 @@ def child(word):
 children = [child(word) for word in sys.argv[1:]]
 sys.exit(asyncio.run(supervise(children, lambda: print("all ready", flush=True))))
 """
+WATCHER = pdeathsig.__file__
 
 
 class Supervised:
@@ -189,7 +192,7 @@ def test_the_watcher_process_ends_the_child_of_a_killed_parent(
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
         "import os, subprocess, sys\n"
-        "wrapped = [sys.executable, 'command/up/pdeathsig.py', '9', str(os.getpid())]\n"
+        f"wrapped = [sys.executable, {WATCHER!r}, '9', str(os.getpid())]\n"
         f"subprocess.run([*wrapped, sys.executable, '-c', {child!r}])\n"
     )
     with (
@@ -203,7 +206,7 @@ def test_the_watcher_process_ends_the_child_of_a_killed_parent(
 
 
 def test_the_watcher_process_returns_the_exit_status_of_its_child() -> None:
-    wrapped = [sys.executable, "command/up/pdeathsig.py", "15", str(os.getpid())]
+    wrapped = [sys.executable, WATCHER, "15", str(os.getpid())]
 
     done = subprocess.run([*wrapped, sys.executable, "-c", "raise SystemExit(7)"], check=False)
 

@@ -193,7 +193,7 @@ async def test_a_port_in_use_is_reported_with_the_command_to_type(system: System
 
 async def test_the_help_of_ask_names_this_command(system: System) -> None:
     shown = await system.run("ask", "--help")
-    assert "usage: holdline ask" in shown
+    assert "Usage: holdline ask" in shown
     assert 'holdline ask "Why is the sky blue?"' in shown
     assert "holdline-ask" not in shown
     assert sys.executable not in shown

@@ -37,8 +37,9 @@ async def test_ten_thousand_jobs_of_one_tenant_delay_another_only_by_running_job
     pipe: Pipe,
 ) -> None:
     queue, rng = Queue(pipe, SETTINGS), random.Random(4)
-    for _ in range(FLOOD // 500):
-        await asyncio.gather(*(submitted(queue, "flood") for _ in range(500)))
+    # On a busy machine, the last submission of a larger batch reaches its deadline.
+    for _ in range(FLOOD // 100):
+        await asyncio.gather(*(submitted(queue, "flood") for _ in range(100)))
     running = deque(await queue.leases.claim(0, new_claim(), SLOTS))
     assert SLOTS == len(running)
     waits: list[int] = []

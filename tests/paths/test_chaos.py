@@ -51,7 +51,7 @@ def test_random_faults_break_no_promise() -> None:
     "profile",
     [
         "background",
-        "upgrade",
+        pytest.param("upgrade", marks=pytest.mark.checkout),
         pytest.param("continuing", marks=pytest.mark.heavy),
         pytest.param("rude", marks=pytest.mark.heavy),
     ],

@@ -264,6 +264,7 @@ async def test_a_prompt_that_is_no_text_is_wrong_usage(shared: Shared) -> None:
         assert "must be UTF-8" in command.errors
 
 
+@pytest.mark.checkout
 async def test_the_client_wheel_contains_only_the_client_and_runs_in_a_fresh_environment(
     tmp_path: Path,
 ) -> None:

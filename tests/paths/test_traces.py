@@ -16,7 +16,7 @@ from tests.collector import Collector, Recorded
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.paths.sockets import TERMINAL, socket, until
-from tests.system import System, run_command, run_module, wait_until
+from tests.system import PREFIX, System, run_command, run_module, wait_until
 
 # The timeout is long: each test starts up to four processes, each of which needs seconds on shared
 # cores.
@@ -256,7 +256,7 @@ async def test_an_unavailable_collector_disturbs_nothing(system: System, model: 
 async def test_a_process_without_otel_variables_imports_no_sdk() -> None:
     code = "import sys, {}.__main__; print([n for n in sys.modules if 'opentelemetry' in n])"
     for program in ("server", "worker"):
-        output = await run_command(sys.executable, "-c", code.format(program))
+        output = await run_command(sys.executable, "-c", code.format(PREFIX + program))
         assert "[]" == output.strip()
 
 
