@@ -68,7 +68,7 @@ export const STATUS = {
   filesElsewhere: "Not sent: images and files stay in the page in which they were attached. Attach them again.",
   filesForgotten: "The server no longer had the earlier messages. They were sent again, but without their images and files.",
 
-  simulated: "These answers are simulated by Holdline’s demo, not written by a language model.",
+  simulated: "These answers are simulated by Holdline, not written by a language model.",
   complete: "The answer is complete:",
   bannerConnecting: "Connecting…",
   bannerReconnecting: "Reconnecting. Answers continue, and will arrive complete.",

@@ -69,7 +69,7 @@ export const WORDS = {
   imageUnreadable: "{name} kann dieser Browser nicht darstellen.",
   filesElsewhere: "Nicht gesendet: Bilder und Dateien bleiben auf der Seite, auf der sie angehängt wurden. Hängen Sie sie noch einmal an.",
   filesForgotten: "Der Server hatte die früheren Nachrichten nicht mehr. Sie wurden noch einmal gesendet, aber ohne ihre Bilder und Dateien.",
-  simulated: "Diese Antworten simuliert die Demo von Holdline; kein Sprachmodell hat sie geschrieben.",
+  simulated: "Diese Antworten simuliert Holdline; kein Sprachmodell hat sie geschrieben.",
   complete: "Die Antwort ist vollständig:",
 
   connecting: "verbindet",
