@@ -15,6 +15,8 @@ from jobs.errors import (
     UnknownConversation,
     UnknownResponse,
 )
+from jobs.feedback import Feedback
+from jobs.feedback_store import FeedbackStore
 from jobs.log.codec import job_of
 from jobs.log.log import read_all
 from jobs.names import Partition, conversation_names_of, names_of, partition_of
@@ -58,9 +60,9 @@ examples:
 EXPORT_HELP: Final = f"""\
 Prints the data of an end user as lines of JSON.
 
-A response has a line with its input, earlier turns and output, a conversation a line with its
-metadata and items, and a push subscription a line with its address. The export is recorded in the
-audit log.
+A response has a line with its input, earlier turns, output and feedback, a conversation a line with
+its metadata and items, and a push subscription a line with its address. The export is recorded in
+the audit log.
 
 {_OWNER}
 
@@ -70,8 +72,8 @@ examples:
 DELETE_HELP: Final = f"""\
 Deletes the data of an end user.
 
-The data are every response in any state, with its idempotency key, webhook and pushes, every stored
-turn, every conversation and every push subscription. Unfinished responses are stopped.
+The data are every response in any state, with its idempotency key, feedback, webhooks and pushes,
+every stored turn, every conversation and every push subscription. Unfinished responses are stopped.
 
 {_OWNER}
 
@@ -91,13 +93,14 @@ AT_ONCE: Final = 500
 JOBS: Final = "job"
 TURNS: Final = "turn"
 CONVERSATIONS: Final = "conversation"
+FEEDBACK: Final = "feedback"  # the webhook of a feedback, which may outlive its response
 
 
 async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple[str, str]]:
     """Yields the id and the state of each response of an owner.
 
-    If `kind` is `TURNS` or `CONVERSATIONS`, yields the id of each stored turn or conversation of
-    the owner instead, with "" as its state. The scan may miss what is created while it runs.
+    If `kind` is another kind of key, yields the id of each stored turn, conversation or webhook of
+    the owner instead. The scan may miss what is created while it runs.
     """
     seen: set[str] = set()
     for node in await pipe.nodes():
@@ -119,7 +122,7 @@ async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple
 
 
 async def _steps(node: Pipe, kind: str) -> AsyncIterator[list[bytes]]:
-    """Yields all keys of one kind, `JOBS` or `TURNS`, on a node of Redis, in batches."""
+    """Yields all keys of one kind, such as `JOBS`, on a node of Redis, in batches."""
     cursor = b"0"
     while True:
         pattern = f"holdline:{{*}}:{kind}:*"
@@ -207,6 +210,7 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
     if record is None:
         raise UnknownResponse(response_id)
     job = job_of(response_id, record, pipe.cipher)
+    given = await FeedbackStore(pipe, webhooks=False).get(response_id)
     try:
         before = [*await turns.read(job.turns), *job.context]
     except TurnMissing:
@@ -216,6 +220,9 @@ async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) 
         "before": before,
         "input": job.params["input"],
         "response": response_of(view),
+        "feedback": None
+        if given == Feedback()
+        else {"rating": given.rating, "comment": given.comment},
     }
 
 
@@ -226,6 +233,9 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> Output:
         if await queue.delete(response_id):
             deleted += 1
             stopped += status in ("queued", "running")
+    # The webhook of a feedback may wait for its receiver after its response has expired.
+    async for response_id, _ in owned(pipe, owner, FEEDBACK):
+        await queue.delete(response_id)
     # All jobs that could read the owner's turns have been deleted, so the turns can be deleted too.
     async for response_id, _ in owned(pipe, owner, TURNS):
         await pipe.call("DEL", names_of(response_id).turn(response_id))

@@ -28,6 +28,7 @@ METADATA: Final = b"metadata"
 STEER: Final = b"steer"
 SUMMARY: Final = b"summary"
 SUBSCRIPTION: Final = b"subscription"
+FEEDBACK: Final = b"feedback"
 
 
 def key_id(data: bytes) -> str:

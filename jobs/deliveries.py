@@ -1,8 +1,9 @@
 """Assigns deliveries to workers, and records the results of their attempts.
 
-A delivery is a message about an ended response: a webhook, or a push to the devices of the
-response's owner. The script that ends a response (`finish` or `cancel`) also queues its deliveries,
-in one atomic step. So no delivery is lost between the two. `Queue.seen` may drop deliveries.
+A delivery is a message about a response: the webhook of an ended response, the webhook of the
+feedback on a response, or a push to the devices of the response's owner. The script that ends a
+response (`finish` or `cancel`) or stores feedback (`rate`) also queues the deliveries, in one
+atomic step. So no delivery is lost between the two. `Queue.seen` may drop deliveries.
 """
 
 from __future__ import annotations
@@ -23,14 +24,24 @@ class Kind(StrEnum):
 
     WEBHOOK = "hook"
     PUSH = "push"
+    FEEDBACK = "feedback"
 
     def queue(self, names: Partition) -> str:
         """Returns the key of the sorted set with the due times of the unfinished deliveries."""
-        return names.hooks if self is Kind.WEBHOOK else names.pushes
+        return {
+            Kind.WEBHOOK: names.hooks,
+            Kind.PUSH: names.pushes,
+            Kind.FEEDBACK: names.feedbacks,
+        }[self]
 
     def key(self, names: Partition, id_: str) -> str:
         """Returns the key of the hash with one delivery."""
-        return names.hook(id_) if self is Kind.WEBHOOK else names.push(id_)
+        keys = {
+            Kind.WEBHOOK: names.hook,
+            Kind.PUSH: names.push,
+            Kind.FEEDBACK: names.feedback,
+        }
+        return keys[self](id_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +50,12 @@ class Delivery:
 
     `id` is the id of the response. The id of a push to one subscription also contains a colon and
     the id of the subscription. `tries` counts the attempts, including the current one. `ended_ms`
-    and `now_ms` are Unix times in milliseconds, by the clock of Redis. `trace` is the context of
-    the response's trace, or "". `owner` is the owner of the response, or "" for a webhook.
+    is the time at which the response has ended or the feedback was changed. This time and `now_ms`
+    are Unix times in milliseconds, by the clock of Redis. `trace` is the context of the response's
+    trace, or "". `owner` is the owner of the response, or "" for the webhook of an ended response.
+
+    `message` is the stored feedback of which a webhook reports, and `changes` tells how often the
+    feedback on the response has changed. They are empty for other deliveries.
     """
 
     id: str
@@ -50,10 +65,12 @@ class Delivery:
     now_ms: int
     trace: str = ""
     owner: str = ""
+    message: bytes = b""
+    changes: int = 0
 
     @property
     def response_id(self) -> str:
-        """The id of the response that has ended."""
+        """The id of the response."""
         return self.id.partition(":")[0]
 
     @property
@@ -91,8 +108,18 @@ class Deliveries:
             )
         )
         return [
-            Delivery(id_.decode(), status.decode(), ended, tries, now, trace.decode(), who.decode())
-            for id_, status, ended, tries, now, trace, who in rows
+            Delivery(
+                id_.decode(),
+                status.decode(),
+                ended,
+                tries,
+                now,
+                trace.decode(),
+                owner.decode(),
+                message,
+                changes,
+            )
+            for id_, status, ended, tries, now, trace, owner, message, changes in rows
         ]
 
     async def settle(

@@ -442,6 +442,15 @@ class Partition:
         """Returns the key of the hash with one push, as `deliveries.Delivery` describes its id."""
         return f"{self.prefix}push:{delivery_id}"
 
+    @property
+    def feedbacks(self) -> str:
+        """The key of the sorted set of unfinished webhooks of feedback, which is like `hooks`."""
+        return f"{self.prefix}feedbacks"
+
+    def feedback(self, response_id: str) -> str:
+        """Returns the key of the hash with one webhook that reports the feedback on a response."""
+        return f"{self.prefix}feedback:{response_id}"
+
     def subscription(self, subscription_id: str) -> str:
         """Returns the key of the string with one push subscription.
 

@@ -38,6 +38,7 @@ from .http.console import ConsoleRoutes
 from .http.conversations import ConversationRoutes
 from .http.documents import handlers as documents
 from .http.errors import WS_VERSION, ErrorResponder
+from .http.feedback import FeedbackRoutes
 from .http.frontends.ag_ui import AgUiRoutes
 from .http.frontends.ai_sdk import AiSdkRoutes
 from .http.frontends.requests import FrontEndRequests
@@ -370,6 +371,7 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     chats = Chats(server.pipe, config.shared.partitions, config.shared.job_ttl_ms)
     AiSdkRoutes(front_ends, server.responses, chats).add_to(app)
     AgUiRoutes(front_ends, server.responses).add_to(app)
+    FeedbackRoutes(config, server.pipe, server.responses).add_to(app)
     PushRoutes(config, server.pipe).add_to(app)
     audit = AuditLog(server.pipe, config.audit_retention_ms)
     contents = ContentsReader(server.pipe, server.responses, audit)

@@ -9,18 +9,21 @@ from jobs.deliveries import Deliveries, Kind
 
 from .webhooks.client import WebhookClient
 from .webhooks.dispatcher import Dispatcher
-from .webhooks.sender import WebhookSender
+from .webhooks.sender import WebhookSender, end_message, feedback_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from jobs.deliveries import Delivery
 
     from .context import WorkerContext
     from .webhooks.dispatcher import Sender
+    from .webhooks.sender import Message
 
 
 @contextlib.asynccontextmanager
 async def dispatchers(context: WorkerContext) -> AsyncIterator[None]:
-    """Runs a dispatcher of webhooks and one of pushes, as far as they are configured."""
+    """Runs a dispatcher for each kind of delivery that is configured."""
     config, pipe, metrics = context.config, context.pipe, context.metrics
     partitions = config.shared.partitions
     async with contextlib.AsyncExitStack() as stack:
@@ -34,8 +37,13 @@ async def dispatchers(context: WorkerContext) -> AsyncIterator[None]:
         if config.receiver is not None:
             site = WebhookClient(allow_private=config.receiver.allow_private)
             await stack.enter_async_context(site)
-            sender = WebhookSender(site, config.receiver, metrics.webhooks)
-            await dispatch(Kind.WEBHOOK, sender)
+            messages: dict[Kind, Callable[[Delivery], Message]] = {
+                Kind.WEBHOOK: end_message,
+                Kind.FEEDBACK: lambda delivery: feedback_message(delivery, pipe.cipher),
+            }
+            for kind, message in messages.items():
+                sender = WebhookSender(site, config.receiver, message, metrics.webhooks)
+                await dispatch(kind, sender)
         if config.push.enabled:
             # The import of the cryptography library is slow, so workers without pushes skip it.
             from jobs.push_subscriptions import PushSubscriptions

@@ -81,13 +81,13 @@ local function notify_queued(channel, number, delay, reason)
   redis.call('SPUBLISH', channel, cmsgpack.pack({ 'queued', number, delay, reason }))
 end
 
--- The sorted set of the due times of each kind of delivery. A delivery is a message about an ended response to a
--- program outside: a webhook ("hook"), or a push to the devices of the response's owner ("push"). It has the id of its
--- response. A worker replaces a push by one push for each subscription of the owner, which has the id
+-- The sorted set of the due times of each kind of delivery. A delivery is a message about a response to a program outside:
+-- the webhook of an ended response ("hook"), the webhook of the feedback on a response ("feedback"), or a push to the devices
+-- of the response's owner ("push"). It has the id of its response. A worker replaces a push by one push for each subscription of the owner, which has the id
 -- "<response id>:<subscription id>".
-local QUEUES = { ['hook'] = 'hooks', ['push'] = 'pushes' }
+local QUEUES = { ['hook'] = 'hooks', ['push'] = 'pushes', ['feedback'] = 'feedbacks' }
 
--- Counts an outcome of a delivery in the hash `numbers`, in a field such as "~sent" or, for a push, "~push_sent".
+-- Counts an outcome of a delivery in the hash `numbers`, in a field such as "~sent" for a webhook, or "~push_sent".
 local function count_delivery(prefix, kind, how)
   redis.call('HINCRBY', prefix .. 'numbers', (kind == 'push' and '~push_' or '~') .. how, 1)
   redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL)
@@ -113,6 +113,12 @@ local function queue_delivery(prefix, kind, id, time, ...)
   redis.call('ZADD', queue, time, id)
   redis.call('PEXPIRE', queue, STRUCTURE_TTL)
   return true
+end
+
+-- Changes the message of a queued delivery. If a worker is sending it, `settle_delivery` queues it again.
+local function refresh_delivery(name, ...)
+  redis.call('HSET', name, 'changed', 1, ...)
+  redis.call('PEXPIRE', name, DELIVERY_TTL)
 end
 
 -- Queues the deliveries of a response that has just ended. `job` has the fields `hook` and `push`, which are the delays

@@ -14,9 +14,10 @@ close(prefix, id, tenant)
 end_wait(prefix, job.queue_name or '', id) -- a later claim removes the id from the waiting list
 redis.call('ZREM', prefix .. 'delayed', id)
 redis.call('ZREM', prefix .. 'hooks', id)
+redis.call('ZREM', prefix .. 'feedbacks', id)
 drop_pushes(prefix, id)
 redis.call('LREM', prefix .. 'dead', 0, id)
-redis.call('DEL', job_key, log_key, prefix .. 'hook:' .. id, prefix .. 'steers:' .. id)
+redis.call('DEL', job_key, log_key, prefix .. 'hook:' .. id, prefix .. 'feedback:' .. id, prefix .. 'steers:' .. id)
 if turn_is_held(turn_key) then redis.call('HSET', turn_key, 'deleted', 1) else redis.call('DEL', turn_key) end
 redis.call('SPUBLISH', cancels_channel, id)
 redis.call('SPUBLISH', channel, cmsgpack.pack({ 'gone' }))

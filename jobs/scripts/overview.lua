@@ -33,7 +33,7 @@ for name, value in pairs({
   unfinished = count('open'), running = count('leases'), delayed = count('delayed'),
   expired_leases = redis.call('ZCOUNT', prefix .. 'leases', '-inf', time),
   dead = redis.call('LLEN', prefix .. 'dead'), unsettled = count('unsettled'), prompt_bytes = prompt_bytes,
-  webhooks_waiting = count('hooks'), webhooks_sent = noted['~sent'], webhooks_dead = noted['~dead'],
+  webhooks_waiting = count('hooks') + count('feedbacks'), webhooks_sent = noted['~sent'], webhooks_dead = noted['~dead'],
   started = noted['~started'], webhooks_seen = noted['~seen'], webhooks_dropped = noted['~dropped'],
 }) do
   counts[#counts + 1], counts[#counts + 2] = name, math.floor(tonumber(value))

@@ -60,6 +60,9 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("DELETE", "/v1/responses/{id}"): CANCEL,
     ("POST", "/v1/responses/{id}/cancel"): CANCEL,
     ("GET", "/v1/responses/{id}/input_items"): READ,
+    # Everyone who may read an answer may judge it.
+    ("GET", "/v1/responses/{id}/feedback"): READ,
+    ("POST", "/v1/responses/{id}/feedback"): READ,
     ("POST", "/v1/responses/compact"): CREATE,
     ("POST", "/v1/responses/input_tokens"): CREATE,
     ("GET", "/v1/conversations"): READ,

@@ -286,7 +286,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         names.probe("x"),
         names.wake("x"),
         *(names.usage(1), names.workers, names.worker("x"), names.servers, names.server("x")),
-        names.rescued,
+        *(names.rescued, names.feedbacks, names.feedback("x")),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]
     assert len(public) == len(made) + len(("number", "prefix")), "a key is missing from this test"

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from jobs.feedback import Feedback
 from jobs.log import events
 from jobs.log.items import ARGUMENTS, CUSTOM_INPUT, SHELL_COMMAND, TEXT_OF, Place
 from jobs.record import Status
@@ -33,7 +34,7 @@ from tests.paths.conftest import Shared
 from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, blocks
 from tests.system import CODE, EXTENSIONS
 from worker.upstream.responses.events import REPORTED
-from worker.webhooks.message import body, headers
+from worker.webhooks.message import body, feedback_body, headers
 
 ASYNCAPI = ROOT / "tests/web/node_modules/@asyncapi/specs/schemas/3.1.0.json"
 OPEN, ASYNC = openapi(), asyncapi()
@@ -91,6 +92,12 @@ def test_a_webhook_conforms_to_the_document(status: str) -> None:
     sent = {name for name in headers("resp_0", 1, payload, (b"k",)) if name.startswith("webhook")}
     named = {each["name"] for each in OPEN["webhooks"]["responseEnded"]["post"]["parameters"]}
     assert named == sent
+
+
+def test_a_webhook_about_feedback_conforms_to_the_document() -> None:
+    response_id = "resp_000" + "0" * 32
+    payload = feedback_body("evt_0_1", response_id, Feedback("down", "No."), 1_700_000_000_000)
+    check_schema(json.loads(payload), "FeedbackEvent")
 
 
 def test_the_api_documents_have_the_version_of_the_project() -> None:
@@ -222,6 +229,10 @@ async def test_all_http_operations_on_a_response_conform_to_their_schemas(shared
         for path, name in ((one, "Response"), (f"{one}/input_items", "InputItems")):
             async with http.get(path) as answer:
                 check_schema(await answer.json(), name)
+        given = {"rating": "up", "comment": None}
+        check_schema(given, "GiveFeedback")
+        async with http.post(f"{one}/feedback", json=given) as answer:
+            check_schema(await answer.json(), "Feedback")
         async with http.post(f"{one}/cancel") as answer:
             check_schema(await answer.json(), "Response")
         async with http.delete(one) as answer:

@@ -83,6 +83,8 @@ async def create_responses(site: Site, who: tuple[str, str]) -> list[str]:
         runs = await client.responses.create(input=f"{SLOW} {who}", model="m", background=True)
         cut = await client.responses.create(input=f"{SLOW} {who}", model="m", background=True)
         await client.responses.cancel(cut.id)
+        rating = {"rating": "down", "comment": f"{who}?"}
+        await client.post(f"/responses/{second.id}/feedback", cast_to=object, body=rating)
         return [first.id, second.id, runs.id, cut.id]
 
 
@@ -99,13 +101,20 @@ async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
     assert first["response"]["output"][0]["content"][0]["text"].split()
     assert [*first["input"], *first["response"]["output"]] == second["before"]
     assert ("in_progress", "cancelled") == (runs["response"]["status"], cut["response"]["status"])
+    given = [lines[id_]["feedback"] for id_ in mine]
+    assert [None, {"rating": "down", "comment": f"{ANNA}?"}, None, None] == given
     assert {"acme/anna%40x%2F1"} == {line["owner"] for line in lines.values()}
+
+    # The webhook about the feedback waits for its receiver, although its response has expired.
+    [webhook] = await pipe.call("KEYS", f"*:feedback:{second['response']['id']}")
+    for kind in (b":job:", b":log:"):
+        await pipe.call("DEL", webhook.replace(b":feedback:", kind))
 
     running = [call for call in site.model.open_calls if str(ANNA) in call.prompt]
     assert 1 == len(running)
     output = await site.system.run("subject", "delete", "/".join(ANNA))
     assert (
-        "4 responses were deleted; 1 of them were unfinished and were stopped; "
+        "3 responses were deleted; 1 of them were unfinished and were stopped; "
         "0 conversations and 0 push subscriptions were deleted\n"
     ) == output
     await wait_until(lambda: running[0].closed_by_client)

@@ -1,1 +1,1 @@
-"""Builds, signs and sends webhooks. The queue of webhooks is in `jobs.hooks`."""
+"""Builds, signs and sends webhooks. The queue of webhooks is in `jobs.deliveries`."""

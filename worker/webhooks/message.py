@@ -3,7 +3,7 @@
 The body has the format of OpenAI's webhooks, and the signature follows Standard Webhooks 1.0.
 Therefore `client.webhooks.unwrap` of the official SDK can verify and parse a webhook. The body
 contains the id of the response but not its content, which the receiver fetches with its own
-credentials.
+credentials. The webhook of feedback contains the feedback, which the site asked for.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from jobs.feedback import Feedback
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix, not a secret
 SECRET_BYTES: Final = (24, 64)
+FEEDBACK_TYPE: Final = "holdline.feedback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,16 @@ def event_id(response_id: str) -> str:
 def body(response_id: str, status: str, ended_ms: int) -> bytes:
     """Returns the body of the webhook for a finished response."""
     made = event(event_id(response_id), ended_ms, f"response.{status}", {"id": response_id})
+    return _encoded(made)
+
+
+def feedback_body(id_: str, response_id: str, given: Feedback, changed_ms: int) -> bytes:
+    """Returns the body of the webhook for the feedback on a response. `id_` is its webhook id."""
+    data = {"id": response_id, "rating": given.rating, "comment": given.comment}
+    return _encoded(event(id_, changed_ms, FEEDBACK_TYPE, data))
+
+
+def _encoded(made: dict[str, Any]) -> bytes:
     return json.dumps(made, separators=(",", ":")).encode()
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
 
+from jobs.errors import Undecodable
+from jobs.feedback import feedback_of
 from runtime import tracing
 from runtime.tracing import Kind
 
-from .message import body, event_id, headers
+from .client import DeliveryResult
+from .message import body, event_id, feedback_body, headers
 from .verdict import SCHEDULE, Again, Dead, Sent, judge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from jobs.cipher import Cipher
     from jobs.deliveries import Delivery
     from runtime.metrics import Family, Value
     from runtime.tracing import Span
@@ -28,8 +33,36 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+class Message(NamedTuple):
+    """The body of a webhook and its webhook id, which are the same in every attempt."""
+
+    id: str
+    body: bytes
+
+
+def end_message(delivery: Delivery) -> Message:
+    """Returns the message about a finished response."""
+    id_ = event_id(delivery.response_id)
+    return Message(id_, body(delivery.response_id, delivery.status, delivery.ended_ms))
+
+
+def feedback_message(delivery: Delivery, cipher: Cipher | None) -> Message:
+    """Returns the message about the feedback on a response. Each change has a webhook id.
+
+    Raises: EncryptionKeyMissing, Undecodable.
+    """
+    response_id = delivery.response_id
+    id_ = f"{event_id(response_id)}_{delivery.changes}"
+    given = feedback_of(response_id, delivery.message, cipher)
+    return Message(id_, feedback_body(id_, response_id, given, delivery.ended_ms))
+
+
 class WebhookSender:
-    """A sender of webhooks. `counts` is the metric of the attempts, by their result."""
+    """A sender of webhooks.
+
+    `message` returns the message of a delivery, or raises Undecodable. `counts` is the metric of
+    the attempts, by their result.
+    """
 
     name = "webhook"
 
@@ -37,12 +70,14 @@ class WebhookSender:
         self,
         client: WebhookClient,
         receiver: Receiver,
+        message: Callable[[Delivery], Message],
         counts: Family[Value],
         *,
         schedule: tuple[float, ...] = SCHEDULE,
     ) -> None:
         self._client = client
         self._receiver = receiver
+        self._message = message
         self._counts = counts
         self._schedule = schedule
 
@@ -63,11 +98,8 @@ class WebhookSender:
             # All scheduled attempts were made. The last result is missing, usually because the
             # worker died.
             return Dead()
-        payload = body(delivery.response_id, delivery.status, delivery.ended_ms)
-        id_ = event_id(delivery.response_id)
-        signed = headers(id_, delivery.now_ms, payload, self._receiver.keys)
         with self._span(delivery) as span:
-            result = await self._client.send(self._receiver.url, payload, signed)
+            result = await self._send(delivery)
             span.set({"http.response.status_code": result.status})
             if not result.accepted:
                 span.fail(str(result.status or result.reason))
@@ -91,6 +123,14 @@ class WebhookSender:
                 retry_ms=verdict.after_ms if isinstance(verdict, Again) else None,
             )
         return verdict
+
+    async def _send(self, delivery: Delivery) -> DeliveryResult:
+        try:
+            id_, payload = self._message(delivery)
+        except Undecodable as error:
+            return DeliveryResult(None, type(error).__name__)
+        signed = headers(id_, delivery.now_ms, payload, self._receiver.keys)
+        return await self._client.send(self._receiver.url, payload, signed)
 
     def _span(self, delivery: Delivery) -> AbstractContextManager[Span]:
         """Returns a context that records one attempt to send a webhook."""

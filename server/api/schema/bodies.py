@@ -40,6 +40,33 @@ class WebhookEvent(Struct):
     data: Subject
 
 
+class GivenFeedback(Struct):
+    """The feedback of a user on a response, as a webhook reports it."""
+
+    id: str
+    rating: Literal["up", "down"] | None
+    comment: str
+
+
+class FeedbackEvent(Struct):
+    """The body of a webhook, which reports that the feedback on a response has changed."""
+
+    id: str
+    object: Literal["event"]
+    created_at: int
+    type: Literal["holdline.feedback"]
+    data: GivenFeedback
+
+
+class Feedback(Struct):
+    """The feedback of a user on a response. It is empty if there is none."""
+
+    id: str
+    object: Literal["holdline.feedback"]
+    rating: Literal["up", "down"] | None
+    comment: str
+
+
 class InputItems(Struct):
     """A page of a response's input items."""
 

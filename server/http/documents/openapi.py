@@ -35,7 +35,8 @@ def openapi() -> Document:
     """Returns the OpenAPI document."""
     routed = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
     streamed = [*EVENTS.values(), MESSAGES["error"]]
-    schemas, components = schemas_of([*routed, bodies.ErrorBody, bodies.WebhookEvent, *streamed])
+    told = [bodies.WebhookEvent, bodies.FeedbackEvent]
+    schemas, components = schemas_of([*routed, bodies.ErrorBody, *told, *streamed])
     events = [schemas[kind] for kind in streamed]
     components["Create"]["additionalProperties"] = False
     allow_what_is_taken(components, "Create")
@@ -73,18 +74,33 @@ def openapi() -> Document:
         "info": {"title": "Holdline", "version": VERSION, "summary": SUMMARY},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "webhooks": {"responseEnded": {"post": _webhook(schemas[bodies.WebhookEvent])}},
+        "webhooks": {
+            "responseEnded": {
+                "post": _webhook(
+                    "response_ended",
+                    "Reports that a response has ended",
+                    schemas[bodies.WebhookEvent],
+                )
+            },
+            "feedbackGiven": {
+                "post": _webhook(
+                    "feedback_given",
+                    "Reports that the feedback on a response has changed",
+                    schemas[bodies.FeedbackEvent],
+                )
+            },
+        },
         # The empty security requirement is for servers without authentication.
         "security": [{}, {"bearer": []}],
         "components": {"schemas": components, "securitySchemes": {"bearer": BEARER_SCHEME}},
     }
 
 
-def _webhook(event: Document) -> Document:
+def _webhook(operation_id: str, summary: str, event: Document) -> Document:
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     return {
-        "operationId": "response_ended",
-        "summary": "Reports that a response has ended; docs/webhooks.md describes the signature",
+        "operationId": operation_id,
+        "summary": f"{summary}; docs/webhooks.md describes the signature",
         "parameters": [
             {"in": "header", "name": name, "required": True, "schema": WORD} for name in names
         ],

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from runtime.version import program_version
 from server.api import request as requests
+from server.api.feedback import GiveFeedback
 from server.api.items import MAX_CALL_ID
 from server.api.schema import bodies, objects
 
@@ -15,6 +16,7 @@ VERSION: Final = program_version()
 SUMMARY: Final = "A push service for slow LLM answers that speaks the Responses API."
 JSON: Final = "application/json"
 RESPONSES: Final = "/v1/responses"
+FEEDBACK: Final = f"{RESPONSES}/{{id}}/feedback"
 
 Route = tuple[str, str, str, Any, Any]
 
@@ -26,6 +28,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("delete", f"{RESPONSES}/{{id}}", "Delete a response", None, bodies.Deleted),
     ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, objects.Response),
     ("get", f"{RESPONSES}/{{id}}/input_items", "List input items", None, bodies.InputItems),
+    ("get", FEEDBACK, "Get the feedback on a response", None, bodies.Feedback),
+    ("post", FEEDBACK, "Give feedback on a response", GiveFeedback, bodies.Feedback),
     *conversation_routes.ROUTES,
     *console_routes.ROUTES,
     ("post", "/v1/chat/completions", "Create a chat completion", dict[str, Any], dict[str, Any]),

@@ -13,6 +13,8 @@ from jobs.conversation_feed import FeedStore
 from jobs.conversations import ConversationStore
 from jobs.deliveries import Deliveries, Delivery, Kind
 from jobs.errors import RedisFull
+from jobs.feedback import Feedback
+from jobs.feedback_store import FeedbackStore
 from jobs.log.codec import encode_event
 from jobs.log.events import begins
 from jobs.log.log import LogWriter, read
@@ -106,6 +108,10 @@ def situations() -> list[Situation]:
         await finished.finish(Status.COMPLETED, end, retention_ms=60_000)
         await pushes(pipe).claim(0, "a-claim", 5, HOUR)
 
+    async def rated(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await feedback(pipe).put(running.id, Feedback("down"))
+
     async def subscribed(pipe: Pipe) -> None:
         await subscriptions(pipe).put("acme/anna", web_push("old"), HOUR)
 
@@ -143,6 +149,9 @@ def situations() -> list[Situation]:
 
     def pushes(pipe: Pipe) -> Deliveries:
         return Deliveries(pipe, Kind.PUSH)
+
+    def feedback(pipe: Pipe) -> FeedbackStore:
+        return FeedbackStore(pipe, webhooks=True)
 
     def subscriptions(pipe: Pipe) -> PushSubscriptions:
         return PushSubscriptions(pipe, range(1))
@@ -292,6 +301,9 @@ def situations() -> list[Situation]:
             lambda pipe: pushes(pipe).spread(
                 Delivery(pushed.id, "", 0, 0, 0), "a-claim", ["a", "b"]
             ),
+        ),
+        Situation(
+            "rate", rated, lambda pipe: feedback(pipe).put(running.id, Feedback("up", "Good."))
         ),
         Situation(
             "put_subscription",

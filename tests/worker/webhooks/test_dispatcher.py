@@ -16,8 +16,10 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from openai import OpenAI
 
-from jobs.deliveries import Deliveries
+from jobs.deliveries import Deliveries, Kind
 from jobs.errors import RedisAway
+from jobs.feedback import Feedback
+from jobs.feedback_store import FeedbackStore
 from jobs.log.log import LogWriter
 from jobs.names import Partition
 from jobs.queue import Queue
@@ -29,8 +31,8 @@ from worker.fleet_share import FleetSize
 from worker.metrics import WorkerMetrics
 from worker.webhooks.client import WebhookClient
 from worker.webhooks.dispatcher import Dispatcher
-from worker.webhooks.message import Receiver, read_secrets
-from worker.webhooks.sender import WebhookSender
+from worker.webhooks.message import Receiver, event_id, read_secrets
+from worker.webhooks.sender import WebhookSender, end_message, feedback_message
 
 SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 NAMES = Partition(0)
@@ -91,7 +93,7 @@ async def inbox() -> AsyncIterator[Inbox]:
 
 def dispatcher_to(pipe: Pipe, client: WebhookClient, url: str, **more: Any) -> Dispatcher:
     receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
-    sender = WebhookSender(client, receiver, WorkerMetrics().webhooks, schedule=QUICK)
+    sender = WebhookSender(client, receiver, end_message, WorkerMetrics().webhooks, schedule=QUICK)
     return Dispatcher(Deliveries(pipe), sender, range(1), FleetSize(), **more)
 
 
@@ -149,7 +151,7 @@ async def test_an_unavailable_partition_delays_no_webhook_of_another(
     monkeypatch.setattr(Deliveries, "is_reachable", lambda _, number: connected or number != 1)
     job = await ended(pipe)
     receiver = Receiver(inbox.url, read_secrets(SECRET), allow_private=True)
-    sender = WebhookSender(client, receiver, WorkerMetrics().webhooks)
+    sender = WebhookSender(client, receiver, end_message, WorkerMetrics().webhooks)
     # The unavailable partition is the first one.
     async with Dispatcher(Deliveries(pipe), sender, range(1, 3), FleetSize()):
         await settled(pipe)
@@ -270,6 +272,70 @@ async def test_without_a_delay_the_webhook_is_sent_even_if_a_client_received_the
     job = await ended(pipe)
     assert await Queue(pipe, SETTINGS).seen(job.id, 1000)
     assert 1 == await pipe.call("ZCARD", NAMES.hooks)
+
+
+# Feedback
+
+
+async def test_a_change_of_feedback_while_its_webhook_is_sent_is_reported_last(
+    pipe: Pipe, client: WebhookClient, inbox: Inbox
+) -> None:
+    job, store = await ended(pipe, settings=SharedSettings()), FeedbackStore(pipe, webhooks=True)
+    receiver = Receiver(inbox.url, read_secrets(SECRET), allow_private=True)
+    sender = WebhookSender(
+        client,
+        receiver,
+        lambda delivery: feedback_message(delivery, pipe.cipher),
+        WorkerMetrics().webhooks,
+        schedule=QUICK,
+    )
+    deliveries = Deliveries(pipe, Kind.FEEDBACK)
+    inbox.hold.clear()
+    await store.put(job.id, Feedback("up"))
+    async with (
+        Dispatcher(deliveries, sender, range(1), FleetSize()),
+        Dispatcher(deliveries, sender, range(1), FleetSize()),
+    ):
+        await wait_until(lambda: inbox.events)
+        await store.put(job.id, Feedback("up", "no"))
+        await store.put(job.id, Feedback("down", "Zu „kurz“ 😀"))
+        inbox.answers = [200, 500]
+        inbox.hold.set()
+        await wait_until(lambda: len(inbox.events) == 3)
+
+        async def none_waits() -> bool:
+            return not await pipe.call("ZCARD", NAMES.feedbacks)
+
+        await wait_until(none_waits)
+    found = [(event.id, event.data.rating, event.data.comment) for event in inbox.events]
+    one, three = (f"{event_id(job.id)}_{number}" for number in (1, 3))
+    last = (three, "down", "Zu „kurz“ 😀")
+    assert [(one, "up", ""), last, last] == found
+    assert {("holdline.feedback", job.id)} == set(inbox.told)
+    assert not await pipe.call("EXISTS", NAMES.feedback(job.id))
+
+
+async def test_feedback_that_cannot_be_decrypted_is_retried_and_then_abandoned(
+    pipe: Pipe, client: WebhookClient, inbox: Inbox
+) -> None:
+    job = await ended(pipe, settings=SharedSettings())
+    await FeedbackStore(pipe, webhooks=True).put(job.id, Feedback("up"))
+    await pipe.call("HSET", NAMES.feedback(job.id), "message", b"\xc1" + bytes(60))
+    receiver = Receiver(inbox.url, read_secrets(SECRET), allow_private=True)
+    sender = WebhookSender(
+        client,
+        receiver,
+        lambda delivery: feedback_message(delivery, pipe.cipher),
+        WorkerMetrics().webhooks,
+        schedule=QUICK[:2],
+    )
+    async with Dispatcher(Deliveries(pipe, Kind.FEEDBACK), sender, range(1), FleetSize()):
+
+        async def abandoned() -> bool:
+            return await count(pipe, "dead") == 1
+
+        await wait_until(abandoned)
+    assert [] == inbox.events
 
 
 # Addresses that webhooks may not use
