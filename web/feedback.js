@@ -49,6 +49,12 @@ export class FeedbackView {
     this.#draw();
   }
 
+  /** Shows that the server refuses the opinion. */
+  refuse() {
+    this.form.hidden = false;
+    this.#thanks.textContent = this.words.notSaved;
+  }
+
   /** Rates the answer, or takes the rating back. @param {"up" | "down"} rating */
   #rate(rating) {
     const isTakenBack = this.feedback.rating === rating;

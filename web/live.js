@@ -72,6 +72,10 @@ export class LiveConversation {
     return this.kept.name;
   }
 
+  get storage() {
+    return this.kept.storage;
+  }
+
   /** The state of the conversation on the server, or null. */
   get state() {
     return this.#follower?.state ?? null;

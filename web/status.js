@@ -34,6 +34,7 @@ export const STATUS = {
   comment: "What was good or bad?",
   sendComment: "Send the comment",
   thanks: "Thank you.",
+  notSaved: "Your feedback could not be saved.",
   toolRunning: "running",
   toolWaiting: "waiting",
   toolDone: "done",

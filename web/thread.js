@@ -22,7 +22,7 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
 /**
  * The settings of a thread.
  * @typedef {string | null | undefined} Token null while no user is signed in; undefined if the page uses no tokens
- * @typedef {Pick<import("./conversation.js").Conversation, "turns" | "name" | "add" | "clear" | "save" | "sync"> & {
+ * @typedef {Pick<import("./conversation.js").Conversation, "turns" | "name" | "storage" | "add" | "clear" | "save" | "sync"> & {
  *   attach?: (client: HoldlineClient, thread: Thread) => void, choose?: (responseId: string) => void,
  *   branchOf?: (turn: Turn) => {place: number, ids: string[]},
  * }} Kept a conversation in a storage, or one on the server, which has `attach`: it begins to follow over a client

@@ -72,6 +72,11 @@ export class TurnView {
     if (user) prompt.before(make("p", "name user-name", user));
   }
 
+  /** Shows that the server refuses the visitor's opinion. */
+  refuseFeedback() {
+    this.#feedback?.refuse();
+  }
+
   /** Returns the beginning of the answer as spoken text, block by block. @param {number} most the maximum number of characters */
   spoken(most) {
     let text = "";

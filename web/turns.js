@@ -81,6 +81,7 @@ export class Turns {
   #grown = 0;
   #words;
   /** @type {Replier} */ #replier;
+  /** What sends the feedback; null if the page wants none. @type {Promise<import("./feedback-outbox.js").FeedbackOutbox | void> | null} */ #outbox = null;
 
   /**
    * Adds the list of turns and the note about simulated answers to a panel.
@@ -111,9 +112,11 @@ export class Turns {
       this.#views.clear();
       this.#branches = new WeakMap();
       this.#attach();
+      this.#collect();
       panel.draw();
     });
     this.#attach();
+    this.#collect();
     this.follower = new EndFollower(log, this.element, this.#words.latest);
     composer.element.before(this.follower.latest);
   }
@@ -133,12 +136,29 @@ export class Turns {
     }).catch((error) => console.error("Holdline: attachments cannot be loaded", error));
   }
 
-  /** Stores the visitor's opinion of an answer, and tells the page. @param {Turn} turn @param {import("./feedback.js").Feedback} feedback */
+  /** Returns what sends the feedback, and what is left from an earlier page, if the attributes say that the page wants feedback. */
+  #collect() {
+    if (!this.host.hasAttribute("feedback")) return null;
+    return this.#outbox ??= load("feedback-outbox.js").then(({ FeedbackOutbox }) => (
+      new FeedbackOutbox(this.thread, (/** @type {string} */ responseId) => this.#refuseFeedback(responseId))
+    )).catch((error) => {
+      this.#outbox = null; // the next opinion loads the module again
+      console.error("Holdline: feedback cannot be sent", error);
+    });
+  }
+
+  /** Stores the visitor's opinion of an answer, sends it, and tells the page. @param {Turn} turn @param {import("./feedback.js").Feedback} feedback */
   #rate(turn, feedback) {
     turn.feedback = feedback;
     this.thread.conversation.save(turn);
     const { prompt, text, status, responseId } = turn;
+    void this.#collect()?.then((outbox) => responseId !== null && outbox?.add(responseId, feedback));
     this.host.dispatchEvent(new CustomEvent("feedback", { detail: { prompt, text, status, responseId, ...feedback } }));
+  }
+
+  /** Shows that the server refuses the opinion of an answer. @param {string} responseId */
+  #refuseFeedback(responseId) {
+    for (const [turn, view] of this.#views) if (turn.responseId === responseId) view.refuseFeedback();
   }
 
   /** Shows the opening message in place of the greeting, until there are turns. @param {string | null} text @param {Element} start */

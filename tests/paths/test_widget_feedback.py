@@ -2,12 +2,85 @@
 
 from __future__ import annotations
 
-from playwright.async_api import expect
+from aiohttp import ClientSession
+from playwright.async_api import Page, Route, expect
 
-from tests.browser import AXE, AXE_RUN, NewPage, ask, element, in_chromium, wait_for_end
+from tests.browser import (
+    AXE,
+    AXE_RUN,
+    NewPage,
+    ask,
+    element,
+    in_chromium,
+    wait_for_end,
+)
 from tests.paths.conftest import Shared
+from tests.system import wait_until
 
 pytestmark = in_chromium
+
+
+async def stored(shared: Shared, id_: str) -> tuple[str | None, str]:
+    """Returns the feedback on a response that the server has."""
+    async with ClientSession() as http, http.get(f"{shared.server.url}{path(id_)}") as answer:
+        feedback = await answer.json()
+        return feedback["rating"], feedback["comment"]
+
+
+def path(id_: str) -> str:
+    return f"/v1/responses/{id_}/feedback"
+
+
+async def answered(shared: Shared, page: Page) -> str:
+    """Asks, waits for the answer and returns the id of the response."""
+    await ask(page, shared.prompt("tokens=5"))
+    await wait_for_end(page)
+    await element(page, "chat.feedback = true")
+    id_: str = (await element(page, "chat.turns"))[-1]["responseId"]
+    return id_
+
+
+async def test_feedback_waits_for_the_connection_also_over_a_reload(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    id_ = await answered(shared, page)
+    sent: list[str] = []
+
+    async def cut(route: Route) -> None:
+        sent.append(route.request.url)
+        await route.abort()
+
+    await page.route(f"**{path(id_)}", cut)
+    await page.locator(".thumb.up").last.click()
+    await page.locator(".thumb.down").last.click()
+    await page.locator(".feedback-comment").last.fill("Too short.")
+    await page.get_by_role("button", name="Send the comment").click()
+    await wait_until(lambda: sent)
+    assert (None, "") == await stored(shared, id_)
+    await page.unroute(f"**{path(id_)}")
+    await page.reload()
+    await element(page, "chat.feedback = true")
+
+    async def arrived() -> bool:
+        return await stored(shared, id_) == ("down", "Too short.")
+
+    await wait_until(arrived)
+    await page.wait_for_function("Object.keys(localStorage).every(name => !name.endsWith('!'))")
+
+
+async def test_the_widget_says_that_the_server_has_refused_feedback(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    id_ = await answered(shared, page)
+    url = f"{shared.server.url}/v1/responses/{id_}"
+    async with ClientSession() as http, http.delete(url) as answer:
+        assert 200 == answer.status
+    await page.locator(".thumb.up").last.click()
+    thanks = page.locator(".feedback-thanks").last
+    await expect(thanks).to_have_text("Your feedback could not be saved.")
+    await page.wait_for_function("Object.keys(localStorage).every(name => !name.endsWith('!'))")
 
 
 async def test_a_visitor_rates_an_answer_and_the_page_is_told(
@@ -46,6 +119,11 @@ async def test_a_visitor_rates_an_answer_and_the_page_is_told(
     id_ = (await element(page, "chat.turns"))[1]["responseId"]
     told = [[id_, "up", ""], [id_, "down", ""], [id_, "down", "too short"]]
     assert told == await page.evaluate("told")
+
+    async def arrived() -> bool:
+        return await stored(shared, id_) == ("down", "too short")
+
+    await wait_until(arrived)
     await page.reload()
     await element(page, "chat.feedback = true")
     await expect(down).to_have_attribute("aria-pressed", "true")

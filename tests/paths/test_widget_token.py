@@ -394,3 +394,32 @@ async def test_conversations_are_separate_by_user_on_a_page_without_tokens(
       return before;
     }"""
     assert [[], [], ["of a"]] == [await page.evaluate(prompts, user) for user in ("a", "b", "a")]
+
+
+async def test_feedback_is_sent_with_the_token_of_its_user_only(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    anna, ben = (token(1, 1_000, subject) for subject in ("anna", "ben"))
+    guarded, received = TokenServer(valid={anna, ben}), list[str | None]()
+
+    async def feedback(request: web.Request) -> web.Response:
+        received.append(request.headers.get("Authorization"))
+        return web.json_response({}, status=503 if len(received) == 1 else 200)
+
+    app = guarded.app()
+    app.router.add_post("/v1/responses/resp_1/feedback", feedback)
+    page = await visit(await serve_app(app), open_page, [anna])
+    await ask(page, "go")
+    await wait_for_text(page, "Half, ")
+    await guarded.sockets[0].close()
+    await wait_for_end(page)
+    await element(page, "chat.feedback = true")
+    await page.locator(".thumb.up").click()
+    await wait_until(lambda: received)
+    await element(page, f"chat.tokenProvider = async () => {json.dumps(ben)}")
+    await wait_until(lambda: ben == guarded.tokens_received[-1])
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    assert 1 == len(received)
+    await element(page, f"chat.tokenProvider = async () => {json.dumps(anna)}")
+    await wait_until(lambda: len(received) == 2)
+    assert [f"Bearer {anna}"] * 2 == received

@@ -37,6 +37,7 @@ export const WORDS = {
   comment: "ما الجيد أو السيئ فيها؟",
   sendComment: "إرسال التعليق",
   thanks: "شكرًا.",
+  notSaved: "تعذّر حفظ تقييمك.",
   toolRunning: "قيد التشغيل",
   toolWaiting: "في الانتظار",
   toolDone: "تم",

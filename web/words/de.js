@@ -37,6 +37,7 @@ export const WORDS = {
   comment: "Was war gut oder schlecht?",
   sendComment: "Kommentar senden",
   thanks: "Danke.",
+  notSaved: "Ihre Bewertung konnte nicht gespeichert werden.",
   toolRunning: "läuft",
   toolWaiting: "wartet",
   toolDone: "fertig",
