@@ -17,12 +17,14 @@ class Receiver:
     """Verifies webhooks with the SDK, and answers the first `refuse` webhooks with status 500.
 
     `told` has the type and the response id of each accepted webhook, and `ids` its webhook id.
-    `pushed` has the type, the device and the response id of each push for an app.
+    `feedback` has the data of each webhook about feedback, and `pushed` the type, the device and
+    the response id of each push for an app.
     """
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
         self.ids: list[str] = []
+        self.feedback: list[dict[str, Any]] = []
         self.pushed: list[tuple[str, str, str]] = []
         self.refuse = 0
         self.environ: dict[str, str] = {}
@@ -33,6 +35,9 @@ class Receiver:
         if event.type == "holdline.push":
             data = json.loads(body)["data"]
             self.pushed.append((event.type, data["device"], data["id"]))
+            return web.Response(status=204)
+        if event.type == "holdline.feedback":
+            self.feedback.append(json.loads(body)["data"])
             return web.Response(status=204)
         if self.refuse:
             self.refuse -= 1

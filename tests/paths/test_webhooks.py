@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -155,3 +157,23 @@ async def test_a_count_of_tokens_sends_no_webhook(
         id_ = await background(client, "x")
         await wait_until(lambda: receiver.told)
     assert [("response.completed", id_)] == receiver.told
+
+
+async def test_the_feedback_of_a_user_is_reported_without_the_prompt_and_the_answer(
+    system: System, model: FakeModel, receiver: Receiver, tmp_path: Path
+) -> None:
+    keys = tmp_path / "encryption"
+    keys.write_text(base64.b64encode(os.urandom(32)).decode())
+    system.environ |= receiver.environ | {"HOLDLINE_ENCRYPTION_KEYS": str(keys)}
+    server = await system.server()
+    worker = await system.worker(model.url)
+    async with sdk(server) as client, aiohttp.ClientSession(server.url) as http:
+        id_ = (await client.responses.create(input="say=secret", model="m")).id
+        for rating, comment in (("up", ""), ("down", "canary"), ("down", "canary")):
+            body = {"rating": rating, "comment": comment}
+            async with http.post(f"/v1/responses/{id_}/feedback", json=body) as answer:
+                assert 200 == answer.status
+    await wait_until(lambda: receiver.feedback and receiver.feedback[-1]["rating"] == "down")
+    assert {"id": id_, "rating": "down", "comment": "canary"} == receiver.feedback[-1]
+    assert len(receiver.feedback) <= 2
+    assert "canary" not in worker.output + server.output

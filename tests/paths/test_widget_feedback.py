@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from aiohttp import ClientSession
+import json
+
+from aiohttp import ClientSession, web
 from playwright.async_api import Page, Route, expect
 
 from tests.browser import (
     AXE,
     AXE_RUN,
     NewPage,
+    ServeApp,
     ask,
     element,
     in_chromium,
     wait_for_end,
+    wait_for_text,
 )
 from tests.paths.conftest import Shared
+from tests.paths.token_server import TokenServer, token, visit
 from tests.system import wait_until
 
 pytestmark = in_chromium
@@ -133,3 +138,32 @@ async def test_a_visitor_rates_an_answer_and_the_page_is_told(
     await down.click()  # takes the rating back
     await expect(down).to_have_attribute("aria-pressed", "false")
     assert await page.evaluate("window.last === null")
+
+
+async def test_feedback_is_sent_with_the_token_of_its_user_only(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    anna, ben = (token(1, 1_000, subject) for subject in ("anna", "ben"))
+    guarded, received = TokenServer(valid={anna, ben}), list[str | None]()
+
+    async def feedback(request: web.Request) -> web.Response:
+        received.append(request.headers.get("Authorization"))
+        return web.json_response({}, status=503 if len(received) == 1 else 200)
+
+    app = guarded.app()
+    app.router.add_post("/v1/responses/resp_1/feedback", feedback)
+    page = await visit(await serve_app(app), open_page, [anna])
+    await ask(page, "go")
+    await wait_for_text(page, "Half, ")
+    await guarded.sockets[0].close()
+    await wait_for_end(page)
+    await element(page, "chat.feedback = true")
+    await page.locator(".thumb.up").click()
+    await wait_until(lambda: received)
+    await element(page, f"chat.tokenProvider = async () => {json.dumps(ben)}")
+    await wait_until(lambda: ben == guarded.tokens_received[-1])
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    assert 1 == len(received)
+    await element(page, f"chat.tokenProvider = async () => {json.dumps(anna)}")
+    await wait_until(lambda: len(received) == 2)
+    assert [f"Bearer {anna}"] * 2 == received
