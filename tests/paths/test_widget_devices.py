@@ -104,7 +104,7 @@ async def until_turns(page: Page, count: int) -> list[list[str]]:
         if len(found) == count and all(status == "completed" for _, _, status in found):
             return found
         assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the polling interval
 
 
 async def test_a_conversation_is_the_same_on_two_devices_and_on_no_other_users(site: Site) -> None:
