@@ -80,7 +80,7 @@ def error_of(
     """
     monkeypatch.setenv("HOLDLINE_AUDIT", "stderr")
     monkeypatch.setenv(setting, str(path))
-    assert 1 == run(*command.split())
+    assert 78 == run(*command.split())
     [line] = [each for each in capsys.readouterr().err.splitlines() if each.startswith("holdline")]
     name = " ".join(command.split()[:2])
     prefix = f"holdline {name}: {setting}={path}: "

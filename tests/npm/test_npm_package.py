@@ -50,7 +50,8 @@ async def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     (tarball,) = folder.glob("*.tgz")
     page = folder / "page"
     shutil.copytree(PAGE, page, symlinks=True)
-    (page / "src/documented.ts").write_text(documented("ts"))
+    for number, source in enumerate(blocks("ts")):
+        (page / f"src/documented{number}.ts").write_text(DECLARED + source)
     for number, source in enumerate(blocks("tsx")):
         (page / f"src/Documented{number}.tsx").write_text(source)
     install = ("npm", "install", "--no-save", "--offline", "--no-audit", "--no-fund", "--silent")
@@ -59,12 +60,12 @@ async def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     return Package(staged, tarball, page)
 
 
+# What the documented modules use of the page around them.
+DECLARED = "declare function show(...texts: string[]): void;\ndeclare const token: string;\n"
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
-
-
-def documented(language: str) -> str:
-    return "declare function show(text: string): void;\n" + "\n".join(blocks(language))
 
 
 @dataclass

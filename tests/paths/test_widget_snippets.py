@@ -42,7 +42,7 @@ def with_address(server: Server, snippet: str) -> str:
 
 
 [START_PAGE] = code_blocks(START, "html")
-[WIDGET_PAGE, TOKEN_PAGE] = code_blocks(WIDGET, "html")
+[WIDGET_PAGE, TOKEN_PAGE, *_] = code_blocks(WIDGET, "html")
 [TOKEN_SITE] = code_blocks(WIDGET, "python")
 [CLIENT_SCRIPT] = code_blocks(WIDGET, "js")
 CLIENT_PAGE = f"""<p id="answer"></p><script type="module">
