@@ -8,41 +8,32 @@ first read, a gap, a slow socket and a lost event are therefore one path.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jobs.errors import RedisTrouble, Undecodable, UnknownConversation
 from runtime.backoff import backoff
 from server.access.owners import sees
 from server.api.refusals import from_error
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
+from .log_follower import RETRY_SECONDS, FollowedLog, LogFollower
 
+if TYPE_CHECKING:
     from server.api.problem import Problem
     from server.api.shared_message import SharedMessage
 
     from .conversation_look import FeedLook, FeedStart, Source
 
-RETRY_SECONDS: Final = (0.1, 2.0)
 
-
-class FollowedConversation(Protocol):
+class FollowedConversation(FollowedLog, Protocol):
     """The members of `ConversationFeed` that a follower uses."""
 
     source: Source
-    confirmed: bool
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Starts a follower's read as a task."""
 
     async def start(self) -> FeedStart:
         """Returns the current state."""
 
     async def look(self, first: int) -> FeedLook:
         """Returns events from a number on."""
-
-    def drop(self, follower: ConversationFollower) -> None:
-        """Removes a follower that has stopped following."""
 
 
 class FeedSink(Protocol):
@@ -67,7 +58,7 @@ class FeedSink(Protocol):
         """Reports the end of following: a problem, or None if the conversation was deleted."""
 
 
-class ConversationFollower:
+class ConversationFollower(LogFollower[FollowedConversation, FeedSink]):
     """Delivers the events after the client's cursor to a sink, each once and in order.
 
     The cursor is the number `after` of an event, and its id, or "" if the client does not know it.
@@ -79,18 +70,12 @@ class ConversationFollower:
     __slots__ = (
         "_after",
         "_begun",
-        "_doubted",
         "_event_id",
-        "_feed",
         "_heard",
         "_known",
-        "_live",
         "_next",
-        "_reading",
-        "_sink",
         "_viewer",
         "conversation_id",
-        "done",
     )
 
     def __init__(
@@ -103,21 +88,15 @@ class ConversationFollower:
         after: int | None,
         event_id: str,
     ) -> None:
+        super().__init__(feed, sink)
         self.conversation_id = conversation_id
-        self.done = False
-        self._feed = feed
         self._viewer = viewer
-        self._sink = sink
         self._after = after
         self._event_id = event_id
         self._begun = False
         self._next = 0  # the number of the next event
         self._known = ""  # the id of the event before it, or "" if it is unknown
         self._heard = -1
-        # True if events may have been missed since the current read began.
-        self._doubted = False
-        self._live = False
-        self._reading: asyncio.Task[None] | None = None
 
     def notify(self, number: int | None) -> None:
         """Handles a notification: the feed has an event `number`, or has ended if it is None."""
@@ -127,32 +106,6 @@ class ConversationFollower:
             self._heard = max(self._heard, number)
             if self._live and number >= self._next:
                 self.catch_up()
-
-    def catch_up(self) -> None:
-        """Reads the feed from the cursor until no event is missing; may be called at any time."""
-        self._live = False
-        self._doubted = True
-        if self._reading is None and not self.done:
-            self._reading = self._feed.spawn(self._read())
-
-    def catch_up_if_behind(self) -> None:
-        """Reads the events, if any, that the sink missed while it was not writable."""
-        if not self._live and self._feed.confirmed:
-            self.catch_up()
-
-    def leave(self) -> None:
-        """Stops following; the sink receives nothing more."""
-        if not self.done:
-            self.done, self._live = True, False
-            if self._reading is not None:
-                self._reading.cancel()
-            self._feed.drop(self)
-
-    def _end(self, problem: Problem | None) -> None:
-        if not self.done:
-            self.done, self._live = True, False
-            self._feed.drop(self)
-            self._sink.ended(self, problem)
 
     async def _read(self) -> None:
         failures = 0
@@ -179,7 +132,7 @@ class ConversationFollower:
 
     async def _begin(self) -> bool:
         """Shows the current state, and sets the cursor. Returns False: events may follow."""
-        start = await self._feed.start()
+        start = await self.feed.start()
         self._check(start.owner)
         reset = False
         self._next, self._known = start.last + 1, start.last_id
@@ -188,7 +141,7 @@ class ConversationFollower:
             reset = known is None
             if known is not None:
                 self._next, self._known = self._after + 1, known
-            elif self._feed.source.has_whole_log:
+            elif self.feed.source.has_whole_log:
                 self._next, self._known = 0, ""
         self._show_start(start, reset=reset)
         return False
@@ -196,7 +149,7 @@ class ConversationFollower:
     async def _continue(self) -> bool:
         """Shows the next events. Returns True if there were no further events."""
         known = bool(self._known)
-        look = await self._feed.look(self._next - known)
+        look = await self.feed.look(self._next - known)
         self._check(look.owner)
         numbers = [event.number for event in look.events]
         first = look.events[0] if look.events else None
@@ -221,7 +174,7 @@ class ConversationFollower:
         if after > last:
             return None
         number = max(after, 0)
-        events = (await self._feed.look(number)).events
+        events = (await self.feed.look(number)).events
         if not events:
             return "" if last < 0 else None
         first = events[0]
@@ -232,9 +185,9 @@ class ConversationFollower:
         return first.id if self._event_id in ("", first.id) else None
 
     async def _reset(self) -> None:
-        start = await self._feed.start()
+        start = await self.feed.start()
         self._check(start.owner)
-        whole = self._feed.source.has_whole_log
+        whole = self.feed.source.has_whole_log
         self._next, self._known = (0, "") if whole else (start.last + 1, start.last_id)
         self._show_start(start, reset=True)
 

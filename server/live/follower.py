@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jobs.errors import NotReadableHere, RedisTrouble, Undecodable, UnknownResponse
 from jobs.log.cursor import Cursor, Relation
@@ -23,40 +23,32 @@ from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem
 from server.api.refusals import from_error, unknown
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
+from .log_follower import RETRY_SECONDS, FollowedLog, LogFollower
 
+if TYPE_CHECKING:
     from jobs.log.view import View
     from runtime.tracing import Span
     from server.api.frames import Frame
 
     from .look import Look
 
-RETRY_SECONDS = (0.1, 2.0)
 # How long a worker may take to rewrite lost entries. It reconnects to Redis at most a second or two
 # after the server does.
 REWRITE_SECONDS = 5.0
 
 
-class FollowedFeed(Protocol):
+class FollowedFeed(FollowedLog, Protocol):
     """The members of `Feed` that `Follower` uses."""
 
     response_id: str
     owner: str
-    confirmed: bool
 
     @property
     def quiet(self) -> bool:
         """True if no notification has arrived for `TICK_SECONDS`."""
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Starts a follower's log read as a task."""
-
     async def read(self, start: int, *, least: int, viewer: str) -> Look:
         """Reads the response's log, beginning at index `start`."""
-
-    def drop(self, follower: Follower) -> None:
-        """Removes a follower that has stopped following."""
 
 
 class Sink(Protocol):
@@ -82,7 +74,7 @@ class Sink(Protocol):
         """Reports the end of following, because of the last event or because of a problem."""
 
 
-class Follower:
+class Follower(LogFollower[FollowedFeed, Sink]):
     """Delivers the log entries after `starting_after` to a sink, each once and in order.
 
     `shown` describes the event at `starting_after` as the client received it. The sink sets `lane`,
@@ -92,17 +84,11 @@ class Follower:
 
     __slots__ = (
         "_cursor",
-        "_doubted",
         "_heard",
-        "_live",
-        "_reading",
         "_resumed_at",
         "_sent_last",
         "_shown",
-        "_sink",
         "_viewer",
-        "done",
-        "feed",
         "lane",
         "obfuscated",
         "span",
@@ -117,23 +103,17 @@ class Follower:
         shown: Shown = NOTHING,
         span: Span = NO_SPAN,
     ) -> None:
-        self.feed = feed
+        super().__init__(feed, sink)
         self.span = span
         self.lane = b""
         self.obfuscated = False
         self._viewer = viewer
         self._resumed_at = starting_after + 1
         self._cursor = Cursor(starting_after + 1)
-        self._sink = sink
         self._shown = shown if starting_after >= 0 else NOTHING
         self._heard = 0
-        # True if entries may have been missed since the current read began.
-        self._doubted = False
         # The hash of the last sent entry, by which a later read checks that the log is unchanged.
         self._sent_last: int | None = None
-        self._live = False
-        self._reading: asyncio.Task[None] | None = None
-        self.done = False
 
     @property
     def response_id(self) -> str:
@@ -186,40 +166,12 @@ class Follower:
             case _:
                 self.catch_up()
 
-    def catch_up(self) -> None:
-        """Reads the log from the cursor until no entry is missing; may be called at any time."""
-        self._live = False
-        self._doubted = True
-        if self._reading is None and not self.done:
-            self._reading = self.feed.spawn(self._read())
-
-    def catch_up_if_behind(self) -> None:
-        """Reads the entries, if any, that the sink missed while it was not writable."""
-        if not self._live and self.feed.confirmed:
-            self.catch_up()
-
     def doubt(self) -> None:
         """Reads the log if the feed is quiet, because a notification may have been lost."""
         if self._live and self.feed.quiet:
             self.catch_up()
 
-    def leave(self) -> None:
-        """Stops following the response; the sink receives nothing more."""
-        if not self.done:
-            self.done, self._live = True, False
-            if self._reading is not None:
-                self._reading.cancel()
-            self._end_span("left")
-            self.feed.drop(self)
-
-    def _end(self, problem: Problem | None) -> None:
-        if not self.done:
-            self.done, self._live = True, False
-            self._end_span("complete" if problem is None else problem.code)
-            self.feed.drop(self)
-            self._sink.ended(self, problem)
-
-    def _end_span(self, reason: str) -> None:
+    def _ends(self, reason: str) -> None:
         delivered = self._cursor.next - self._resumed_at
         self.span.set({"holdline.events": delivered, "holdline.ending": reason})
         self.span.end()
