@@ -32,12 +32,12 @@ async def result_unless_set(event: asyncio.Event, awaitable: Awaitable[T]) -> T 
 
     Raises: the error of the awaitable.
     """
-    asked, told = asyncio.ensure_future(awaitable), asyncio.create_task(event.wait())
+    result, stop = asyncio.ensure_future(awaitable), asyncio.create_task(event.wait())
     try:
-        await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
-        return asked.result() if asked.done() else None
+        await asyncio.wait({result, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return result.result() if result.done() else None
     finally:
-        for task in (asked, told):
+        for task in (result, stop):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, RedisTrouble):
                 await task

@@ -32,7 +32,7 @@ def test_a_ready_process_is_reported_once(manager: Manager) -> None:
 
 
 def test_a_process_that_waits_has_started(manager: Manager) -> None:
-    """Otherwise, systemd would end it after `TimeoutStartSec=`."""
+    """Without the report, systemd would stop the process after `TimeoutStartSec=`."""
     service_manager.report_waiting("Redis")
     assert ["READY=1\nSTATUS=waiting for Redis"] == manager.read()
 
