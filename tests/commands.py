@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import click
+import pytest
 
 from command.root import holdline
 from runtime import command_line
@@ -26,6 +27,20 @@ def lines(environ: Mapping[str, str], name: str, *argv: str) -> AsyncIterator[st
 def run(*argv: str) -> int:
     """Runs a command with the environment of this process, and returns its exit status."""
     return command_line.run(holdline, "holdline", argv)
+
+
+Run = Callable[..., tuple[int, str]]
+
+
+def runner(name: str, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs one command, and returns its exit status and its output."""
+
+    def run_one(*arguments: str) -> tuple[int, str]:
+        code = run(name, *arguments)
+        shown = capsys.readouterr()
+        return code, shown.out + shown.err
+
+    return run_one
 
 
 def install(folder: Path) -> None:

@@ -223,6 +223,10 @@ class System:
         environ = clean_environ() | self.environ
         return await run_command(*self.command(*arguments), cwd=self._cwd, environ=environ)
 
+    async def add_signer(self, kid: str = "kid") -> str:
+        """Adds a signer of tokens to the file of the settings, and returns its private key."""
+        return (await self.run("signers", "add", kid)).splitlines()[0]
+
     def command(self, *arguments: str) -> list[str]:
         """Returns the command line of one of Holdline's commands."""
         program = module_command("command") if self._program is None else self._program

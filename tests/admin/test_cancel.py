@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 
 import pytest
 
@@ -18,21 +17,14 @@ from jobs.redis.pipe import Pipe
 from jobs.timeline import StepKind
 from jobs.timeline_reader import read_timeline
 from tests import commands
+from tests.commands import Run
 from tests.jobs.factories import SETTINGS, a_job, new_claim, opening
-
-Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def run(redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setenv("REDIS_URL", redis_url)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        code = commands.run("cancel", *arguments)
-        shown = capsys.readouterr()
-        return code, shown.out + shown.err
-
-    return run
+    return commands.runner("cancel", capsys)
 
 
 @pytest.fixture

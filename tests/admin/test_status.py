@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from jobs.redis.node_state import node_states
 from jobs.redis.pipe import Pipe
 from jobs.worker_registry import RunningRecord, WorkerRecord, WorkerRegistry, WorkerState
 from tests import commands
+from tests.commands import Run
 from tests.jobs.factories import NAMES, SETTINGS, a_job, new_claim, opening, submitted
 
-Run = Callable[..., tuple[int, str]]
 MODELS = '[models.fast]\nbase_url = "http://a"\n[models.slow]\nbase_url = "http://b"\n'
 
 
@@ -43,13 +42,7 @@ def run(
     monkeypatch.setenv("HOLDLINE_MODELS", str(tmp_path / "models.toml"))
     monkeypatch.setenv("HOLDLINE_API_KEYS", "redis")
     monkeypatch.setenv("HOLDLINE_TENANT_TOKENS_PER_DAY", "1000000")
-
-    def run(*arguments: str) -> tuple[int, str]:
-        code = commands.run("status", *arguments)
-        shown = capsys.readouterr()
-        return code, shown.out + shown.err
-
-    return run
+    return commands.runner("status", capsys)
 
 
 async def shown_by(run: Run, *arguments: str) -> list[list[str]]:

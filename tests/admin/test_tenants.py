@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 
 import pytest
 
 from jobs.redis.pipe import Pipe
 from jobs.tenants import Tenants, WrongSetting, checked
 from tests import commands
-
-Run = Callable[..., tuple[int, str]]
+from tests.commands import Run
 
 
 @pytest.fixture
 def run(redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setenv("REDIS_URL", redis_url)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        code = commands.run("tenants", *arguments)
-        shown = capsys.readouterr()
-        return code, shown.out + shown.err
-
-    return run
+    return commands.runner("tenants", capsys)
 
 
 async def test_tenant_settings_are_shown_until_cleared(run: Run, pipe: Pipe) -> None:

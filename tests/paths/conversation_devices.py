@@ -100,15 +100,20 @@ class Site:
             yield Device(ws)
 
 
-@asynccontextmanager
-async def running_site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
+async def require_tokens(system: System, tmp_path: Path) -> str:
+    """Lets a system require tokens and encrypt its content. Returns the private signing key."""
     keys = tmp_path / "keys"
     keys.write_text(b64encode(os.urandom(32)).decode())
     system.environ |= {
         "HOLDLINE_JWT_KEYS": str(tmp_path / "signers"),
         "HOLDLINE_ENCRYPTION_KEYS": str(keys),
     }
-    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
+    return await system.add_signer()
+
+
+@asynccontextmanager
+async def running_site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
+    signer = await require_tokens(system, tmp_path)
     async with FakeModel() as model:
         server, other, _ = await asyncio.gather(
             system.server(), system.server(), system.worker(model.url)

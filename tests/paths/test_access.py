@@ -49,7 +49,7 @@ async def site(
     system, signers = module_system, tmp_path_factory.mktemp("keys") / "signers"
     system.environ |= {"HOLDLINE_API_KEYS": "redis", "HOLDLINE_JWT_KEYS": str(signers)}
     key = (await system.run("keys", "create", "acme")).splitlines()[0]
-    signer = (await system.run("signers", "add", "canary-kid")).splitlines()[0]
+    signer = await system.add_signer("canary-kid")
     async with FakeModel() as model:
         await system.worker(model.url)
         server = await system.server(HOLDLINE_AUTH_GRACE_SECONDS="1")

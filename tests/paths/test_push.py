@@ -92,7 +92,7 @@ async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
         "HOLDLINE_ENCRYPTION_KEYS": str(keys),
         "HOLDLINE_PARTITIONS": "3",
     }
-    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
+    signer = await system.add_signer()
     async with FakeModel() as model, push_service() as service:
         server = await system.server()
         worker = await system.worker(model.url)
@@ -249,7 +249,7 @@ async def test_the_site_gets_a_signed_message_for_each_device_of_an_app(
         "HOLDLINE_PUSH_DEVICES": "1",
         "HOLDLINE_PUSH_WAIT_SECONDS": "1",
     }
-    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
+    signer = await system.add_signer()
     async with FakeModel() as model, push_service() as service:
         server = await system.server()
         worker = await system.worker(model.url)

@@ -82,7 +82,7 @@ async def test_firefox_shows_a_notification_unless_a_page_is_visible(
         "HOLDLINE_JWT_KEYS": str(tmp_path / "signers"),
         "HOLDLINE_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
     }
-    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
+    signer = await system.add_signer()
     token = holdline_client.mint_token(signer, tenant="acme", subject="anna")
     async with FakeModel() as model, push_service() as service:
         server = await system.server()

@@ -44,7 +44,7 @@ async def written(server: Server, number: int) -> list[dict[str, Any]]:
 async def signing_key(system: System, folder: Path) -> str:
     """Creates a key that signs tokens."""
     system.environ["HOLDLINE_JWT_KEYS"] = str(folder / "signers")
-    return (await system.run("signers", "add", "kid")).splitlines()[0]
+    return await system.add_signer()
 
 
 async def test_the_log_is_off_by_default_and_never_lists_reads(

@@ -172,7 +172,7 @@ async def test_prompts_that_wait_in_a_full_queue(system: System, model: FakeMode
 
 async def test_an_expired_token(shared: Shared, beside: System, tmp_path: Path) -> None:
     beside.environ |= {"HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
-    signer = (await beside.run("signers", "add", "one")).splitlines()[0]
+    signer = await beside.add_signer("one")
     server = await beside.server(HOLDLINE_AUTH_GRACE_SECONDS="0.5")
     token = mint_token(signer, tenant="acme", subject="anna", seconds=4)
     async with recorded(server, protocols=[f"bearer.{token}"]) as socket:

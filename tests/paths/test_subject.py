@@ -61,7 +61,7 @@ async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
         "HOLDLINE_WEBHOOK_SECRET": "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0",
         "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
     }
-    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
+    signer = await system.add_signer()
     async with FakeModel() as model:
         server, _ = await asyncio.gather(
             system.server(), system.worker(model.url, HOLDLINE_CONCURRENCY="5")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
-from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 import holdline_client
 from tests.browser import AXE, AXE_RUN, NewPage, ask, in_chromium, wait_for_end
 from tests.fake_model import FakeModel
+from tests.paths.conversation_devices import require_tokens
 from tests.system import Server, System
 
 pytestmark = in_chromium
@@ -79,13 +78,7 @@ class Site:
 async def site(
     system: System, tmp_path: Path, browser: Browser, open_page: NewPage
 ) -> AsyncIterator[Site]:
-    keys = tmp_path / "keys"
-    keys.write_text(b64encode(os.urandom(32)).decode())
-    system.environ |= {
-        "HOLDLINE_JWT_KEYS": str(tmp_path / "signers"),
-        "HOLDLINE_ENCRYPTION_KEYS": str(keys),
-    }
-    signer = (await system.run("signers", "add", "kid")).splitlines()[0]
+    signer = await require_tokens(system, tmp_path)
     async with FakeModel() as model:
         server, _ = await asyncio.gather(system.server(), system.worker(model.url))
         yield Site(server, signer, browser, open_page)
