@@ -1,18 +1,28 @@
-"""Reads and locks the key files of `holdline keys` and `holdline signers`."""
+"""Reads and locks the key files of `holdline keys`, `holdline signers` and `holdline vapid`."""
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from jobs.config import settings as env
 from jobs.config.settings import ConfigError
 from runtime.watched_file import locked, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
 _T = TypeVar("_T")
+
+
+def key_file(setting: str, environ: Mapping[str, str]) -> Path:
+    """Returns the path of a key file. Raises: ConfigError if the setting names no file."""
+    env.check_names(environ)
+    path = env.text(environ, setting)
+    if not path:
+        raise ConfigError(f"{setting} is not set: set it to the path of the key file")
+    return Path(path)
 
 
 def read_key_file(setting: str, path: Path, parse: Callable[[str], _T]) -> _T | None:

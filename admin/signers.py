@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobs.config import settings as env
-from jobs.config.settings import ConfigError
 from jobs.errors import HoldlineError
 from runtime import command_line
 from runtime.watched_file import replace
@@ -21,7 +19,7 @@ from . import cli
 from .arguments import TENANT, text
 from .audited import Audit
 from .cli import Output
-from .key_file import locked_key_file, read_key_file
+from .key_file import key_file, locked_key_file, read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -119,7 +117,7 @@ async def add(
     environ: Mapping[str, str], *, kid: str, alg: str, tenant: str | None, operator: bool
 ) -> AsyncIterator[Output]:
     """Creates a key pair, and shows the private key once."""
-    audit, file = Audit.from_environ(environ), _file(environ)
+    audit, file = Audit.from_environ(environ), key_file(SETTING, environ)
     with locked_key_file(SETTING, file):
         private, public = new_pair(kid, alg, tenant, operator=operator)
         text = _text([*_read(file), public])
@@ -133,7 +131,7 @@ async def add(
 @cli.prints
 async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
     """Lists the keys in the file."""
-    found = _keys(_read(_file(environ)))
+    found = _keys(_read(key_file(SETTING, environ)))
     for key in found.values():
         yield Output(f"{key.kid}  {_short(key)}", _as_dict(key))
     yield cli.total(len(found), "key")
@@ -144,7 +142,7 @@ async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
 @cli.prints
 async def remove(environ: Mapping[str, str], *, kid: str) -> AsyncIterator[Output]:
     """Removes a key from the file."""
-    audit, file = Audit.from_environ(environ), _file(environ)
+    audit, file = Audit.from_environ(environ), key_file(SETTING, environ)
     with locked_key_file(SETTING, file):
         listed = _read(file)
         if (key := _keys(listed).get(kid)) is None:
@@ -158,14 +156,6 @@ async def remove(environ: Mapping[str, str], *, kid: str) -> AsyncIterator[Outpu
         ):
             replace(file, text)
     yield Output(f"{kid} was removed", {"kid": kid, "removed": True})
-
-
-def _file(environ: Mapping[str, str]) -> Path:
-    env.check_names(environ)
-    path = env.text(environ, SETTING)
-    if not path:
-        raise ConfigError("HOLDLINE_JWT_KEYS is not set: set it to the path of the key file")
-    return Path(path)
 
 
 def _as_dict(key: Key) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobs.config import settings as env
-from jobs.config.settings import ConfigError
 from jobs.errors import HoldlineError
 from jobs.vapid import MAX_VAPID_KEYS, encode, new_vapid_key, parse_vapid_keys
 from runtime import command_line
@@ -18,7 +16,7 @@ from runtime.watched_file import replace
 from . import cli
 from .audited import Audit
 from .cli import Output
-from .key_file import locked_key_file, read_key_file
+from .key_file import key_file, locked_key_file, read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -72,7 +70,7 @@ def vapid() -> None:
 @cli.prints
 async def create(environ: Mapping[str, str]) -> AsyncIterator[Output]:
     """Creates a key and puts it first in the file."""
-    audit, file = Audit.from_environ(environ), _file(environ)
+    audit, file = Audit.from_environ(environ), key_file(SETTING, environ)
     with locked_key_file(SETTING, file):
         listed = _read(file)
         if len(listed) >= MAX_VAPID_KEYS:
@@ -89,7 +87,7 @@ async def create(environ: Mapping[str, str]) -> AsyncIterator[Output]:
 @cli.prints
 async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
     """Lists the keys in the file."""
-    found = _read(_file(environ))
+    found = _read(key_file(SETTING, environ))
     for key in found:
         yield Output(_line(key), _as_dict(key))
     yield cli.total(len(found), "key")
@@ -100,7 +98,7 @@ async def list_all(environ: Mapping[str, str]) -> AsyncIterator[Output]:
 @cli.prints
 async def remove(environ: Mapping[str, str], *, id_: str) -> AsyncIterator[Output]:
     """Removes a key from the file."""
-    audit, file = Audit.from_environ(environ), _file(environ)
+    audit, file = Audit.from_environ(environ), key_file(SETTING, environ)
     with locked_key_file(SETTING, file):
         listed = _read(file)
         kept = [key for key in listed if _id(key) != id_]
@@ -115,14 +113,6 @@ async def remove(environ: Mapping[str, str], *, id_: str) -> AsyncIterator[Outpu
         async with audit.change("vapid remove", f"VAPID key {id_}", after="no key"):
             replace(file, _text(kept))
     yield Output(f"{id_} was removed", {"id": id_, "removed": True})
-
-
-def _file(environ: Mapping[str, str]) -> Path:
-    env.check_names(environ)
-    path = env.text(environ, SETTING)
-    if not path:
-        raise ConfigError("HOLDLINE_VAPID_KEYS is not set: set it to the path of the key file")
-    return Path(path)
 
 
 def _read(file: Path) -> list[VapidKey]:
