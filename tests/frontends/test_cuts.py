@@ -89,7 +89,7 @@ async def test_the_documented_program_with_fetch_resumes_after_each_cut(shared: 
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
 async def test_the_documented_script_with_curl_resumes_after_each_cut(shared: Shared) -> None:
-    (script,) = re.findall(r"^## curl\n\n```sh\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
+    (script,) = re.findall(r"^## curl\n.*?```sh\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
     prompt = shared.prompt(SCRIPT)
     async with cut_everywhere(shared.server.url) as proxies:
         scripts = [

@@ -125,6 +125,7 @@ async def test_a_busy_worker_appends_the_text_of_an_interval_together(
 
 
 async def test_the_first_text_of_a_busy_worker_is_appended_at_once(log: Log) -> None:
+    await log.flusher.drain()  # afterwards the connection exists
     log.interval.busy = True
     log.flusher.add_text(PLACE, "first ")
     await asyncio.sleep(0)
