@@ -27,7 +27,7 @@ SECONDS ?= 30
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PARTS := admin bench command dev holdline_client jobs runtime server tests worker
+PARTS := admin bench command dev holdline_client jobs runtime server tests torture worker
 # Only the existing parts, because a missing one must not hide the errors of the others.
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
@@ -42,7 +42,7 @@ FRONTENDS := tests/frontends
 # The system's certificates include that of a company proxy that intercepts TLS.
 UV := $(BIN)/uv --system-certs
 
-.PHONY: help setup setup-tests run test test-wheel programs check check-python check-web npm image release bench chaos soak fuzz nightly screenshots lock clean
+.PHONY: help setup setup-tests run test test-wheel programs check check-python check-web npm image release bench torture chaos soak fuzz nightly screenshots lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -111,6 +111,10 @@ bench: $(VENV)/.installed-dev ## run the benchmarks [NAME=P3] [ARGS=--quick]
 	@if command -v npm >/dev/null; then \
 	$(MAKE) --no-print-directory --silent bench/peers/node_modules/.installed; fi || echo "the peers for Node.js are left out"
 	@BENCH_PYTHON=$(abspath $(PEERS))/bin/python $(BIN)/python -m bench $(NAME) $(ARGS)
+
+torture: TARGET = holdline
+torture: $(VENV)/.installed-dev ## test what a server does under faults [TARGET=holdline] [SEED=1] [ARGS="--case resume"]
+	@$(BIN)/python -m torture run --target torture/targets/$(TARGET).toml --seed $(SEED) $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## inject random faults under load and check the results [SEED=1] [SECONDS=30]
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)

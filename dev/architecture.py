@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGES = (
     *("admin", "bench", "command", "dev", "holdline_client"),
-    *("jobs", "runtime", "server", "worker"),
+    *("jobs", "runtime", "server", "torture", "worker"),
 )
 
 INK, GREY, LINE = "#111827", "#4b5563", "#6b7280"
@@ -75,6 +75,7 @@ BOXES = {
     "runtime": (50, 780, 570, 46, AMBER),
     "holdline_client": (660, 16, 130, 100, WHITE),
     "dev": (660, 248, 130, 84, WHITE),
+    "torture": (660, 420, 130, 96, WHITE),
     "bench": (660, 594, 130, 96, WHITE),
 }
 # The grid in which a package's folders are drawn: left, top, width of a column, number of columns.
@@ -88,6 +89,7 @@ ABOUT = {
     "runtime": "event loops, logging, supervision; knows nothing of jobs",
     "holdline_client": "the Python client; imports no other package",
     "dev": "make run, the wheel, the pictures",
+    "torture": "tests any server under faults; imports no other package",
     "bench": "benchmarks; measures running processes",
 }
 

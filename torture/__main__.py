@@ -1,0 +1,3 @@
+from torture.cli import run_and_exit
+
+run_and_exit()

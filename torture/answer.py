@@ -1,0 +1,147 @@
+"""Checks the events of one response, and puts its text together. Does no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from torture.errors import Broken
+
+Json = dict[str, Any]
+
+TERMINAL_EVENTS: Final = frozenset(
+    {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+)
+TERMINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+
+
+def field_of(value: Any, *names: str | int) -> Any:
+    """Returns a value inside a JSON value.
+
+    Raises:
+        Broken: the value does not exist.
+    """
+    found, path = value, ""
+    for name in names:
+        path += f"[{name}]" if isinstance(name, int) else f".{name}"
+        try:
+            found = found[name]
+        except (KeyError, IndexError, TypeError):
+            raise Broken(f"{path.lstrip('.')} is missing in {str(value)[:200]}") from None
+    return found
+
+
+def output_text(response: Json) -> str:
+    """Returns the text of all messages in the output of a response."""
+    return "".join(text for _, text in _messages(response))
+
+
+def _messages(response: Json) -> list[tuple[str, str]]:
+    found = []
+    for item in response.get("output") or []:
+        if item.get("type") == "message":
+            parts = item.get("content") or []
+            text = "".join(p.get("text", "") for p in parts if p.get("type") == "output_text")
+            found.append((str(item.get("id", "")), text))
+    return found
+
+
+@dataclass
+class Answer:
+    """The events of one response that one client has received, checked one by one.
+
+    Attributes:
+        cursor: the last sequence number; -1 before the first event.
+        texts: the text so far of each item, by its id.
+        last: the terminal event, once it has arrived.
+    """
+
+    response_id: str = ""
+    cursor: int = -1
+    events: list[Json] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    last: Json | None = None
+
+    def add(self, event: Json) -> None:
+        """Adds the next event.
+
+        Raises:
+            Broken: the event cannot follow those before it.
+        """
+        kind = field_of(event, "type")
+        if kind == "error":
+            # An error of the stream, which is not an event of the response.
+            return
+        number = event.get("sequence_number")
+        if not isinstance(number, int):
+            # The standard numbers each event of a response. Others are extensions.
+            if kind.startswith("response."):
+                raise Broken(f"{kind} has no sequence_number")
+            return
+        if self.last is not None:
+            raise Broken(f"event {number} ({kind}) follows the last event {self.last['type']}")
+        if number <= self.cursor:
+            raise Broken(f"event {number} ({kind}) arrived after event {self.cursor}")
+        self.cursor = number
+        self.events.append(event)
+        if not self.response_id and "response" in event:
+            self.response_id = str(field_of(event, "response", "id"))
+        self._fold(kind, event)
+
+    def _fold(self, kind: str, event: Json) -> None:
+        match kind:
+            case "response.output_item.added":
+                item = field_of(event, "item", "id")
+                if item in self.texts:
+                    raise Broken(f"item {item} was added twice")
+                self.texts[item] = ""
+            case "response.output_text.delta":
+                item = field_of(event, "item_id")
+                if item not in self.texts:
+                    raise Broken("a delta arrived before response.output_item.added of its item")
+                self.texts[item] += field_of(event, "delta")
+            case "response.output_text.done":
+                item, text = field_of(event, "item_id"), field_of(event, "text")
+                if self.texts.get(item) != text:
+                    raise Broken("response.output_text.done differs from the deltas before it")
+            case _:
+                if kind in TERMINAL_EVENTS:
+                    self.last = event
+                    self._check_output(kind, field_of(event, "response"))
+
+    def _check_output(self, kind: str, response: Json) -> None:
+        for item, text in _messages(response):
+            if item in self.texts and self.texts[item] != text:
+                raise Broken(f"the output of {kind} differs from the deltas before it")
+            if item not in self.texts and self.events[0]["type"] == "response.created":
+                raise Broken(f"the output of {kind} has an item that was never added")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event has arrived."""
+        return self.last is not None
+
+    @property
+    def final(self) -> Json:
+        """The response of the terminal event.
+
+        Raises:
+            Broken: it has not arrived.
+        """
+        if self.last is None:
+            raise Broken(f"the stream ended after event {self.cursor} without a terminal event")
+        response: Json = field_of(self.last, "response")
+        return response
+
+    @property
+    def text(self) -> str:
+        """The output text: of the terminal event, or else of the last item so far."""
+        if self.last is not None:
+            return output_text(self.final)
+        return list(self.texts.values())[-1] if self.texts else ""
+
+    @property
+    def delta_text(self) -> str:
+        """The text of the deltas of the items that are in the final output."""
+        ids = [item for item, _ in _messages(self.final)]
+        return "".join(self.texts.get(item, "") for item in ids)

@@ -1,0 +1,15 @@
+"""The cases, a module for each group. Importing a module registers its cases."""
+
+import importlib
+from typing import Final
+
+from torture.case import CASES, Case
+
+MODULES: Final = ("streams",)
+
+
+def all_cases() -> list[Case]:
+    """Returns the cases in the order of their modules."""
+    for name in MODULES:
+        importlib.import_module(f"{__name__}.{name}")
+    return list(CASES.values())

@@ -1,0 +1,58 @@
+"""Results as JSON, for machines and for the table of docs/torture.md."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any, Final
+
+from torture.runner import VERSION, Report, Result, Verdict
+
+FORMAT: Final = 1
+
+
+def write(report: Report, path: Path) -> None:
+    """Writes a report, with the timelines of failed cases."""
+    text = json.dumps(to_json(report), indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Returns a report as a JSON object."""
+    target = report.target
+    return {
+        "format": FORMAT,
+        "suite": VERSION,
+        "target": target.name,
+        "key": target.key,
+        "about": target.about,
+        "home": target.home,
+        "version": report.version,
+        "parameters": dict(target.parameters),
+        "notes": list(target.notes),
+        "seed": report.seed,
+        "date": report.began.date().isoformat(),
+        "python": platform.python_version(),
+        "seconds": round(sum(result.seconds for result in report.results), 1),
+        "results": [_result(result) for result in report.results],
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "case": result.case.id,
+        "claim": result.case.claim,
+        "section": result.case.section,
+        "weight": result.case.weight,
+        "verdict": result.verdict,
+        "promised": result.claim.url if result.claim else None,
+        "reason": result.reason,
+        "seconds": round(result.seconds, 2),
+        "calls": result.calls,
+    }
+    if result.verdict in {Verdict.FAILED, Verdict.ERROR}:
+        found["timeline"] = [
+            [round(one.at, 3), one.who, one.kind, one.text] for one in result.timeline.merged()
+        ]
+    return found

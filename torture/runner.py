@@ -1,0 +1,224 @@
+"""Runs the cases against a target, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from torture.case import Case
+from torture.cases import all_cases
+from torture.errors import Broken, StartError, TargetError, UsageError
+from torture.model.server import Model
+from torture.places import Places
+from torture.system import System
+from torture.target import Claim, Target
+from torture.timeline import Timeline
+from torture.trial import Trial
+
+# The version of the suite, which results carry.
+VERSION: Final = "1"
+
+
+class Verdict(StrEnum):
+    """The result of a case.
+
+    `impossible` means that the target claims a group of cases but lacks what this one needs, such
+    as a second server. `error` means that the suite itself has failed, or could not start the
+    target.
+    """
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_CLAIMED = "not claimed"
+    IMPOSSIBLE = "not possible"
+    ERROR = "error"
+
+
+@dataclass
+class Result:
+    """The result of one case.
+
+    Attributes:
+        claim: the promise of the target that the case tests, or None.
+        calls: how often the model was called for each prompt, in the order of the prompts.
+    """
+
+    case: Case
+    verdict: Verdict
+    claim: Claim | None
+    reason: str = ""
+    seconds: float = 0
+    calls: list[int] = field(default_factory=list)
+    timeline: Timeline = field(default_factory=Timeline)
+
+
+@dataclass
+class Report:
+    """The results of one run."""
+
+    target: Target
+    version: str
+    seed: int
+    began: datetime
+    results: list[Result]
+
+    @property
+    def failed(self) -> list[Result]:
+        """The results that make the run fail."""
+        return [r for r in self.results if r.verdict in {Verdict.FAILED, Verdict.ERROR}]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A case of a run: `claim` is None if the target does not claim it."""
+
+    case: Case
+    claim: Claim | None
+    missing: frozenset[str]
+
+
+def plan(target: Target, globs: Sequence[str] = ()) -> list[Plan]:
+    """Returns the cases that match one of the patterns, or all, with the target's claims.
+
+    Raises:
+        TargetError: a claim names no case, or one that the target cannot have.
+        UsageError: a pattern matches no case.
+    """
+    cases = all_cases()
+    for number, claim in enumerate(target.claims, 1):
+        for name in claim.cases:
+            found = [one for one in cases if matches(one.id, name)]
+            if not found:
+                raise TargetError(target.path, 0, f"claim[{number}].cases", f"no case is {name!r}")
+            if len(found) == 1 and (missing := found[0].needs - target.offers):
+                needs = ", ".join(sorted(missing))
+                reason = f"{name!r} needs what the target does not offer: {needs}"
+                raise TargetError(target.path, 0, f"claim[{number}].cases", reason)
+    for glob in globs:
+        if not any(matches(one.id, glob) for one in cases):
+            raise UsageError(f"no case matches {glob!r}; --list shows all")
+    return [
+        Plan(one, _claim_of(one, target), one.needs - target.offers)
+        for one in cases
+        if not globs or any(matches(one.id, glob) for glob in globs)
+    ]
+
+
+def matches(case_id: str, glob: str) -> bool:
+    """Returns whether a pattern names a case: its id, its group, or a pattern with `*`."""
+    return fnmatch.fnmatchcase(case_id, glob) or case_id.startswith(f"{glob}.")
+
+
+def _claim_of(case: Case, target: Target) -> Claim | None:
+    for claim in target.claims:
+        if any(matches(case.id, name) for name in claim.cases):
+            return claim
+    return None
+
+
+class Runner:
+    """Runs a plan. `watch` is told of each result as soon as it exists."""
+
+    def __init__(
+        self,
+        target: Target,
+        seed: int,
+        install: Path,
+        *,
+        run_all: bool = False,
+        watch: Callable[[Case, Result | None], None] = lambda _case, _result: None,
+    ) -> None:
+        self._target = target
+        self._seed = seed
+        self._install = install
+        self._run_all = run_all
+        self._watch = watch
+
+    async def run(self, plans: Sequence[Plan]) -> Report:
+        """Installs and starts the target, runs the cases, and stops it.
+
+        Raises:
+            StartError: the target cannot be installed or started.
+        """
+        began = datetime.now(UTC)
+        folder = Path(tempfile.mkdtemp(prefix="torture-"))
+        places = Places(folder, self._target.path.parent, self._install, self._target.parameters)
+        try:
+            async with Model(self._seed, self._target.model_port) as model:
+                places.model_url = model.url
+                system = System(self._target, places)
+                await system.install()
+                version = await system.version()
+                try:
+                    results = [await self._result(one, system, model) for one in plans]
+                finally:
+                    await system.stop()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Report(self._target, version, self._seed, began, results)
+
+    async def _result(self, plan: Plan, system: System, model: Model) -> Result:
+        if plan.claim is None and not self._run_all:
+            result = Result(plan.case, Verdict.NOT_CLAIMED, None)
+        elif plan.missing:
+            reason = "the target does not offer: " + ", ".join(sorted(plan.missing))
+            verdict = Verdict.NOT_CLAIMED if plan.claim is None else Verdict.IMPOSSIBLE
+            result = Result(plan.case, verdict, plan.claim, reason)
+        else:
+            self._watch(plan.case, None)
+            result = await self._try(plan, system, model)
+        self._watch(plan.case, result)
+        return result
+
+    async def _try(self, plan: Plan, system: System, model: Model) -> Result:
+        case = plan.case
+        began = time.monotonic()
+        result = Result(case, Verdict.PASSED, plan.claim)
+        try:
+            await _ready(system)
+            async with Trial(system, model, self._seed, case.id) as trial:
+                result.timeline = trial.timeline
+                limit = case.deadline + system.target.limits.recovery_seconds
+                try:
+                    async with asyncio.timeout(limit):
+                        await case.run(trial)
+                except TimeoutError:
+                    raise Broken(f"the case did not end within {limit:g} s") from None
+                finally:
+                    result.calls = [len(trial.calls(prompt)) for prompt in trial.prompts]
+        except Broken as error:
+            result.verdict, result.reason = Verdict.FAILED, str(error)
+        except StartError as error:
+            result.verdict, result.reason = Verdict.ERROR, str(error)
+        except Exception:  # noqa: BLE001 - one case must not end the run
+            result.verdict, result.reason = Verdict.ERROR, traceback.format_exc()
+        result.seconds = time.monotonic() - began
+        if plan.claim is None:
+            outcome = "would pass" if result.verdict is Verdict.PASSED else result.reason
+            result.verdict, result.reason = Verdict.NOT_CLAIMED, outcome
+        return result
+
+
+async def _ready(system: System) -> None:
+    """Restores the system after the case before, or starts it again in a new folder."""
+    if system.members and await system.healthy():
+        return
+    if system.members:
+        try:
+            await system.heal()
+        except StartError:
+            await system.stop()
+            shutil.rmtree(system.places.folder, ignore_errors=True)
+        else:
+            return
+    await system.start()
