@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobs.config import settings as env
+from jobs.config import shared_config
 from jobs.errors import (
     HoldlineError,
     TurnMissing,
@@ -28,7 +30,6 @@ from jobs.redis.url import redis_from_url
 from jobs.subject_hash import read_salt, subject_hash
 from runtime import command_line
 from server.api.frames import response_of
-from server.config import Config
 
 from . import cli
 from .arguments import OWNER
@@ -281,9 +282,11 @@ async def _erase_list(pipe: Pipe, queue: Queue, owner: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _open(environ: Mapping[str, str]) -> AsyncIterator[tuple[Pipe, Queue]]:
-    config = Config.from_environ(environ)
-    async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
-        yield pipe, Queue(pipe, config.shared)
+    env.check_names(environ)
+    url, cipher = shared_config.redis_url(environ), shared_config.cipher(environ)
+    settings = shared_config.shared_settings(environ)
+    async with redis_from_url(url, cipher).pipe() as pipe:
+        yield pipe, Queue(pipe, settings)
 
 
 @click.group(cls=command_line.Group, help=HELP)

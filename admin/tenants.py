@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from jobs.config import settings as env
+from jobs.config import shared_config
 from jobs.redis.url import redis_from_url
 from jobs.tenants import FIELDS, Tenants, defaults, numbers
 from runtime import command_line
-from server.config import Config
 
 from . import cli
 from .arguments import DEFAULT, LIMIT, TENANT
@@ -102,9 +103,10 @@ async def clear(environ: Mapping[str, str], *, tenant: str) -> AsyncIterator[Out
 
 @contextlib.asynccontextmanager
 async def _open(environ: Mapping[str, str]) -> AsyncIterator[tuple[Tenants, dict[str, float]]]:
-    config = Config.from_environ(environ)
-    async with redis_from_url(config.redis_url).pipe() as pipe:
-        yield Tenants(pipe, config.shared.partitions), defaults(config.shared)
+    env.check_names(environ)
+    settings = shared_config.shared_settings(environ)
+    async with redis_from_url(shared_config.redis_url(environ)).pipe() as pipe:
+        yield Tenants(pipe, settings.partitions), defaults(settings)
 
 
 async def _shown(tenants: Tenants, usual: Mapping[str, float], tenant: str) -> Output:

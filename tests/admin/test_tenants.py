@@ -44,6 +44,11 @@ def test_a_limit_that_is_not_set_is_shown_with_its_default(
     assert found["limits"].keys() == found["defaults"].keys()
 
 
+def test_the_files_of_a_server_are_not_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDLINE_API_KEYS", "/missing/keys.json")
+    assert 0 == run("show", "acme")[0]
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
