@@ -74,6 +74,7 @@ def test_jobs_of_dead_workers_are_queued_again_after_their_leases(report: Report
     assert all(seconds > LEASE_SECONDS - 2 * period for seconds in report.restarts)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 10])
 def test_a_lost_wake_up_is_healed_within_one_round_of_polls(workers: int) -> None:

@@ -37,6 +37,7 @@ async def test_the_memory_measure_runs_against_real_processes() -> None:
     assert figures["redis"].median > figures["text"].median
 
 
+@pytest.mark.heavy
 async def test_the_gateway_measures_run_without_their_peers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -116,7 +116,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     manager.close()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.heavy)])
 @each_unit
 async def test_a_unit_runs_until_it_is_stopped(
     unit: Path, processes: str, manager: Manager, redis_url: str, tmp_path: Path

@@ -183,6 +183,7 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
                 assert part in await response.text(), path
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 async def test_the_tests_of_an_sdk_pass_with_the_installed_wheel(
     python: str, tmp_path: Path

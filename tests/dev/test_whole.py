@@ -137,6 +137,7 @@ def test_a_killed_worker_is_named(
     assert "worker was killed by SIGKILL" in dev.output.read_text()
 
 
+@pytest.mark.heavy
 def test_the_worker_becomes_ready_although_it_should_log_only_errors(
     run_dev: Callable[..., Dev], wait_until: Callable[..., None]
 ) -> None:

@@ -50,8 +50,8 @@ def test_random_faults_break_no_promise() -> None:
 @pytest.mark.parametrize(
     "profile",
     [
-        "background",
-        pytest.param("upgrade", marks=pytest.mark.checkout),
+        pytest.param("background", marks=pytest.mark.heavy),
+        pytest.param("upgrade", marks=[pytest.mark.checkout, pytest.mark.heavy]),
         pytest.param("continuing", marks=pytest.mark.heavy),
         pytest.param("rude", marks=pytest.mark.heavy),
     ],

@@ -372,8 +372,15 @@ async def accessible(page: Page, state: str) -> None:
 
 
 @needs_axe
-@pytest.mark.parametrize("phone", [False, True])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "phone"),
+    [
+        ("light", False),
+        ("dark", True),
+        pytest.param("light", True, marks=pytest.mark.heavy),
+        pytest.param("dark", False, marks=pytest.mark.heavy),
+    ],
+)
 async def test_axe_reports_no_violations_in_any_state(
     system: System, browser: Browser, tmp_path: Path, scheme: Any, phone: bool
 ) -> None:

@@ -31,6 +31,7 @@ async def firefox() -> AsyncIterator[Firefox]:
         assert [] == [line for line in firefox.console if line.startswith("error:")]
 
 
+@pytest.mark.heavy
 async def test_firefox_shows_the_live_state_and_a_timeline(
     system: System, firefox: Firefox
 ) -> None:

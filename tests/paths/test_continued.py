@@ -70,7 +70,11 @@ async def test_the_stream_accumulator_of_the_sdk_accepts_a_continued_text(
 
 @pytest.mark.parametrize(
     ("named", "chosen", "text"),
-    [("fails", None, TEXT[:65]), ("fails", "continue", TEXT), ("m", "fail", TEXT[:65])],
+    [
+        pytest.param("fails", None, TEXT[:65], marks=pytest.mark.heavy),
+        ("fails", "continue", TEXT),
+        pytest.param("m", "fail", TEXT[:65], marks=pytest.mark.heavy),
+    ],
     ids=["model", "request", "request-fails"],
 )
 async def test_the_request_and_the_models_file_select_the_policy_for_a_death(

@@ -74,7 +74,7 @@ async def test_a_server_that_dies_between_acceptance_and_append_loses_no_input(
         assert 1 == len(model.calls)
 
 
-@pytest.mark.parametrize("by", ["server", "worker"])
+@pytest.mark.parametrize("by", [pytest.param("server", marks=pytest.mark.heavy), "worker"])
 async def test_a_worker_that_dies_between_the_end_and_the_append_loses_no_output(
     system: System, pipe: Pipe, by: str
 ) -> None:

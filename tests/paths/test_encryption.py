@@ -129,7 +129,7 @@ async def use_every_path(system: System, model: FakeModel, pipe: Pipe) -> list[s
         return [first.id, second.id, cancelled.id, running.id]
 
 
-@pytest.mark.parametrize("encrypted", [True, False])
+@pytest.mark.parametrize("encrypted", [True, pytest.param(False, marks=pytest.mark.heavy)])
 async def test_redis_contains_no_plain_text_if_encryption_is_on(
     system: System, model: FakeModel, pipe: Pipe, keys: Path, redis_url: str, encrypted: bool
 ) -> None:
@@ -144,6 +144,7 @@ async def test_redis_contains_no_plain_text_if_encryption_is_on(
         assert encrypted != (CANARY in seen)
 
 
+@pytest.mark.heavy
 async def test_encryption_keys_can_be_rotated_during_an_answer(
     system: System, model: FakeModel, keys: Path
 ) -> None:

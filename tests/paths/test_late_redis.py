@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 WAITING = "READY=1\nSTATUS=waiting for Redis"
 READY = "READY=1\nSTATUS=ready"
 PROGRAMS = pytest.mark.parametrize("program", ["server", "worker"])
-PROCESSES = pytest.mark.parametrize("processes", ["1", "2"])
+PROCESSES = pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.heavy)])
 
 
 @pytest.fixture

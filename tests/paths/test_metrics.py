@@ -155,6 +155,7 @@ async def test_each_exposed_metric_is_declared(system: System, model: FakeModel)
         assert sorted(expected) == sorted(types)
 
 
+@pytest.mark.heavy
 async def test_a_scrape_of_several_processes_is_complete_and_counters_do_not_fall(
     system: System, model: FakeModel
 ) -> None:

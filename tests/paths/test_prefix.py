@@ -53,6 +53,7 @@ async def test_every_page_works_under_a_path_prefix(
         assert [] == failed + watch.wrong
 
 
+@pytest.mark.heavy
 async def test_every_link_between_served_documents_works(shared: Shared, browser: Browser) -> None:
     await follow_links(browser, shared.server.url)
 

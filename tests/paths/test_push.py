@@ -167,6 +167,7 @@ async def test_a_subscription_that_no_longer_exists_is_removed(site: Site) -> No
     assert 1 == site.service.requests
 
 
+@pytest.mark.heavy
 async def test_a_push_is_sent_again_when_the_service_says_so(site: Site) -> None:
     browser = await site.browser("anna")
     site.service.answers.append((429, {"Retry-After": "6"}))
@@ -199,6 +200,7 @@ async def test_a_removed_subscription_gets_nothing_and_belongs_to_its_owner(site
     assert 404 == (await site.call("ben", "DELETE", f"subscriptions/{found['id']}"))[0]
 
 
+@pytest.mark.heavy
 async def test_the_commands_for_an_end_user_export_and_delete_the_subscriptions(
     site: Site, pipe: Pipe
 ) -> None:
@@ -215,6 +217,7 @@ async def test_the_commands_for_an_end_user_export_and_delete_the_subscriptions(
     assert not [key for key in await pipe.call("KEYS", "*subscriptions:*") if b"anna" in key]
 
 
+@pytest.mark.heavy
 async def test_old_subscriptions_get_pushes_while_the_old_key_is_still_in_the_file(
     site: Site,
 ) -> None:

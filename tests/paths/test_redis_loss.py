@@ -94,6 +94,7 @@ async def test_a_worker_appends_again_the_events_that_redis_lost(
         await wait_for_baseline(deployment)
 
 
+@pytest.mark.heavy
 async def test_events_that_redis_and_the_worker_lost_end_with_response_rolled_back(
     tmp_path: Path,
 ) -> None:

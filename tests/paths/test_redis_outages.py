@@ -43,6 +43,7 @@ async def test_answers_continue_after_redis_is_killed_and_restarted_with_its_dat
         await wait_for_baseline(deployment)
 
 
+@pytest.mark.heavy
 async def test_answers_continue_when_a_full_redis_has_room_again(
     tmp_path: Path,
 ) -> None:
@@ -71,6 +72,7 @@ async def test_answers_continue_when_a_full_redis_has_room_again(
         await wait_for_baseline(deployment)
 
 
+@pytest.mark.heavy
 async def test_answers_continue_after_redis_is_stopped_for_12_seconds(tmp_path: Path) -> None:
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
         one, two = prompts(2)

@@ -79,7 +79,13 @@ async def no_free_connection(control: Pipe) -> AsyncIterator[None]:
     await control.call("CONFIG", "SET", "maxclients", most)
 
 
-TROUBLES = (too_few_replicas, failed_snapshot, long_script, no_free_connection)
+TROUBLES = (
+    failed_snapshot,
+    *(
+        pytest.param(one, marks=pytest.mark.heavy)
+        for one in (too_few_replicas, long_script, no_free_connection)
+    ),
+)
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -118,6 +124,7 @@ def assert_no_restart(deployment: Deployment) -> None:
         assert line not in output
 
 
+@pytest.mark.heavy
 async def test_a_job_is_abandoned_after_the_configured_retry_time(tmp_path: Path) -> None:
     async with (
         stores.running() as store,

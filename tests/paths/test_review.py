@@ -221,7 +221,7 @@ async def test_a_dropped_file_is_loaded_and_its_language_detected(
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make check installs it")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
 async def test_axe_reports_no_violations(shared: Shared, browser: Browser, scheme: str) -> None:
     context = await browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
     page = await context.new_page()

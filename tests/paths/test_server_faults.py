@@ -109,6 +109,7 @@ class Client:
         }
 
 
+@pytest.mark.heavy
 async def test_killing_a_server_with_200_sockets_loses_no_event_and_causes_no_call(
     system: System, model: FakeModel, http: aiohttp.ClientSession
 ) -> None:
@@ -180,6 +181,7 @@ async def finished_response(pipe: Pipe, tokens: int, token_bytes: int = 0) -> st
     return job.id
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(120)
 async def test_3000_clients_that_reconnect_at_once_receive_their_complete_answers(
     system: System, pipe: Pipe, http: aiohttp.ClientSession
@@ -304,7 +306,14 @@ async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
         ),  # long enough to reach the server's write deadline
     ],
 )
-@pytest.mark.parametrize("way", ["plain", "stream", "socket"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("plain", marks=pytest.mark.heavy),
+        pytest.param("stream", marks=pytest.mark.heavy),
+        "socket",
+    ],
+)
 async def test_clients_that_never_read_share_one_copy_of_a_large_answer_and_are_disconnected(
     system: System, pipe: Pipe, http: aiohttp.ClientSession, seconds: int, way: str
 ) -> None:

@@ -50,6 +50,7 @@ async def test_the_death_of_all_workers_shows_while_the_servers_stay_ready(syste
             assert 200 == response.status
 
 
+@pytest.mark.heavy
 async def test_the_status_of_a_cluster_sums_its_partitions_and_lists_all_workers(
     tmp_path: Path,
 ) -> None:

@@ -58,6 +58,7 @@ async def ask(url: str) -> str:
         return str((await response.json())["status"])
 
 
+@pytest.mark.heavy
 async def test_two_server_and_two_worker_processes_answer_and_shut_down(
     system: System, model: FakeModel
 ) -> None:

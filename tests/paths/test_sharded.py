@@ -238,6 +238,7 @@ async def test_followers_receive_events_after_their_slot_has_moved() -> None:
         assert relay.subscriber.healthy
 
 
+@pytest.mark.heavy
 async def test_fifty_followers_receive_events_after_a_failover() -> None:
     async with cluster(replicas=True) as nodes, relaying(nodes.url) as (relay, pipe):
         followed = await follow_all(relay, pipe, 50)

@@ -27,7 +27,8 @@ async def model() -> AsyncIterator[FakeModel]:
         yield model
 
 
-@pytest.mark.parametrize("partitions", [pytest.param(1, marks=pytest.mark.heavy), PARTITIONS])
+@pytest.mark.heavy
+@pytest.mark.parametrize("partitions", [1, PARTITIONS])
 async def test_cut_connections_and_dead_workers_lose_and_repeat_no_steer(
     system: System, model: FakeModel, partitions: int
 ) -> None:

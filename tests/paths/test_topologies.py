@@ -103,7 +103,7 @@ async def test_answers_are_spread_over_all_masters_of_a_cluster(tmp_path: Path) 
         assert "cancelled" == waits.events[-1]["response"]["status"]
 
 
-@pytest.mark.parametrize("how", ["at once", "key by key"])
+@pytest.mark.parametrize("how", ["at once", pytest.param("key by key", marks=pytest.mark.heavy)])
 async def test_answers_continue_when_their_slot_moves_to_another_master(
     tmp_path: Path, how: str
 ) -> None:
@@ -131,6 +131,7 @@ async def test_answers_continue_when_their_slot_moves_to_another_master(
         assert [] != await target.call("CLUSTER", "GETKEYSINSLOT", slot, 1)
 
 
+@pytest.mark.heavy
 async def test_flushing_one_master_of_a_cluster_ends_its_answers_with_response_gone(
     tmp_path: Path,
 ) -> None:

@@ -223,6 +223,7 @@ async def test_a_failed_call_and_a_refused_request_have_their_codes(
     assert not refused.failed  # the client is at fault
 
 
+@pytest.mark.heavy
 async def test_an_unavailable_collector_disturbs_nothing(system: System, model: FakeModel) -> None:
     """Spans are dropped, one line says so, and a process stops in time."""
     async with Collector() as collector:

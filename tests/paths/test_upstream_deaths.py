@@ -68,7 +68,13 @@ async def row(system: System, tmp_path: Path) -> AsyncIterator[Row]:
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="kill"),
+        pytest.param(signal.SIGTERM, id="term", marks=pytest.mark.heavy),
+    ],
+)
 @pytest.mark.parametrize("deaths", [3, pytest.param(100, marks=pytest.mark.heavy)])
 async def test_workers_that_die_in_one_answer_of_another_holdline_cost_no_call(
     row: Row, number: signal.Signals, deaths: int
@@ -103,7 +109,7 @@ async def test_workers_that_die_in_one_answer_of_another_holdline_cost_no_call(
     )
 
 
-@pytest.mark.parametrize("how", ["cancel", "delete"])
+@pytest.mark.parametrize("how", ["cancel", pytest.param("delete", marks=pytest.mark.heavy)])
 async def test_a_cancellation_or_deletion_reaches_the_other_holdline(row: Row, how: str) -> None:
     await row.worker()
     async with (

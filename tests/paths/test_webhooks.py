@@ -61,6 +61,7 @@ async def test_a_webhook_is_sent_for_every_kind_of_end_and_no_secret_is_logged(
     assert "/hook" not in worker.output + server.output
 
 
+@pytest.mark.heavy
 async def test_another_worker_sends_the_webhook_for_the_answer_of_a_dead_worker(
     system: System, model: FakeModel, receiver: Receiver
 ) -> None:
@@ -126,6 +127,7 @@ async def abandon_answer(server: Server) -> str:
     raise AssertionError("not accepted")
 
 
+@pytest.mark.heavy
 async def test_a_webhook_is_still_sent_after_redis_is_killed_and_restarted(
     model: FakeModel, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -111,8 +111,15 @@ async def test_the_widget_can_be_used_with_the_keyboard_alone(
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make check installs it")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (360, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.heavy),
+        pytest.param(360, "light", marks=pytest.mark.heavy),
+    ],
+)
 async def test_axe_reports_no_violations_in_any_state_of_the_widget(
     shared: Shared, open_page: NewPage, scheme: str, width: int
 ) -> None:

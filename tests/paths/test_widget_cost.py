@@ -128,12 +128,13 @@ COSTLY_TASK_MS = 300
 PLAIN_TASK_MS = 20
 
 
-# `make test` measures each of the slowest texts separately, so that a failure names the text.
+# The slowest texts are measured separately, so that a failure names the text.
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "groups",
     [
         [[name] for name in WORST],
-        pytest.param([None], marks=[pytest.mark.heavy, pytest.mark.timeout(600)]),
+        pytest.param([None], marks=pytest.mark.timeout(600)),
     ],
 )
 async def test_no_costly_answer_of_100_kb_blocks_the_page(

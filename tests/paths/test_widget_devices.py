@@ -175,6 +175,7 @@ async def test_the_list_searches_renames_deletes_and_exports(site: Site) -> None
     await expect(desk.locator(".conversations")).to_have_count(0)
 
 
+@pytest.mark.heavy
 async def test_the_list_is_beside_the_conversation_if_the_widget_is_wide(site: Site) -> None:
     page = await site.device("anna")
     await page.set_viewport_size({"width": 1100, "height": 800})

@@ -101,6 +101,7 @@ async def test_hostile_answers_run_and_load_nothing_in_firefox(
     assert await firefox.run("() => window.pwned === undefined")
 
 
+@pytest.mark.heavy
 async def test_streamed_markdown_renders_like_complete_markdown_in_firefox(
     shared: Shared, firefox: Firefox
 ) -> None:
@@ -169,6 +170,7 @@ COPIED = """async (begin, end) => {
 }"""
 
 
+@pytest.mark.heavy
 async def test_formulas_are_mathml_and_are_copied_as_source(
     shared: Shared, firefox: Firefox
 ) -> None:

@@ -58,6 +58,7 @@ async def test_a_page_restored_from_the_back_forward_cache_continues(
     assert "persisted" == await page.title()
 
 
+@pytest.mark.heavy
 async def test_a_frozen_page_catches_up_when_it_resumes(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=100 pace=0.03")

@@ -72,6 +72,7 @@ async def start(
     return str(response.id)
 
 
+@pytest.mark.heavy
 async def test_after_a_worker_is_killed_before_the_first_token_the_answer_restarts(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
@@ -102,6 +103,7 @@ async def test_after_a_worker_is_killed_in_mid_answer_the_restart_is_announced_a
     assert 2 == len(model.calls)
 
 
+@pytest.mark.heavy
 async def test_a_resumed_worker_that_lost_its_lease_writes_nothing_and_closes_its_call(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
@@ -121,6 +123,7 @@ async def test_a_resumed_worker_that_lost_its_lease_writes_nothing_and_closes_it
     assert 2 == len(model.calls)
 
 
+@pytest.mark.heavy
 async def test_a_job_longer_than_many_leases_runs_once(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
@@ -134,6 +137,7 @@ async def test_a_job_longer_than_many_leases_runs_once(
     assert 1 == len(model.calls)
 
 
+@pytest.mark.heavy
 async def test_a_worker_death_can_fail_the_response_and_keeps_its_text(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
@@ -149,6 +153,7 @@ async def test_a_worker_death_can_fail_the_response_and_keeps_its_text(
     assert 1 == len(model.calls)
 
 
+@pytest.mark.heavy
 async def test_a_job_that_kills_its_workers_fails_and_moves_to_the_dead_list(
     system: System, model: FakeModel, ask: AsyncOpenAI, pipe: Pipe
 ) -> None:
@@ -202,6 +207,7 @@ async def test_sigterm_lets_running_answers_finish(
     assert 1 == len(model.calls)
 
 
+@pytest.mark.heavy
 async def test_after_the_grace_period_sigterm_returns_unfinished_jobs_to_the_queue(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
@@ -248,6 +254,7 @@ async def test_the_log_has_one_attempt_per_model_call(
     assert 1 == sum(kind in ("response.completed", "response.failed") for kind in told)
 
 
+@pytest.mark.heavy
 async def test_a_worker_without_free_file_descriptors_returns_jobs_and_fails_none(
     system: System, ask: AsyncOpenAI, model: FakeModel
 ) -> None:

@@ -66,6 +66,7 @@ async def run_cell(folder: Path, model: FakeModel, first: str, count: str) -> As
         yield server
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(90)
 async def test_the_workers_of_a_cell_rescue_the_jobs_of_its_partitions(tmp_path: Path) -> None:
     async with (
