@@ -70,7 +70,7 @@ class FeedEvent:
 
         created
         updated             the metadata have changed
-        items               first index, stop index, response id or ""
+        items               first index, stop index, response id or "", field of the response or ""
         item_deleted        item id
         response_created    response id, previous response id or ""
         response_ended      response id, status

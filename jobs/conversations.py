@@ -35,6 +35,8 @@ from .record import TurnSlice
 from .scripts import calls
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .record import SharedSettings, Status
     from .redis.pipe import Pipe
 
@@ -268,24 +270,24 @@ class ConversationStore:
 
     async def add(self, id_: str, items: list[Item]) -> None:
         """Appends items of a client. The caller has checked the owner. Raises: ConversationFull."""
-        self._check(id_, await self._append(id_, "", items))
+        self._check(id_, await self._append(id_, "", [], items))
 
     async def append(
         self,
         id_: str,
         response_id: str,
-        items: list[Item],
+        inputs: Sequence[Item],
+        outputs: Sequence[Item] = (),
         *,
         status: Status | None = None,
         previous: str = "",
     ) -> None:
         """Appends items of a response, except those that the conversation has or had.
 
-        `status` is the final status of the response if `items` are all of its items. The response
-        is then no longer pending. `previous` is `Job.continues`. If the conversation was deleted,
-        nothing is appended.
+        `status` is its final status if these are all of its items. It is then no longer pending.
+        `previous` is `Job.continues`. If the conversation was deleted, nothing is appended.
         """
-        await self._append(id_, response_id, items, status=status or "", previous=previous)
+        await self._append(id_, response_id, inputs, outputs, status or "", previous)
 
     async def release(self, id_: str, response_id: str) -> None:
         """Makes a response no longer pending, without appending its items."""
@@ -335,8 +337,8 @@ class ConversationStore:
         self,
         id_: str,
         response_id: str,
-        items: list[Item],
-        *,
+        inputs: Sequence[Item],
+        outputs: Sequence[Item],
         status: str = "",
         previous: str = "",
     ) -> Any:
@@ -348,7 +350,8 @@ class ConversationStore:
                 previous=previous,
                 ttl_ms=self._settings.conversation_ms,
                 **self._limits,
-                items=self._pairs(id_, items),
+                input_count=len(inputs),
+                items=self._pairs(id_, [*inputs, *outputs]),
             )
         )
 

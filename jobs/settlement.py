@@ -59,8 +59,9 @@ async def _settle(
     except (UnknownResponse, Undecodable):
         # If the encryption key is missing, a process that has it appends the items later.
         return False
-    items = [*job.params["input"], *output]
-    await store.append(conversation_id, id_, items, status=final, previous=job.continues)
+    await store.append(
+        conversation_id, id_, job.params["input"], output, status=final, previous=job.continues
+    )
     return True
 
 

@@ -14,6 +14,7 @@ import { ResponseState } from "./response-state.js";
 /**
  * One request and its answer. `previous` is the turn that the request continues, or null. `status` is `in_progress` until
  * the response has ended, and `deleted` if the response does not exist any more. `input` and `output` contain the items.
+ * A turn and its lists are never modified: each event replaces those that it changes, so a change is found by comparing them.
  * @typedef {{
  *   responseId: string, previous: string | null, status: string, at: number, input: Json[], output: Json[],
  * }} FeedTurn `at` is the time of the request in milliseconds
@@ -34,7 +35,6 @@ export class ConversationState {
   /** The number of the last event about items, or -1. */ news = -1;
   deleted = false;
   /** The ids of deleted items. @type {Set<string>} */ #gone = new Set();
-  /** The number of the event with the input items of each response. @type {Map<string, number>} */ #inputs = new Map();
 
   /** @param {string} id */
   constructor(id) {
@@ -134,25 +134,24 @@ export class ConversationState {
           responseId: id, previous: event.previous_response_id ?? null, status: "in_progress", at: 1_000 * event.created_at,
           input: [], output: [],
         });
-        // The server appends the input items in the same step.
-        this.#inputs.set(id, number + 1);
         return;
       case "response.ended":
-        if (turn) turn.status = event.status;
+        if (turn) this.turns.set(id, { ...turn, status: event.status });
         return;
       case "items.added": {
         this.news = number;
         const items = (event.items ?? []).filter((/** @type {Json} */ item) => !this.#gone.has(item.id));
         if (!turn) this.added.push(...items);
-        else (this.#inputs.get(id) === number ? turn.input : turn.output).push(...items);
+        else if (event.field === "input") this.turns.set(id, { ...turn, input: [...turn.input, ...items] });
+        else this.turns.set(id, { ...turn, output: [...turn.output, ...items] });
         return;
       }
       case "item.deleted":
         this.#gone.add(event.item_id);
         this.added = withoutItem(this.added, event.item_id);
         for (const one of this.turns.values()) {
-          one.input = withoutItem(one.input, event.item_id);
-          one.output = withoutItem(one.output, event.item_id);
+          const [input, output] = [withoutItem(one.input, event.item_id), withoutItem(one.output, event.item_id)];
+          if (input !== one.input || output !== one.output) this.turns.set(one.responseId, { ...one, input, output });
         }
     }
   }
@@ -187,8 +186,8 @@ export function markdownOf(title, path, words) {
 /** Whether a turn has no items, because they were deleted, or because the event with its input has not arrived yet. @param {FeedTurn} turn */
 const isEmpty = ({ input, output }) => input.length + output.length === 0;
 
-/** @param {Json[]} items @param {string} id */
-const withoutItem = (items, id) => items.filter((item) => item.id !== id);
+/** Returns the items without one of them, or the same list if it does not contain that item. @param {Json[]} items @param {string} id */
+const withoutItem = (items, id) => (items.some((item) => item.id === id) ? items.filter((item) => item.id !== id) : items);
 
 /** @param {unknown} value @returns {Json[]} */
 const listed = (value) => (Array.isArray(value) ? value.filter((part) => typeof part === "object" && part !== null) : []);

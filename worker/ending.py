@@ -122,10 +122,13 @@ async def settle(
         if job.turns:
             await context.queue.turns.release(job.id, job.turns)
         if job.conversation:
-            items = [*job.params.get("input", []), *output]
-            store = context.queue.conversations
-            await store.append(
-                job.conversation, job.id, items, status=status, previous=job.continues
+            await context.queue.conversations.append(
+                job.conversation,
+                job.id,
+                job.params.get("input", []),
+                output,
+                status=status,
+                previous=job.continues,
             )
 
 

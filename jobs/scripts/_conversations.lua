@@ -64,11 +64,11 @@ local function book_size(prefix, account, id, bytes, expires, ttl)
 end
 
 -- Appends items, except those that the conversation has or had, and returns the size of the appended items. `flat` has
--- two values for each item: its id, and the item.
-local function add_items(prefix, id, flat)
+-- two values for each item: its id, and the item. Only the items from number `first` to number `last` are appended.
+local function add_items(prefix, id, flat, first, last)
   local items, positions, bytes = prefix .. 'items:' .. id, prefix .. 'positions:' .. id, 0
   local length = redis.call('LLEN', items)
-  for index = 1, #flat, 2 do
+  for index = 2 * first - 1, 2 * last - 1, 2 do
     if redis.call('HSETNX', positions, flat[index], length) == 1 then
       redis.call('RPUSH', items, flat[index + 1])
       length, bytes = length + 1, bytes + #flat[index + 1] + ENTRY_BYTES

@@ -54,10 +54,11 @@ local function add_feed_event(prefix, id, c, ttl, kind, ...)
   return number
 end
 
--- Appends an event for a range of the log, whose items belong to `response`, or to no response if it is "".
-local function add_range(prefix, id, c, ttl, first, stop, response)
+-- Appends an event for a range of the log, whose items belong to `response`, or to no response if it is "". `field` is
+-- the field of the response that contains them: input or output.
+local function add_range(prefix, id, c, ttl, first, stop, response, field)
   if stop <= first then return end
-  local number = add_feed_event(prefix, id, c, ttl, 'items', first, stop, response)
+  local number = add_feed_event(prefix, id, c, ttl, 'items', first, stop, response, field)
   redis.call('HSET', prefix .. 'conversation:' .. id, 'news', number)
 end
 
@@ -68,20 +69,22 @@ local function add_missing_items(prefix, id, c, ttl, stop)
   local from = first
   for index, entry in ipairs(entries) do
     if string.sub(entry, 1, 1) == '-' then
-      add_range(prefix, id, c, ttl, from, first + index - 1, '')
+      add_range(prefix, id, c, ttl, from, first + index - 1, '', '')
       add_feed_event(prefix, id, c, ttl, 'item_deleted', string.sub(entry, 2))
       from = first + index
     end
   end
-  add_range(prefix, id, c, ttl, from, stop, '')
+  add_range(prefix, id, c, ttl, from, stop, '', '')
 end
 
--- Appends an event for the items of `response` that the calling script has appended to the log, from index `first` on.
-local function add_item_events(prefix, id, c, ttl, first, response)
+-- Appends an event for the items that the calling script has appended to the log, from index `first` on. The items are
+-- in a field of `response`, or belong to no response if it is "".
+local function add_item_events(prefix, id, c, ttl, first, response, field)
   local length = redis.call('LLEN', prefix .. 'items:' .. id)
   add_missing_items(prefix, id, c, ttl, first)
-  add_range(prefix, id, c, ttl, first, length, response)
+  add_range(prefix, id, c, ttl, first, length, response, field)
   redis.call('HSET', prefix .. 'conversation:' .. id, 'fed', length)
+  c.fed = length
 end
 
 -- Returns true if the feed of a conversation has reached its limit of events. Only accepted responses may exceed it.

@@ -5,7 +5,8 @@
 -- ARGV  prefix, id, response (id of the response whose items these are; "" if a client adds items), status (the final
 --       status of the response, if these are all of its items; else ""), previous (id of the response that this response
 --       continues; "-" if it continues none; "" for the newest response of the conversation), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
---       three limits apply only if `response` is ""), items... (two for each: its id, and the item)
+--       three limits apply only if `response` is ""), input_count (of `items`, the number that the response has as
+--       its input), items... (two for each: its id, and the item)
 -- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
 -- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended
 -- again. So the input items of a response, which a server appends first, may be repeated before the output items.
@@ -38,16 +39,23 @@ if response == '' then
   end
 end
 
-local value, first = redis.call('HGET', pending, response), redis.call('LLEN', prefix .. 'items:' .. id)
+local value = redis.call('HGET', pending, response)
 if value and string.sub(value, -1) == '0' then
   if previous == '' then previous = c.last_response or '' end
   add_feed_event(prefix, id, c, ttl_ms, 'response_created', response, previous == '-' and '' or previous)
   redis.call('HSET', pending, response, string.match(value, '^%d+') .. ' 1')
   redis.call('HSET', conversation_key, 'last_response', response)
 end
-local bytes = c.bytes + add_items(prefix, id, items)
+-- A device shows the input as the prompt and the output as the answer, so each has an event of its own.
+local bytes, split = tonumber(c.bytes), tonumber(input_count)
+local function add(first, last, field)
+  local length = redis.call('LLEN', prefix .. 'items:' .. id)
+  bytes = bytes + add_items(prefix, id, items, first, last)
+  add_item_events(prefix, id, c, ttl_ms, length, response, field)
+end
+add(1, split, 'input')
+add(split + 1, #items / 2, response ~= '' and 'output' or '')
 redis.call('HSET', conversation_key, 'bytes', bytes)
-add_item_events(prefix, id, c, ttl_ms, first, response)
 if value and status ~= '' then
   redis.call('HDEL', pending, response)
   add_feed_event(prefix, id, c, ttl_ms, 'response_ended', response, status)

@@ -8,6 +8,6 @@
 -- @include fields add_item_events
 local c, length = fields(conversation_key, 'owner', 'account', 'deleted', 'fed'), redis.call('LLEN', prefix .. 'items:' .. id)
 if c.owner and not c.deleted and tonumber(c.fed or 0) < length then
-  add_item_events(prefix, id, c, redis.call('PTTL', conversation_key), length, '')
+  add_item_events(prefix, id, c, redis.call('PTTL', conversation_key), length, '', '')
 end
 return 1

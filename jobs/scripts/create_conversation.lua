@@ -18,14 +18,14 @@ if account ~= '' and tonumber(max_account_bytes) > 0
   and account_bytes(prefix, account, time) + bytes > tonumber(max_account_bytes) then
   return { 'full', 'account_bytes' }
 end
-bytes = CONVERSATION_BYTES + #metadata + add_items(prefix, id, items)
+bytes = CONVERSATION_BYTES + #metadata + add_items(prefix, id, items, 1, #items / 2)
 redis.call('HSET', conversation_key, 'owner', owner, 'account', account, 'created_at', created_at, 'metadata', metadata,
   'bytes', bytes)
 -- An older version leaves the feed of a conversation that it deletes.
 redis.call('DEL', prefix .. 'feed:' .. id)
 local c = { owner = owner, account = account }
 add_feed_event(prefix, id, c, ttl_ms, 'created')
-add_item_events(prefix, id, c, ttl_ms, 0, '')
+add_item_events(prefix, id, c, ttl_ms, 0, '', '')
 book_size(prefix, account, id, bytes, time + ttl_ms, ttl_ms)
 keep_conversation(prefix, id, ttl_ms)
 return { 'created' }

@@ -129,8 +129,12 @@ def _fields(state: ConversationState, event: FeedEvent) -> dict[str, Any]:
     match event.kind, *event.values:
         case ["created" | "updated", *_]:
             return {"metadata": state.metadata}
-        case ["items", _, _, response_id, *_]:
-            return {"items": event.items, "response_id": response_id or None}
+        case ["items", _, _, response_id, field, *_]:
+            return {
+                "items": event.items,
+                "response_id": response_id or None,
+                "field": field or None,
+            }
         case ["item_deleted", item_id, *_]:
             return {"item_id": item_id}
         case ["response_created", response_id, previous, *_]:

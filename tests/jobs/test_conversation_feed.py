@@ -55,8 +55,8 @@ async def a_turn(store: ConversationStore, id_: str, *, previous: str = "") -> s
     asked = item(f"{response}-in")
     await store.hold(id_, ANNA, response, [asked])
     await store.append(id_, response, [asked], previous=previous)
-    both = [asked, item(f"{response}-out")]
-    await store.append(id_, response, both, status=Status.COMPLETED, previous=previous)
+    answer = item(f"{response}-out")
+    await store.append(id_, response, [asked], [answer], status=Status.COMPLETED, previous=previous)
     return response
 
 
@@ -74,21 +74,21 @@ async def test_each_change_appends_its_events(store: ConversationStore, feeds: F
     def turn(response: str, previous: str, first: int) -> list[tuple[Any, ...]]:
         return [
             ("response_created", response, previous),
-            ("items", first, first + 1, response, f"{response}-in"),
-            ("items", first + 1, first + 2, response, f"{response}-out"),
+            ("items", first, first + 1, response, "input", f"{response}-in"),
+            ("items", first + 1, first + 2, response, "output", f"{response}-out"),
             ("response_ended", response, "completed"),
         ]
 
     owner, state, events = await feeds.read(id_, 0)
     assert [
         ("created",),
-        ("items", 0, 1, "", "rules"),
+        ("items", 0, 1, "", "", "rules"),
         *turn(one, "", 1),
         *turn(two, one, 3),
         *turn(anew, "", 5),
         *turn(again, one, 7),
         ("updated",),
-        ("items", 9, 11, "", "b"),
+        ("items", 9, 11, "", "", "b"),
         ("item_deleted", "a"),
         ("read", 4),
     ] == shown(events)
@@ -115,7 +115,7 @@ async def test_a_repeated_change_appends_no_event(
         await store.append(id_, response, [item("b")])
     assert [response] == (await feeds.read(id_, -1)).state.running
     for _ in range(2):
-        await store.append(id_, response, [item("b"), item("c")], status=Status.FAILED)
+        await store.append(id_, response, [item("b")], [item("c")], status=Status.FAILED)
         await store.update(id_, ANNA, {"title": "Sea"})
         await store.delete_item(id_, ANNA, "a")
         await feeds.mark_read(id_, ANNA, 9)
@@ -134,13 +134,14 @@ async def test_a_settled_response_is_announced_even_if_its_server_died(
     ended, rejected, deleted = (new_response_id(0) for _ in range(3))
     for response in (ended, rejected, deleted):
         await store.hold(id_, ANNA, response, [])
-    await store.append(id_, ended, [item("b")], status=Status.CANCELLED)
+    await store.append(id_, ended, [item("b")], [item("c")], status=Status.CANCELLED)
     await store.release(id_, rejected)
     await store.append(id_, deleted, [])
     await store.release(id_, deleted)
     assert [
         ("response_created", ended, ""),
-        ("items", 0, 1, ended, "b"),
+        ("items", 0, 1, ended, "input", "b"),
+        ("items", 1, 2, ended, "output", "c"),
         ("response_ended", ended, "cancelled"),
         ("response_created", deleted, ended),
         ("response_ended", deleted, "deleted"),
@@ -171,16 +172,19 @@ async def test_events_are_completed_for_items_of_an_older_version(
     id_ = await a_conversation(store, item("a"))
     entries = [msgspec.msgpack.encode(item("b")), b"-a", msgspec.msgpack.encode(item("c"))]
     await pipe.call("RPUSH", NAMES.items(id_), *entries)
-    healed = [("items", 1, 2, "", "b"), ("item_deleted", "a"), ("items", 3, 4, "", "c")]
+    healed = [("items", 1, 2, "", "", "b"), ("item_deleted", "a"), ("items", 3, 4, "", "", "c")]
     assert healed == shown((await feeds.read(id_, 2)).events)
 
     # A conversation without any event gets its events with the first change.
     await pipe.call("DEL", NAMES.feed(id_))
     await pipe.call("HDEL", NAMES.conversation(id_), "fed", "news", "updated_at")
     await store.add(id_, [item("d")])
-    assert [("items", 0, 2, "", "a", "b"), healed[1], healed[2], ("items", 4, 5, "", "d")] == shown(
-        (await feeds.read(id_, 0)).events
-    )
+    assert [
+        ("items", 0, 2, "", "", "a", "b"),
+        healed[1],
+        healed[2],
+        ("items", 4, 5, "", "", "d"),
+    ] == shown((await feeds.read(id_, 0)).events)
     assert [] == await keys_without_ttl(pipe)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
+from jobs.conversation_feed import FeedStore
 from jobs.conversations import ConversationStore
 from jobs.record import SharedSettings
 from jobs.redis.connection import Redis
@@ -72,6 +73,9 @@ async def test_a_server_that_dies_between_acceptance_and_append_loses_no_input(
 
         await wait_until(appended, 30)
         assert 1 == len(model.calls)
+        # A device can tell the prompt from the answer.
+        events = (await FeedStore(pipe, SharedSettings()).read(made.id, 0)).events
+        assert ["input", "output"] == [one.values[3] for one in events if one.kind == "items"]
 
 
 @pytest.mark.parametrize("by", [pytest.param("server", marks=pytest.mark.heavy), "worker"])

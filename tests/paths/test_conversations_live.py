@@ -80,6 +80,7 @@ async def test_two_devices_see_a_turn_of_the_first_one_live(site: Site) -> None:
                 (events[0]["response_id"], events[0]["previous_response_id"]),
                 events[3]["status"],
             ]
+            assert ["input", "output"] == [one["field"] for one in events[1:3]]
             asked, answered = events[1]["items"], events[2]["items"]
             assert ["user", "assistant"] == [one[0]["role"] for one in (asked, answered)]
             assert ANSWER == answered[0]["content"][0]["text"]

@@ -25,8 +25,8 @@ const assistant = (id, text) => ({ id, type: "message", role: "assistant", conte
 function turn(make, id, previous, prompt, text) {
   return [
     make("response.created", { response_id: id, previous_response_id: previous }),
-    make("items.added", { response_id: id, items: [user(`in_${id}`, prompt)] }),
-    make("items.added", { response_id: id, items: [assistant(`out_${id}`, text)] }),
+    make("items.added", { response_id: id, field: "input", items: [user(`in_${id}`, prompt)] }),
+    make("items.added", { response_id: id, field: "output", items: [assistant(`out_${id}`, text)] }),
     make("response.ended", { response_id: id, status: "completed" }),
   ];
 }

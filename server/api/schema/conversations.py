@@ -75,10 +75,14 @@ class ConversationChanged(ConversationEvent):
 
 
 class ItemsAdded(ConversationEvent):
-    """New items. `response_id` is null for items that a client has added."""
+    """New items, of the input or the output of a response.
+
+    `response_id` and `field` are null for items that a client has added.
+    """
 
     items: list[dict[str, Any]]
     response_id: str | None
+    field: Literal["input", "output"] | None
 
 
 class ItemDeleted(ConversationEvent):
