@@ -48,6 +48,7 @@ export class LiveConversation {
   /** @type {HoldlineClient | null} */ #client = null;
   /** @type {import("./thread.js").Thread | null} */ #thread = null;
   /** The turns in the feed by response id. @type {Map<string, Turn>} */ #known = new Map();
+  /** The states in the feed from which the answers of turns come. @type {WeakMap<Turn, FeedTurn>} */ #sources = new WeakMap();
   /** The turns that were chosen on this device, of those that continue the same turn. @type {Set<string>} */ #chosen = new Set();
   /** Whether the visitor has begun a new conversation. */ #fresh = false;
   #creating = false;
@@ -313,17 +314,19 @@ export class LiveConversation {
   /** Returns the turn of the thread for a turn of the feed. @param {FeedTurn} fed */
   #turnOf(fed) {
     const { responseId } = fed;
-    const turn = this.#known.get(responseId) ?? turnFrom(fed);
+    let turn = this.#known.get(responseId);
+    // A client may have deleted a prompt from the conversation.
+    if (turn?.prompt !== promptOf(fed).text) turn = turnFrom(fed);
     this.#known.set(responseId, turn);
-    if (fed.status === "in_progress") return turn;
-    const handle = this.#thread?.entries.find((entry) => entry.turn === turn)?.handle;
-    const answer = handle ? null : answerOf(fed);
-    // An answer that was followed is complete. One that could not be followed any more is in the feed.
-    if (answer && (isExpected(turn) || (turn.status === "failed" && answer.status !== "failed"))) {
-      const note = statusWords(/** @type {any} */ ({ answer, verified: null, stopping: false, busy: false }), "open", this.words);
-      Object.assign(turn, { text: answer.text, status: answer.status, aside: asideOf(answer), note: answer.status === "completed" ? "" : note });
-    }
-    return turn;
+    const isFollowed = this.#thread?.entries.some((entry) => entry.turn === turn && entry.handle);
+    if (fed.status === "in_progress" || isFollowed || this.#sources.get(turn) === fed) return turn;
+    const answer = answerOf(fed);
+    const isSame = !this.#sources.has(turn) && answer.text === turn.text && answer.status === turn.status;
+    this.#sources.set(turn, fed);
+    // An answer that was followed here may have more details than the feed, such as the cause of a failure.
+    if (isSame) return turn;
+    const note = statusWords(/** @type {any} */ ({ answer, verified: null, stopping: false, busy: false }), "open", this.words);
+    return Object.assign(turn, { text: answer.text, status: answer.status, aside: asideOf(answer), note: answer.status === "completed" ? "" : note });
   }
 }
 
