@@ -112,9 +112,11 @@ bench: $(VENV)/.installed-dev ## run the benchmarks [NAME=P3] [ARGS=--quick]
 	$(MAKE) --no-print-directory --silent bench/peers/node_modules/.installed; fi || echo "the peers for Node.js are left out"
 	@BENCH_PYTHON=$(abspath $(PEERS))/bin/python $(BIN)/python -m bench $(NAME) $(ARGS)
 
+# Stores the results of a whole run, also if a case failed, and updates the tables of the page.
 torture: TARGET = holdline
 torture: $(VENV)/.installed-dev ## test what a server does under faults [TARGET=holdline] [SEED=1] [ARGS="--case resume"]
-	@$(BIN)/python -m torture run --target torture/targets/$(TARGET).toml --seed $(SEED) $(ARGS)
+	@$(BIN)/python -m torture run --target torture/targets/$(TARGET).toml --seed $(SEED) $(or $(ARGS),--results torture/results); \
+	status=$$?; $(if $(ARGS),,$(BIN)/python -m torture table --results torture/results --page docs/torture.md &&) exit $$status
 
 chaos: $(VENV)/.installed-dev ## inject random faults under load and check the results [SEED=1] [SECONDS=30]
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)

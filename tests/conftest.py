@@ -34,7 +34,17 @@ SLOW = (
 )
 # The folders whose tests start processes and browsers. A file takes up to minutes, and one of the
 # other folders seconds.
-END_TO_END = ("attacks", "bench", "deploy", "dev", "frontends", "paths", "programs", "proxies")
+END_TO_END = (
+    "attacks",
+    "bench",
+    "deploy",
+    "dev",
+    "frontends",
+    "paths",
+    "programs",
+    "proxies",
+    "torture",
+)
 
 
 @pytest.fixture(scope="session")

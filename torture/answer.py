@@ -52,15 +52,21 @@ class Answer:
 
     Attributes:
         cursor: the last sequence number; -1 before the first event.
+        late: whether the client begins after the first event, and cannot know all items.
         texts: the text so far of each item, by its id.
         last: the terminal event, once it has arrived.
     """
 
     response_id: str = ""
     cursor: int = -1
+    late: bool = False
     events: list[Json] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     last: Json | None = None
+
+    def __post_init__(self) -> None:
+        # The cursor with which the client has begun.
+        self.since = self.cursor
 
     def add(self, event: Json) -> None:
         """Adds the next event.
@@ -97,12 +103,12 @@ class Answer:
                 self.texts[item] = ""
             case "response.output_text.delta":
                 item = field_of(event, "item_id")
-                if item not in self.texts:
+                if item not in self.texts and not self.late:
                     raise Broken("a delta arrived before response.output_item.added of its item")
-                self.texts[item] += field_of(event, "delta")
+                self.texts[item] = self.texts.get(item, "") + field_of(event, "delta")
             case "response.output_text.done":
                 item, text = field_of(event, "item_id"), field_of(event, "text")
-                if self.texts.get(item) != text:
+                if not self.late and self.texts.get(item) != text:
                     raise Broken("response.output_text.done differs from the deltas before it")
             case _:
                 if kind in TERMINAL_EVENTS:
@@ -110,10 +116,12 @@ class Answer:
                     self._check_output(kind, field_of(event, "response"))
 
     def _check_output(self, kind: str, response: Json) -> None:
+        if self.late:
+            return
         for item, text in _messages(response):
             if item in self.texts and self.texts[item] != text:
                 raise Broken(f"the output of {kind} differs from the deltas before it")
-            if item not in self.texts and self.events[0]["type"] == "response.created":
+            if item not in self.texts:
                 raise Broken(f"the output of {kind} has an item that was never added")
 
     @property

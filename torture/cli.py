@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any, Final
 
-from torture import json_report, terminal
+from torture import html_report, json_report, results, terminal
 from torture.errors import TortureError, UsageError
 from torture.runner import Runner, plan
-from torture.target import load
+from torture.target import load, with_time_factor
 
-_EPILOG = """\
+# The exit status after a signal.
+_STOPPED: Final = 130
+_EPILOG: Final = """\
 The exit status is 0 if no claimed case failed, 1 if one did, and 2 if the run was not possible.
 
 examples:
@@ -28,12 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     options = _parser().parse_args(argv)
     try:
-        return asyncio.run(_run(options))
+        return asyncio.run(_until_stopped(_run(options)))
     except TortureError as error:
         print(f"torture: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,14 +55,41 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the file"
     )
+    run.add_argument(
+        "--time-factor", type=float, default=1, metavar="N", help="wait longer on a slow machine"
+    )
     run.add_argument("--all", action="store_true", help="also run cases that are not claimed")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    run.add_argument("--html", type=Path, metavar="FILE", help="write the results as a page")
+    run.add_argument(
+        "--results", type=Path, metavar="FOLDER", help="store the results for the command table"
+    )
     run.add_argument("--list", action="store_true", help="list the cases, and run none")
+    table = commands.add_parser("table", help="write the tables of stored results into a page")
+    table.add_argument("--results", type=Path, required=True, metavar="FOLDER")
+    table.add_argument("--page", type=Path, required=True, metavar="FILE")
     return parser
 
 
+async def _until_stopped(run: Coroutine[Any, Any, int]) -> int:
+    """Runs to the end, or until a signal. The processes of the target are stopped in both cases."""
+    task = asyncio.ensure_future(run)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return _STOPPED
+
+
 async def _run(options: argparse.Namespace) -> int:
-    target = load(options.target, _parameters(options.set))
+    if options.command == "table":
+        results.update(options.page, results.load(options.results))
+        return 0
+    if options.results and (options.case or options.all):
+        raise UsageError("--results stores whole runs only, without --case and --all")
+    target = with_time_factor(load(options.target, _parameters(options.set)), options.time_factor)
     plans = plan(target, options.case)
     if options.list:
         terminal.show_plan(plans)
@@ -78,6 +107,10 @@ async def _run(options: argparse.Namespace) -> int:
     terminal.show_report(report)
     if options.json:
         json_report.write(report, options.json)
+    if options.html:
+        html_report.write(report, options.html)
+    if options.results:
+        results.store(report, options.results)
     return 1 if report.failed else 0
 
 

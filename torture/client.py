@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -68,8 +68,10 @@ class Reply:
 class EventStream:
     """An open event stream. Iterating yields its events; `answer` checks them."""
 
-    def __init__(self, who: str, timeline: Timeline, reply: aiohttp.ClientResponse) -> None:
-        self.answer = Answer()
+    def __init__(
+        self, who: str, timeline: Timeline, reply: aiohttp.ClientResponse, answer: Answer
+    ) -> None:
+        self.answer = answer
         self.done = False
         self.errors: list[Json] = []
         self._who = who
@@ -149,12 +151,15 @@ class Client:
         headers: dict[str, str],
         timeline: Timeline,
         http: aiohttp.ClientSession,
+        opened: Callable[[EventStream], object] = lambda _stream: None,
     ) -> None:
         self.who = who
         self.url = url
         self.headers = headers
         self.timeline = timeline
         self.http = http
+        # Is told of each stream, so that it can be closed after the case.
+        self._opened = opened
 
     async def create(self, body: Json, key: str = "", **headers: str) -> Reply:
         """Sends a prompt and returns the reply, which is not a stream."""
@@ -173,10 +178,11 @@ class Client:
         """Fetches a response."""
         return await self.request("GET", f"/responses/{response_id}")
 
-    async def resume(self, response_id: str, after: int | None = None) -> EventStream:
-        """Opens the stream of a response, after an event or from the beginning."""
-        cursor = "" if after is None else f"&starting_after={after}"
-        return await self.open("GET", f"/responses/{response_id}?stream=true{cursor}")
+    async def resume(self, answer: Answer) -> EventStream:
+        """Continues an answer after its last event, on a new stream."""
+        cursor = "" if answer.cursor < 0 else f"&starting_after={answer.cursor}"
+        path = f"/responses/{answer.response_id}?stream=true{cursor}"
+        return await self.open("GET", path, answer=answer)
 
     async def cancel(self, response_id: str) -> Reply:
         """Cancels a response."""
@@ -217,6 +223,7 @@ class Client:
         path: str,
         body: Json | None = None,
         headers: dict[str, str] | None = None,
+        answer: Answer | None = None,
     ) -> EventStream:
         """Sends a request whose reply must be an event stream.
 
@@ -247,7 +254,9 @@ class Client:
             self.timeline.add(self.who, "arrived", f"{reply.status} {text}")
             raise Refused(reply.status, reply.content_type, text)
         self.timeline.add(self.who, "arrived", f"{reply.status} {reply.content_type}")
-        return EventStream(self.who, self.timeline, reply)
+        stream = EventStream(self.who, self.timeline, reply, answer or Answer())
+        self._opened(stream)
+        return stream
 
     def _note(self, method: str, path: str, body: Json | None) -> None:
         shown = "" if body is None else " " + json.dumps(body, ensure_ascii=False)

@@ -31,6 +31,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "version": report.version,
         "parameters": dict(target.parameters),
         "notes": list(target.notes),
+        "time_factor": target.time_factor,
         "seed": report.seed,
         "date": report.began.date().isoformat(),
         "python": platform.python_version(),

@@ -69,6 +69,11 @@ class Process:
         return self._popen is not None and self._popen.poll() is None
 
     @property
+    def group(self) -> int | None:
+        """The process group, or None before the first start."""
+        return None if self._popen is None else self._popen.pid
+
+    @property
     def status(self) -> int | None:
         """The exit status, negative for a signal, or None."""
         return None if self._popen is None else self._popen.poll()

@@ -188,7 +188,8 @@ class Runner:
             await _ready(system)
             async with Trial(system, model, self._seed, case.id) as trial:
                 result.timeline = trial.timeline
-                limit = case.deadline + system.target.limits.recovery_seconds
+                target = system.target
+                limit = case.deadline * target.time_factor + target.limits.recovery_seconds
                 try:
                     async with asyncio.timeout(limit):
                         await case.run(trial)

@@ -49,7 +49,6 @@ class System:
         self.places = places
         self.timeline = Timeline()
         self.members: list[Member] = []
-        self._starts = 0
 
     @property
     def urls(self) -> list[str]:
@@ -68,12 +67,22 @@ class System:
         Raises:
             StartError: a process cannot be started, or is not ready in time.
         """
-        self._starts += 1
         self.places.folder.mkdir(parents=True, exist_ok=True)
-        self.members = []
+        self.members = [
+            self._member(spec, number)
+            for spec in self.target.processes
+            for number in range(1, spec.count + 1)
+        ]
+        try:
+            await self._start_all()
+        except StartError:
+            await self.stop()
+            self.members = []
+            raise
+
+    async def _start_all(self) -> None:
         for spec in self.target.processes:
-            members = [self._member(spec, number) for number in range(1, spec.count + 1)]
-            self.members += members
+            members = [member for member in self.members if member.spec is spec]
             for member in members:
                 member.process.start()
             for member in members:

@@ -111,6 +111,7 @@ class Target:
         urls: the base URLs of a target without processes.
         simulated: whether the target calls the simulated model of the suite.
         model_port: the port of the simulated model; 0 if the suite may choose one.
+        time_factor: how much longer than the file says the suite waits.
         notes: settings that differ from the defaults, and where the suite may be unfair.
     """
 
@@ -132,6 +133,7 @@ class Target:
     processes: tuple[ProcessSpec, ...]
     claims: tuple[Claim, ...]
     limits: Limits
+    time_factor: float = 1
 
     @property
     def key(self) -> str:
@@ -150,6 +152,9 @@ class Target:
             found.add("two servers")
         if self._instances("worker") > 1:
             found.add("two workers")
+        workers = [spec for spec in self.processes if "worker" in spec.roles]
+        if workers and not any("server" in spec.roles for spec in workers):
+            found.add("separate worker")
         if self.limits.stall_seconds:
             found.add("stall timeout")
         return frozenset(found)
@@ -317,6 +322,16 @@ def _check_placeholders(table: Table, key: str, values: tuple[str, ...], target:
                 )
 
 
-def with_claims(target: Target, claims: tuple[Claim, ...]) -> Target:
-    """Returns the target with other claims."""
-    return replace(target, claims=claims)
+def with_time_factor(target: Target, factor: float) -> Target:
+    """Returns the target with longer limits, for a machine that is slow or busy."""
+    limits = target.limits
+    longer = Limits(
+        limits.answer_seconds * factor,
+        limits.recovery_seconds * factor,
+        limits.cancel_seconds * factor,
+        limits.stall_seconds,
+    )
+    processes = tuple(
+        replace(spec, ready_seconds=spec.ready_seconds * factor) for spec in target.processes
+    )
+    return replace(target, limits=longer, processes=processes, time_factor=factor)

@@ -45,6 +45,8 @@ class Progress:
         line = f"{number:<9} {_coloured(result.verdict):<13} {case.id:<34}"
         seconds = f"{result.seconds:6.1f} s" if result.seconds else ""
         print(f"{line} {seconds}".rstrip(), flush=True)
+        if result.verdict in {Verdict.FAILED, Verdict.ERROR}:
+            print(f"          {result.reason.partition(chr(10))[0][:150]}", flush=True)
 
 
 def show_report(report: Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -12,19 +13,21 @@ from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 
-from torture.answer import TERMINAL_STATUSES, Json, field_of, output_text
+from torture.answer import TERMINAL_STATUSES, Answer, Json, field_of, output_text
 from torture.client import Client, ConnectionLost, Refused
 from torture.errors import Broken
 from torture.model.record import Call
 from torture.model.script import Script
 from torture.model.server import Model
 from torture.model.text import answer, describe
+from torture.owner import group_of_port
 from torture.system import Member, System
 from torture.timeline import Timeline
 
 _POLL_SECONDS: Final = 0.05
 # How long a call of the model may still come after an answer, if it must not come.
 QUIET_SECONDS: Final = 0.5
+_SLOW_BUFFER_BYTES: Final = 8192
 _T = TypeVar("_T")
 
 
@@ -55,15 +58,23 @@ class Trial:
         self._clients = 0
         self._stack = AsyncExitStack()
         self._http: aiohttp.ClientSession
+        self._slow_http: aiohttp.ClientSession
         system.timeline = self.timeline
         model.records.watch = self._note_call
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None)
         # Each request has a connection of its own, so that a dropped one disturbs no other.
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        session = aiohttp.ClientSession(connector=connector, timeout=timeout)
-        self._http = await self._stack.enter_async_context(session)
+        for factory in (None, _small_socket):
+            connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=factory)
+            session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, read_bufsize=2**14
+            )
+            await self._stack.enter_async_context(session)
+            if factory is None:
+                self._http = session
+            else:
+                self._slow_http = session
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,15 +91,30 @@ class Trial:
         self.prompts.append(prompt)
         return prompt
 
-    def client(self, server: int = 0) -> Client:
-        """Returns a new client of a server, counted from 0. Missing servers are those before."""
+    def key(self) -> str:
+        """Returns a new idempotency key."""
+        return f"key-{self.random.getrandbits(96):024x}"
+
+    def client(self, server: int = 0, *, slow: bool = False) -> Client:
+        """Returns a new client of a server, counted from 0 and modulo the number of servers.
+
+        A slow client has a small buffer for what it has not read.
+        """
         self._clients += 1
         urls = self.system.urls
         headers = dict(self.target.headers)
         if self.target.api_key:
             headers["Authorization"] = f"Bearer {self.target.api_key}"
         url = urls[server % len(urls)]
-        return Client(f"client {self._clients}", url, headers, self.timeline, self._http)
+        http = self._slow_http if slow else self._http
+        return Client(
+            f"client {self._clients}",
+            url,
+            headers,
+            self.timeline,
+            http,
+            lambda stream: self._stack.callback(stream.drop),
+        )
 
     def body(self, prompt: Prompt, **fields: Any) -> Json:
         """Returns a request for a response."""
@@ -146,6 +172,19 @@ class Trial:
             if text == answer(self._model.seed, script.id, call, script.pieces, script.size):
                 return
         raise Broken(f"the text is not the model's: {describe(text, script.pieces)}")
+
+    def check_prefix(self, prompt: Prompt, text: str) -> None:
+        """Checks that a text is the beginning of the answer of one call.
+
+        Raises:
+            Broken: it is not.
+        """
+        script = prompt.script
+        for call in range(1, len(self.calls(prompt)) + 1):
+            whole = answer(self._model.seed, script.id, call, script.pieces, script.size)
+            if whole.startswith(text):
+                return
+        raise Broken("the text is not the beginning of an answer of the model")
 
     def check_completed(self, prompt: Prompt, response: Json) -> None:
         """Checks that a response is completed, with the whole answer of one call."""
@@ -210,7 +249,7 @@ class Trial:
         raise Broken(f"the response has not ended within {seconds:g} s; last: {seen}")
 
     async def follow(
-        self, response_id: str, after: int | None, server: int = 0, seconds: float = 0
+        self, answer: Answer, server: int = 0, seconds: float = 0, http: Client | None = None
     ) -> Json:
         """Resumes a stream until its response has ended, as a client that reconnects does.
 
@@ -221,32 +260,48 @@ class Trial:
         """
         seconds = seconds or self.limits.recovery_seconds
         deadline = time.monotonic() + seconds
-        cursor, seen = after, "nothing"
-        while time.monotonic() < deadline:
-            client = self.client(server)
+        seen = "nothing"
+        while not answer.ended:
+            client = http or self.client(server)
             try:
                 async with asyncio.timeout_at(_loop_time(deadline)):
-                    async with await client.resume(response_id, cursor) as stream:
-                        stream.answer.cursor = -1 if cursor is None else cursor
-                        found = await stream.rest()
-                if found.ended:
-                    return found.final
-                cursor = found.cursor if found.cursor >= 0 else cursor
-                seen = "a stream without a terminal event"
+                    async with await client.resume(answer) as stream:
+                        await stream.rest()
+                seen = f"a stream that ended after event {answer.cursor}"
             except TimeoutError:
-                seen = "a stream that stays open"
+                seen = f"a stream that stays open after event {answer.cursor}"
             except ConnectionLost as error:
                 seen = str(error)
             except Refused as error:
                 if error.status < 500 and error.status != 429:
                     raise
                 seen = str(error)
+            if time.monotonic() > deadline:
+                raise Broken(f"the stream has not ended within {seconds:g} s; last: {seen}")
             server += 1
             await asyncio.sleep(_POLL_SECONDS)
-        raise Broken(f"the stream has not ended within {seconds:g} s; last: {seen}")
+        return answer.final
+
+    async def caller(self, call: Call) -> Member:
+        """Returns the process that makes a call of the model: one with the role worker.
+
+        If the system cannot tell, it is the first one.
+        """
+        workers = self.system.with_role("worker")
+        group = await asyncio.to_thread(group_of_port, call.port)
+        return next((one for one in workers if one.process.group == group), workers[0])
 
     def _note_call(self, call: Call, text: str) -> None:
         self.timeline.add(f"model call {call.number}", "model", text)
+
+
+def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Returns a socket with a small receive buffer."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER_BYTES)
+    made.setblocking(False)
+    return made
 
 
 def _loop_time(deadline: float) -> float:

@@ -5,7 +5,10 @@ from typing import Final
 
 from torture.case import CASES, Case
 
-MODULES: Final = ("streams",)
+MODULES: Final = (
+    *("streams", "background", "resume", "duplicates", "cancel", "model_ends", "processes"),
+    *("chains", "sockets", "chat"),
+)
 
 
 def all_cases() -> list[Case]:

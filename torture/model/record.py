@@ -18,12 +18,14 @@ class Call:
 
     Attributes:
         number: counts the calls for this prompt, from 1.
+        port: the caller's port.
         context: the text of all messages of the request.
         outcome: `running`, `whole`, `stopped` (as its script says) or `closed by the caller`.
     """
 
     script: Script
     number: int
+    port: int
     api: str
     body: dict[str, Any]
     context: str
@@ -53,10 +55,12 @@ class Records:
         # Is told of each change of a call: the call, the kind of the change, and a text.
         self.watch: Callable[[Call, str], None] = lambda _call, _text: None
 
-    def begin(self, script: Script, api: str, body: dict[str, Any], context: str) -> Call:
+    def begin(
+        self, script: Script, port: int, api: str, body: dict[str, Any], context: str
+    ) -> Call:
         """Records a new call."""
         calls = self._calls[script.id]
-        call = Call(script, len(calls) + 1, api, body, context)
+        call = Call(script, len(calls) + 1, port, api, body, context)
         calls.append(call)
         self.watch(call, f"called ({api})")
         return call

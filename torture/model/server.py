@@ -63,7 +63,9 @@ class Model:
         self, request: web.Request, api: str, body: dict[str, Any], messages: Any
     ) -> web.StreamResponse:
         script = read(last_user_text(messages))
-        call = self.records.begin(script, api, body, all_text(messages))
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        port = peer[1] if peer else 0
+        call = self.records.begin(script, port, api, body, all_text(messages))
         call_id = f"{script.id or 'none'}x{call.number}"
         kind = Responses if api == "responses" else Chat
         wire = Wire(request, call)

@@ -1,0 +1,132 @@
+"""Tests that an invalid target file is rejected with its key and its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.target_text import VALID
+from torture import cli
+from torture.cases import all_cases
+from torture.errors import TargetError, UsageError
+from torture.runner import plan
+from torture.target import PLAIN, ROUTES, load
+
+ROOT = Path(__file__).parent.parent.parent
+TARGETS = sorted((ROOT / "torture/targets").glob("*.toml"))
+PAGE = (ROOT / "docs/torture.md").read_text()
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_valid_file_is_read(tmp_path: Path) -> None:
+    target = load(written(tmp_path, VALID), {"level": "2"})
+    assert ("mine", {"level": "2"}) == (target.key, target.parameters)
+    assert {"responses", "stream", "model", "separate worker"} == target.offers
+    assert ["stream.complete"] == [one.case.id for one in plan(target) if one.claim]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ('name = "Mine"', 'nam = "Mine"', 0, "name is missing"),
+        ('about = "A server."', "about = 3", 2, "about: must be a string"),
+        ('home = "https', 'home = "htps', 3, "home: must be a URL"),
+        ('name = "simulation"', 'nmae = "simulation"', 8, "model: name is missing"),
+        (
+            '[model]\nname = "simulation"',
+            '[model]\nname = "simulation"\nports = 3',
+            10,
+            "model.ports: unknown key; did you mean 'port'?",
+        ),
+        ('["responses", "stream"]', '["responses", "steam"]', 12, "'steam' is not one of"),
+        ('roles = ["worker"]', 'roles = ["worer"]', 23, "process[2].roles: 'worer'"),
+        ('start = ["work", "{model_url}"]', "", 21, "process[2]: start is missing"),
+        ("{model_url}", "{modelurl}", 24, "process[2].start: unknown placeholder {modelurl}"),
+        ("{parameter:level}", "{parameter:other}", 17, "placeholder {parameter:other}"),
+        ("ready = { http =", "ready = { htp =", 19, "process[1].ready.htp: unknown key"),
+        ('name = "worker"', 'name = "server"', 22, "'server' is used twice"),
+        ('url = "http://127.0.0.1:{port}/v1"\n', "", 14, "url is missing"),
+        ('name = "worker"', 'name = "worker"\ncount = 0', 23, "must be between 1 and 16"),
+        ('name = "worker"', 'name = "worker"\ncount = true', 23, "must be a number"),
+        ('name = "worker"', 'name = "worker"\nstop_signal = "KILL"', 23, "must be one of TERM"),
+        ('home = "https', 'home = """https', 3, "mine.toml:"),
+    ],
+)
+def test_an_invalid_file_is_rejected_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    assert old in VALID
+    with pytest.raises(TargetError) as caught:
+        load(written(tmp_path, VALID.replace(old, new, 1)))
+    assert message in str(caught.value)
+    if "mine.toml:" not in message:
+        assert line == caught.value.line
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        ('"stream.complet"', "no case is 'stream.complet'"),
+        ('"resume.reload"', "needs what the target does not offer: background, resume"),
+    ],
+)
+def test_a_claim_that_cannot_be_tested_is_rejected(
+    tmp_path: Path, cases: str, message: str
+) -> None:
+    target = load(written(tmp_path, VALID.replace('"stream.complete"', cases)))
+    with pytest.raises(TargetError, match=r"claim\[1\]\.cases") as caught:
+        plan(target)
+    assert message in str(caught.value)
+
+
+def test_a_claim_of_a_group_may_contain_impossible_cases(tmp_path: Path) -> None:
+    target = load(written(tmp_path, VALID.replace('"stream.complete"', '"stream"')))
+    found = {one.case.id: one.missing for one in plan(target) if one.claim}
+    assert set() == found["stream.complete"]
+    assert {"background", "resume"} == found["stream.slow_reader"]
+
+
+def test_an_unknown_parameter_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="has no parameter 'levl'"):
+        load(written(tmp_path, VALID), {"levl": "2"})
+
+
+def test_a_pattern_without_cases_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no case matches 'steam'"):
+        plan(load(written(tmp_path, VALID)), ["steam"])
+
+
+def test_the_command_reports_an_invalid_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, VALID.replace("about", "abuot"))
+    assert 2 == cli.main(["run", "--target", str(path), "--list"])
+    assert "about is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.stem)
+def test_the_shipped_targets_are_valid(path: Path) -> None:
+    target = load(path)
+    assert [one for one in plan(target) if one.claim], "claims nothing"
+
+
+def test_each_case_says_its_claim_in_one_sentence() -> None:
+    cases = all_cases()
+    assert len(cases) == len({case.claim for case in cases})
+    for case in cases:
+        assert case.claim.endswith("."), case.id
+        assert case.claim[0].isupper(), case.id
+        assert case.section.startswith("https://"), case.id
+
+
+def test_the_page_documents_all_routes_and_placeholders() -> None:
+    for route in ROUTES:
+        assert f"| `{route}` |" in PAGE
+    for name in PLAIN:
+        assert f"| `{{{name}}}` |" in PAGE
