@@ -41,7 +41,7 @@ class Script:
 
     id: str = ""
     pieces: int = 20
-    pace_ms: float = 0
+    pace_ms: float = 0.0
     size: int = 0
     do: str = "ok"
     at: int = 0
