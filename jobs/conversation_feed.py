@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 
 MAX_EVENTS: Final = 100  # the maximum number of events that one read returns
-# The maximum size in bytes of the items that one read returns with several events.
+# The maximum size in bytes of the items that one read returns with several new events.
 MAX_ITEM_BYTES: Final = 262_144
 _decode: Final = msgspec.msgpack.Decoder(list[Any]).decode
 
@@ -120,16 +120,20 @@ class FeedStore:
         self._pipe = pipe
         self._settings = settings
 
-    async def read(self, id_: str, first: int, limit: int = MAX_EVENTS) -> FeedPage:
+    async def read(
+        self, id_: str, first: int, limit: int = MAX_EVENTS, *, is_first_known: bool = False
+    ) -> FeedPage:
         """Returns the events of a conversation from the number `first` on.
 
-        If `first` is -1, returns no events. Raises: UnknownConversation.
+        If `is_first_known` is True, the first event has no items, and at least one event follows it
+        if there is one. If `first` is -1, returns no events. Raises: UnknownConversation.
         """
         while True:
             reply = await self._pipe.run(
                 calls.read_feed(
                     **conversation_arguments(id_),
                     first=first,
+                    knows_first=int(is_first_known),
                     limit=limit,
                     max_bytes=MAX_ITEM_BYTES,
                 )

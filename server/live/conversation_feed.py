@@ -61,9 +61,10 @@ class ConversationSource:
             conversation_followed(state, reset=True),
         )
 
-    async def look(self, first: int) -> FeedLook:
+    async def look(self, first: int, *, is_first_known: bool) -> FeedLook:
         """Returns events of the conversation."""
-        owner, state, events = await self._store.read(self._id, first)
+        read = self._store.read(self._id, first, is_first_known=is_first_known)
+        owner, state, events = await read
         messages = [conversation_event(state, event) for event in events]
         return FeedLook(owner, state.last, state.running, events, messages)
 
@@ -94,8 +95,9 @@ class ListSource:
             list_followed(page, reset=True),
         )
 
-    async def look(self, first: int) -> FeedLook:
+    async def look(self, first: int, *, is_first_known: bool) -> FeedLook:
         """Returns events of the list."""
+        del is_first_known  # the events of a list have no items
         last, events = await self._store.read_list(self._owner, first)
         return FeedLook(self._owner, last, [], events, [list_event(event) for event in events])
 
@@ -111,7 +113,8 @@ class ConversationFeed:
         self.followers: set[ConversationFollower] = set()
         self.confirmed = False
         self.notified_at = time.monotonic()
-        self._reads: dict[int, asyncio.Task[FeedLook]] = {}
+        # The reads under way, by the arguments of `look`.
+        self._reads: dict[tuple[int, bool], asyncio.Task[FeedLook]] = {}
 
     @property
     def partition(self) -> int:
@@ -143,19 +146,21 @@ class ConversationFeed:
         """Returns the current state. Raises: as `Source.start`."""
         return await self._feeds.relay.limited(self.source.start)
 
-    async def look(self, first: int) -> FeedLook:
-        """Returns events from a number on; concurrent calls with this number share one read.
+    async def look(self, first: int, *, is_first_known: bool) -> FeedLook:
+        """Returns events from a number on; concurrent calls with these arguments share one read.
 
         Raises: as `Source.look`.
         """
-        if (read := self._reads.get(first)) is None:
-            relay = self._feeds.relay
-            read = self._reads[first] = relay.share(relay.limited(partial(self.source.look, first)))
+        key = first, is_first_known
+        if (read := self._reads.get(key)) is None:
+            relay, look = self._feeds.relay, self.source.look
+            limited = relay.limited(partial(look, first, is_first_known=is_first_known))
+            read = self._reads[key] = relay.share(limited)
         try:
             return await asyncio.shield(read)
         finally:
-            if self._reads.get(first) is read and read.done():
-                del self._reads[first]
+            if self._reads.get(key) is read and read.done():
+                del self._reads[key]
             del read  # breaks a reference cycle with the traceback of an exception
 
     def drop(self, follower: ConversationFollower) -> None:

@@ -32,8 +32,8 @@ class FollowedConversation(FollowedLog, Protocol):
     async def start(self) -> FeedStart:
         """Returns the current state."""
 
-    async def look(self, first: int) -> FeedLook:
-        """Returns events from a number on."""
+    async def look(self, first: int, *, is_first_known: bool) -> FeedLook:
+        """Returns events from a number on, as `Source.look` does."""
 
 
 class FeedSink(Protocol):
@@ -149,7 +149,7 @@ class ConversationFollower(LogFollower[FollowedConversation, FeedSink]):
     async def _continue(self) -> bool:
         """Shows the next events. Returns True if there were no further events."""
         known = bool(self._known)
-        look = await self.feed.look(self._next - known)
+        look = await self.feed.look(self._next - known, is_first_known=known)
         self._check(look.owner)
         numbers = [event.number for event in look.events]
         first = look.events[0] if look.events else None
@@ -174,7 +174,7 @@ class ConversationFollower(LogFollower[FollowedConversation, FeedSink]):
         if after > last:
             return None
         number = max(after, 0)
-        events = (await self.feed.look(number)).events
+        events = (await self.feed.look(number, is_first_known=True)).events
         if not events:
             return "" if last < 0 else None
         first = events[0]

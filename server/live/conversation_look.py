@@ -52,5 +52,8 @@ class Source(Protocol):
     async def start(self) -> FeedStart:
         """Returns the current state. Raises: UnknownConversation, Undecodable, RedisTrouble."""
 
-    async def look(self, first: int) -> FeedLook:
-        """Returns events from the number `first` on. Raises: as `start`."""
+    async def look(self, first: int, *, is_first_known: bool) -> FeedLook:
+        """Returns events from the number `first` on. Raises: as `start`.
+
+        If `is_first_known` is True, only the id of the first event is of use to the follower.
+        """

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.conversation_feed import FeedEvent, FeedStore
+from jobs.conversation_feed import MAX_ITEM_BYTES, FeedEvent, FeedStore
 from jobs.conversations import ConversationStore
 from jobs.errors import ConversationFull, UnknownConversation
 from jobs.ids import new_conversation_id, new_response_id
@@ -103,6 +103,26 @@ async def test_each_change_appends_its_events(store: ConversationStore, feeds: F
     )
     assert events[5:8] == (await feeds.read(id_, 5, limit=3)).events
     assert [] == (await feeds.read(id_, -1)).events
+
+
+async def test_a_read_after_a_known_event_returns_a_further_event_of_any_size(
+    store: ConversationStore, feeds: FeedStore
+) -> None:
+    """A follower that knows an event would otherwise read it again forever."""
+    large = "x" * (MAX_ITEM_BYTES + 1)
+    id_ = await a_conversation(store)
+    for name in ("a", "b"):
+        await store.add(id_, [{**item(name), "content": large}])
+    await store.update(id_, ANNA, {"title": "Sea"})
+    found = []
+    for known in range(3):
+        first, *events = (await feeds.read(id_, known, is_first_known=True)).events
+        assert (known, []) == (first.number, first.items)
+        found.append(shown(events))
+    assert [[("items", 0, 1, "", "", "a")], [("items", 1, 2, "", "", "b")], [("updated",)]] == [
+        [events[0]] for events in found
+    ]
+    assert ["created"] == [one.kind for one in (await feeds.read(id_, 0)).events]
 
 
 async def test_a_repeated_change_appends_no_event(
