@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from server.api.json_body import MAX_DEPTH
 
+from .following import MAX_CONVERSATIONS
 from .session import MAX_FOLLOWED, MAX_WAITING
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
             "sockets": config.max_sockets or None,
             "waiting": shared.max_waiting * len(shared.partitions),
             "responses": MAX_FOLLOWED,
+            "conversations": MAX_CONVERSATIONS,
             "waiting_in_lanes": MAX_WAITING,
             "messages_per_second": MESSAGES_A_SECOND,
             "retention_seconds": shared.retention_ms / 1000,

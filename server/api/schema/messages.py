@@ -46,6 +46,7 @@ class Limits(Struct):
     sockets: int | None
     waiting: int
     responses: int
+    conversations: int
     waiting_in_lanes: int
     messages_per_second: int
     retention_seconds: float

@@ -12,6 +12,7 @@ from aiohttp import WSServerHandshakeError
 from jobs.record import Status
 from server.app import Server
 from server.websocket import socket as socket_module
+from server.websocket.following import MAX_CONVERSATIONS
 from server.websocket.session import MAX_FOLLOWED, MAX_WAITING
 from server.websocket.socket import MESSAGES_A_TURN, MESSAGES_AT_ONCE
 from tests.server.conftest import Client, Serve
@@ -30,9 +31,10 @@ async def test_the_first_frame_is_the_welcome_with_the_limits(
 
     assert "holdline:welcome" == welcome["type"]
     assert 25_000 == welcome["ping_interval_ms"]
-    assert (server.config.max_body_bytes, MAX_FOLLOWED, MAX_WAITING) == (
+    assert (server.config.max_body_bytes, MAX_FOLLOWED, MAX_CONVERSATIONS, MAX_WAITING) == (
         welcome["limits"]["message_bytes"],
         welcome["limits"]["responses"],
+        welcome["limits"]["conversations"],
         welcome["limits"]["waiting_in_lanes"],
     )
 
