@@ -35,6 +35,7 @@ from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
 from .http.chat_completions import ChatCompletionRoutes
 from .http.compact import CompactRoutes
 from .http.console import ConsoleRoutes
+from .http.conversation_events import ConversationEventRoutes
 from .http.conversations import ConversationRoutes
 from .http.documents import handlers as documents
 from .http.errors import WS_VERSION, ErrorResponder
@@ -44,12 +45,12 @@ from .http.frontends.ai_sdk import AiSdkRoutes
 from .http.frontends.requests import FrontEndRequests
 from .http.hosts import Hosts
 from .http.input_tokens import InputTokenRoutes
+from .http.open_streams import Streams
 from .http.origins import Origins
 from .http.push import PushRoutes
 from .http.recording import recorder
 from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.service_health import ServiceHealthRoute
-from .http.sse import Streams
 from .http.static import pages
 from .large_requests import LargeRequests
 from .live.conversation_feed import ConversationFeeds
@@ -233,22 +234,12 @@ class Server:
                 "Open a WebSocket connection to this path, or send a POST request.",
             )
         self._check_room()
-        offers = request.headers.getall("Sec-WebSocket-Protocol", [])
-        who, shown = request.get(PRINCIPAL), request.get(CREDENTIAL)
-        credential = shown or from_offers(offers)
-        auth = SocketAuth(
-            self.authenticator,
-            self.config.access,
-            self.socket_limiter,
-            who,
-            credential,
-            self.authenticator.address_of(request),
-        )
+        auth = self.auth_of(request)
         try:
             await auth.reserve()
             # Other sockets may have been opened while `reserve` waited.
             self._check_room()
-            socket = Socket(auth, self.services, offers)
+            socket = Socket(auth, self.services, _offers_of(request))
             self.sockets.add(socket)
             try:
                 return await socket.serve(request)
@@ -256,6 +247,17 @@ class Server:
                 self.sockets.discard(socket)
         finally:
             auth.release()
+
+    def auth_of(self, request: web.Request) -> SocketAuth:
+        """Returns the object that ends a long-lived connection when its credential ends."""
+        return SocketAuth(
+            self.authenticator,
+            self.config.access,
+            self.socket_limiter,
+            request.get(PRINCIPAL),
+            request.get(CREDENTIAL) or from_offers(_offers_of(request)),
+            self.authenticator.address_of(request),
+        )
 
     def _check_room(self) -> None:
         """Raises Problem if the server is draining or has reached its socket limit."""
@@ -319,6 +321,10 @@ class Server:
         return state, len(self.sockets), self.streams.count
 
 
+def _offers_of(request: web.Request) -> list[str]:
+    return request.headers.getall("Sec-WebSocket-Protocol", [])
+
+
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Adds the headers that every response has, and the remaining allowance after a prompt."""
     pace(request, response)
@@ -366,7 +372,10 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     ChatCompletionRoutes(config, server.relay, server.responses, routes).add_to(app)
     CompactRoutes(config, server.relay, server.responses, routes).add_to(app)
     InputTokenRoutes(config, server.responses, routes).add_to(app)
-    ConversationRoutes(config, server.responses.conversations, routes).add_to(app)
+    conversations = server.responses.conversations
+    ConversationRoutes(config, conversations, routes).add_to(app)
+    feeds, auth = server.services.conversations, server.auth_of
+    ConversationEventRoutes(config, conversations, feeds, server.streams, routes, auth).add_to(app)
     front_ends = FrontEndRequests(config, server.relay, server.responses, routes)
     chats = Chats(server.pipe, config.shared.partitions, config.shared.job_ttl_ms)
     AiSdkRoutes(front_ends, server.responses, chats).add_to(app)

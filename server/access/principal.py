@@ -70,6 +70,7 @@ OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("GET", "/v1/conversations/{id}"): READ,
     ("POST", "/v1/conversations/{id}"): CREATE,
     ("DELETE", "/v1/conversations/{id}"): CANCEL,
+    ("GET", "/v1/conversations/{id}/events"): READ,
     ("GET", "/v1/conversations/{id}/items"): READ,
     ("POST", "/v1/conversations/{id}/items"): CREATE,
     ("GET", "/v1/conversations/{id}/items/{item_id}"): READ,

@@ -138,13 +138,13 @@ class Authenticator:
         resource = request.match_info.route.resource
         place = "" if resource is None else resource.canonical
         credential = None if self.open else principal.from_header(request.headers)
+        request[CREDENTIAL] = credential
         if (request.method, place) == ("GET", principal.SOCKET):
             # An `Authorization` header is checked before the upgrade. A browser can neither send
             # this header nor read why an upgrade was refused, so `server.websocket.auth` checks a
             # browser's token after the upgrade.
             if self.open or credential is not None:
                 request[PRINCIPAL] = await self.authenticated(credential, self.address_of(request))
-                request[CREDENTIAL] = credential
             return
         who = await self.authenticated(credential, self.address_of(request))
         request[PRINCIPAL] = who  # the request log names the caller of a refused request too

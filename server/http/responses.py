@@ -25,7 +25,8 @@ from .answers import encoded_answer, error_answer, json_answer
 from .auth_middleware import principal_of
 from .bodies import Bodies, Body
 from .body import read_body, with_key
-from .sse import HELPER_HEADER, Events, Stream, Waiter
+from .open_streams import Waiter
+from .sse import HELPER_HEADER, Events, ResponseStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from server.responses import Responses
 
     from .bodies import Form
-    from .sse import StreamFormat, Streams
+    from .open_streams import Streams
+    from .sse import ResponseFormat
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
@@ -237,16 +239,17 @@ class ResponseRoutes:
         viewer: str,
         response_id: str,
         after: int,
-        format_: StreamFormat,
+        format_: ResponseFormat,
         *,
         shown: Shown = NOTHING,
     ) -> web.StreamResponse:
         """Streams a response's events as server-sent events until the response has ended."""
-        stream = Stream(self._config.ping_seconds, format_, self._metrics.delivered_to_streams)
+        delivered = self._metrics.delivered_to_streams
+        stream = ResponseStream(self._config.ping_seconds, format_, response_id, delivered)
         follower = self._relay.follow(response_id, viewer, after, stream, shown=shown)
         try:
             with self._streams.open(stream):
-                response = await stream.serve(request, follower, response_id)
+                response = await stream.serve(request, follower)
         finally:
             follower.leave()
         if stream.handed_over and (stream.unstored or self._watched):

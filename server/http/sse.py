@@ -1,4 +1,4 @@
-"""Sends a response's events as server-sent events, or waits for the end of the response."""
+"""Sends events as server-sent events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OWN_PREFIX: Final = "holdline:"
 
 
 class StreamFormat(Protocol):
-    """The format of a stream, which converts log events and errors to server-sent events."""
+    """The format of a stream: its headers, its errors and its end."""
 
     failure: Problem | None
     """The failure of the response, once the stream has sent it."""
@@ -55,14 +55,21 @@ class StreamFormat(Protocol):
     def begun(self) -> bool:
         """True if the stream may be sent with status 200."""
 
-    def events(self, frames: list[Frame]) -> list[bytes]:
-        """Converts log events into parts of the stream. Raises: Undecodable."""
-
     def problem(self, problem: Problem) -> bytes:
         """Returns the stream's last event for a log that cannot be followed any more."""
 
-    def cut(self, response_id: str) -> bytes:
-        """Returns the `server_restarting` error, which ends a stream before its response."""
+    def cut(self, id_: str) -> bytes:
+        """Returns the `server_restarting` error, which ends a stream before its log.
+
+        `id_` is the id of the followed response or conversation.
+        """
+
+
+class ResponseFormat(StreamFormat, Protocol):
+    """The format of a response's stream, which also converts log events to server-sent events."""
+
+    def events(self, frames: list[Frame]) -> list[bytes]:
+        """Converts log events into parts of the stream. Raises: Undecodable."""
 
 
 class Events:
@@ -101,14 +108,26 @@ class Events:
 
     def problem(self, problem: Problem) -> bytes:
         """Returns the standard's `error` event."""
-        return b"event: error\ndata: %b\n\n" % encode(problem.event())
+        return error_event(problem)
 
-    def cut(self, response_id: str) -> bytes:
+    def cut(self, id_: str) -> bytes:
         """Returns the standard's `error` event.
 
         The event has no sequence number, so that a resumed stream misses no event.
         """
-        return self.problem(restarting(response_id))
+        return self.problem(restarting(id_))
+
+
+def error_event(problem: Problem) -> bytes:
+    """Returns the standard's `error` event as a server-sent event."""
+    return b"event: error\ndata: %b\n\n" % encode(problem.event())
+
+
+class CaughtUp(Protocol):
+    """The member of a follower that a stream uses."""
+
+    def catch_up_if_behind(self) -> None:
+        """Reads the entries, if any, that the stream missed while it was not writable."""
 
 
 class _EventStream(web.StreamResponse):
@@ -118,15 +137,13 @@ class _EventStream(web.StreamResponse):
 
 
 class Stream:
-    """A `Sink` for the stream of one request. Its buffer is bounded; the log holds the rest.
+    """The stream of one request. Its buffer is bounded; the log holds the rest."""
 
-    `delivered` counts the events of all streams.
-    """
-
-    def __init__(self, heartbeat_seconds: float, format_: StreamFormat, delivered: Value) -> None:
+    def __init__(self, heartbeat_seconds: float, format_: StreamFormat, id_: str) -> None:
+        """`id_` is the id of the followed response or conversation."""
         self._heartbeat = heartbeat_seconds
-        self._delivered = delivered
         self._format = format_
+        self._id = id_
         self._parts: list[bytes] = []
         self._size = 0
         self._news = asyncio.Event()
@@ -134,7 +151,6 @@ class Stream:
         self._complete = False
         self._explained = False
         self._problem: Problem | None = None
-        self.unstored = False
         self.handed_over = False
 
     @property
@@ -142,23 +158,13 @@ class Stream:
         """False while the buffer is full or the stream is over."""
         return self._size < MAX_BUFFERED and not self._over
 
-    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Buffers events until they are written."""
-        del follower
-        self._put(*self._format.events(frames))
-        self._delivered.count += len(frames)
-        if frames[-1].last:
-            self.unstored = frames[-1].event["response"].get("store") is False
-        if self._format.broken:
-            self.stop()
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of this stream, also if it fails before its first piece."""
+        return {}
 
-    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Sends the queue position as an SSE comment, which the standard's clients ignore."""
-        message = queued(follower.response_id, place, eta, reason)
-        self._put(b": %b\n\n" % encode(message))
-
-    def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Ends the stream. Only a complete response is followed by `StreamFormat.done`."""
+    def ended(self, follower: object, problem: Problem | None) -> None:
+        """Ends the stream. Only a complete log is followed by `StreamFormat.done`."""
         del follower
         if problem is not None:
             self._put(self._format.problem(problem))
@@ -172,16 +178,14 @@ class Stream:
         self._over = True
         self._news.set()
 
-    async def serve(
-        self, request: web.Request, follower: Follower, response_id: str
-    ) -> web.StreamResponse:
-        """Writes events until the response ends, or the client disconnects or stops reading."""
+    async def serve(self, request: web.Request, follower: CaughtUp) -> web.StreamResponse:
+        """Writes events until the log ends, or the client disconnects or stops reading."""
         response = _EventStream(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
                 "Cache-Control": "no-store",
                 "X-Accel-Buffering": "no",
-                "X-Response-Id": response_id,
+                **self.headers,
                 **self._format.headers,
             }
         )
@@ -190,7 +194,7 @@ class Stream:
             await self._hold(deadline)
             if (failure := self._early_failure) is not None:
                 answer = error_answer(failure)
-                answer.headers["X-Response-Id"] = response_id
+                answer.headers.update(self.headers)
                 await answer.prepare(request)
                 await answer.write_eof()
                 self.handed_over = self._format.ended
@@ -198,7 +202,7 @@ class Stream:
             await response.prepare(request)
             if request.transport is not None:
                 bound_buffers(request.transport, PIECE_BYTES)
-            while await self._write_next(request, response, response_id, deadline):
+            while await self._write_next(request, response, deadline):
                 follower.catch_up_if_behind()
             if self._cut:
                 # The final HTTP chunk is omitted, so that clients that ignore the error see a
@@ -234,15 +238,11 @@ class Stream:
 
     @property
     def _cut(self) -> bool:
-        """True if the stream ends before its response, and no error was sent to the client."""
+        """True if the stream ends before its log, and no error was sent to the client."""
         return self._over and not (self._complete or self._explained or self._format.broken)
 
     async def _write_next(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        response_id: str,
-        deadline: Deadline,
+        self, request: web.Request, response: web.StreamResponse, deadline: Deadline
     ) -> bool:
         """Writes what has gathered, or a heartbeat. Returns False after the end of the stream."""
         if not self._news.is_set():
@@ -255,7 +255,7 @@ class Stream:
         if over and self._complete:
             parts.append(self._format.done)
         elif self._cut:
-            parts.append(self._format.cut(response_id))
+            parts.append(self._format.cut(self._id))
         pieces = _pieces(parts or [HEARTBEAT])
         last = next(pieces)
         for piece in pieces:
@@ -272,6 +272,41 @@ class Stream:
         self._news.set()
 
 
+class ResponseStream(Stream):
+    """A `Sink` that streams the events of a response.
+
+    `delivered` counts the events of all streams.
+    """
+
+    def __init__(
+        self, heartbeat_seconds: float, format_: ResponseFormat, response_id: str, delivered: Value
+    ) -> None:
+        super().__init__(heartbeat_seconds, format_, response_id)
+        self._events = format_.events
+        self._delivered = delivered
+        self.unstored = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names the response."""
+        return {"X-Response-Id": self._id}
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Buffers events until they are written."""
+        del follower
+        self._put(*self._events(frames))
+        self._delivered.count += len(frames)
+        if frames[-1].last:
+            self.unstored = frames[-1].event["response"].get("store") is False
+        if self._format.broken:
+            self.stop()
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Sends the queue position as an SSE comment, which the standard's clients ignore."""
+        message = queued(follower.response_id, place, eta, reason)
+        self._put(b": %b\n\n" % encode(message))
+
+
 def _pieces(parts: list[bytes]) -> Iterator[bytes]:
     """Joins small parts and splits large ones into pieces of at most twice `PIECE_BYTES`."""
     if sum(map(len, parts)) <= PIECE_BYTES:
@@ -286,86 +321,3 @@ def _pieces(parts: list[bytes]) -> Iterator[bytes]:
                 piece.clear()
     if piece:
         yield bytes(piece)
-
-
-class Waiter:
-    """A `Sink` that only waits for the end of a response."""
-
-    writable = True
-
-    def __init__(self) -> None:
-        self.done = asyncio.Event()
-        self.problem: Problem | None = None
-        self.restarted = False
-
-    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Ignores the events of the response."""
-
-    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Ignores the response's position in the queue."""
-
-    def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Records the end of the response, and the problem if there is one."""
-        del follower
-        self.problem = problem
-        self.done.set()
-
-    def restart(self) -> None:
-        """Ends the wait because of a server restart; does nothing if the response has ended."""
-        self.restarted = not self.done.is_set()
-        self.done.set()
-
-
-class Streams:
-    """The open streams and the waiting requests of a server, so that a restart can end them."""
-
-    def __init__(self) -> None:
-        self._open: set[Stream] = set()
-        self._waiters: set[Waiter] = set()
-        self.stopped = False
-        self._hurried = False
-        self._left = asyncio.Event()
-
-    @property
-    def count(self) -> int:
-        """The number of open streams."""
-        return len(self._open)
-
-    @contextlib.contextmanager
-    def open(self, stream: Stream) -> Iterator[None]:
-        """Registers an open stream; ends it at once if the server is stopping."""
-        self._open.add(stream)
-        if self.stopped:
-            stream.stop()
-        try:
-            yield
-        finally:
-            self._open.discard(stream)
-
-    @contextlib.contextmanager
-    def wait(self, waiter: Waiter) -> Iterator[None]:
-        """Registers a request that waits for its response."""
-        self._waiters.add(waiter)
-        try:
-            yield
-        finally:
-            self._waiters.discard(waiter)
-            self._left.set()
-
-    def hurry(self) -> None:
-        """Skips the rest of the grace period for waiting requests."""
-        self._hurried = True
-        self._left.set()
-
-    async def stop(self, grace_seconds: float) -> None:
-        """Ends the streams, and gives waiting requests a grace period to finish."""
-        self.stopped = True
-        for stream in list(self._open):
-            stream.stop()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_seconds):
-                while self._waiters and not self._hurried:
-                    self._left.clear()
-                    await self._left.wait()
-        for waiter in list(self._waiters):
-            waiter.restart()

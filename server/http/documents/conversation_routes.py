@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from jobs.support import INCLUDES
+from server.api import conversation_events as events
 from server.api import conversations as sent
 from server.api.schema import bodies
 from server.api.schema.conversations import Conversation
+from server.http import conversation_events
 
 COMPACT: Final = "/v1/responses/compact"
 TOKENS: Final = "/v1/responses/input_tokens"
 CONVERSATIONS: Final = "/v1/conversations"
 ONE: Final = f"{CONVERSATIONS}/{{id}}"
+EVENTS: Final = conversation_events.PATH
 ITEMS: Final = f"{ONE}/items"
 ITEM: Final = f"{ITEMS}/{{item_id}}"
 
@@ -24,10 +27,20 @@ ROUTES: Final = (
     ("get", ONE, "Get a conversation", None, Conversation),
     ("post", ONE, "Replace the metadata", sent.ConversationUpdate, Conversation),
     ("delete", ONE, "Delete a conversation", None, bodies.DeletedConversation),
+    ("get", EVENTS, "Follow the events of a conversation", None, "text/event-stream"),
     ("get", ITEMS, "List the items of a conversation", None, bodies.Items),
     ("post", ITEMS, "Add items to a conversation", sent.ItemsCreate, bodies.Items),
     ("get", ITEM, "Get an item of a conversation", None, dict[str, Any]),
     ("delete", ITEM, "Delete an item of a conversation", None, Conversation),
+)
+
+# The types of the messages that the stream of a conversation's events contains.
+STREAMED: Final = (
+    events.FOLLOWING,
+    *events.TYPES.values(),
+    events.DELETED,
+    "holdline:expiring",
+    "error",
 )
 
 _WORD: Final = {"type": "string"}
@@ -49,6 +62,11 @@ PARAMETERS: Final = {
     ("post", CONVERSATIONS): (KEY,),
     ("post", ITEMS): (KEY, _INCLUDE),
     ("get", CONVERSATIONS): (*_PAGE, ("query", "query", {**_WORD, "maxLength": 512})),
+    ("get", EVENTS): (
+        ("query", "starting_after", {"type": "integer", "minimum": -1}),
+        ("query", "event_id", {**_WORD, "maxLength": conversation_events.MAX_EVENT_ID}),
+        ("header", conversation_events.LAST_EVENT_ID, _WORD),
+    ),
     ("get", ITEMS): (*_PAGE, _INCLUDE),
     ("get", ITEM): (_INCLUDE,),
 }

@@ -11,6 +11,7 @@ from server.api.schema import bodies
 from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
 
+from . import conversation_routes
 from .conversation_routes import OPTIONAL_BODY
 from .frontend_routes import EMPTY
 from .routes import BODIES, JSON, PARAMETERS, ROUTES, STREAMED, SUMMARY, VERSION, WORD
@@ -35,9 +36,11 @@ def openapi() -> Document:
     """Returns the OpenAPI document."""
     routed = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
     streamed = [*EVENTS.values(), MESSAGES["error"]]
+    followed = [MESSAGES[name] for name in conversation_routes.STREAMED]
     told = [bodies.WebhookEvent, bodies.FeedbackEvent]
-    schemas, components = schemas_of([*routed, bodies.ErrorBody, *told, *streamed])
-    events = [schemas[kind] for kind in streamed]
+    schemas, components = schemas_of([*routed, bodies.ErrorBody, *told, *streamed, *followed])
+    events = {route: [schemas[kind] for kind in streamed] for route in STREAMED}
+    events["get", conversation_routes.EVENTS] = [schemas[kind] for kind in followed]
     components["Create"]["additionalProperties"] = False
     allow_what_is_taken(components, "Create")
     # `parse_create` requires `input` or `prompt`, a rule that the types do not express.
@@ -52,7 +55,7 @@ def openapi() -> Document:
             "summary": does,
             "responses": {
                 "101" if answer is None else "200": _answer(
-                    schemas, answer, events if (method, path) in STREAMED else []
+                    schemas, answer, events.get((method, path), [])
                 ),
                 **({"204": {"description": "No content"}} if (method, path) in EMPTY else {}),
                 "default": {
@@ -120,24 +123,30 @@ def _is_type(kind: Any) -> bool:
 def _answer(schemas: dict[Any, Document], answer: Any, events: list[Document]) -> Document:
     if answer is None:
         return {"description": "Switching protocols"}
-    if isinstance(answer, str):
-        schema = _OTHER_EVENT if answer == EVENT_STREAM else WORD
-        return {"description": "OK", "content": {answer: {"schema": schema}}}
-    content: Document = {JSON: {"schema": schemas[answer]}}
+    content: Document = {}
+    if not isinstance(answer, str):
+        content[JSON] = {"schema": schemas[answer]}
+    elif answer != EVENT_STREAM:
+        content[answer] = {"schema": WORD}
+    elif not events:
+        content[answer] = {"schema": _OTHER_EVENT}
     if events:
         content[EVENT_STREAM] = {"schema": _server_sent(events)}
     return {"description": "OK", "content": content}
 
 
 def _server_sent(events: list[Document]) -> Document:
-    """Returns the schema of a server-sent event, with its fields as in OpenAPI 3.2."""
+    """Returns the schema of a server-sent event, with its fields as in OpenAPI 3.2.
+
+    Only the streams of conversations have an `id`, and only those of responses have `[DONE]`.
+    """
     payload = {
         "type": "string",
         "contentMediaType": JSON,
         "contentSchema": {"oneOf": events},
     }
     data = {"anyOf": [{"const": "[DONE]"}, payload]}
-    fields = {"event": {"type": "string"}, "data": data}
+    fields = {"id": WORD, "event": WORD, "data": data}
     return {"type": "object", "properties": fields, "required": ["data"]}
 
 

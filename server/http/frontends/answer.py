@@ -45,7 +45,7 @@ class Part(NamedTuple):
 
 
 class AnswerFormat(ABC):
-    """A `StreamFormat` for another protocol. A subclass writes the chunks of the protocol.
+    """A `ResponseFormat` for another protocol. A subclass writes the chunks of the protocol.
 
     Chunks for events up to `after` are left out. The follower of the stream must start before the
     first event all the same.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from server.config import Config
     from server.http.responses import ResponseRoutes
-    from server.http.sse import StreamFormat
+    from server.http.sse import ResponseFormat
     from server.live.relay import Relay
     from server.live.submission import SubmissionListener
     from server.responses import Responses
@@ -82,7 +82,7 @@ class FrontEndRequests:
         return Asked(accepted.response_id, translation)
 
     async def stream(
-        self, request: web.Request, response_id: str, format_: StreamFormat
+        self, request: web.Request, response_id: str, format_: ResponseFormat
     ) -> web.StreamResponse:
         """Streams a response in another protocol."""
         viewer = principal_of(request).viewer
