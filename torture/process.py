@@ -24,6 +24,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _POLL_SECONDS: Final = 0.02
 _PROBE_SECONDS: Final = 2.0
 _KILL_SECONDS: Final = 10.0
+# A proxy cannot reach the model and the other processes.
+_NO_PROXY: Final = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
 # How much of the end of an output an error quotes.
 _QUOTED_BYTES: Final = 2000
 
@@ -97,7 +99,7 @@ class Process:
                 self._popen = subprocess.Popen(  # noqa: S603 - the target file names the command
                     self._argv,
                     cwd=self._cwd,
-                    env={**os.environ, **self._environment},
+                    env={**os.environ, **_NO_PROXY, **self._environment},
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=sink,

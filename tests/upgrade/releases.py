@@ -65,7 +65,7 @@ def unpack(folder: Path, *, own_environment: bool = False) -> Release:
 
 def copy_checkout(folder: Path) -> None:
     for name in checkout_files():
-        if not name.startswith(("bench/", "tests/")):
+        if not name.startswith(("bench/", "tests/", "torture/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
 

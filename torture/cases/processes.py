@@ -24,7 +24,6 @@ _WHEN = {
 async def _begin(trial: Trial, way: str, hold: int) -> tuple[Follower, Prompt]:
     """Starts a response, and waits until the model has sent the pieces before `hold`."""
     prompt = trial.prompt(pieces=20, hold=hold)
-    # The client reads from the last server, so that the first one may be disturbed alone.
     follower = Follower(trial, prompt, way)
     await follower.start()
     await trial.called(prompt, pieces=hold)
@@ -85,6 +84,29 @@ def _truthful(way: str) -> None:
             trial.check_completed(prompt, response)
 
 
+def _kill_all(way: str) -> None:
+    @case(
+        f"kill.all.{way}",
+        f"If all servers and workers are killed and started again, {SHOWN[way]} gets its answer.",
+        BACKGROUND,
+        Weight.LOSES,
+        *(*NEEDS[way], "model", "kill server", "kill worker"),
+        deadline=120,
+    )
+    async def kill_all(trial: Trial) -> None:
+        follower, prompt = await _begin(trial, way, STAGES["middle"])
+        try:
+            members = trial.system.with_role("server") + trial.system.with_role("worker")
+            for member in members:
+                await trial.system.kill(member)
+            trial.release(prompt)
+            await trial.system.heal()
+            trial.check_completed(prompt, await follower.finish())
+        finally:
+            await follower.close()
+        await trial.check_calls_later(prompt, 2)
+
+
 def _most_calls(member: Member) -> int:
     """Returns how many calls a prompt may cost if this process dies."""
     return 2 if "worker" in member.spec.roles else 1
@@ -143,7 +165,11 @@ def _restart(role: str, way: str) -> None:
 
 
 def _store(fault: str, way: str) -> None:
-    shown = {"restart": "is restarted", "freeze": "hangs for three seconds"}[fault]
+    shown = {
+        "kill": "is killed and started again",
+        "restart": "is restarted",
+        "freeze": "hangs for three seconds",
+    }[fault]
 
     @case(
         f"{fault}.store.{way}",
@@ -157,15 +183,18 @@ def _store(fault: str, way: str) -> None:
         follower, prompt = await _begin(trial, way, STAGES["middle"])
         try:
             member = trial.member("store")
-            if fault == "restart":
-                await trial.system.stop_gracefully(member)
-                trial.release(prompt)
-                await trial.system.start_again(member)
-            else:
+            if fault == "freeze":
                 trial.system.freeze(member)
                 trial.release(prompt)
                 await asyncio.sleep(3)
                 trial.system.thaw(member)
+            else:
+                if fault == "kill":
+                    await trial.system.kill(member)
+                else:
+                    await trial.system.stop_gracefully(member)
+                trial.release(prompt)
+                await trial.system.start_again(member)
             trial.check_completed(prompt, await follower.finish())
         finally:
             await follower.close()
@@ -212,9 +241,10 @@ for _way in WAYS:
         _kill_worker(_stage, _way)
         _kill_server(_stage, _way)
     _truthful(_way)
+    _kill_all(_way)
     for _role in ("server", "worker"):
         _restart(_role, _way)
-    for _fault in ("restart", "freeze"):
+    for _fault in ("kill", "restart", "freeze"):
         _store(_fault, _way)
     _freeze_worker(_way)
 
