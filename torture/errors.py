@@ -36,3 +36,7 @@ class StartError(TortureError):
 
 class Broken(TortureError):
     """The target has broken the claim of a case. The message says how."""
+
+
+class PaidTwice(Broken):
+    """The model was called more often than necessary. This is less severe than a lost answer."""

@@ -89,6 +89,6 @@ def _row(result: Result) -> str:
     calls = ", ".join(map(str, result.calls))
     kind = str(result.verdict).replace(" ", "-")
     return (
-        f"<tr><td>{escape(case.id)}<td>{escape(case.claim)}<td>{case.weight}"
+        f"<tr><td>{escape(case.id)}<td>{escape(case.claim)}<td>{result.weight}"
         f'<td class="{kind}">{result.verdict}<td>{calls}'
     )

@@ -45,7 +45,7 @@ def _result(result: Result) -> dict[str, Any]:
         "case": result.case.id,
         "claim": result.case.claim,
         "section": result.case.section,
-        "weight": result.case.weight,
+        "weight": result.weight,
         "verdict": result.verdict,
         "promised": result.claim.url if result.claim else None,
         "reason": result.reason,

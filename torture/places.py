@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from torture.errors import StartError
 from torture.target import PLACEHOLDER
 
 # The system assigns higher ports to outgoing connections, so one of those could be taken before a
@@ -43,11 +45,19 @@ class Places:
         return self.ports[name]
 
     def fill(self, text: str, process: str = "", instance: int = 1) -> str:
-        """Replaces the placeholders in a value of one instance of a process."""
+        """Replaces the placeholders in a value of one instance of a process.
+
+        Raises:
+            StartError: an environment variable is not set.
+        """
 
         def value(name: str, argument: str) -> str:
             if name == "parameter":
                 return self.parameters[argument]
+            if name == "env":
+                if argument not in os.environ:
+                    raise StartError(f"the environment variable {argument} is not set")
+                return os.environ[argument]
             if name == "port":
                 return str(self.port(argument or f"{process}#{instance}"))
             plain = {

@@ -15,9 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from torture.case import Case
+from torture.case import Case, Weight
 from torture.cases import all_cases
-from torture.errors import Broken, StartError, TargetError, UsageError
+from torture.errors import Broken, PaidTwice, StartError, TargetError, UsageError
 from torture.model.server import Model
 from torture.places import Places
 from torture.system import System
@@ -50,12 +50,14 @@ class Result:
 
     Attributes:
         claim: the promise of the target that the case tests, or None.
+        weight: that of the case, or `pays twice` if only the number of calls is wrong.
         calls: how often the model was called for each prompt, in the order of the prompts.
     """
 
     case: Case
     verdict: Verdict
     claim: Claim | None
+    weight: Weight
     reason: str = ""
     seconds: float = 0
     calls: list[int] = field(default_factory=list)
@@ -169,11 +171,11 @@ class Runner:
 
     async def _result(self, plan: Plan, system: System, model: Model) -> Result:
         if plan.claim is None and not self._run_all:
-            result = Result(plan.case, Verdict.NOT_CLAIMED, None)
+            result = Result(plan.case, Verdict.NOT_CLAIMED, None, plan.case.weight)
         elif plan.missing:
             reason = "the target does not offer: " + ", ".join(sorted(plan.missing))
             verdict = Verdict.NOT_CLAIMED if plan.claim is None else Verdict.IMPOSSIBLE
-            result = Result(plan.case, verdict, plan.claim, reason)
+            result = Result(plan.case, verdict, plan.claim, plan.case.weight, reason)
         else:
             self._watch(plan.case, None)
             result = await self._try(plan, system, model)
@@ -183,7 +185,7 @@ class Runner:
     async def _try(self, plan: Plan, system: System, model: Model) -> Result:
         case = plan.case
         began = time.monotonic()
-        result = Result(case, Verdict.PASSED, plan.claim)
+        result = Result(case, Verdict.PASSED, plan.claim, case.weight)
         try:
             await _ready(system)
             async with Trial(system, model, self._seed, case.id) as trial:
@@ -199,6 +201,8 @@ class Runner:
                     result.calls = [len(trial.calls(prompt)) for prompt in trial.prompts]
         except Broken as error:
             result.verdict, result.reason = Verdict.FAILED, str(error)
+            if isinstance(error, PaidTwice):
+                result.weight = Weight.PAYS
         except StartError as error:
             result.verdict, result.reason = Verdict.ERROR, str(error)
         except Exception:  # noqa: BLE001 - one case must not end the run

@@ -301,6 +301,9 @@ def _check(table: Table, target: Target) -> None:
         for key, values in texts.items():
             _check_placeholders(inner, key, values, target)
     _check_placeholders(table, "version", target.version, target)
+    client = table.table("client")
+    _check_placeholders(client, "api_key", (target.api_key,), target)
+    _check_placeholders(client, "headers", tuple(target.headers.values()), target)
     setup = table.table("setup")
     for command in target.setup.commands:
         _check_placeholders(setup, "commands", command, target)
@@ -311,14 +314,15 @@ def _check_placeholders(table: Table, key: str, values: tuple[str, ...], target:
         for name, argument in PLACEHOLDER.findall(value):
             if name == "parameter" and argument in target.parameters:
                 continue
-            if name == "port" and argument:
+            if name in {"port", "env"} and argument:
                 continue
             if argument or name not in PLAIN:
                 shown = f"{{{name}:{argument}}}" if argument else f"{{{name}}}"
                 raise table.error(
                     key,
                     f"unknown placeholder {shown}; known: {{port}}, {{port:NAME}}, "
-                    "{parameter:NAME} and " + ", ".join(f"{{{one}}}" for one in PLAIN[1:]),
+                    "{parameter:NAME}, {env:NAME} and "
+                    + ", ".join(f"{{{one}}}" for one in PLAIN[1:]),
                 )
 
 

@@ -52,7 +52,7 @@ class Progress:
 def show_report(report: Report) -> None:
     """Prints what has failed and why, and the counts."""
     for result in report.failed:
-        print(f"\n{_coloured(result.verdict)} {result.case.id} ({result.case.weight})")
+        print(f"\n{_coloured(result.verdict)} {result.case.id} ({result.weight})")
         print(f"  claim:    {result.case.claim}")
         if result.claim:
             print(f"  promised: {result.claim.url}")

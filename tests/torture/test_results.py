@@ -26,7 +26,7 @@ def a_report(tmp_path: Path, seed: int, *verdicts: Verdict) -> Report:
     found = []
     for case, verdict in zip(all_cases(), verdicts, strict=False):
         reason = "the <b>text</b> | lacks a piece" if verdict is FAILED else ""
-        found.append(Result(case, verdict, target.claims[0], reason, 1.5, [2]))
+        found.append(Result(case, verdict, target.claims[0], case.weight, reason, 1.5, [2]))
     found[0].timeline.add("client 1", "sent", "POST /responses <script>")
     return Report(target, "1.2", seed, datetime(2026, 11, 30, tzinfo=UTC), found)
 

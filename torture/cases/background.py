@@ -15,7 +15,7 @@ from torture.trial import Prompt, Trial
     "A response in the background ends with the whole answer.",
     BACKGROUND,
     Weight.LOSES,
-    *("background", "model"),
+    "background",
 )
 async def complete(trial: Trial) -> None:
     prompt = trial.prompt(pieces=60, pace_ms=3)

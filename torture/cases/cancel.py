@@ -21,7 +21,8 @@ async def _cancelled(trial: Trial, prompt: Prompt, way: str) -> Follower:
     follower = Follower(trial, prompt, way)
     try:
         response_id = await follower.start()
-        await trial.called(prompt, pieces=prompt.script.hold)
+        if trial.scripted:
+            await trial.called(prompt, pieces=prompt.script.hold)
         (await trial.client(1).cancel(response_id)).success()
         _check_cancelled(await follower.finish(trial.limits.answer_seconds))
     finally:
@@ -106,7 +107,7 @@ async def stays(trial: Trial) -> None:
     "A second cancellation changes nothing, and is no error.",
     CANCEL,
     Weight.INCONVENIENT,
-    *("background", "cancel", "model"),
+    *("background", "cancel"),
 )
 async def twice(trial: Trial) -> None:
     prompt = trial.prompt(pieces=20, hold=10)
@@ -120,7 +121,7 @@ async def twice(trial: Trial) -> None:
     "A cancellation after the end leaves a completed response as it is.",
     CANCEL,
     Weight.LOSES,
-    *("background", "cancel", "model"),
+    *("background", "cancel"),
 )
 async def completed(trial: Trial) -> None:
     prompt = trial.prompt(pieces=10)

@@ -58,7 +58,7 @@ async def _stream(trial: Trial, prompt: Prompt) -> tuple[str, str, bool]:
     "A streamed chat completion delivers the whole answer and the finish_reason stop.",
     CHAT,
     Weight.LOSES,
-    *("chat_completions", "model"),
+    "chat_completions",
 )
 async def stream(trial: Trial) -> None:
     prompt = trial.prompt(pieces=40, pace_ms=3)
@@ -76,7 +76,7 @@ async def stream(trial: Trial) -> None:
     "A chat completion without a stream has the whole answer and the finish_reason stop.",
     CHAT,
     Weight.LOSES,
-    *("chat_completions", "model"),
+    "chat_completions",
 )
 async def complete(trial: Trial) -> None:
     prompt = trial.prompt(pieces=40)

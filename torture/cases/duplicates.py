@@ -20,7 +20,7 @@ _LIBRARIES = "https://github.com/openai/openai-python#retries"
     "A request that is sent again with its Idempotency-Key gets the first response.",
     _SECTION,
     Weight.PAYS,
-    *("background", "model"),
+    "background",
 )
 async def later(trial: Trial) -> None:
     prompt, key = trial.prompt(pieces=10), trial.key()
@@ -38,7 +38,7 @@ async def later(trial: Trial) -> None:
     "Requests with one Idempotency-Key that arrive at the same time call the model once.",
     _SECTION,
     Weight.PAYS,
-    *("background", "model"),
+    "background",
 )
 async def at_once(trial: Trial) -> None:
     prompt, key = trial.prompt(pieces=10, pace_ms=20), trial.key()

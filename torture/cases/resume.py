@@ -10,7 +10,8 @@ from torture.client import ConnectionLost, Refused
 from torture.errors import Broken
 from torture.trial import Prompt, Trial
 
-_NEEDS = ("stream", "background", "resume", "model")
+_STREAMS = ("stream", "background", "resume")
+_NEEDS = (*_STREAMS, "model")
 
 
 async def _whole(trial: Trial, prompt: Prompt) -> Answer:
@@ -38,7 +39,7 @@ def _same(expected: list[Json], found: list[Json], after: int) -> None:
     "A stream that resumes after any event has exactly the later events.",
     RESUME,
     Weight.LOSES,
-    *_NEEDS,
+    *_STREAMS,
     deadline=60,
 )
 async def every_event(trial: Trial) -> None:
@@ -58,7 +59,7 @@ async def every_event(trial: Trial) -> None:
     "A stream that resumes without a cursor has all events from the first one on.",
     RESUME,
     Weight.LOSES,
-    *_NEEDS,
+    *_STREAMS,
 )
 async def from_start(trial: Trial) -> None:
     prompt = trial.prompt(pieces=20)
@@ -101,7 +102,7 @@ async def _reload(trial: Trial, *, servers: bool) -> None:
     "A client that reloads again and again in the middle of an answer gets each event once.",
     RESUME,
     Weight.LOSES,
-    *_NEEDS,
+    *_STREAMS,
     deadline=60,
 )
 async def reload(trial: Trial) -> None:
@@ -186,7 +187,7 @@ async def many(trial: Trial) -> None:
     "A stream that resumes after the last event ends, or is refused. It does not stay open.",
     RESUME,
     Weight.MISLEADS,
-    *_NEEDS,
+    *_STREAMS,
 )
 async def ended(trial: Trial) -> None:
     answer = await _whole(trial, trial.prompt(pieces=5))

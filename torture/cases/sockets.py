@@ -24,7 +24,7 @@ async def _ended(trial: Trial, socket: Socket, count: int = 1) -> list[Json]:
     "Over a WebSocket, each piece of an answer arrives once and in order.",
     WEBSOCKET,
     Weight.LOSES,
-    *_NEEDS,
+    "websocket",
 )
 async def complete(trial: Trial) -> None:
     prompt = trial.prompt(pieces=60, pace_ms=3)

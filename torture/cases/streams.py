@@ -15,7 +15,7 @@ from torture.trial import Prompt, Trial
     "A stream delivers each piece of the answer once and in order, and then response.completed.",
     STREAMING,
     Weight.LOSES,
-    *("stream", "model"),
+    "stream",
 )
 async def complete(trial: Trial) -> None:
     prompt = trial.prompt(pieces=60, pace_ms=3)
@@ -86,7 +86,7 @@ async def many(trial: Trial) -> None:
     "After a stream has ended, the stored response has the same output.",
     RETRIEVE,
     Weight.LOSES,
-    *("stream", "background", "model"),
+    *("stream", "background"),
 )
 async def retrieved(trial: Trial) -> None:
     prompt = trial.prompt(pieces=30)
@@ -145,7 +145,7 @@ async def slow_reader_alone(trial: Trial) -> None:
     "A request without a stream returns the whole answer.",
     CREATE,
     Weight.LOSES,
-    *("responses", "model"),
+    "responses",
 )
 async def foreground(trial: Trial) -> None:
     prompt = trial.prompt(pieces=60)
