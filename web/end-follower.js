@@ -13,6 +13,7 @@ export class EndFollower {
   #follows = true;
   /** The scroll position. */ #top = 0;
   /** The distance from the scroll position to the end in pixels. */ #left = 0;
+  /** The scroll position of the end. */ #end = 0;
 
   /**
    * Follows the end of a scrolling element.
@@ -57,11 +58,13 @@ export class EndFollower {
   }
 
   #scrolled() {
-    const top = this.#top, left = this.#left;
+    const top = this.#top, left = this.#left, end = this.#end;
     this.#measure();
-    // Growing content increases the distance to the end, and only a reader can scroll up. Scroll anchoring in the
-    // browser changes the position but not the distance to the end, so only a reader can reduce that distance.
+    // New layout moves the position too: if blocks above shrink, scroll anchoring in the browser moves it up, while a block
+    // below may have grown. So a move tells something about the reader only if the layout is the same.
+    if (this.#follows && this.#end !== end) return this.keep();
     if (this.#top < top && this.#left > 1) this.#follows = false;
+    // Scroll anchoring does not change the distance to the end, so only a reader can reduce it.
     else if (this.#left < FOLLOW_END_PX && this.#left < left) this.#follows = true;
     if (!this.#follows) this.rush(false);
     this.latest.hidden = this.#follows;
@@ -70,6 +73,7 @@ export class EndFollower {
   #measure() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     this.#top = scrollTop;
-    this.#left = scrollHeight - scrollTop - clientHeight;
+    this.#end = scrollHeight - clientHeight;
+    this.#left = this.#end - scrollTop;
   }
 }

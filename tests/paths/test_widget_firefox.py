@@ -142,6 +142,13 @@ async def test_the_end_of_an_answer_stays_in_view_and_its_code_is_highlighted(
     assert "for" == keyword
 
 
+async def test_a_scroll_that_layout_causes_is_not_taken_for_the_reader(
+    shared: Shared, firefox: Firefox
+) -> None:
+    await firefox.goto(shared.server.url)
+    assert [0, True] == await firefox.run((IN_PAGE / "anchored.js").read_text())
+
+
 FORMULAS = """async () => {
   const chat = document.querySelector("holdline-chat");
   await new Promise(done => {
