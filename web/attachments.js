@@ -167,8 +167,10 @@ export class Attachments {
     this.composer.field.focus();
   }
 
-  /** Draws the attached files and the limit. */
+  /** Draws the attached files and the limit, and takes the files that the page has attached. */
   draw() {
+    const given = this.host.hasAttribute("attachments") ? this.host.given.splice(0) : [];
+    if (given.length > 0) return void this.add(given);
     const { words, size, composer } = this;
     const limit = size(bytesIn(this.#limit));
     const label = fill(words.attach, { limit });

@@ -32,6 +32,10 @@ export class HoldlineChat extends HTMLElement {
   request = /** @type {any} */ (this).request ?? {};
   /** Texts that replace those of the widget. @type {Partial<Words>} */
   words = /** @type {any} */ (this).words ?? {};
+  /** Tools for each request. A function of the page has `run`, which JSON leaves out. @type {import("./replier.js").PageTool[] | undefined} */
+  tools = /** @type {any} */ (this).tools;
+  /** The files that the page has attached, until `attachments.js` takes them. @type {File[]} */
+  given = [];
 
   /** @type {Thread | null} */ #thread = null;
   /** @type {Panel | null} */ #panel = null;
@@ -103,6 +107,12 @@ export class HoldlineChat extends HTMLElement {
   /** Sends a prompt. Returns false, without sending it, while an answer is being generated. @param {string} text @returns {boolean} */
   send(text) {
     return text.trim() !== "" && !!this.#thread?.ask(text.trim());
+  }
+
+  /** Attaches images and files to the prompt that the visitor writes. @param {Iterable<File>} files */
+  attach(files) {
+    this.given.push(...files);
+    this.#panel?.composer.tray?.draw();
   }
 
   stop() {
@@ -216,7 +226,7 @@ export class HoldlineChat extends HTMLElement {
     thread.addEventListener("message", (event) => this.#dispatch("message", turnOf(event)));
     thread.addEventListener("answer", (event) => this.#answered(turnOf(event)));
     thread.addEventListener("state", () => this.#stateChanged(thread));
-    thread.addEventListener("left", () => {
+    for (const event of ["left", "read"]) thread.addEventListener(event, () => {
       this.#unread = 0;
       this.#showOpen();
     });
@@ -251,7 +261,7 @@ export class HoldlineChat extends HTMLElement {
     const [model, instructions, prompt] = ["model", "instructions", "prompt"].map((name) => this.getAttribute(name));
     return {
       ...(model && { model }), ...(instructions && { instructions }), ...(prompt && { prompt: { id: prompt } }),
-      ...this.request,
+      ...this.request, ...(this.tools && { tools: this.tools }),
     };
   }
 

@@ -7,6 +7,7 @@ import { button, icon, ICONS, make, name } from "./dom.js";
 /** @typedef {import("./words.js").Words} Words */
 /** @typedef {import("./thread.js").Thread} Thread */
 /** @typedef {import("./turns.js").Turns} Turns */
+/** @typedef {HTMLElement & {tools: import("./replier.js").PageTool[] | undefined, given: File[]}} Host the widget */
 
 /** The delay before the banner reports a lost connection, in milliseconds. Most losses are shorter. */
 const BANNER_DELAY_MS = 1_500;
@@ -35,7 +36,7 @@ export class Panel {
    * Creates the panel and draws the conversation.
    * @param {Thread} thread @param {Words} words
    * @param {() => typeof import("./turns.js") | null} drawer returns the module that draws turns, or null until it has loaded
-   * @param {{host: HTMLElement, title: string, greeting: string, suggestions: string[], placeholder: string, close: () => void}} how
+   * @param {{host: Host, title: string, greeting: string, suggestions: string[], placeholder: string, close: () => void}} how
    */
   constructor(thread, words, drawer, how) {
     this.thread = thread;

@@ -24,7 +24,7 @@ import { attachPage, HoldlineClient } from "./client.js";
  *   mode?: "inline" | "floating", theme?: string, font?: string, lang?: string,
  *   model?: string, instructions?: string, prompt?: string,
  *   conversation?: string, user?: string, storage?: "local" | "session" | "none",
- *   open?: boolean, tokenProvider?: TokenProvider, request?: object, words?: object,
+ *   open?: boolean, tokenProvider?: TokenProvider, request?: object, tools?: import("./replier.js").PageTool[], words?: object,
  *   className?: string, style?: import("react").CSSProperties,
  *   onOpen?: () => void, onClose?: () => void, onLogout?: () => void,
  *   onMessage?: (turn: Turn) => void, onAnswer?: (turn: Turn) => void,
@@ -41,13 +41,13 @@ const EVENTS = [
 ];
 
 /**
- * The widget as a component. A ref receives the element, with its methods `open`, `close`, `send`, `stop`, `clear` and
+ * The widget as a component. A ref receives the element, with its methods `open`, `close`, `send`, `attach`, `stop`, `clear` and
  * `logout`. If `open` is omitted, the visitor alone opens and closes a floating widget.
  */
 export const HoldlineChat = forwardRef(
   /** @param {HoldlineChatProps} props @param {import("react").ForwardedRef<Element>} ref */
   function HoldlineChat(props, ref) {
-    const { open, tokenProvider, request, words, className, style, children, ...rest } = props;
+    const { open, tokenProvider, request, tools, words, className, style, children, ...rest } = props;
     /** @type {import("react").RefObject<Element | null>} */
     const element = useRef(null);
     const latest = useRef(props);
@@ -58,6 +58,7 @@ export const HoldlineChat = forwardRef(
     // The properties are set before the element is defined, so that its first connection has the token.
     useEffect(() => void (element.current && tokenProvider && (element.current.tokenProvider = tokenProvider)), [tokenProvider]);
     useEffect(() => void (element.current && request && (element.current.request = request)), [request]);
+    useEffect(() => void (element.current && tools && (element.current.tools = tools)), [tools]);
     useEffect(() => void (element.current && words && (element.current.words = words)), [words]);
     useEffect(() => void (open !== undefined && element.current?.toggleAttribute("open", open)), [open]);
     useEffect(() => void import("./define.js"), []);

@@ -13,15 +13,23 @@ import { APPROVAL, FUNCTION, LONGEST_INPUT, repliesIn } from "./tool-calls.js";
 /** @typedef {import("./protocol.js").Json} Json */
 /** @typedef {import("./tool-calls.js").ToolCall} ToolCall */
 
+/**
+ * A tool in the form of the Responses API. A function of the page can have `run`, which gets the arguments as an object and the
+ * details of the call, and returns the result or a promise of it.
+ * @typedef {{type: string, name?: string, run?: (given: any, call: object) => unknown}} PageTool
+ */
+
 /** The maximum number of answers in a row after which the page is asked without the visitor. */
 const MAX_ROUNDS = 16;
+/** The type of a tool that the page runs. */
+const FUNCTION_TOOL = "function";
 
 export class Replier {
   /** The turns whose prompt was sent here. @type {WeakSet<Turn>} */ #own = new WeakSet();
   /** The calls about which the page was asked. @type {WeakSet<Turn>} */ #asked = new WeakSet();
   /** The replies so far, by the id of the call. @type {WeakMap<Turn, Map<string, Json>>} */ #given = new WeakMap();
 
-  /** Listens to a thread. @param {import("./thread.js").Thread} thread @param {HTMLElement} host receives the events */
+  /** Listens to a thread. @param {import("./thread.js").Thread} thread @param {HTMLElement & {tools: PageTool[] | undefined}} host receives the events */
   constructor(thread, host) {
     this.thread = thread;
     this.host = host;
@@ -72,13 +80,16 @@ export class Replier {
         this.#give(turn, call, { type: "function_call_output", call_id: call.callId, output });
       };
       const detail = { name: call.name, arguments: call.input, callId: call.callId, responseId: turn.responseId, respond };
-      this.host.dispatchEvent(new CustomEvent("tool", { detail }));
+      const run = this.host.tools?.find(({ type, name }) => type === FUNCTION_TOOL && name === call.name)?.run;
+      if (run) void respond(Promise.resolve().then(() => run(JSON.parse(call.input || "{}"), detail)));
+      else this.host.dispatchEvent(new CustomEvent("tool", { detail }));
     }
     this.thread.changed();
   }
 
   /** Keeps a reply, and sends all replies once every call has one. @param {Turn} turn @param {ToolCall} call @param {Json} item */
   #give(turn, { callId }, item) {
+    this.thread.sync(); // another tab may have replied
     const owed = this.#owed(turn);
     if (!owed.some((one) => one.callId === callId)) return; // the visitor went on without the reply
     const given = this.#given.get(turn) ?? new Map();
@@ -86,7 +97,8 @@ export class Replier {
     given.set(callId, item);
     if (owed.every((one) => given.has(one.callId))) {
       const request = { ...this.thread.setting.more(), input: [...given.values()], previous_response_id: turn.responseId };
-      this.thread.ask("", { like: /** @type {Turn} */ ({ request }) });
+      // If another tab or device replies at the same time, the server accepts only one of the replies.
+      this.thread.ask("", { like: /** @type {Turn} */ ({ request }), key: `${turn.responseId}-reply` });
     }
     this.thread.changed();
   }

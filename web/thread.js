@@ -6,7 +6,8 @@
  * and continues with the new owner's conversation. The old conversation, with its unsent prompts, stays stored.
  *
  * Events: `message` when a prompt was accepted and `answer` when its answer has ended, both with the turn as `detail`;
- * `state` after each change of the connection; `left` after a switch to another owner's conversation.
+ * `state` after each change of the connection; `left` after a switch to another owner's conversation; `read` when the user has
+ * read the conversation on another device.
  */
 
 import { HoldlineClient } from "./client.js";
@@ -217,12 +218,13 @@ export class Thread extends EventTarget {
   /**
    * Sends a prompt, unless an answer is being generated.
    * @param {string} prompt
-   * @param {import("./conversation.js").Content & {whole?: boolean, instead?: Turn, like?: Turn}} [how] `instead`: the turn to replace
+   * @param {import("./conversation.js").Content & {whole?: boolean, instead?: Turn, like?: Turn, key?: string}} [how] `instead`: the turn to
+   *   replace; `key`: the idempotency key
    * @returns {Turn | null}
    */
   ask(prompt, how = {}) {
     if (this.active && this.active.turn !== how.instead) return null;
-    const turn = this.conversation.add(prompt, randomId(), { ...how, more: this.setting.more() });
+    const turn = this.conversation.add(prompt, how.key ?? randomId(), { ...how, more: this.setting.more() });
     this.list();
     this.#dispatch("message", turn);
     return turn;

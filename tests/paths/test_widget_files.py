@@ -208,3 +208,25 @@ async def test_an_edited_prompt_keeps_its_images(shared: Shared, open_page: NewP
     await page.click(".action.edit")
     await page.keyboard.press("Escape")
     await expect(page.locator(".tray")).to_be_hidden()
+
+
+async def test_the_page_attaches_files_also_before_visitors_can(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    await element(
+        page,
+        "(chat.attach([new File(['%PDF-'], 'bill.pdf', { type: 'application/pdf' })]),"
+        " chat.attachments = true)",
+    )
+    await expect(page.locator(".tray .file-name")).to_have_text("bill.pdf")
+    await element(page, "chat.attach([new File(['a'], 'notes.txt', { type: 'text/plain' })])")
+    await expect(page.locator(".tray-problem")).to_contain_text("notes.txt")
+    await element(
+        page, "chat.attach([new File(['%PDF-'], 'tax.pdf', { type: 'application/pdf' })])"
+    )
+    await expect(page.locator(".tray .file-name")).to_have_text(["bill.pdf", "tax.pdf"])
+    prompt = shared.prompt("tokens=5")
+    await ask(page, prompt)
+    await wait_for_end(page)
+    assert ["bill.pdf", "tax.pdf"] == [part["file"]["filename"] for part in parts(shared, prompt)]

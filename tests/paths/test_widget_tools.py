@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -106,3 +107,58 @@ async def test_after_a_reload_the_page_is_asked_only_when_the_visitor_continues(
     await expect(page.locator("article.answer")).to_have_count(2)
     assert "Error: no luck" in await wait_for_end(page)
     assert 1 == await page.evaluate("asked")
+
+
+async def test_tools_of_the_page_run_with_their_arguments(
+    upstreams: Shared, open_page: NewPage
+) -> None:
+    page = await opened(open_page, upstreams.server.url, "")
+    await element(
+        page,
+        f"""chat.tools = [
+          {{ ...{FUNCTION}, run: async ({{ a }}, {{ name }}) => `${{name}} ${{a + 1}}` }}
+        ]""",
+    )
+    await element(page, "chat.addEventListener('tool', () => (window.asked = true))")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await ask(page, upstreams.prompt(CALL.format(name="add")))
+    await expect(page.locator("article.answer")).to_have_count(2)
+    assert "add 2" in await wait_for_end(page)
+    await element(page, f"(chat.tools = [{{ ...{FUNCTION}, run: () => missing() }}], chat.clear())")
+    await ask(page, upstreams.prompt(CALL.format(name="add")))
+    await expect(page.locator("article.answer")).to_have_count(2)
+    assert "Error: missing is not defined" in await wait_for_end(page)
+    assert await page.evaluate("window.asked === undefined")
+
+
+async def test_two_tabs_that_allow_a_tool_at_once_continue_once(
+    upstreams: Shared, open_page: NewPage
+) -> None:
+    one = await opened(open_page, upstreams.server.url, SERVER)
+    prompt = upstreams.prompt(CALL.format(name="m"))
+    await ask(one, prompt)
+    await wait_for_end(one)
+    tabs = [one, await open_page(upstreams.server.url, one.context)]
+    await element(
+        tabs[1], f"Object.assign(chat, {{ model: '{HOSTED}', request: {{ tools: [{SERVER}] }} }})"
+    )
+    await expect(tabs[1].locator(".approve")).to_be_visible()
+    at = await one.evaluate("Date.now() + 1000")
+    await asyncio.gather(
+        *(
+            tab.evaluate(
+                """at => {
+                  const { shadowRoot } = document.querySelector("holdline-chat");
+                  while (Date.now() < at);
+                  shadowRoot.querySelector(".approve").click();
+                }""",
+                at,
+            )
+            for tab in tabs
+        )
+    )
+    for tab in tabs:
+        await expect(tab.locator("article.answer")).to_have_count(2)
+        await wait_for_end(tab)
+        await expect(tab.locator("article.answer")).to_have_count(2)
+    assert 2 == len(inputs(upstreams, prompt))
