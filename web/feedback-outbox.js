@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * Sends the visitor's opinions of answers to the server. An opinion stays in the storage until the server has answered, so
- * a lost connection or a reload only delays it. Only the last opinion of an answer is kept, and sending it twice is harmless.
+ * Sends the visitor's opinions of answers to the server, and fetches them. An opinion stays in the storage until the server has
+ * answered, so a lost connection or a reload only delays it. Only the last opinion of an answer is kept, and sending it twice is
+ * harmless.
  */
 
 import { TURN_LIMIT } from "./conversation.js";
@@ -40,6 +41,18 @@ export class FeedbackOutbox {
     void this.send();
   }
 
+  /** Returns the opinion of an answer that the server has, or that is not sent yet. Rejects if the server cannot be reached.
+   * @param {string} responseId @returns {Promise<Feedback>}
+   */
+  async get(responseId) {
+    const [, unsent] = this.#read().find(([id]) => id === responseId) ?? [];
+    if (unsent) return unsent;
+    const reply = await this.#call(responseId);
+    if (reply?.ok) return reply.json();
+    if (!reply || isTemporary(reply)) throw new Error("the feedback cannot be fetched now");
+    return { rating: null, comment: "" };
+  }
+
   /** Sends all opinions, one after the other. */
   async send() {
     if (this.#isSending) return;
@@ -61,20 +74,25 @@ export class FeedbackOutbox {
    * @param {string} responseId @param {Feedback} feedback
    */
   async #post(responseId, feedback) {
-    const { setting, owner } = this.thread;
-    const token = await setting.token();
-    if (ownerOf(token) !== owner || owner !== this.thread.owner) return AGAIN_MS;
-    const reply = await fetch(`${setting.url}/${responseId}/feedback`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) },
-      body: JSON.stringify(feedback),
-      keepalive: true,
-      signal: AbortSignal.timeout(DEADLINE_MS),
-    });
+    const reply = await this.#call(responseId, feedback);
+    if (!reply) return AGAIN_MS;
     if (reply.ok) return 0;
-    if (reply.status >= 500 || TEMPORARY.includes(reply.status)) return 1_000 * Number(reply.headers.get("Retry-After")) || AGAIN_MS;
+    if (isTemporary(reply)) return 1_000 * Number(reply.headers.get("Retry-After")) || AGAIN_MS;
     this.refused(responseId);
     return 0;
+  }
+
+  /** Sends an opinion, or fetches one. Returns null if another user has signed in. @param {string} responseId @param {Feedback} [feedback] */
+  async #call(responseId, feedback) {
+    const { setting, owner } = this.thread;
+    const token = await setting.token();
+    if (ownerOf(token) !== owner || owner !== this.thread.owner) return null;
+    return fetch(`${setting.url}/${responseId}/feedback`, {
+      method: feedback ? "POST" : "GET",
+      headers: { ...(feedback && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) },
+      ...(feedback && { body: JSON.stringify(feedback), keepalive: true }),
+      signal: AbortSignal.timeout(DEADLINE_MS),
+    });
   }
 
   get #name() {
@@ -103,3 +121,6 @@ export class FeedbackOutbox {
     }
   }
 }
+
+/** Whether a refusal may be over later. @param {Response} reply */
+const isTemporary = ({ status }) => status >= 500 || TEMPORARY.includes(status);

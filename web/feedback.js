@@ -49,6 +49,13 @@ export class FeedbackView {
     this.#draw();
   }
 
+  /** Shows an opinion that the visitor has given elsewhere. @param {Feedback} feedback */
+  give(feedback) {
+    this.feedback = feedback;
+    this.#field.value = feedback.comment;
+    this.#draw();
+  }
+
   /** Shows that the server refuses the opinion. */
   refuse() {
     this.form.hidden = false;

@@ -230,8 +230,12 @@ export class LiveConversation {
     const before = this.#follower;
     const follower = this.#follower = followConversation(this.#client, id);
     if (before?.state.id === id) follower.state = before.state;
+    let wasUnread = false;
     follower.addEventListener("change", () => {
       if (follower !== this.#follower) return;
+      const { unread } = follower.state;
+      if (wasUnread && !unread) this.#thread?.dispatchEvent(new Event("read"));
+      wasUnread = unread;
       if (follower.state.deleted) this.go(null);
       else if (follower.current) this.#show();
       this.#read();

@@ -72,6 +72,11 @@ export class TurnView {
     if (user) prompt.before(make("p", "name user-name", user));
   }
 
+  /** Shows the opinion that the visitor has given elsewhere. @param {import("./feedback.js").Feedback} feedback */
+  giveFeedback(feedback) {
+    this.#feedback?.give(feedback);
+  }
+
   /** Shows that the server refuses the visitor's opinion. */
   refuseFeedback() {
     this.#feedback?.refuse();

@@ -81,6 +81,7 @@ export class Turns {
   #grown = 0;
   #words;
   /** @type {Replier} */ #replier;
+  /** Notices answers that come into view, whose feedback may be on the server. */ #inView;
   /** What sends the feedback; null if the page wants none. @type {Promise<import("./feedback-outbox.js").FeedbackOutbox | void> | null} */ #outbox = null;
 
   /**
@@ -105,6 +106,9 @@ export class Turns {
     this.size = sizesIn(language);
     this.time = timesIn(language);
     this.#replier = new Replier(thread, host);
+    this.#inView = new IntersectionObserver((seen) => {
+      for (const { isIntersecting, target } of seen) if (isIntersecting) void this.#recall(target);
+    }, { root: log });
     this.#open(host.getAttribute("opening"), panel.start);
     name(this.#followUps, this.#words.followUps);
     watchLater(host, () => {
@@ -154,6 +158,21 @@ export class Turns {
     const { prompt, text, status, responseId } = turn;
     void this.#collect()?.then((outbox) => responseId !== null && outbox?.add(responseId, feedback));
     this.host.dispatchEvent(new CustomEvent("feedback", { detail: { prompt, text, status, responseId, ...feedback } }));
+  }
+
+  /** Shows the opinion that the visitor has given on another device or before a reload. @param {Element} element of a turn */
+  async #recall(element) {
+    this.#inView.unobserve(element);
+    const [turn, view] = [...this.#views].find(([, one]) => one.element === element) ?? [];
+    if (!turn?.responseId || isExpected(turn)) return;
+    try {
+      const found = await (await this.#collect())?.get(turn.responseId);
+      if (!found || turn.feedback) return; // the visitor has rated the answer meanwhile
+      turn.feedback = { rating: found.rating, comment: found.comment };
+      view?.giveFeedback(turn.feedback);
+    } catch {
+      this.thread.addEventListener("state", () => this.#inView.observe(element), { once: true });
+    }
   }
 
   /** Shows that the server refuses the opinion of an answer. @param {string} responseId */
@@ -234,6 +253,8 @@ export class Turns {
       if (hasForgotten) view.element.prepend(make("p", "note forgotten", this.#words.filesForgotten));
       this.#views.set(turn, view);
       this.#followUps.before(view.element);
+      // The browser keeps the feedback on turns of its own. A turn of the server may have been rated on another device.
+      if (this.thread.conversation.attach && !turn.feedback && this.host.hasAttribute("feedback")) this.#inView.observe(view.element);
     }
     const { status, responseId, text, model } = handle?.answer ?? turn;
     const simulated = model === SIMULATION;

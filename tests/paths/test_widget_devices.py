@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 import holdline_client
-from tests.browser import AXE, AXE_RUN, NewPage, ask, in_chromium, wait_for_end
+from tests.browser import AXE, AXE_RUN, NewPage, ask, element, in_chromium, wait_for_end
 from tests.fake_model import FakeModel
 from tests.paths.conversation_devices import require_tokens
 from tests.system import Server, System
@@ -236,3 +236,38 @@ async def test_a_first_prompt_without_a_connection_is_sent_later(site: Site) -> 
     await context.set_offline(False)
     await wait_for_end(phone)
     assert await until_turns(phone, 1) == await until_turns(desk, 1)
+
+
+async def test_the_badge_of_a_closed_widget_ends_when_another_device_has_read_the_answer(
+    site: Site,
+) -> None:
+    phone, desk = [await site.device("anna", mode="floating", open="") for _ in range(2)]
+    await ask(phone, "tokens=5 one")
+    await until_turns(desk, 1)
+    for page in (phone, desk):
+        await element(page, "chat.close()")
+    await element(desk, "chat.send('tokens=5 two')")
+    for page in (phone, desk):
+        await expect(page.locator(".badge")).to_have_text("1")
+    await element(desk, "chat.open()")
+    await expect(phone.locator(".badge")).to_be_hidden()
+
+
+async def test_feedback_is_shown_on_all_devices(site: Site) -> None:
+    phone = await site.device("anna", feedback="")
+    for prompt in ("one", "two"):
+        await ask(phone, f"tokens=5 {prompt}")
+        await wait_for_end(phone)
+    await phone.locator(".thumb.down").first.click()
+    await phone.locator(".feedback-comment").first.fill("Too short.")
+    async with phone.expect_response("**/feedback"):
+        await phone.get_by_role("button", name="Send the comment").first.click()
+    desk = await site.device("anna", feedback="")
+    down = desk.locator(".thumb.down")
+    await expect(down).to_have_count(2)
+    await expect(down.first).to_have_attribute("aria-pressed", "true")
+    await expect(down.last).to_have_attribute("aria-pressed", "false")
+    await down.first.click()  # takes the feedback back
+    await expect(down.first).to_have_attribute("aria-pressed", "false")
+    await desk.locator(".thumb.up").first.click()
+    await expect(desk.locator(".feedback-comment").first).to_have_value("")
