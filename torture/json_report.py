@@ -26,6 +26,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "suite": VERSION,
         "target": target.name,
         "key": target.key,
+        "file": target.path.name,
         "about": target.about,
         "home": target.home,
         "version": report.version,

@@ -53,9 +53,10 @@ def _rank(result: dict[str, Any]) -> int:
 def store(report: Report, folder: Path) -> Path:
     """Writes the results of a whole run to a file for its target and its seed.
 
-    Timelines are left out, because a run with the same seed makes them again.
+    Timelines are left out, because another run with the same seed makes them again.
     """
     data = to_json(report)
+    del data["parameters"]  # they may name folders of this machine
     for result in data["results"]:
         result.pop("timeline", None)
     path = folder / f"{report.target.key}-{report.seed}.json"
@@ -135,7 +136,7 @@ def _section(column: Column, verdicts: dict[str, dict[str, Any]]) -> Iterator[st
     yield f"{first['about']} Version{version or ' unknown'}, {first['date']}, seeds {seeds}."
     yield ""
     yield "```sh"
-    yield f".venv/bin/python -m torture run --target torture/targets/{first['key']}.toml"
+    yield f".venv/bin/python -m torture run --target torture/targets/{first['file']}"
     yield "```"
     if first["notes"]:
         yield ""

@@ -130,3 +130,9 @@ def test_the_page_documents_all_routes_and_placeholders() -> None:
         assert f"| `{route}` |" in PAGE
     for name in PLAIN:
         assert f"| `{{{name}}}` |" in PAGE
+
+
+def test_the_page_documents_all_groups() -> None:
+    table = PAGE.partition("| group | what happens |")[2].partition("\n\n")[0]
+    for group in {case.id.partition(".")[0] for case in all_cases()}:
+        assert f"`{group}`" in table, group

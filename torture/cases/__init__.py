@@ -7,7 +7,7 @@ from torture.case import CASES, Case
 
 MODULES: Final = (
     *("streams", "background", "resume", "duplicates", "cancel", "model_ends", "processes"),
-    *("chains", "sockets", "chat"),
+    *("races", "chains", "sockets", "chat"),
 )
 
 
