@@ -1,0 +1,48 @@
+"""The faults that can be switched on, one at a time, in the small server of this folder."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """A mistake that servers of resumable answers make. The value is the name of its switch."""
+
+    READ_THEN_SUBSCRIBE = "read-then-subscribe"
+    """A follower reads the log and subscribes afterwards: it loses the events in between."""
+    SLOW_READER_DROPS = "slow-reader-drops"
+    """If a client reads slowly, the oldest events of its full queue are lost."""
+    REORDERED = "reordered"
+    """If several deltas arrive at once, two of them are sent in the wrong order."""
+    RESUME_SKIPS = "resume-skips"
+    """A resumed stream omits the first event after the cursor."""
+    RESUME_REPEATS = "resume-repeats"
+    """A resumed stream repeats the event at the cursor."""
+    RESUME_FROM_START = "resume-from-start"
+    """A resumed stream ignores the cursor and starts with the first event."""
+    LOCAL_STREAMS = "local-streams"
+    """Only the server that accepted a request knows its response."""
+    NO_FENCE = "no-fence"
+    """Two workers claim the same response, and both write it."""
+    DOUBLE_CLAIM = "double-claim"
+    """Two workers claim the same response. Both call the model, and one of them writes."""
+    NO_LEASE = "no-lease"
+    """A response whose worker was killed stays in progress for ever."""
+    LOST_TAIL = "lost-tail"
+    """A worker that shuts down loses the deltas that it has collected and not yet stored."""
+    COMPLETED_AFTER_CUT = "completed-after-cut"
+    """A model's stream that broke off counts as a complete answer."""
+    ERROR_HIDDEN = "error-hidden"
+    """A response whose model call failed is completed, with the text so far or none."""
+    DUPLICATE_SUBMIT = "duplicate-submit"
+    """The idempotency key is ignored: a repeated request calls the model again."""
+    CANCEL_LEAVES_CALL = "cancel-leaves-call"
+    """A cancelled response's model call is read to its end."""
+    CANCELLED_THEN_COMPLETED = "cancelled-then-completed"
+    """A worker completes a response that a client has cancelled."""
+    DIES_WITH_CLIENT = "dies-with-client"
+    """A response ends when the connection of the client that requested it breaks."""
+    CHAIN_FORGETS = "chain-forgets"
+    """The model does not receive the turns before `previous_response_id`."""
+    LOST_TURN = "lost-turn"
+    """A conversation is read, changed and written back: of two writers' turns one is lost."""
