@@ -151,7 +151,8 @@ lock: $(BIN)/uv ## pin the newest versions in all lock files
 	for name in tests/programs/environments/*.in; do $(COMPILE) --output-file $${name%.in}.txt $$name || exit 1; done
 	$(COMPILE) --output-file dev/release/requirements.txt dev/release/requirements.in
 	$(COMPILE) --output-file bench/peers/requirements.txt bench/peers/requirements.in
-	for folder in tests/web tests/programs $(PAGE) $(FRONTENDS) bench/peers; do (cd $$folder && \
+	for name in torture/targets/*/requirements.in; do $(COMPILE) --output-file $${name%.in}.txt $$name || exit 1; done
+	for folder in tests/web tests/programs $(PAGE) $(FRONTENDS) bench/peers $(dir $(wildcard torture/targets/*/package.json)); do (cd $$folder && \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
 	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
