@@ -9,6 +9,7 @@ I6   every model call is an attempt in the log, and one key creates one response
 I7   no client sees another response's data
 I10  every loss is reported with an error code
 G7   a completed answer is complete
+D1…  what devices receive about conversations: see `device_rules`
 G5   in a profile whose models continue their answers, no output is lost or generated twice
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from server.api.failures import translated
+from tests.chaos.device_rules import check_devices
 from tests.chaos.history import Event, History
 from tests.chaos.log_rules import TERMINAL, TOKEN, LogChecker
 from tests.chaos.segments import Segment, TraceReader
@@ -104,6 +106,8 @@ class _Checker:
             self.keys()
         if self.history.keeps_output:
             self.kept_output()
+        for finding in check_devices(self.history.devices, self.history.observed):
+            self.complain(finding.rule, "", f"{finding.about}: {finding.says}")
         self.count()
 
     def complain(
@@ -304,6 +308,11 @@ class _Checker:
         counts["resumes"] = sum(summary.resumes for summary in self.summaries)
         counts["segments"] = len(self.segments)
         counts["events received"] = sum(len(segment.events) for segment in self.segments)
+        counts["devices"] = len(self.history.devices)
+        counts["device sockets"] = sum(one.sockets for one in self.history.devices)
+        counts["device resumes"] = sum(one.resumes for one in self.history.devices)
+        feeds = [feed for one in self.history.devices for feed in one.feeds.values()]
+        counts["feeds"], counts["feed events"] = len(feeds), sum(len(one.events) for one in feeds)
         counts["calls"] = len(self.history.calls)
         counts["sockets"] = len({(segment.client, segment.socket) for segment in self.segments})
 

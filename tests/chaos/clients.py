@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 
 from tests.chaos.checker import PASSING
+from tests.chaos.device_rules import Device
 from tests.chaos.history import ClientTrace, Event, TraceEntry, What
 from tests.chaos.log_rules import TERMINAL
 from tests.chaos.profiles import PROFILES, Profile
@@ -71,6 +72,8 @@ class Workload:
     http: aiohttp.ClientSession
     profile: Profile = PROFILES["usual"]
     traces: list[ClientTrace] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
+    device_traces: list[ClientTrace] = field(default_factory=list)
     tokens: dict[str, int] = field(default_factory=dict)
     joinable: deque[Request] = field(default_factory=lambda: deque(maxlen=200))
     open: bool = True

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from tests.chaos.device_rules import Device, Observed
 
 Event = dict[str, Any]
 What = Literal["open", "sent", "received", "lost"]
@@ -82,3 +85,7 @@ class History:
     loss: bool = False
     keeps_output: bool = False
     rude: bool = False
+    devices: list[Device] = field(default_factory=list)
+    device_traces: list[ClientTrace] = field(default_factory=list)
+    # The conversations of each user at the end of the run.
+    observed: dict[str, list[Observed]] = field(default_factory=dict)

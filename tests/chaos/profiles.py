@@ -88,6 +88,8 @@ class Profile:
     rude: bool = False
     # All answers must end within this many seconds after the faults.
     calm: float = 10.0
+    # If above 0, the clients are the devices of this many end users, which follow conversations.
+    users: int = 0
     # If set, the processes run the checkout or the newest released version.
     versions: bool = False
     # If above 0, Redis runs as a master with a replica. Sentinels replace the master after it has
@@ -153,6 +155,12 @@ KEEPS_OUTPUT = Profile(
 
 PROFILES = {
     "usual": Profile(USUAL),
+    # Tokens have times, so no clock is changed.
+    "conversations": Profile(
+        {kind: weight for kind, weight in USUAL.items() if kind != "clock.step"},
+        users=3,
+        calm=20.0,
+    ),
     "loss": Profile(
         {"loss.flush": 3, "loss.restart_empty": 2, "loss.cut_file": 3, "loss.go_back": 3}
         | {kind: weight / 4 for kind, weight in USUAL.items()},

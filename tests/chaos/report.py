@@ -29,6 +29,8 @@ def lines(
     generated, delivered = counts["tokens generated"], counts["tokens delivered"]
     continuations, sent = f"{counts['continuations']} continuations", result.events_sent
     events, entries = counts["events received"], counts["entries"]
+    feeds = f"{counts['feed events']} events of {counts['feeds']} feeds, "
+    feeds += f"{counts['device resumes']} resumes"
     settled, baseline = result.settled_after, result.baseline_after
     violations = [(violation.invariant, str(violation)) for violation in verdict.violations]
     violations += [("I9", f"I9 -: {oddity}") for oddity in result.anomalies]
@@ -42,6 +44,7 @@ def lines(
         f"tokens        {generated} generated, {delivered} delivered; {sent} background events",
         f"clients       {len(result.history.traces)}, {sockets} sockets, {segments} segments",
         f"events        {events} of {entries} log entries, {resumes} resumes",
+        f"devices       {counts['devices']}, {counts['device sockets']} sockets, {feeds}",
         f"errors sent   {_joined(verdict.codes) or 'none'}",
         f"afterwards    all ended in {settled:.1f} s, idle state {baseline:.1f} s later",
         f"violations    {len(violations)}" + (f": {_joined(sums)}" if sums else ""),
@@ -68,7 +71,7 @@ def keep(folder: Path, work: Path, report: list[str], result: RunResult) -> None
     (folder / "faults.txt").write_text("\n".join(injected) + "\n")
     history = result.history
     with (folder / "traces.jsonl").open("w") as out:
-        for trace in history.traces:
+        for trace in [*history.traces, *history.device_traces]:
             for line in trace.entries:
                 row = [trace.client, round(line.at - zero, 4), *line[1:]]
                 out.write(json.dumps(row) + "\n")

@@ -32,6 +32,8 @@ from tests.chaos import (
     sentinels,
 )
 from tests.chaos.clients import Client, StreamClient, Workload
+from tests.chaos.device_rules import check_devices
+from tests.chaos.devices import DeviceClient, User, observe, users_of
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, Member
 from tests.chaos.history import Call, Event, History, Job
@@ -52,6 +54,7 @@ FAULTS = (
     | model_faults.KINDS
 )
 SERVERS, WORKERS = 3, 3
+DEVICES = ("phone", "desk", "tablet")  # of each user
 BASELINE_SECONDS = 10.0
 # Clients stop sending prompts this many seconds before the faults end, because retries take time.
 LAST_SECONDS = 1.5
@@ -91,6 +94,7 @@ async def run(
         storage = await stack.enter_async_context(start_storage(chosen, data, rng))
         redis_proxy = await stack.enter_async_context(Proxy(free_port(rng), storage.port))
         model = await stack.enter_async_context(FakeModel())
+        users = users_of(chosen.users, folder / "signers.json") if chosen.users else []
         other = unpack(folder / "release") if chosen.versions else None
         url = storage.url or f"redis://127.0.0.1:{redis_proxy.port}"
         fleet = await stack.enter_async_context(
@@ -99,6 +103,7 @@ async def run(
                 environ(url, chosen.lease, keys, chosen.stall_timeout)
                 | {"HOLDLINE_PARTITIONS": str(storage.partitions)}
                 | {"HOLDLINE_MAX_ATTEMPTS": str(chosen.max_attempts)}
+                | ({"HOLDLINE_JWT_KEYS": str(folder / "signers.json")} if users else {})
                 | models_file(chosen.models, model, folder),
                 ("tests.chaos.sabotage", sabotage) if sabotage else (),
                 other,
@@ -120,7 +125,7 @@ async def run(
         workload = Workload(urls, http, chosen)
         if chosen.models:
             workload.models = sorted(tomllib.loads(chosen.models)["models"])
-        clients = swarm(workload, seed)
+        clients = device_swarm(workload, seed, users) if users else swarm(workload, seed)
         faults = Faults(
             chosen,
             FAULTS,
@@ -153,6 +158,7 @@ async def run(
         if not ready_again:
             result.anomalies.append("a process was not ready again after the faults")
         await until(lambda: all(client.idle for client in clients), calm + chosen.calm)
+        await settle_devices(workload, users, fleet.ports[0], history)
         result.settled_after = time.monotonic() - calm
         await end(tasks)
         cipher = None if keys is None else Cipher(keys.read_text())
@@ -160,7 +166,7 @@ async def run(
             await check_leftovers(result, fleet, pipe, model, http, baseline)
             await collect(result.history, pipe)
         result.events_sent = model.background.sent
-        result.history.traces = workload.traces
+        history.traces, history.device_traces = workload.traces, workload.device_traces
         result.history.calls = [
             Call(call.number, marker, workload.tokens.get(marker, 0), len(TOKEN.findall(call.sent)))
             for call in model.calls
@@ -229,6 +235,28 @@ def swarm(workload: Workload, seed: int) -> list[Client]:
         names = [f"{name}-{index}" for index in range(number)]
         clients += [kind(name, workload, rng(name), most) for name in names]
     return clients
+
+
+def device_swarm(workload: Workload, seed: int, users: list[User]) -> list[Client]:
+    """Returns the devices of the users."""
+    return [
+        DeviceClient(name, workload, random.Random(f"{seed} {name}"), user)
+        for user in users
+        for name in [f"{user.name}/{kind}" for kind in DEVICES]
+    ]
+
+
+async def settle_devices(
+    workload: Workload, users: list[User], port: int, history: History
+) -> None:
+    """Waits until the devices have the state in the API, at most until the bound of the run."""
+    history.devices = workload.devices
+    deadline = history.calm_at + history.bound
+    while users:
+        history.observed = await observe(users, workload.http, f"http://127.0.0.1:{port}")
+        if not check_devices(history.devices, history.observed) or time.monotonic() > deadline:
+            return
+        await asyncio.sleep(0.2)  # the polling interval
 
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:

@@ -97,6 +97,19 @@ def gap() -> None:
     Feed.gap = once  # type: ignore[method-assign]
 
 
+def resume() -> None:
+    """Makes followers of conversations begin with the current state instead of the cursor."""
+    from server.live.conversation_follower import ConversationFollower
+
+    original = ConversationFollower._begin
+
+    async def begin(self: ConversationFollower) -> bool:
+        self._after = None
+        return await original(self)
+
+    ConversationFollower._begin = begin  # type: ignore[method-assign]
+
+
 # `successor` disables no defence, so the checker must report no violation under the same faults.
 SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "fence": (fence, "zombies"),
@@ -104,6 +117,7 @@ SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "seen": (seen, "late notifications"),
     "gap": (gap, "lost notifications"),
     "compare": (compare, "lost replies"),
+    "resume": (resume, "conversations"),
 }
 
 

@@ -69,6 +69,15 @@ def test_dead_workers_and_lost_connections_cost_no_output(profile: str) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(120)
+def test_devices_that_follow_conversations_miss_and_repeat_no_event() -> None:
+    seed = str(random.randrange(1_000_000))
+    status, report = chaos("--seed", seed, "--seconds", "20", "--profile", "conversations")
+    print(report)
+    assert 0 == status, report
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("profile", ["moving", "cluster"])
 def test_a_cluster_whose_slots_and_masters_change_breaks_no_promise(profile: str) -> None:
     seed = str(random.randrange(1_000_000))
@@ -77,7 +86,8 @@ def test_a_cluster_whose_slots_and_masters_change_breaks_no_promise(profile: str
     assert 0 == status, report
 
 
-# Without a chaos run, `tests/chaos/test_checker.py` tests the checker with each violation.
+# Without a chaos run, `tests/chaos/test_checker.py` and `test_device_rules.py` test
+# the checker with each violation.
 @pytest.mark.timeout(350)
 @pytest.mark.parametrize(
     ("what", "broken"),
@@ -87,6 +97,7 @@ def test_a_cluster_whose_slots_and_masters_change_breaks_no_promise(profile: str
         pytest.param("seen", {"I5"}, marks=pytest.mark.heavy),
         pytest.param("gap", {"I4"}, marks=pytest.mark.heavy),
         pytest.param("compare", {"I1"}, marks=pytest.mark.heavy),
+        pytest.param("resume", {"D1"}, marks=pytest.mark.heavy),
     ],
 )
 def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> None:
@@ -96,7 +107,7 @@ def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> 
         status, report = chaos("--seed", seed, "--seconds", "14", "--sabotage", what)
         found = VIOLATIONS.search(report)
         assert found is not None, report
-        seen = set(re.findall(r"I\d+", found[1]))
+        seen = set(re.findall(r"[DI]\d+", found[1]))
         assert bool(seen) == bool(status), report
         if broken & seen:
             return
