@@ -61,6 +61,11 @@ class Device:
             if message["type"] == kind and fields.items() <= message.items():
                 return message
 
+    async def until_event(self) -> None:
+        """Receives messages up to the next one about a conversation."""
+        while "conversation" not in await self.next():
+            pass
+
     async def follow(self, conversation: str | None = None, **cursor: Any) -> dict[str, Any]:
         about = {} if conversation is None else {"conversation": conversation}
         await self.send("holdline:follow", **about, **cursor)
