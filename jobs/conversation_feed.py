@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from .conversation_branches import branches_of
-from .conversations import conversation_arguments, is_item
+from .conversations import conversation_arguments
 from .errors import RedisRefused, Undecodable, UnknownConversation
 from .ids import partition_of_account
-from .log.codec import item_of, metadata_of
+from .log.codec import is_item, item_of, metadata_of
 from .names import Partition, conversation_names_of
 from .scripts import calls
 
@@ -73,7 +73,7 @@ class FeedEvent:
         items               first index, stop index, response id or "", field of the response or ""
         item_deleted        item id
         response_created    response id, previous response id or ""
-        response_ended      response id, status
+        response_ended      response id, status, model or ""
         read                sequence number
         deleted             only in the feed of a list
 

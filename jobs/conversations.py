@@ -29,7 +29,7 @@ from .errors import (
     TurnMissing,
     UnknownConversation,
 )
-from .log.codec import item_of, kept_items, kept_metadata, metadata_of
+from .log.codec import is_item, item_of, kept_items, kept_metadata, metadata_of
 from .names import Partition, conversation_names_of
 from .record import TurnSlice
 from .scripts import calls
@@ -281,13 +281,15 @@ class ConversationStore:
         *,
         status: Status | None = None,
         previous: str = "",
+        model: str = "",
     ) -> None:
         """Appends items of a response, except those that the conversation has or had.
 
         `status` is its final status if these are all of its items. It is then no longer pending.
-        `previous` is `Job.continues`. If the conversation was deleted, nothing is appended.
+        `previous` is `Job.continues`, and `model` the model that answered, for the devices. If the
+        conversation was deleted, nothing is appended.
         """
-        await self._append(id_, response_id, inputs, outputs, status or "", previous)
+        await self._append(id_, response_id, inputs, outputs, status or "", previous, model)
 
     async def release(self, id_: str, response_id: str) -> None:
         """Makes a response no longer pending, without appending its items."""
@@ -341,6 +343,7 @@ class ConversationStore:
         outputs: Sequence[Item],
         status: str = "",
         previous: str = "",
+        model: str = "",
     ) -> Any:
         return await self._pipe.run(
             calls.append_conversation(
@@ -348,6 +351,7 @@ class ConversationStore:
                 response=response_id,
                 status=status,
                 previous=previous,
+                model=model,
                 ttl_ms=self._settings.conversation_ms,
                 **self._limits,
                 input_count=len(inputs),
@@ -393,8 +397,3 @@ def conversation_arguments(id_: str) -> dict[str, str]:
 def _pending(flat: list[Any]) -> list[Pending]:
     triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     return [Pending(id_.decode(), age, bool(asked)) for id_, age, asked in triples]
-
-
-def is_item(entry: bytes) -> bool:
-    """Returns False for the empty entry of a deleted item, and for the entry of a deletion."""
-    return not entry.startswith(b"-") and entry != b""

@@ -55,18 +55,26 @@ async def _settle(
     if pending.asked and final is None:
         return False
     try:
-        job, output = await _turn(pipe, id_, ended=final is not None)
+        job, response = await _turn(pipe, id_, ended=final is not None)
     except (UnknownResponse, Undecodable):
         # If the encryption key is missing, a process that has it appends the items later.
         return False
     await store.append(
-        conversation_id, id_, job.params["input"], output, status=final, previous=job.continues
+        conversation_id,
+        id_,
+        job.params["input"],
+        response["output"],
+        status=final,
+        previous=job.continues,
+        model=response["model"] or "",
     )
     return True
 
 
-async def _turn(pipe: Pipe, response_id: str, *, ended: bool) -> tuple[Job, list[dict[str, Any]]]:
-    """Returns the job of a response, and its output items if it has ended.
+async def _turn(pipe: Pipe, response_id: str, *, ended: bool) -> tuple[Job, dict[str, Any]]:
+    """Returns the job of a response, and the `output` and the `model` of its final snapshot.
+
+    While the response is running, it has no output.
 
     Raises: UnknownResponse, Undecodable.
     """
@@ -75,10 +83,10 @@ async def _turn(pipe: Pipe, response_id: str, *, ended: bool) -> tuple[Job, list
         raise UnknownResponse(response_id)
     job = job_of(response_id, data, pipe.cipher)
     if not ended:
-        return job, []
+        return job, {"output": [], "model": None}
     length = (await read(pipe, response_id, 0, max_entries=0)).length
     view = await read(pipe, response_id, length - 1)
     last: dict[str, Any] = decode_event(view.entries[-1]) if view.entries else {}
     if last.get("type") not in TERMINAL_TYPES:
         raise UnknownResponse(response_id)
-    return job, last["response"]["output"]
+    return job, last["response"]

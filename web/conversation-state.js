@@ -16,8 +16,8 @@ import { ResponseState } from "./response-state.js";
  * the response has ended, and `deleted` if the response does not exist any more. `input` and `output` contain the items.
  * A turn and its lists are never modified: each event replaces those that it changes, so a change is found by comparing them.
  * @typedef {{
- *   responseId: string, previous: string | null, status: string, at: number, input: Json[], output: Json[],
- * }} FeedTurn `at` is the time of the request in milliseconds
+ *   responseId: string, previous: string | null, status: string, at: number, model: string | null, input: Json[], output: Json[],
+ * }} FeedTurn `at` is the time of the request in milliseconds, and `model` the model that answered, or null
  */
 
 /** The turns that continue the same turn, oldest first, and the place of one of them. @typedef {{place: number, turns: FeedTurn[]}} Branch */
@@ -132,11 +132,11 @@ export class ConversationState {
       case "response.created":
         this.turns.set(id, {
           responseId: id, previous: event.previous_response_id ?? null, status: "in_progress", at: 1_000 * event.created_at,
-          input: [], output: [],
+          model: null, input: [], output: [],
         });
         return;
       case "response.ended":
-        if (turn) this.turns.set(id, { ...turn, status: event.status });
+        if (turn) this.turns.set(id, { ...turn, status: event.status, model: event.model ?? null });
         return;
       case "items.added": {
         this.news = number;
@@ -166,10 +166,10 @@ export function promptOf({ input }) {
 }
 
 /** Returns the answer of an ended turn as the state of its response. @param {FeedTurn} turn */
-export function answerOf({ responseId, output, status }) {
+export function answerOf({ responseId, output, status, model }) {
   const answer = new ResponseState(responseId);
   const ended = status === "deleted" ? (output.length > 0 ? "completed" : "cancelled") : status;
-  answer.apply({ type: "response.completed", sequence_number: 0, response: { id: responseId, status: ended, output } });
+  answer.apply({ type: "response.completed", sequence_number: 0, response: { id: responseId, status: ended, output, model } });
   return answer;
 }
 

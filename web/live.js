@@ -330,7 +330,7 @@ export class LiveConversation {
     // An answer that was followed here may have more details than the feed, such as the cause of a failure.
     if (isSame) return turn;
     const note = statusWords(/** @type {any} */ ({ answer, verified: null, stopping: false, busy: false }), "open", this.words);
-    return Object.assign(turn, { text: answer.text, status: answer.status, aside: asideOf(answer), note: answer.status === "completed" ? "" : note });
+    return Object.assign(turn, { text: answer.text, status: answer.status, model: answer.model, aside: asideOf(answer), note: answer.status === "completed" ? "" : note });
   }
 }
 

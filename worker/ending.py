@@ -99,7 +99,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     )
     context.metrics.ended(job.params.get("model"), decision.status, timing)
     context.metrics.dead.inc(bury)
-    await settle(context, job, state.output, decision.status)
+    await settle(context, job, last["response"])
     if (checkpoint := decoded(grant.checkpoint)) is not None and checkpoint.upstream_id:
         await context.router.cancel(checkpoint.model, checkpoint.upstream_id)
     log.info(
@@ -110,10 +110,10 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     )
 
 
-async def settle(
-    context: WorkerContext, job: Job, output: list[dict[str, Any]], status: Status
-) -> None:
+async def settle(context: WorkerContext, job: Job, response: dict[str, Any]) -> None:
     """Releases the earlier turns of a finished job, or appends its items to its conversation.
+
+    `response` is the final snapshot of the response.
 
     If Redis is unavailable, the turns expire by their TTL instead, and `conversation_settler` of a
     worker appends the items later.
@@ -126,9 +126,10 @@ async def settle(
                 job.conversation,
                 job.id,
                 job.params.get("input", []),
-                output,
-                status=status,
+                response["output"],
+                status=Status(response["status"]),
                 previous=job.continues,
+                model=response["model"] or "",
             )
 
 

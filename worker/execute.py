@@ -375,7 +375,7 @@ class Execution:
                 break
             self._steered = True
         self._context.metrics.ended(job.params.get("model"), decision.status, timing)
-        await settle(self._context, job, items, decision.status)
+        await settle(self._context, job, last["response"])
 
     async def _repeat_end(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])

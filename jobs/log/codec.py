@@ -218,6 +218,11 @@ def kept_items(id_: str, items: list[dict[str, Any]], cipher: Cipher | None) -> 
     return [cipher.encrypted(id_, 0, [one], ITEM)[0] for one in packed]
 
 
+def is_item(entry: bytes) -> bool:
+    """Returns False for the empty entry of a deleted item, and for the entry of a deletion."""
+    return not entry.startswith(b"-") and entry != b""
+
+
 def item_of(id_: str, kept: bytes, cipher: Cipher | None) -> dict[str, Any]:
     """Decrypts and decodes an item of a conversation. Raises: NotReadableHere, Undecodable."""
     return _mapping(id_, kept, cipher, ITEM)

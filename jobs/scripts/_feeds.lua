@@ -100,7 +100,7 @@ local function drop_pending(prefix, id, response)
   redis.call('HDEL', prefix .. 'pending:' .. id, response)
   local c = fields(key, 'owner', 'account', 'deleted')
   if c.owner and not c.deleted and string.sub(value, -1) == '1' then
-    add_feed_event(prefix, id, c, redis.call('PTTL', key), 'response_ended', response, 'deleted')
+    add_feed_event(prefix, id, c, redis.call('PTTL', key), 'response_ended', response, 'deleted', '')
   end
 end
 

@@ -4,8 +4,9 @@
 -- KEYS  conversation_key
 -- ARGV  prefix, id, response (id of the response whose items these are; "" if a client adds items), status (the final
 --       status of the response, if these are all of its items; else ""), previous (id of the response that this response
---       continues; "-" if it continues none; "" for the newest response of the conversation), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
---       three limits apply only if `response` is ""), input_count (of `items`, the number that the response has as
+--       continues; "-" if it continues none; "" for the newest response of the conversation), model (that answered; ""
+--       if there is none), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the three limits apply
+--       only if `response` is ""), input_count (of `items`, the number that the response has as
 --       its input), items... (two for each: its id, and the item)
 -- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
 -- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended
@@ -58,7 +59,7 @@ add(split + 1, #items / 2, response ~= '' and 'output' or '')
 redis.call('HSET', conversation_key, 'bytes', bytes)
 if value and status ~= '' then
   redis.call('HDEL', pending, response)
-  add_feed_event(prefix, id, c, ttl_ms, 'response_ended', response, status)
+  add_feed_event(prefix, id, c, ttl_ms, 'response_ended', response, status, model)
 end
 if status ~= '' then end_pending(prefix, id) end
 local ttl = ttl_after_use(prefix, id, ttl_ms)

@@ -139,8 +139,8 @@ def _fields(state: ConversationState, event: FeedEvent) -> dict[str, Any]:
             return {"item_id": item_id}
         case ["response_created", response_id, previous, *_]:
             return {"response_id": response_id, "previous_response_id": previous or None}
-        case ["response_ended", response_id, status, *_]:
-            return {"response_id": response_id, "status": status}
+        case ["response_ended", response_id, status, model, *_]:
+            return {"response_id": response_id, "status": status, "model": model or None}
         case ["read", number, *_]:
             return {"read": number}
         case _:

@@ -76,7 +76,7 @@ async def test_each_change_appends_its_events(store: ConversationStore, feeds: F
             ("response_created", response, previous),
             ("items", first, first + 1, response, "input", f"{response}-in"),
             ("items", first + 1, first + 2, response, "output", f"{response}-out"),
-            ("response_ended", response, "completed"),
+            ("response_ended", response, "completed", ""),
         ]
 
     owner, state, events = await feeds.read(id_, 0)
@@ -154,7 +154,7 @@ async def test_a_settled_response_is_announced_even_if_its_server_died(
     ended, rejected, deleted = (new_response_id(0) for _ in range(3))
     for response in (ended, rejected, deleted):
         await store.hold(id_, ANNA, response, [])
-    await store.append(id_, ended, [item("b")], [item("c")], status=Status.CANCELLED)
+    await store.append(id_, ended, [item("b")], [item("c")], status=Status.CANCELLED, model="m")
     await store.release(id_, rejected)
     await store.append(id_, deleted, [])
     await store.release(id_, deleted)
@@ -162,9 +162,9 @@ async def test_a_settled_response_is_announced_even_if_its_server_died(
         ("response_created", ended, ""),
         ("items", 0, 1, ended, "input", "b"),
         ("items", 1, 2, ended, "output", "c"),
-        ("response_ended", ended, "cancelled"),
+        ("response_ended", ended, "cancelled", "m"),
         ("response_created", deleted, ended),
-        ("response_ended", deleted, "deleted"),
+        ("response_ended", deleted, "deleted", ""),
     ] == shown((await feeds.read(id_, 1)).events)
 
 

@@ -76,9 +76,10 @@ async def test_two_devices_see_a_turn_of_the_first_one_live(site: Site) -> None:
                 events
             )
             assert [1, 2, 3, 4] == [one["sequence_number"] for one in events]
-            assert [(response, None), "completed"] == [
+            assert [(response, None), "completed", "m"] == [
                 (events[0]["response_id"], events[0]["previous_response_id"]),
                 events[3]["status"],
+                events[3]["model"],
             ]
             assert ["input", "output"] == [one["field"] for one in events[1:3]]
             asked, answered = events[1]["items"], events[2]["items"]

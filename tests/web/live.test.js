@@ -77,9 +77,10 @@ test("a deleted prompt is not shown any more, but its answer is", async () => {
   const here = await device();
   begin(here);
   answer(here, "so");
-  here.feed("response.ended", { response_id: "a", status: "completed" });
+  here.feed("response.ended", { response_id: "a", status: "completed", model: "m" });
   here.socket.push({ type: "error", status: 404, response_id: "a", error: { code: "response_not_found", message: "none" } });
   await settle();
+  assert.equal(here.conversation.turns[0].model, "m");
   here.feed("item.deleted", { item_id: "a-in" });
   assert.deepEqual(shown(here), [["", "so", "completed"]]);
   here.thread.end();

@@ -97,10 +97,14 @@ class ResponseBegun(ConversationEvent):
 
 
 class ResponseOver(ConversationEvent):
-    """A response has ended. Its status is `deleted` if it does not exist any more."""
+    """A response has ended. Its status is `deleted` if it does not exist any more.
+
+    `model` is null if no model answered.
+    """
 
     response_id: str
     status: Literal["completed", "incomplete", "failed", "cancelled", "deleted"]
+    model: str | None
 
 
 class ConversationRead(ConversationEvent):
