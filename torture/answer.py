@@ -31,6 +31,30 @@ def field_of(value: Any, *names: str | int) -> Any:
     return found
 
 
+def text_of(value: Any, *names: str | int) -> str:
+    """Returns a string inside a JSON value.
+
+    Raises:
+        Broken: the value does not exist, or is no string.
+    """
+    found = field_of(value, *names)
+    if not isinstance(found, str):
+        raise Broken(f"{'.'.join(map(str, names))} is no string: {str(found)[:100]}")
+    return found
+
+
+def objects_of(value: Any, name: str) -> list[Json]:
+    """Returns a list of objects inside a JSON object, which may be missing or null.
+
+    Raises:
+        Broken: it is something else.
+    """
+    found = value.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise Broken(f"{name} is no list of objects: {str(found)[:100]}")
+    return found
+
+
 def output_text(response: Json) -> str:
     """Returns the text of all messages in the output of a response."""
     return "".join(text for _, text in _messages(response))
@@ -38,11 +62,11 @@ def output_text(response: Json) -> str:
 
 def _messages(response: Json) -> list[tuple[str, str]]:
     found = []
-    for item in response.get("output") or []:
+    for item in objects_of(response, "output"):
         if item.get("type") == "message":
-            parts = item.get("content") or []
-            text = "".join(p.get("text", "") for p in parts if p.get("type") == "output_text")
-            found.append((str(item.get("id", "")), text))
+            parts = objects_of(item, "content")
+            texts = (text_of(part, "text") for part in parts if part.get("type") == "output_text")
+            found.append((str(item.get("id", "")), "".join(texts)))
     return found
 
 
@@ -74,7 +98,7 @@ class Answer:
         Raises:
             Broken: the event cannot follow those before it.
         """
-        kind = field_of(event, "type")
+        kind = text_of(event, "type")
         if kind == "error":
             # An error of the stream, which is not an event of the response.
             return
@@ -91,29 +115,29 @@ class Answer:
         self.cursor = number
         self.events.append(event)
         if not self.response_id and "response" in event:
-            self.response_id = str(field_of(event, "response", "id"))
+            self.response_id = text_of(event, "response", "id")
         self._fold(kind, event)
 
     def _fold(self, kind: str, event: Json) -> None:
         match kind:
             case "response.output_item.added":
-                item = field_of(event, "item", "id")
+                item = text_of(event, "item", "id")
                 if item in self.texts:
                     raise Broken(f"item {item} was added twice")
                 self.texts[item] = ""
             case "response.output_text.delta":
-                item = field_of(event, "item_id")
+                item = text_of(event, "item_id")
                 if item not in self.texts and not self.late:
                     raise Broken("a delta arrived before response.output_item.added of its item")
-                self.texts[item] = self.texts.get(item, "") + field_of(event, "delta")
+                self.texts[item] = self.texts.get(item, "") + text_of(event, "delta")
             case "response.output_text.done":
-                item, text = field_of(event, "item_id"), field_of(event, "text")
+                item, text = text_of(event, "item_id"), text_of(event, "text")
                 if not self.late and self.texts.get(item) != text:
                     raise Broken("response.output_text.done differs from the deltas before it")
             case _:
                 if kind in TERMINAL_EVENTS:
                     self.last = event
-                    self._check_output(kind, field_of(event, "response"))
+                    self._check_output(kind, self.final)
 
     def _check_output(self, kind: str, response: Json) -> None:
         if self.late:
@@ -138,7 +162,9 @@ class Answer:
         """
         if self.last is None:
             raise Broken(f"the stream ended after event {self.cursor} without a terminal event")
-        response: Json = field_of(self.last, "response")
+        response = field_of(self.last, "response")
+        if not isinstance(response, dict):
+            raise Broken(f"the response of {self.last['type']} is no object")
         return response
 
     @property

@@ -208,7 +208,7 @@ class Client:
                     method, self.url + path, json=body, headers={**self.headers, **(headers or {})}
                 ) as found,
             ):
-                text = await found.text()
+                text = await found.text(errors="replace")
         except (aiohttp.ClientError, ConnectionError) as error:
             self.timeline.add(self.who, "lost", f"{method} {path}: {error!r}")
             raise ConnectionLost(f"{method} {path}: {error!r}") from None
@@ -250,7 +250,7 @@ class Client:
         except TimeoutError:
             raise Broken(f"{method} {path}: no answer within {_REQUEST_SECONDS} s") from None
         if reply.status != 200 or reply.content_type != "text/event-stream":
-            text = (await reply.text())[:300]
+            text = (await reply.text(errors="replace"))[:300]
             self.timeline.add(self.who, "arrived", f"{reply.status} {text}")
             raise Refused(reply.status, reply.content_type, text)
         self.timeline.add(self.who, "arrived", f"{reply.status} {reply.content_type}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from torture.answer import Answer, Json, field_of
+from torture.answer import Answer, Json, text_of
 from torture.client import ConnectionLost, EventStream
 from torture.trial import Prompt, Trial
 
@@ -44,7 +44,7 @@ class Follower:
         body = trial.body(self.prompt, background=True, **fields)
         if self._way == POLL:
             reply = (await client.create(body, key)).success()
-            self.answer.response_id = str(field_of(reply, "id"))
+            self.answer.response_id = text_of(reply, "id")
         else:
             self._stream = await client.stream(body, key)
             self.answer = self._stream.answer

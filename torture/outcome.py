@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from torture.answer import Json, field_of, output_text
+from torture.answer import Json, output_text, text_of
 from torture.client import ConnectionLost, Refused
 from torture.errors import Broken
 from torture.trial import Prompt, Trial
@@ -59,7 +59,7 @@ async def outcome(trial: Trial, prompt: Prompt, way: str) -> Outcome:
             reply = await trial.client().create(trial.body(prompt, background=True))
             if not reply.ok:
                 return Outcome("error", reply.text, {})
-            return _ended(await trial.poll(field_of(reply.body, "id"), seconds=seconds))
+            return _ended(await trial.poll(text_of(reply.body, "id"), seconds=seconds))
 
 
 async def _foreground(trial: Trial, body: Json) -> Outcome:
@@ -86,4 +86,4 @@ async def _stream(trial: Trial, prompt: Prompt) -> Outcome:
 
 
 def _ended(response: Json) -> Outcome:
-    return Outcome(str(field_of(response, "status")), output_text(response), response)
+    return Outcome(text_of(response, "status"), output_text(response), response)

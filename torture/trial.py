@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 
-from torture.answer import TERMINAL_STATUSES, Answer, Json, field_of, output_text
+from torture.answer import TERMINAL_STATUSES, Answer, Json, output_text, text_of
 from torture.client import Client, ConnectionLost, Refused
 from torture.errors import Broken, PaidTwice
 from torture.model.record import Call
@@ -254,7 +254,7 @@ class Trial:
             else:
                 if reply.status < 500 and reply.status != 429:
                     response = reply.success()
-                    seen = str(field_of(response, "status"))
+                    seen = text_of(response, "status")
                     if seen in TERMINAL_STATUSES:
                         return response
                 else:

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from torture.answer import Answer, Json, field_of
+from torture.answer import Answer, Json, text_of
 from torture.client import Client, ConnectionLost
 from torture.errors import Broken
 from torture.timeline import PIECE
@@ -72,8 +72,11 @@ class Socket:
             code = self._socket.close_code
             self._client.timeline.add(self._client.who, "lost", f"closed with {code}")
             raise ConnectionLost(f"the WebSocket was closed with {code}")
-        message = json.loads(frame.data)
-        kind = str(field_of(message, "type"))
+        try:
+            message = json.loads(frame.data)
+        except ValueError:
+            raise Broken(f"a message is no JSON: {frame.data[:100]!r}") from None
+        kind = text_of(message, "type")
         delta = kind == "response.output_text.delta"
         shown = f"{PIECE}{message.get('sequence_number')}" if delta else frame.data
         self._client.timeline.add(self._client.who, "arrived", shown)
@@ -102,7 +105,7 @@ class Socket:
     def _add(self, kind: str, message: Json) -> None:
         lane = self.lanes.setdefault(str(message.get("stream_id", "")), [])
         if kind == "response.created":
-            response_id = str(field_of(message, "response", "id"))
+            response_id = text_of(message, "response", "id")
             lane.append(response_id)
             self.answers[response_id] = Answer()
         if not lane:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from torture.answer import field_of
+from torture.answer import text_of
 from torture.case import BACKGROUND, Weight, case
 from torture.errors import Broken
 from torture.trial import Prompt, Trial
@@ -20,7 +20,7 @@ from torture.trial import Prompt, Trial
 async def complete(trial: Trial) -> None:
     prompt = trial.prompt(pieces=60, pace_ms=3)
     reply = (await trial.client().create(trial.body(prompt, background=True))).success()
-    trial.check_completed(prompt, await trial.poll(field_of(reply, "id")))
+    trial.check_completed(prompt, await trial.poll(text_of(reply, "id")))
     await trial.check_calls_later(prompt)
 
 
@@ -35,14 +35,14 @@ async def accepted(trial: Trial) -> None:
     prompt = trial.prompt(pieces=10, hold=5)
     create = trial.client().create(trial.body(prompt, background=True))
     reply = (await trial.within(create, "no reply came while the model wrote")).success()
-    if (status := field_of(reply, "status")) not in {"queued", "in_progress"}:
+    if (status := text_of(reply, "status")) not in {"queued", "in_progress"}:
         raise Broken(f"the status is {status}")
     await trial.called(prompt, pieces=5)
-    running = (await trial.client().retrieve(field_of(reply, "id"))).success()
-    if (status := field_of(running, "status")) not in {"queued", "in_progress"}:
+    running = (await trial.client().retrieve(text_of(reply, "id"))).success()
+    if (status := text_of(running, "status")) not in {"queued", "in_progress"}:
         raise Broken(f"the status is {status} while the model writes")
     trial.release(prompt)
-    trial.check_completed(prompt, await trial.poll(field_of(reply, "id")))
+    trial.check_completed(prompt, await trial.poll(text_of(reply, "id")))
 
 
 @case(
@@ -60,7 +60,7 @@ async def many(trial: Trial) -> None:
         client = trial.client(number)
         reply = (await client.create(trial.body(prompt, background=True))).success()
         seconds = 2 * trial.limits.answer_seconds
-        response = await trial.poll(field_of(reply, "id"), number + 1, seconds)
+        response = await trial.poll(text_of(reply, "id"), number + 1, seconds)
         trial.check_completed(prompt, response)
         trial.check_calls(prompt)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from torture.answer import Json, field_of, output_text
+from torture.answer import Json, output_text, text_of
 from torture.case import CANCEL, Weight, case
 from torture.errors import Broken
 from torture.follower import NEEDS, POLL, SHOWN, STREAM, Follower
@@ -12,7 +12,7 @@ from torture.trial import Prompt, Trial
 
 
 def _check_cancelled(response: Json) -> None:
-    if (status := field_of(response, "status")) != "cancelled":
+    if (status := text_of(response, "status")) != "cancelled":
         raise Broken(f"the status is {status}, not cancelled")
 
 
@@ -160,7 +160,7 @@ async def at_end(trial: Trial) -> None:
         first = await trial.poll(response_id, number)
         await asyncio.sleep(1)  # what is wrong may be written late
         later = await trial.poll(response_id, number + 1)
-        found = {field_of(r, "status") for r in (streamed, first, later)}
+        found = {text_of(r, "status") for r in (streamed, first, later)}
         if len(found) > 1 or not found <= {"completed", "cancelled"}:
             raise Broken(f"the clients see different results: {', '.join(sorted(found))}")
         if found == {"completed"}:

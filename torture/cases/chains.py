@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from torture.answer import Json, field_of, output_text
+from torture.answer import Json, objects_of, output_text, text_of
 from torture.case import CONVERSATIONS, STATE, Weight, case
 from torture.errors import Broken
 from torture.follower import POLL, Follower
@@ -37,8 +37,8 @@ def _check_context(trial: Trial, prompt: Prompt, *texts: str) -> None:
 async def chain_context(trial: Trial) -> None:
     first, second, third = (trial.prompt(pieces=5) for _ in range(3))
     one = await _turn(trial, first)
-    two = await _turn(trial, second, 1, previous_response_id=one["id"])
-    three = await _turn(trial, third, previous_response_id=two["id"])
+    two = await _turn(trial, second, 1, previous_response_id=text_of(one, "id"))
+    three = await _turn(trial, third, previous_response_id=text_of(two, "id"))
     trial.check_completed(third, three)
     texts = [first.text, output_text(one).strip(), second.text, output_text(two).strip()]
     _check_context(trial, third, *texts)
@@ -55,8 +55,8 @@ async def chain_branches(trial: Trial) -> None:
     first, left, right = (trial.prompt(pieces=5) for _ in range(3))
     one = await _turn(trial, first)
     found = await asyncio.gather(
-        _turn(trial, left, 0, previous_response_id=one["id"]),
-        _turn(trial, right, 1, previous_response_id=one["id"]),
+        _turn(trial, left, 0, previous_response_id=text_of(one, "id")),
+        _turn(trial, right, 1, previous_response_id=text_of(one, "id")),
     )
     for prompt, other, response in ((left, right, found[0]), (right, left, found[1])):
         trial.check_completed(prompt, response)
@@ -78,14 +78,14 @@ async def chain_after_failure(trial: Trial) -> None:
     reply = await trial.client().create(trial.body(failing, background=True))
     if not reply.ok:
         return  # a target that refuses the first request leaves nothing to continue
-    response_id = field_of(reply.body, "id")
+    response_id = text_of(reply.body, "id")
     await trial.poll(response_id, seconds=trial.limits.recovery_seconds)
     body = trial.body(prompt, background=True, previous_response_id=response_id)
     again = await trial.client().create(body)
     if again.status >= 500:
         raise Broken(f"the request gets {again.status}: {again.text[:200]}")
     if again.ok:
-        trial.check_completed(prompt, await trial.poll(field_of(again.body, "id")))
+        trial.check_completed(prompt, await trial.poll(text_of(again.body, "id")))
 
 
 @case(
@@ -107,7 +107,7 @@ async def chain_unknown(trial: Trial) -> None:
 
 async def _conversation(trial: Trial) -> str:
     reply = await trial.client().request("POST", "/conversations", {})
-    return str(field_of(reply.success(), "id"))
+    return text_of(reply.success(), "id")
 
 
 async def _items(trial: Trial, conversation: str, server: int = 0) -> list[str]:
@@ -115,8 +115,8 @@ async def _items(trial: Trial, conversation: str, server: int = 0) -> list[str]:
     path = f"/conversations/{conversation}/items?order=asc&limit=100"
     reply = (await trial.client(server).request("GET", path)).success()
     return [
-        "".join(str(part.get("text", "")) for part in item.get("content") or [])
-        for item in field_of(reply, "data")
+        "".join(str(part.get("text", "")) for part in objects_of(item, "content"))
+        for item in objects_of(reply, "data")
         if item.get("type") == "message"
     ]
 
@@ -185,11 +185,34 @@ async def conversation_after_failure(trial: Trial) -> None:
     conversation = await _conversation(trial)
     failing, prompt = trial.prompt(pieces=5, do="error", status=400), trial.prompt(pieces=5)
     failed = await _turn(trial, failing, conversation=conversation)
-    if field_of(failed, "status") != "failed":
+    if text_of(failed, "status") != "failed":
         raise Broken(f"the first turn is {failed['status']}")
     response = await _turn(trial, prompt, conversation=conversation)
     trial.check_completed(prompt, response)
     _check_turn(await _items(trial, conversation), prompt, response)
+
+
+@case(
+    "conversation.after_cancel",
+    "After a cancelled turn, a conversation can be continued, and has each item once.",
+    CONVERSATIONS,
+    Weight.LOSES,
+    *("background", "cancel", "conversations", "model"),
+)
+async def conversation_after_cancel(trial: Trial) -> None:
+    conversation = await _conversation(trial)
+    stopped, prompt = trial.prompt(pieces=20, hold=10), trial.prompt(pieces=5)
+    follower = Follower(trial, stopped, POLL)
+    response_id = await follower.start(conversation=conversation)
+    await trial.called(stopped, pieces=10)
+    (await trial.client(1).cancel(response_id)).success()
+    await follower.finish()
+    response = await _turn(trial, prompt, conversation=conversation)
+    trial.check_completed(prompt, response)
+    items = await _items(trial, conversation)
+    _check_turn(items, prompt, response)
+    if items.count(stopped.text) > 1:
+        raise Broken("the cancelled prompt is in the conversation twice")
 
 
 def _killed(role: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from torture.answer import Json, field_of
+from torture.answer import Json, field_of, objects_of, text_of
 from torture.case import CHAT, Weight, case
 from torture.client import DONE
 from torture.errors import Broken
@@ -43,11 +43,14 @@ async def _stream(trial: Trial, prompt: Prompt) -> tuple[str, str, bool]:
                         done = True
                         continue
                     chunk = json.loads(data)
-                    if "error" in chunk:
+                    if not isinstance(chunk, dict) or "error" in chunk:
                         return text, "error", False
-                    for choice in chunk.get("choices") or []:
-                        text += (choice.get("delta") or {}).get("content") or ""
-                        reason = choice.get("finish_reason") or reason
+                    for choice in objects_of(chunk, "choices"):
+                        delta = choice.get("delta") or {}
+                        text += text_of(delta, "content") if delta.get("content") else ""
+                        reason = str(choice.get("finish_reason") or reason)
+    except ValueError as error:
+        raise Broken(f"the stream cannot be read: {error}") from None
     except (aiohttp.ClientError, ConnectionError):
         return text, "error", False
     return text, reason, done
@@ -84,7 +87,7 @@ async def complete(trial: Trial) -> None:
     choice = field_of(reply.success(), "choices", 0)
     if field_of(choice, "finish_reason") != "stop":
         raise Broken(f"the finish_reason is {choice['finish_reason']}")
-    trial.check_text(prompt, field_of(choice, "message", "content"))
+    trial.check_text(prompt, text_of(choice, "message", "content"))
     trial.check_calls(prompt)
 
 

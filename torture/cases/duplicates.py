@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from torture.answer import field_of
+from torture.answer import text_of
 from torture.case import CREATE, Weight, case
 from torture.client import ConnectionLost, Refused
 from torture.errors import Broken
@@ -25,9 +25,9 @@ _LIBRARIES = "https://github.com/openai/openai-python#retries"
 async def later(trial: Trial) -> None:
     prompt, key = trial.prompt(pieces=10), trial.key()
     body = trial.body(prompt, background=True)
-    first = field_of((await trial.client().create(body, key)).success(), "id")
+    first = text_of((await trial.client().create(body, key)).success(), "id")
     trial.check_completed(prompt, await trial.poll(first))
-    again = field_of((await trial.client(1).create(body, key)).success(), "id")
+    again = text_of((await trial.client(1).create(body, key)).success(), "id")
     if first != again:
         raise Broken("the second request created another response")
     await trial.check_calls_later(prompt)
@@ -45,7 +45,7 @@ async def at_once(trial: Trial) -> None:
     body = trial.body(prompt, background=True)
     replies = await asyncio.gather(*(trial.client(n).create(body, key) for n in range(10)))
     # A server may refuse a request while the first one with the key is processed.
-    accepted = {field_of(r.body, "id") for r in replies if r.ok}
+    accepted = {text_of(r.body, "id") for r in replies if r.ok}
     refused = {r.status for r in replies if not r.ok}
     if len(accepted) != 1 or not refused <= {409, 425, 429}:
         raise Broken(f"{len(accepted)} responses were created; refused: {sorted(refused)}")
@@ -108,7 +108,7 @@ async def second_stream(trial: Trial) -> None:
 async def other_body(trial: Trial) -> None:
     first, other, key = trial.prompt(pieces=5), trial.prompt(pieces=5), trial.key()
     one = await trial.client().create(trial.body(first, background=True), key)
-    trial.check_completed(first, await trial.poll(field_of(one.success(), "id")))
+    trial.check_completed(first, await trial.poll(text_of(one.success(), "id")))
     reply = await trial.client().create(trial.body(other, background=True), key)
     if reply.status not in {400, 409, 422}:
         raise Broken(f"the second request gets {reply.status}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torture.answer import field_of
+from torture.answer import field_of, text_of
 from torture.case import ERRORS, STREAMING, Weight, case
 from torture.errors import Broken
 from torture.outcome import FOREGROUND, NEEDS, POLL, STREAM, Outcome, outcome
@@ -105,13 +105,37 @@ async def silence(trial: Trial) -> None:
     prompt = trial.prompt(pieces=20, at=10, do="hang", times=1)
     reply = await trial.client().create(trial.body(prompt, background=True))
     seconds = trial.limits.stall_seconds + trial.limits.recovery_seconds
-    response = await trial.poll(field_of(reply.success(), "id"), seconds=seconds)
+    response = await trial.poll(text_of(reply.success(), "id"), seconds=seconds)
     # A second call may have brought the whole answer.
-    if field_of(response, "status") == "completed":
+    if text_of(response, "status") == "completed":
         trial.check_completed(prompt, response)
     call = trial.calls(prompt)[0]
     if call.running:
         raise Broken("the silent call of the model is still open")
+
+
+@case(
+    "truncation.silent_start",
+    "If the model never sends anything, the client is told of a failure, and all calls are closed.",
+    STREAMING,
+    Weight.MISLEADS,
+    *("background", "model", "stall timeout"),
+    deadline=60,
+)
+async def silent_start(trial: Trial) -> None:
+    prompt = trial.prompt(pieces=20, do="hang")
+    reply = await trial.client().create(trial.body(prompt, background=True))
+    # A target may try several times.
+    seconds = 4 * trial.limits.stall_seconds + trial.limits.recovery_seconds
+    response = await trial.poll(text_of(reply.success(), "id"), seconds=seconds)
+    if (status := text_of(response, "status")) != "failed":
+        raise Broken(f"the status is {status}")
+    closed = "a silent call of the model is still open"
+    await trial.wait(
+        lambda: not any(call.running for call in trial.calls(prompt)) or None,
+        trial.limits.cancel_seconds,
+        closed,
+    )
 
 
 # How the model refuses all calls.

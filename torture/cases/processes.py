@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from torture.answer import TERMINAL_STATUSES, Json, field_of, output_text
+from torture.answer import TERMINAL_STATUSES, Json, output_text, text_of
 from torture.case import BACKGROUND, Weight, case
 from torture.errors import Broken
 from torture.follower import NEEDS, POLL, SHOWN, STREAM, Follower
@@ -80,7 +80,7 @@ def _truthful(way: str) -> None:
             response = await follower.finish()
         finally:
             await follower.close()
-        if field_of(response, "status") == "completed":
+        if text_of(response, "status") == "completed":
             trial.check_completed(prompt, response)
 
 
@@ -230,7 +230,7 @@ def _freeze_worker(way: str) -> None:
 
 
 def _check_same(first: Json, later: Json) -> None:
-    if field_of(first, "status") != field_of(later, "status"):
+    if text_of(first, "status") != text_of(later, "status"):
         raise Broken(f"the status changed to {later['status']} after the end")
     if output_text(first) != output_text(later):
         raise Broken("the output changed after the end")
@@ -311,7 +311,7 @@ async def restart_many(trial: Trial) -> None:
         for follower in followers:
             await follower.close()
     for prompt, response in zip(prompts, found, strict=True):
-        if field_of(response, "status") not in TERMINAL_STATUSES:
+        if text_of(response, "status") not in TERMINAL_STATUSES:
             raise Broken("a response has not ended")
         trial.check_completed(prompt, response)
         trial.check_calls(prompt, _most_calls(trial.member("server")))

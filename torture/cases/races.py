@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from torture.answer import Answer, Json, field_of
+from torture.answer import Answer, Json, objects_of, text_of
 from torture.case import BACKGROUND, CANCEL, CONVERSATIONS, CREATE, RESUME, Weight, case
 from torture.client import ConnectionLost, Refused, Reply
 from torture.errors import Broken
@@ -53,7 +53,7 @@ async def submit_kill(trial: Trial) -> None:
         finally:
             submit.cancel()
             await asyncio.gather(submit, return_exceptions=True)
-        response_id = field_of(reply.success(), "id")
+        response_id = text_of(reply.success(), "id")
         seconds = trial.limits.recovery_seconds
         trial.check_completed(prompt, await trial.poll(response_id, number + 1, seconds))
         await trial.system.start_again(member)
@@ -75,7 +75,7 @@ async def submit_restart(trial: Trial) -> None:
         await asyncio.sleep(trial.random.uniform(0, 4))
         body = trial.body(prompts[number], background=True)
         reply = await _accepted(trial, body, f"{trial.key()}-{number}", number)
-        response_id = field_of(reply.success(), "id")
+        response_id = text_of(reply.success(), "id")
         seconds = trial.limits.recovery_seconds
         response = await trial.poll(response_id, number + 1, seconds)
         trial.check_completed(prompts[number], response)
@@ -111,7 +111,7 @@ async def cancel_kill(trial: Trial) -> None:
     (await trial.client().cancel(response_id)).success()
     await trial.system.start_again(member)
     response = await follower.finish()
-    if field_of(response, "status") != "cancelled":
+    if text_of(response, "status") != "cancelled":
         raise Broken(f"the status is {response['status']}")
     await asyncio.sleep(3)  # a worker that takes over the response does so within this time
     trial.check_calls(prompt)
@@ -239,16 +239,16 @@ async def store_followers(trial: Trial) -> None:
 )
 async def conversation_retry(trial: Trial) -> None:
     made = await trial.client().request("POST", "/conversations", {})
-    conversation = field_of(made.success(), "id")
+    conversation = text_of(made.success(), "id")
     prompt, key = trial.prompt(pieces=10), trial.key()
     body = trial.body(prompt, background=True, conversation=conversation)
     replies = await asyncio.gather(*(_accepted(trial, body, key, n) for n in range(4)))
-    ids = {field_of(reply.success(), "id") for reply in replies}
+    ids = {text_of(reply.success(), "id") for reply in replies}
     if len(ids) != 1:
         raise Broken(f"{len(ids)} responses were created")
     trial.check_completed(prompt, await trial.poll(ids.pop()))
     path = f"/conversations/{conversation}/items?order=asc&limit=100"
-    items = field_of((await trial.client().request("GET", path)).success(), "data")
+    items = objects_of((await trial.client().request("GET", path)).success(), "data")
     if len(items) != 2:
         raise Broken(f"the conversation has {len(items)} items, not 2")
     await trial.check_calls_later(prompt)

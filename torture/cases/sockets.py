@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any
 
-from torture.answer import Json, field_of, output_text
+from torture.answer import Json, output_text, text_of
 from torture.case import WEBSOCKET, Weight, case
 from torture.client import ConnectionLost
 from torture.errors import Broken
@@ -47,7 +49,7 @@ async def chain(trial: Trial) -> None:
     async with Socket(trial.client()) as socket:
         await socket.create(trial.body(first))
         (one,) = await _ended(trial, socket)
-        await socket.create(trial.body(second, previous_response_id=one["id"]))
+        await socket.create(trial.body(second, previous_response_id=text_of(one, "id")))
         (two,) = await _ended(trial, socket)
     trial.check_completed(second, two)
     context = trial.calls(second)[-1].context
@@ -67,7 +69,7 @@ async def unstored(trial: Trial) -> None:
     async with Socket(trial.client()) as socket:
         await socket.create(trial.body(first, store=False))
         (one,) = await _ended(trial, socket)
-        body = trial.body(second, store=False, previous_response_id=one["id"])
+        body = trial.body(second, store=False, previous_response_id=text_of(one, "id"))
         await socket.create(body)
         (two,) = await _ended(trial, socket)
     trial.check_completed(second, two)
@@ -212,6 +214,80 @@ async def kill_server(trial: Trial) -> None:
 
 
 @case(
+    "websocket.many",
+    "Twenty answers on one WebSocket, each in a lane of its own, are not mixed.",
+    WEBSOCKET,
+    Weight.LOSES,
+    *_NEEDS,
+    deadline=60,
+)
+async def many(trial: Trial) -> None:
+    prompts = [trial.prompt(pieces=40, pace_ms=5) for _ in range(20)]
+    async with Socket(trial.client()) as socket:
+        for number, prompt in enumerate(prompts):
+            await socket.create(trial.body(prompt, stream_id=f"lane-{number}"))
+        await _ended(trial, socket, len(prompts))
+    for number, prompt in enumerate(prompts):
+        (response_id,) = socket.lanes[f"lane-{number}"]
+        trial.check_completed(prompt, socket.answers[response_id].final)
+        trial.check_calls(prompt)
+
+
+@case(
+    "websocket.slow_reader",
+    "A client that stops reading its WebSocket for a while loses no stored answer.",
+    WEBSOCKET,
+    Weight.LOSES,
+    *(*_NEEDS, "background", "resume"),
+    deadline=90,
+)
+async def slow_reader(trial: Trial) -> None:
+    prompt = trial.prompt(pieces=3000, size=400)
+    async with Socket(trial.client(slow=True)) as socket:
+        await socket.create(trial.body(prompt))
+        while not any(any(one.texts.values()) for one in socket.answers.values()):
+            await trial.within(socket.receive(), "no piece came")
+        # The client reads nothing, until the model has sent everything and the buffers are full.
+        await trial.called(prompt, pieces=prompt.script.pieces)
+        await asyncio.sleep(2)
+        # The server may disconnect a client that is too slow.
+        with contextlib.suppress(ConnectionLost):
+            await trial.within(socket.until_ended(), "no end came", trial.limits.recovery_seconds)
+    (answer,) = socket.answers.values()
+    trial.check_completed(prompt, await trial.follow(answer))
+    trial.check_calls(prompt)
+
+
+@case(
+    "websocket.restart_server",
+    "If the server of a WebSocket is restarted, the client resumes without a lost event.",
+    WEBSOCKET,
+    Weight.LOSES,
+    *(*_NEEDS, "background", "resume", "restart server", "separate worker"),
+    deadline=120,
+)
+async def restart_server(trial: Trial) -> None:
+    prompt = trial.prompt(pieces=20, hold=10)
+    async with Socket(trial.client()) as socket:
+        response_id = await _begin(trial, socket, prompt)
+        member = trial.member("server")
+        stopping = asyncio.create_task(trial.system.stop_gracefully(member))
+        try:
+            while True:
+                await trial.within(
+                    socket.receive(), "the socket stays open", member.spec.stop_seconds
+                )
+        except ConnectionLost:
+            pass
+        await stopping
+    trial.release(prompt)
+    await trial.system.start_again(member)
+    answer = socket.answers[response_id]
+    trial.check_completed(prompt, await trial.follow(answer, 1))
+    await trial.check_calls_later(prompt)
+
+
+@case(
     "steer.committed",
     "A steer ends the response as incomplete, and a second response continues with its input.",
     WEBSOCKET,
@@ -233,7 +309,7 @@ async def steer(trial: Trial) -> None:
     accepted = [one for one in socket.others if one["type"] == "response.steer.accepted"]
     if len(accepted) != 1:
         raise Broken(f"response.steer.accepted came {len(accepted)} times")
-    if field_of(first, "status") != "incomplete":
+    if text_of(first, "status") != "incomplete":
         raise Broken(f"the first response is {first['status']}")
     trial.check_prefix(prompt, output_text(first))
     trial.check_completed(more, second)
@@ -255,9 +331,53 @@ async def steer_ended(trial: Trial) -> None:
     async with Socket(trial.client()) as socket:
         await socket.create(trial.body(prompt))
         (response,) = await _ended(trial, socket)
-        message = {"type": "response.steer", "previous_response_id": response["id"]}
+        message = {"type": "response.steer", "previous_response_id": text_of(response, "id")}
         await socket.send({**message, "input": more.text})
         found = await trial.within(socket.receive(), "no reply came")
     if found["type"] not in {"error", "response.steer.failed"}:
         raise Broken(f"the reply is {found['type']}")
     trial.check_calls(more, 0)
+
+
+def _steer_killed(role: str) -> None:
+    @case(
+        f"steer.kill_{role}",
+        f"If the {role} is killed after a steer was accepted, the steer is not lost.",
+        WEBSOCKET,
+        Weight.LOSES,
+        *(*_NEEDS, "background", f"kill {role}", "freeze worker"),
+        deadline=90,
+    )
+    async def killed(trial: Trial) -> None:
+        prompt, more = trial.prompt(pieces=20, hold=10), trial.prompt(pieces=5)
+        async with Socket(trial.client()) as socket:
+            response_id = await _begin(trial, socket, prompt)
+            workers = trial.system.with_role("worker")
+            # The workers must not act on the steer before the process dies.
+            for worker in workers:
+                trial.system.freeze(worker)
+            try:
+                message = {"type": "response.steer", "previous_response_id": response_id}
+                await socket.send({**message, "input": more.text})
+                while not any(one["type"] == "response.steer.accepted" for one in socket.others):
+                    await trial.within(socket.receive(), "the steer was not accepted")
+                if role == "worker":
+                    killed = await trial.caller(trial.calls(prompt)[-1])
+                else:
+                    killed = trial.member("server")
+                await trial.system.kill(killed)
+            finally:
+                for worker in workers:
+                    trial.system.thaw(worker)
+        await trial.system.start_again(killed)
+        trial.release(prompt)
+        seconds = trial.limits.recovery_seconds
+        await trial.poll(response_id, 1, seconds)
+        await trial.called(more, count=1)
+        if prompt.text not in trial.calls(more)[-1].context:
+            raise Broken("the model did not get the first prompt with the steer")
+        await trial.check_calls_later(more)
+
+
+for _role in ("server", "worker"):
+    _steer_killed(_role)
