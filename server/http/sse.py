@@ -14,6 +14,7 @@ from server.api.obfuscation import is_padded, padded_json
 from server.api.problem import restarting
 
 from .answers import PIECE_BYTES, error_answer
+from .stream_buffer import ErrorFormat, EventFormat, ResponseBuffer, StreamBuffer
 from .timeouts import bound_buffers, write_in_time
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from server.api.problem import Problem
     from server.live.follower import Follower
 
-MAX_BUFFERED: Final = 65_536
 # How long a chat stream waits for its first piece before it sends the HTTP status.
 HELD_SECONDS: Final = 1.0
 # How long other streams wait for their first events, which usually arrive within milliseconds.
@@ -37,13 +37,11 @@ HEARTBEAT: Final = b": still here\n\n"
 OWN_PREFIX: Final = "holdline:"
 
 
-class StreamFormat(Protocol):
+class StreamFormat(ErrorFormat, Protocol):
     """The format of a stream: its headers, its errors and its end."""
 
     failure: Problem | None
     """The failure of the response, once the stream has sent it."""
-    broken: bool
-    """True once the stream has sent an error as its end: it was cut off, or the response failed."""
     ended: bool
     """True once the stream has sent an end of the response other than the regular one."""
     headers: Mapping[str, str]
@@ -55,9 +53,6 @@ class StreamFormat(Protocol):
     def begun(self) -> bool:
         """True if the stream may be sent with status 200."""
 
-    def problem(self, problem: Problem) -> bytes:
-        """Returns the stream's last event for a log that cannot be followed any more."""
-
     def cut(self, id_: str) -> bytes:
         """Returns the `server_restarting` error, which ends a stream before its log.
 
@@ -65,11 +60,8 @@ class StreamFormat(Protocol):
         """
 
 
-class ResponseFormat(StreamFormat, Protocol):
+class ResponseFormat(StreamFormat, EventFormat, Protocol):
     """The format of a response's stream, which also converts log events to server-sent events."""
-
-    def events(self, frames: list[Frame]) -> list[bytes]:
-        """Converts log events into parts of the stream. Raises: Undecodable."""
 
 
 class Events:
@@ -136,47 +128,23 @@ class _EventStream(web.StreamResponse):
     _send_headers_immediately = False
 
 
-class Stream:
-    """The stream of one request. Its buffer is bounded; the log holds the rest."""
+class Stream(StreamBuffer):
+    """The stream of one request, which writes its parts as the body of the answer."""
+
+    _format: StreamFormat
 
     def __init__(self, heartbeat_seconds: float, format_: StreamFormat, id_: str) -> None:
         """`id_` is the id of the followed response or conversation."""
+        # Not `super()`, which is `ResponseBuffer` in a `ResponseStream`.
+        StreamBuffer.__init__(self, format_)
         self._heartbeat = heartbeat_seconds
-        self._format = format_
         self._id = id_
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._news = asyncio.Event()
-        self._over = False
-        self._complete = False
-        self._explained = False
-        self._problem: Problem | None = None
         self.handed_over = False
-
-    @property
-    def writable(self) -> bool:
-        """False while the buffer is full or the stream is over."""
-        return self._size < MAX_BUFFERED and not self._over
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers of this stream, also if it fails before its first piece."""
         return {}
-
-    def ended(self, follower: object, problem: Problem | None) -> None:
-        """Ends the stream. Only a complete log is followed by `StreamFormat.done`."""
-        del follower
-        if problem is not None:
-            self._put(self._format.problem(problem))
-        self._explained = problem is not None
-        self._problem = problem
-        self._complete = problem is None and not self._format.broken
-        self.stop()
-
-    def stop(self) -> None:
-        """Ends the stream at its current position; the client can resume it on another server."""
-        self._over = True
-        self._news.set()
 
     async def serve(self, request: web.Request, follower: CaughtUp) -> web.StreamResponse:
         """Writes events until the log ends, or the client disconnects or stops reading."""
@@ -204,7 +172,7 @@ class Stream:
                 bound_buffers(request.transport, PIECE_BYTES)
             while await self._write_next(request, response, deadline):
                 follower.catch_up_if_behind()
-            if self._cut:
+            if self.cut:
                 # The final HTTP chunk is omitted, so that clients that ignore the error see a
                 # broken connection. Some clients then discard unread data, so the error is sent
                 # first and given time to arrive.
@@ -212,7 +180,7 @@ class Stream:
                 if request.transport is not None:
                     request.transport.close()
                 return response
-            self.handed_over = self._complete or self._format.ended
+            self.handed_over = self.complete or self._format.ended
         return response
 
     async def _hold(self, deadline: Deadline) -> None:
@@ -225,7 +193,7 @@ class Stream:
         seconds = FIRST_SECONDS if self._format.begun else HELD_SECONDS
         until = asyncio.get_running_loop().time() + seconds
         with contextlib.suppress(TimeoutError):
-            while not (self._over or (self._parts and self._format.begun)):
+            while not (self.over or (self._parts and self._format.begun)):
                 self._news.clear()
                 with deadline.at(until):
                     await self._news.wait()
@@ -236,25 +204,17 @@ class Stream:
         """The problem that ends the stream before its first piece, or None."""
         return None if self._format.begun else self._format.failure or self._problem
 
-    @property
-    def _cut(self) -> bool:
-        """True if the stream ends before its log, and no error was sent to the client."""
-        return self._over and not (self._complete or self._explained or self._format.broken)
-
     async def _write_next(
         self, request: web.Request, response: web.StreamResponse, deadline: Deadline
     ) -> bool:
         """Writes what has gathered, or a heartbeat. Returns False after the end of the stream."""
-        if not self._news.is_set():
-            due = asyncio.get_running_loop().time() + self._heartbeat
-            with contextlib.suppress(TimeoutError), deadline.at(due):
-                await self._news.wait()
-        self._news.clear()
-        over, parts = self._over, self._parts
-        self._parts, self._size = [], 0
-        if over and self._complete:
+        due = asyncio.get_running_loop().time() + self._heartbeat
+        with contextlib.suppress(TimeoutError), deadline.at(due):
+            await self.gathered()
+        over, parts = self.over, self.take()
+        if over and self.complete:
             parts.append(self._format.done)
-        elif self._cut:
+        elif self.cut:
             parts.append(self._format.cut(self._id))
         pieces = _pieces(parts or [HEARTBEAT])
         last = next(pieces)
@@ -262,44 +222,29 @@ class Stream:
             await write_in_time(request, deadline, response.write(last))
             last = piece
         # The last piece and the end of the body are one write.
-        write = response.write_eof if over and not self._cut else response.write
+        write = response.write_eof if over and not self.cut else response.write
         await write_in_time(request, deadline, write(last))
         return not over
 
-    def _put(self, *parts: bytes) -> None:
-        self._parts += parts
-        self._size += sum(map(len, parts))
-        self._news.set()
 
-
-class ResponseStream(Stream):
+class ResponseStream(Stream, ResponseBuffer):
     """A `Sink` that streams the events of a response.
 
     `delivered` counts the events of all streams.
     """
 
+    _format: ResponseFormat
+
     def __init__(
         self, heartbeat_seconds: float, format_: ResponseFormat, response_id: str, delivered: Value
     ) -> None:
-        super().__init__(heartbeat_seconds, format_, response_id)
-        self._events = format_.events
+        Stream.__init__(self, heartbeat_seconds, format_, response_id)
         self._delivered = delivered
-        self.unstored = False
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Names the response."""
         return {"X-Response-Id": self._id}
-
-    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Buffers events until they are written."""
-        del follower
-        self._put(*self._events(frames))
-        self._delivered.count += len(frames)
-        if frames[-1].last:
-            self.unstored = frames[-1].event["response"].get("store") is False
-        if self._format.broken:
-            self.stop()
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Sends the queue position as an SSE comment, which the standard's clients ignore."""

@@ -64,8 +64,8 @@ class AiSdkRoutes:
             chat = Chat(asked.response_id, asked.translation.message_id)
             await self._chats.put(principal_of(request).owner, asked.translation.chat_id, chat)
             del asked  # the request would stay in memory as long as the stream
-            format_ = UiMessageStream(message_id=chat.message_id)
-            return await self._requests.stream(request, chat.response_id, format_)
+            chunks = UiMessageStream(message_id=chat.message_id)
+            return await self._requests.stream(request, chat.response_id, chunks)
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """Streams the last answer of a chat from its beginning, or after an event.
@@ -83,8 +83,8 @@ class AiSdkRoutes:
         before: list[Json] = []
         if chat.message_id is not None and after < 0:
             before = await self._responses.input_items(who.viewer, chat.response_id)
-        format_ = UiMessageStream(after, chat.message_id, tuple(_of_last_message(before)))
-        return await self._requests.stream(request, chat.response_id, format_)
+        chunks = UiMessageStream(after, chat.message_id, tuple(_of_last_message(before)))
+        return await self._requests.stream(request, chat.response_id, chunks)
 
 
 class Translation:

@@ -2,8 +2,9 @@
 
 A translation is a function of the log alone: every stream of a response consists of the same
 chunks in the same order. So a stream that resumes after an event reads the log from its beginning
-and leaves out the chunks that the client has. The last chunk of each event has the event's sequence
-number as its SSE `id`, so a client knows its position without understanding the chunks.
+and leaves out the chunks that the client has. The last chunk of each event carries the event's
+sequence number, so a client knows its position without understanding the chunks. `framing.py`
+writes the chunks as server-sent events or as messages of a WebSocket.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from jobs.log.events import RESTARTED, TERMINAL_TYPES
 from server.api.failures import problem_of
-from server.api.frames import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,6 @@ Json = dict[str, Any]
 
 TEXT: Final = "text"
 REASONING: Final = "reasoning"
-# The comment that ends a stream before its response; the connection is then closed.
-RESTARTING: Final = b": the server is restarting; resume the stream\n\n"
 # Maps the types of deltas to the kind of the part that they extend. A refusal is shown as text.
 _DELTAS: Final = {
     "response.output_text": TEXT,
@@ -44,50 +42,49 @@ class Part(NamedTuple):
     id: str
 
 
+class Chunk(NamedTuple):
+    """A piece of the answer in another protocol.
+
+    `sequence` is the sequence number of the log's event if the chunk is the last of this event.
+    """
+
+    body: Json
+    sequence: int | None
+
+
 class AnswerFormat(ABC):
-    """A `ResponseFormat` for another protocol. A subclass writes the chunks of the protocol.
+    """The chunks of an answer in another protocol. A subclass writes the chunks of its protocol.
 
     Chunks for events up to `after` are left out. The follower of the stream must start before the
     first event all the same.
     """
 
+    # The HTTP headers of a stream of server-sent events, and the bytes that end the stream.
     headers: Mapping[str, str] = {}
     done = b""
-    begun = True
-    failure: Problem | None = None
-    broken = False
-    ended = False
     # The types of items whose calls the client executes, and of the field with the input.
     calls: ClassVar[Mapping[str, str]] = {"function_call": "arguments", "custom_tool_call": "input"}
 
     def __init__(self, after: int = -1) -> None:
+        self.broken = False  # True once an error chunk has ended the stream before its response
         self._after = after
         self._known = False  # True if the client has the chunks of the current event
         self._open: dict[str, Part] = {}
         self._begun: set[str] = set()  # the ids of parts with text, and of calls with input
         self._calls: dict[str, Json] = {}  # the items of calls as they began, by their ids
 
-    def events(self, frames: list[Frame]) -> list[bytes]:
-        """Translates a batch of events into chunks."""
-        parts = []
+    def chunks(self, frames: list[Frame]) -> list[Chunk]:
+        """Translates a batch of events into the chunks that the client does not have."""
+        chunks = []
         for frame in frames:
             if self.broken:
                 break
             self._known = frame.sequence_number <= self._after
-            chunks = [b"data: %b\n\n" % encode(chunk) for chunk in self._chunks(frame.event)]
-            if chunks and not self._known:
-                parts += chunks[:-1]
-                parts.append(b"id: %d\n%b" % (frame.sequence_number, chunks[-1]))
-        return parts
-
-    def problem(self, problem: Problem) -> bytes:
-        """Returns the protocol's error for a log that cannot be followed any more."""
-        return b"".join(b"data: %b\n\n" % encode(chunk) for chunk in self.failed(problem))
-
-    def cut(self, response_id: str) -> bytes:
-        """Returns a comment, because the client should see a lost connection and resume."""
-        del response_id
-        return RESTARTING
+            bodies = self._chunks(frame.event)
+            if bodies and not self._known:
+                chunks += [Chunk(body, None) for body in bodies[:-1]]
+                chunks.append(Chunk(bodies[-1], frame.sequence_number))
+        return chunks
 
     @abstractmethod
     def opened(self, response: Json) -> list[Json]:

@@ -11,18 +11,23 @@ from server.http.auth_middleware import principal_of
 from server.http.body import read_body, with_key
 from server.http.responses import note
 
+from .framing import ServerSentEvents
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from aiohttp import web
 
+    from jobs.replies import Accepted
+    from server.access.principal import Principal
     from server.config import Config
     from server.http.responses import ResponseRoutes
-    from server.http.sse import ResponseFormat
     from server.live.relay import Relay
     from server.live.submission import SubmissionListener
     from server.responses import Responses
+
+    from .answer import AnswerFormat
 
 Json = dict[str, Any]
 
@@ -68,22 +73,29 @@ class FrontEndRequests:
         """Reads and translates a request, and submits it. Raises: Problem."""
         raw = await read_body(request, self._config.request_seconds)
         async with self._routes.large_requests.turn(len(raw)):
-            given = parse_json(raw)
-            translation = translate(given)
-            body = with_key(request, translation.body)
+            translation = translate(parse_json(raw))
             self._routes.check_open(request)
-            try:
-                accepted = await self._responses.submit(
-                    principal_of(request), parse_create(body), body, listener=listener
-                )
-            except Problem as problem:
-                raise translation.named(problem) from None
+            body = with_key(request, translation.body)
+            accepted = await self.submit(principal_of(request), translation, body, listener)
         note(request, accepted)
         return Asked(accepted.response_id, translation)
 
+    async def submit(
+        self, who: Principal, translation: Translated, body: Json, listener: SubmissionListener
+    ) -> Accepted:
+        """Submits the body of a translated request.
+
+        Raises: Problem, which names the fields of the other protocol.
+        """
+        try:
+            create = parse_create(body)
+            return await self._responses.submit(who, create, body, listener=listener)
+        except Problem as problem:
+            raise translation.named(problem) from None
+
     async def stream(
-        self, request: web.Request, response_id: str, format_: ResponseFormat
+        self, request: web.Request, response_id: str, answer: AnswerFormat
     ) -> web.StreamResponse:
         """Streams a response in another protocol."""
-        viewer = principal_of(request).viewer
+        viewer, format_ = principal_of(request).viewer, ServerSentEvents(answer)
         return await self._routes.stream(request, viewer, response_id, -1, format_)
