@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,7 @@ from jobs.redis.pipe import Pipe
 from tests.jobs.factories import NAMES
 from tests.jobs.proxy import Proxy
 from tests.paths.conversation_devices import Device, Site, running_site
+from tests.paths.documents import CLIENT, blocks
 from tests.system import System
 
 PROMPT = "tokens=3 why"
@@ -319,3 +322,33 @@ async def test_the_python_client_follows_a_conversation_across_lost_connections(
         with pytest.raises(holdline_client.errors.Refused) as refused:
             await anext(device.follow_conversation(made.id))
         assert ("conversation_not_found", 404) == (refused.value.code, refused.value.status)
+
+
+async def test_the_documented_program_follows_a_conversation(site: Site) -> None:
+    (program,) = blocks(CLIENT, "py")
+    scope: dict[str, Any] = {}
+    exec(f"async def main(client, conversation_id, print):\n{indent(program, '    ')}", scope)
+    printed: list[tuple[Any, ...]] = []
+    async with (
+        site.sdk("anna") as client,
+        holdline_client.connect(site.server.url, token=site.token("anna")) as device,
+    ):
+        made = await client.conversations.create()
+        mine = device.follow_conversation()
+        await anext(mine)
+        main = scope["main"](device, made.id, lambda *values: printed.append(values))
+        following = asyncio.create_task(main)
+        answer = await client.responses.create(
+            input="mode=slow pace=0.05 tokens=20", model="m", conversation=made.id, background=True
+        )
+        changes: list[str | None] = []
+        while "read" not in changes:  # the program has marked the answer as read
+            changes.append((await anext(mine)).get("change"))
+        await client.conversations.delete(made.id)
+        await following
+    pieces = [values[1] for values in printed if values[0] == answer.id]
+    [[asked], [answered]] = [values[0] for values in printed if values[0] != answer.id]
+    assert ("user", "assistant") == (asked["role"], answered["role"])
+    assert 0 < len(pieces)
+    assert "".join(f"c1t{number} " for number in range(20)) == answered["content"][0]["text"]
+    assert answered["content"][0]["text"].startswith("".join(pieces))
