@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -24,22 +25,20 @@ from runtime.header_timeout import HeaderTimeout
 from runtime.metrics import CONTENT_TYPE
 from runtime.metrics_files import MetricsPage
 
-from .access.principal import from_offers
-from .api.problem import Problem
-from .api.refusals import FULL_RETRY_SECONDS
 from .console.contents import ContentsReader
 from .console.hub import Hub
 from .console.reader import StateReader
 from .http.answers import pace
-from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
+from .http.auth_middleware import Authenticator
 from .http.chat_completions import ChatCompletionRoutes
 from .http.compact import CompactRoutes
 from .http.console import ConsoleRoutes
 from .http.conversation_events import ConversationEventRoutes
 from .http.conversations import ConversationRoutes
 from .http.documents import handlers as documents
-from .http.errors import WS_VERSION, ErrorResponder
+from .http.errors import ErrorResponder
 from .http.feedback import FeedbackRoutes
+from .http.frontends import ag_ui
 from .http.frontends.ag_ui import AgUiRoutes
 from .http.frontends.ai_sdk import AiSdkRoutes
 from .http.frontends.requests import FrontEndRequests
@@ -61,18 +60,20 @@ from .registration import Registration
 from .request_log import RequestLog
 from .responses import Responses
 from .service_metrics import ServiceMetrics
-from .websocket.auth import SocketAuth
 from .websocket.backpressure import SlowConsumers
 from .websocket.limits import SocketLimiter
+from .websocket.run_socket import RunSocket
 from .websocket.services import Services
 from .websocket.socket import Socket
 from .websocket.unstored import ByteLimiter
+from .websocket.upgrade import Upgrader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from .config import Config
+    from .websocket.auth import SocketAuth
 
 BACKLOG: Final = 4096
 # The header names are `istr` objects. Otherwise each response would convert the names again, and
@@ -132,8 +133,9 @@ class Server:
             config, self.pipe, self.authenticator.key_ends, self.authenticator.jwks_age
         )
         self.socket_limiter = SocketLimiter(tenants, config.shared, lambda: self.relay.healthy)
+        self.upgrader = Upgrader(config, self.authenticator, self.socket_limiter)
+        self.sockets = self.upgrader.sockets
         self.streams = Streams()
-        self.sockets: set[Socket] = set()
         self.large_requests = LargeRequests()
         self.requests = RequestLog(config.request_log)
         # Without a models file, all prompts wait in one queue, which belongs to no model.
@@ -155,7 +157,6 @@ class Server:
         self._registration = Registration(self.pipe, self.metrics.refused, self._load)
         self.header_timeout = HeaderTimeout(config.request_seconds)
         self.stopping = False
-        self.draining = False
         # The task that opens the connections to Redis. If it fails, the process must end.
         self.connecting: asyncio.Task[str]
 
@@ -205,9 +206,9 @@ class Server:
         without a stream cannot be resumed, so it may finish within the grace period.
         """
         del app
-        if self.draining:
+        if self.upgrader.draining:
             return
-        self.stopping = self.draining = True
+        self.stopping = self.upgrader.draining = True
         self._registration.write_now()
         log.info("shutting down: asking clients to reconnect", sockets=len(self.sockets))
         await asyncio.gather(
@@ -223,57 +224,9 @@ class Server:
         for socket in list(self.sockets):
             socket.tell_health(healthy=healthy)
 
-    async def socket(self, request: web.Request) -> web.StreamResponse:
-        """Serves a WebSocket at `/v1/responses`."""
-        upgrade = request.headers.get("Upgrade", "").lower()
-        version = request.headers.get("Sec-WebSocket-Version", WS_VERSION)
-        if upgrade != "websocket" or version != WS_VERSION:
-            raise Problem(
-                426,
-                "upgrade_required",
-                "Open a WebSocket connection to this path, or send a POST request.",
-            )
-        self._check_room()
-        auth = self.auth_of(request)
-        try:
-            await auth.reserve()
-            # Other sockets may have been opened while `reserve` waited.
-            self._check_room()
-            socket = Socket(auth, self.services, _offers_of(request))
-            self.sockets.add(socket)
-            try:
-                return await socket.serve(request)
-            finally:
-                self.sockets.discard(socket)
-        finally:
-            auth.release()
-
-    def auth_of(self, request: web.Request) -> SocketAuth:
-        """Returns the object that ends a long-lived connection when its credential ends."""
-        return SocketAuth(
-            self.authenticator,
-            self.config.access,
-            self.socket_limiter,
-            request.get(PRINCIPAL),
-            request.get(CREDENTIAL) or from_offers(_offers_of(request)),
-            self.authenticator.address_of(request),
-        )
-
-    def _check_room(self) -> None:
-        """Raises Problem if the server is draining or has reached its socket limit."""
-        if self.draining:
-            raise Problem(
-                503, "server_restarting", "The server is restarting. Try again.", retry_after=1
-            )
-        if 0 < self.config.max_sockets <= len(self.sockets):
-            raise Problem(
-                429,
-                "socket_limit_exceeded",
-                f"This server has reached its limit of {self.config.max_sockets} sockets. "
-                "Try again later, or connect to another server.",
-                retry_after=FULL_RETRY_SECONDS,
-                limit=("X-RateLimit-Limit-Sockets", self.config.max_sockets),
-            )
+    def new_socket(self, auth: SocketAuth, offers: list[str]) -> Socket:
+        """Returns a socket at `/v1/responses`."""
+        return Socket(auth, self.services, offers)
 
     async def livez(self, request: web.Request) -> web.StreamResponse:
         """Reports that the process is alive."""
@@ -321,10 +274,6 @@ class Server:
         return state, len(self.sockets), self.streams.count
 
 
-def _offers_of(request: web.Request) -> list[str]:
-    return request.headers.getall("Sec-WebSocket-Protocol", [])
-
-
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Adds the headers that every response has, and the remaining allowance after a prompt."""
     pace(request, response)
@@ -359,7 +308,8 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     app.cleanup_ctx.append(server.run)
     app.on_shutdown.append(server.drain)
     app.on_response_prepare.append(add_headers)
-    app.router.add_get("/v1/responses", server.socket, allow_head=False)
+    open_socket = partial(server.upgrader.serve, server.new_socket)
+    app.router.add_get("/v1/responses", open_socket, allow_head=False)
     routes = ResponseRoutes(
         config,
         server.relay,
@@ -374,12 +324,14 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     InputTokenRoutes(config, server.responses, routes).add_to(app)
     conversations = server.responses.conversations
     ConversationRoutes(config, conversations, routes).add_to(app)
-    feeds, auth = server.services.conversations, server.auth_of
+    feeds, auth = server.services.conversations, server.upgrader.auth_of
     ConversationEventRoutes(config, conversations, feeds, server.streams, routes, auth).add_to(app)
     front_ends = FrontEndRequests(config, server.relay, server.responses, routes)
     chats = Chats(server.pipe, config.shared.partitions, config.shared.job_ttl_ms)
     AiSdkRoutes(front_ends, server.responses, chats).add_to(app)
     AgUiRoutes(front_ends, server.responses).add_to(app)
+    open_run = partial(server.upgrader.serve, partial(RunSocket, server.services, front_ends))
+    app.router.add_get(ag_ui.PATH, open_run, allow_head=False)
     FeedbackRoutes(config, server.pipe, server.responses).add_to(app)
     PushRoutes(config, server.pipe).add_to(app)
     audit = AuditLog(server.pipe, config.audit_retention_ms)

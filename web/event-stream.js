@@ -64,11 +64,14 @@ export async function accepted(response) {
 export async function* eventsOf(first, resume, signal) {
   let response = first;
   let after = -1;
+  let heard = Date.now(); // the time of the last sign that the answer continues
   for (let tries = 0; ; tries++) {
     /** @type {string[]} */
     let waiting = [];
+    let lost = new TypeError("network: the connection ends before the answer");
     try {
       for await (const event of blocksOf(response)) {
+        if (!ERROR.test(event)) heard = Date.now();
         if (ENDS.has(event)) {
           yield event;
           return;
@@ -88,7 +91,9 @@ export async function* eventsOf(first, resume, signal) {
       }
     } catch (error) {
       if (!(error instanceof TypeError)) throw error; // a `TypeError` means that the connection is lost
+      lost = error;
     }
+    if (Date.now() - heard > GIVE_UP_MS) throw lost;
     await pause(delay(tries, Math.random()), signal);
     response = await resume(after);
   }

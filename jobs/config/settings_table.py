@@ -128,8 +128,9 @@ _TABLE: Final = (
         30,
         0.1,
         3600,
-        "the time limit for the head of the first request on a connection, and for the body of "
-        "each request",
+        "the time limit for the head of the first request on a connection, for the body of "
+        "each request, and for the run on a [WebSocket for AG-UI]"
+        "(frontends.md#ag-ui-over-a-websocket)",
     ),
     number(
         "HOLDLINE_UNSTORED_SECONDS",

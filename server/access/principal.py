@@ -45,11 +45,12 @@ OF_A_TOKEN: Final = frozenset({CREATE, READ, CANCEL})
 OF_AN_OPERATOR: Final = frozenset({OPERATOR, CONTENTS})
 
 ANYTHING: Final = ""  # no scope: any authenticated caller may do this
-SOCKET: Final = "/v1/responses"
+# The paths at which a GET request opens a WebSocket.
+SOCKETS: Final = frozenset({"/v1/responses", "/v1/ag-ui"})
 # The scope that each route of the API requires. A route that is not listed here requires `admin`.
 OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
-    # Any caller may open the WebSocket; each message on it requires a scope.
-    ("GET", SOCKET): ANYTHING,
+    # Any caller may open a WebSocket; each message on it requires a scope.
+    **{("GET", path): ANYTHING for path in SOCKETS},
     ("POST", "/v1/responses"): CREATE,
     ("POST", "/v1/chat/completions"): CREATE,
     ("POST", "/v1/ag-ui"): CREATE,

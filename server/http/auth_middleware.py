@@ -139,7 +139,7 @@ class Authenticator:
         place = "" if resource is None else resource.canonical
         credential = None if self.open else principal.from_header(request.headers)
         request[CREDENTIAL] = credential
-        if (request.method, place) == ("GET", principal.SOCKET):
+        if request.method == "GET" and place in principal.SOCKETS:
             # An `Authorization` header is checked before the upgrade. A browser can neither send
             # this header nor read why an upgrade was refused, so `server.websocket.auth` checks a
             # browser's token after the upgrade.

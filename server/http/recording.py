@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from runtime import trace_context, tracing
+from server.access.principal import SOCKETS
 
 from .auth_middleware import PRINCIPAL
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from server.request_log import RequestLog
 
 API: Final = "/v1/"
-SOCKET: Final = ("GET", "/v1/responses")
 READS: Final = ("GET", "HEAD")
 # The key for the code of the error with which a request was refused.
 CODE: Final = web.RequestKey("code", str)
@@ -46,7 +46,7 @@ def recorder(requests: RequestLog) -> Any:
         # This is not a coroutine, because a coroutine's frame would stay in memory as long as a
         # socket is open.
         is_api = request.path.startswith(API) and request.method != "OPTIONS"
-        if not is_api or (request.method, request.path) == SOCKET:
+        if not is_api or _opens_socket(request):
             return handler(request)
         return recorded(request, handler)
 
@@ -56,8 +56,12 @@ def recorder(requests: RequestLog) -> Any:
 def note_refusal(requests: RequestLog, request: web.Request, problem: Problem) -> None:
     """Records why a request was refused. If it would have opened a WebSocket, records it here."""
     request[CODE] = problem.code
-    if (request.method, request.path) == SOCKET:
+    if _opens_socket(request):
         requests.refused(_route_of(request), problem, request.get(PRINCIPAL))
+
+
+def _opens_socket(request: web.Request) -> bool:
+    return request.method == "GET" and request.path in SOCKETS
 
 
 def _route_of(request: web.Request) -> str:

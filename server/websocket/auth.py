@@ -131,9 +131,13 @@ class SocketAuth:
 
     def check(self, kind: type) -> None:
         """Raises Problem if the principal has expired or may not send this kind of message."""
+        self.check_scope(OF_MESSAGES.get(kind, principal.ANYTHING))
+
+    def check_scope(self, scope: str) -> None:
+        """Raises Problem if the principal has expired or lacks the scope."""
         if self.who.ended(time.time() - LEEWAY_SECONDS):
             raise principal.refused()
-        self.who.check(OF_MESSAGES.get(kind, principal.ANYTHING))
+        self.who.check(scope)
 
     async def enter(self, connection: Connection) -> None:
         """Stores the open connection, and checks the upgrade's credential if not yet checked."""

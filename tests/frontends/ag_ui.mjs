@@ -1,15 +1,17 @@
 // Runs an agent of AG-UI once for each server URL, and prints the answers as JSON. An agent with a plain `fetch` has to
-// repeat a run after a lost connection; with ours it does not notice one. "reload" repeats the run with a new agent.
+// repeat a run after a lost connection. With one of our functions, over HTTP ("holdline") or a WebSocket ("socket"), it does
+// not notice a lost connection. "reload" repeats the run with a new agent.
 import { HttpAgent } from "@ag-ui/client";
-import { resumingFetch } from "../../web/ag-ui.js";
+import { resumingFetch, socketFetch } from "../../web/ag-ui.js";
 import { sha256 } from "./sha256.mjs";
 
 const [kind, prompt, ...urls] = process.argv.slice(2);
+const OURS = { holdline: resumingFetch, socket: socketFetch };
 console.warn = () => {}; // the agent's warnings about the errors that it throws as well
 
 async function run(url, number) {
   const config = { url: `${url}/v1/ag-ui`, threadId: `${kind}-${number}` };
-  if (kind === "holdline") config.fetch = resumingFetch;
+  if (Object.hasOwn(OURS, kind)) config.fetch = OURS[kind];
   const asked = [{ id: "asked", role: "user", content: `${prompt} run=${number}` }];
   let agent = new HttpAgent({ ...config, initialMessages: asked });
   let promised, resumed = 0;

@@ -104,8 +104,9 @@ async def test_the_documented_script_with_curl_resumes_after_each_cut(shared: Sh
         assert SHA256 == hashlib.sha256(text.encode()).hexdigest(), number
 
 
-async def test_an_agent_of_ag_ui_with_our_fetch_notices_no_cut(shared: Shared) -> None:
-    runs = await answers(shared, "ag_ui.mjs", "holdline")
+@pytest.mark.parametrize("kind", ["holdline", "socket"])
+async def test_an_agent_of_ag_ui_with_our_fetch_notices_no_cut(shared: Shared, kind: str) -> None:
+    runs = await answers(shared, "ag_ui.mjs", kind)
     assert {(0, SHA256)} == {(run["resumed"], run["promised"]) for run in runs}
 
 

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
 from server.app import Server
+from server.websocket.socket import Socket
 from tests.error_codes import own_code
 from tests.server.factories import Answer
 from tests.subscriptions import channels_of
@@ -72,6 +73,11 @@ async def connected(client: Client) -> AsyncIterator[Talk]:
         talk = Talk(ws)
         assert "holdline:welcome" == (await talk.next())["type"]
         yield talk
+
+
+def sockets_of(server: Server) -> set[Socket]:
+    """Returns the open sockets of the Responses API."""
+    return {socket for socket in server.sockets if isinstance(socket, Socket)}
 
 
 def at_rest(server: Server) -> bool:

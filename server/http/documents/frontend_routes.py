@@ -13,6 +13,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("post", ai_sdk.PATH, "Answer a chat of the AI SDK", dict[str, Any], EVENTS),
     ("get", ai_sdk.STREAM, "Resume the last answer of a chat of the AI SDK", None, EVENTS),
     ("post", ag_ui.PATH, "Run an agent of AG-UI", dict[str, Any], EVENTS),
+    ("get", ag_ui.PATH, "Open a WebSocket for a run, see docs/frontends.md", None, None),
     ("get", ag_ui.STREAM, "Continue the events of a run of AG-UI", None, EVENTS),
 )
 # The routes that may have no content.

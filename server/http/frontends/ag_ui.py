@@ -1,6 +1,7 @@
 """`/v1/ag-ui`: the route that `HttpAgent` of AG-UI calls.
 
     POST /v1/ag-ui                answers the last message of a thread
+    GET  /v1/ag-ui                opens a WebSocket (`server.websocket.run_socket`), which does both
     GET  /v1/ag-ui/{id}/stream    continues the events of a response after a lost connection
 
 The id of a run is an idempotency key: a repeated run finds its response, and the client gets the
@@ -67,6 +68,9 @@ _FIXED: Final = frozenset(
     }
 )
 PARAMETERS: Final = "forwardedProps.holdline"
+# The member that distinguishes a resumed run on a WebSocket from the input of a run.
+RESPONSE_ID: Final = "responseId"
+_RESUME: Final = frozenset({"threadId", "runId", RESPONSE_ID, "startingAfter"})
 
 
 class AgUiRoutes:
@@ -85,9 +89,9 @@ class AgUiRoutes:
         """Accepts a run, or finds the response of an earlier run with this id, and streams it."""
         with self._requests.listen() as listener:
             asked = await self._requests.accept(request, listener, Run)
-            id_, format_ = asked.response_id, asked.translation.events()
+            id_, events = asked.response_id, asked.translation.events()
             del asked  # the request would stay in memory as long as the stream
-            return await self._requests.stream(request, id_, format_)
+            return await self._requests.stream(request, id_, events)
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """Continues the events of a response after an event that the client has."""
@@ -95,8 +99,8 @@ class AgUiRoutes:
         after = integer(request, "starting_after", -1, -1, 2**53)
         thread, run = (_id(dict(request.query), name) for name in ("thread_id", "run_id"))
         await self._responses.owned(principal_of(request).viewer, id_)
-        format_ = AgUiEvents(after, thread, run, [], keep=False)
-        return await self._requests.stream(request, id_, format_)
+        events = AgUiEvents(after, thread, run, [], keep=False)
+        return await self._requests.stream(request, id_, events)
 
 
 class Run:
@@ -117,7 +121,7 @@ class Run:
         try:
             found = items(chat)
         except Problem as problem:
-            raise self._renamed(problem, self._place(problem.param or "messages")) from None
+            raise _renamed(problem, self._place(problem.param or "messages")) from None
         self._places = [place for _, place in found]
         props = given.get("forwardedProps")
         own = props.get("holdline") if isinstance(props, dict) else None
@@ -149,8 +153,8 @@ class Run:
             return problem
         if old.startswith("input["):
             number, _, rest = old.removeprefix("input[").partition("]")
-            return self._renamed(problem, self._place(self._places[int(number)]) + rest)
-        return self._renamed(problem, "messages" if old == "input" else f"{PARAMETERS}.{old}")
+            return _renamed(problem, self._place(self._places[int(number)]) + rest)
+        return _renamed(problem, "messages" if old == "input" else f"{PARAMETERS}.{old}")
 
     def _place(self, param: str) -> str:
         """Returns the place in the messages of AG-UI for a place in those of the chat body."""
@@ -160,11 +164,34 @@ class Run:
         index = self._indices[int(number)]
         return "context" if index < 0 else f"messages[{index}]{rest}"
 
-    @staticmethod
-    def _renamed(problem: Problem, new: str) -> Problem:
-        old = problem.param
-        problem.param, problem.message = new, problem.message.replace(f"'{old}'", f"'{new}'")
-        return problem
+
+def _renamed(problem: Problem, new: str) -> Problem:
+    old = problem.param
+    problem.param, problem.message = new, problem.message.replace(f"'{old}'", f"'{new}'")
+    return problem
+
+
+class RunResume:
+    """A message that resumes a run on a WebSocket after an event. Raises: Problem."""
+
+    def __init__(self, given: Json) -> None:
+        for name in given:
+            if name not in _RESUME:
+                raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")
+        self._thread, self._run = _id(given, "threadId"), _id(given, "runId")
+        self.response_id = _id(given, RESPONSE_ID)
+        after = given.get("startingAfter", -1)
+        if type(after) is not int or not -1 <= after <= 2**53:
+            raise invalid("startingAfter", f"'startingAfter' must be from -1 to {2**53}.")
+        self._after = after
+
+    def events(self) -> AgUiEvents:
+        """Returns the format of the run's events after the one that the client has."""
+        return AgUiEvents(self._after, self._thread, self._run, [], keep=False)
+
+    def named(self, problem: Problem) -> Problem:
+        """Replaces the name of the response's id in a problem by the message's name for it."""
+        return _renamed(problem, RESPONSE_ID) if problem.param == "response_id" else problem
 
 
 def _id(given: Json, name: str) -> str:

@@ -30,7 +30,7 @@ from tests.jobs.proxy import Proxy
 from tests.server.auth_helpers import Credentials, bearer
 from tests.server.conftest import Serve
 from tests.server.factories import Worker
-from tests.server.talk import ALL, Talk, connected
+from tests.server.talk import ALL, Talk, connected, sockets_of
 from tests.system import EXTENSIONS, wait_until
 
 Client = TestClient[Request, Application]
@@ -140,7 +140,7 @@ async def test_a_key_that_loses_the_scope_gets_no_more_states(
         await talk.say("holdline:auth", token=key)
         await talk.say("holdline:console")
         await states(talk)
-        [socket] = client.app[SERVER].sockets
+        [socket] = sockets_of(client.app[SERVER])
         who = socket._auth.who
         monkeypatch.setattr(socket._auth, "_who", who.__class__(who.tenant, scopes=frozenset()))
         assert "insufficient_scope" == (await talk.error())[1]

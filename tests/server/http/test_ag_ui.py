@@ -11,24 +11,9 @@ import pytest
 from jobs.log.codec import encode_event
 from jobs.log.events import restarted
 from server.http.frontends import ag_ui
+from tests.server.ag_ui import API, BODY, HELLO, events, types
 from tests.server.conftest import Client
 from tests.server.factories import Worker
-
-API = "/v1/ag-ui"
-HELLO: dict[str, Any] = {"id": "m1", "role": "user", "content": "Why is the sky blue?"}
-BODY: dict[str, Any] = {
-    "threadId": "thread-1",
-    "runId": "run-1",
-    "messages": [HELLO],
-    "tools": [],
-    "context": [],
-    "state": {},
-    "forwardedProps": {},
-}
-
-
-def events(text: str) -> list[Any]:
-    return [json.loads(line[6:]) for line in text.splitlines() if line[:6] == "data: "]
 
 
 async def ran(client: Client, worker: Worker, body: dict[str, Any], *pieces: str) -> list[Any]:
@@ -36,10 +21,6 @@ async def ran(client: Client, worker: Worker, body: dict[str, Any], *pieces: str
     await worker.answer(*pieces)
     async with await asking as answer:
         return events(await answer.text())
-
-
-def types(found: list[Any]) -> list[str]:
-    return [event["type"] for event in found]
 
 
 async def test_an_answer_is_a_run(client: Client, worker: Worker) -> None:

@@ -18,7 +18,7 @@ from server.app import Server
 from server.websocket.socket import Socket
 from tests.jobs.factories import text_delta
 from tests.server.conftest import Client
-from tests.server.talk import ALL
+from tests.server.talk import ALL, sockets_of
 from tests.system import wait_until
 
 CONTINUATION, TEXT, BINARY, PING = 0, 1, 2, 9
@@ -97,8 +97,8 @@ async def test_events_and_messages_wait_until_a_large_message_is_complete(
     client: Client, server: Server, encoding: str, lane: str, between: str
 ) -> None:
     async with client.ws_connect(ALL, protocols=[encoding]):
-        await wait_until(lambda: server.sockets and next(iter(server.sockets))._transport)
-        [socket] = server.sockets
+        await wait_until(lambda: [each for each in sockets_of(server) if each._transport])
+        [socket] = sockets_of(server)
         kept = socket._transport, socket._services.slow
         blocked: Any = Blocked()
         socket._transport = blocked

@@ -21,7 +21,7 @@ from server.websocket import backpressure as backpressure_module
 from server.websocket.socket import MAX_BUFFERED
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
-from tests.server.talk import ALL, Talk, at_rest, connected
+from tests.server.talk import ALL, Talk, at_rest, connected, sockets_of
 from tests.system import EXTENSIONS, wait_until
 
 # Pings
@@ -125,12 +125,12 @@ async def test_a_client_that_never_reads_holds_only_a_cursor_and_is_closed_at_a_
     async with connected(client) as talk:
         await talk.say("response.create", input="Why?")
         answer = await worker.take()
-        [reads] = server.sockets
+        [reads] = sockets_of(server)
         reading = asyncio.create_task(talk.until("response.completed"))
         resume = {"type": "holdline:resume", "response_id": answer.job.id}
         with contextlib.closing(await not_reading(client, resume)):
             await wait_until(lambda: len(server.sockets) == 2)
-            [stuck] = server.sockets - {reads}
+            [stuck] = sockets_of(server) - {reads}
             transport = stuck._transport
             assert transport is not None
             largest = 0
@@ -146,7 +146,7 @@ async def test_a_client_that_never_reads_holds_only_a_cursor_and_is_closed_at_a_
         assert 2_000_000 == len(end["response"]["output"][0]["content"][0]["text"])
         assert MAX_BUFFERED < largest < MAX_BUFFERED + READ_BYTES + 200_000
         assert 1 == server.metrics.closed_slow.count
-        assert {reads} == server.sockets
+        assert {reads} == sockets_of(server)
     await wait_until(lambda: at_rest(server))
 
 
