@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import re
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,28 @@ from playwright.async_api import Page, expect
 
 from dev.npm import TSC, stage
 from tests.browser import NewPage, in_chromium, serving
-from tests.frontends.cutting import ANSWER, EVENTS, SCRIPT, SHA256, cut_everywhere
-from tests.node import WEB_TESTS
+from tests.frontends.cutting import (
+    ANSWER,
+    EVENTS,
+    SCRIPT,
+    SHA256,
+    CuttingProxy,
+    cut_everywhere,
+)
+from tests.node import WEB_TESTS, node_22
 from tests.paths.conftest import Shared
-from tests.system import ROOT, Server, System, free_port, run_command
+from tests.system import (
+    ROOT,
+    Server,
+    System,
+    clean_environ,
+    free_port,
+    run_command,
+    wait_until,
+)
 
 HERE = Path(__file__).parent
+NODE = node_22() or "node"
 DOCUMENT = (ROOT / "docs/frontends.md").read_text()
 SERVER = 'new URLSearchParams(location.search).get("server")'
 
@@ -48,6 +66,7 @@ def documented(language: str) -> list[str]:
     """Returns the programs of the document in a language, with the server of the page's query."""
     found = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
     programs = [program.replace('"https://HOST/"', SERVER + "!") for program in found]
+    programs = [re.sub(r'="(/api/[^"]+)"', rf'={{{SERVER} + "\1"}}', each) for each in programs]
     return [re.sub(r'"https://HOST(/[^"]+)"', rf'{SERVER} + "\1"', each) for each in programs]
 
 
@@ -116,6 +135,7 @@ async def test_the_documented_code_fits_the_types_of_the_packages(installed: Pat
             # The modules of Deep Chat name files that are not in its package.
             if "deep-chat" not in program:
                 (folder / f"{language}{number}.{language}").write_text(f"{program}\nexport {{}};\n")
+    (folder / "styles.d.ts").write_text('declare module "*.css";\n')  # as bundlers declare it
     (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": COMPILER}))
     await run_command(str(TSC), "--project", str(folder), cwd=folder)
 
@@ -155,6 +175,66 @@ async def test_assistant_ui_shows_the_whole_answer_after_a_cut_at_each_event(
     async with cut_page("assistant-ui", shared, site, open_page) as page:
         for section in await page.locator("section").all():
             await expect(section).to_contain_text(ANSWER, timeout=60_000)
+
+
+async def test_assistant_ui_shows_the_whole_answer_after_a_reload(
+    shared: Shared, site: Site, open_page: NewPage
+) -> None:
+    prompt = shared.prompt(SCRIPT)
+    url = site.page("assistant-ui-chat", server=f"{site.server.url}/", id=prompt)
+    page = await open_page(url, None, site.host)
+    await page.get_by_role("textbox").fill(prompt)
+    await page.get_by_role("textbox").press("Enter")
+    await expect(page.get_by_text(re.compile("^It s"))).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_text(ANSWER)).to_be_visible()
+    assert 1 == len(shared.calls(prompt))
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.asynccontextmanager
+async def copilot_runtime(installed: Path, server: str) -> AsyncIterator[str]:
+    """Runs the documented runtime of CopilotKit, and yields its URL."""
+    port = free_port()
+    (source,) = (source for source in documented("js") if "CopilotRuntime" in source)
+    source = source.replace(f'{SERVER} + "/v1', f'"{server}/v1').replace("4000", str(port))
+    # The page of the test is on another origin than the runtime.
+    source = source.replace(
+        'basePath: "/api/copilotkit"', 'basePath: "/api/copilotkit", cors: true'
+    )
+    (installed / "runtime.mjs").write_text(source)
+    environ = clean_environ() | {"COPILOTKIT_TELEMETRY_DISABLED": "true"}
+    process = await asyncio.create_subprocess_exec(
+        NODE, str(installed / "runtime.mjs"), env=environ, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await wait_until(lambda: is_listening(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.heavy
+async def test_copilotkit_shows_the_whole_answer_after_a_cut_and_a_reload(
+    shared: Shared, site: Site, open_page: NewPage, installed: Path
+) -> None:
+    prompt = shared.prompt(SCRIPT)
+    cutting = CuttingProxy(int(site.server.url.rpartition(":")[2]), 6)
+    async with cutting as proxy, copilot_runtime(installed, proxy.url) as runtime:
+        url = site.page("copilotkit", server=runtime, id=prompt)
+        page = await open_page(url, None, runtime.removeprefix("http://"))
+        await page.get_by_role("textbox").fill(prompt)
+        await page.get_by_test_id("copilot-send-button").click()
+        await expect(page.get_by_text(re.compile("^It s"))).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_text(ANSWER)).to_be_visible()
+    assert 1 == proxy.cuts
+    assert 1 == len(shared.calls(prompt))
 
 
 @pytest.mark.parametrize("name", ["react-hooks", "react-widget"])
