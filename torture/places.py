@@ -62,6 +62,7 @@ class Places:
                 return str(self.port(argument or f"{process}#{instance}"))
             plain = {
                 "model_url": self.model_url,
+                "model_root": self.model_url.removesuffix("/v1"),
                 "folder": str(self.folder),
                 "target": str(self.target),
                 "install": str(self.install),

@@ -156,6 +156,9 @@ class Runner:
         folder = Path(tempfile.mkdtemp(prefix="torture-"))
         places = Places(folder, self._target.path.parent, self._install, self._target.parameters)
         try:
+            # A key that is missing ends the run here, and not each of its cases.
+            for value in (self._target.api_key, *self._target.headers.values()):
+                places.fill(value)
             async with Model(self._seed, self._target.model_port) as model:
                 places.model_url = model.url
                 system = System(self._target, places)

@@ -30,7 +30,16 @@ FAULTS: Final = ("kill", "freeze", "restart")
 SIGNALS: Final = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "QUIT": signal.SIGQUIT}
 PLACEHOLDER: Final = re.compile(r"\{(\w+)(?::([\w-]+))?\}")
 # Placeholders without a name after a colon.
-PLAIN: Final = ("port", "model_url", "folder", "target", "install", "python", "instance")
+PLAIN: Final = (
+    "port",
+    "model_url",
+    "model_root",
+    "folder",
+    "target",
+    "install",
+    "python",
+    "instance",
+)
 _NAME: Final = re.compile(r"[\w-]{1,40}")
 _URL: Final = re.compile(r"https?://\S+")
 
@@ -148,6 +157,8 @@ class Target:
             found |= {f"{fault} {role}" for fault in process.can for role in process.roles}
         if self.simulated:
             found.add("model")
+        if self.routes & {"background", "responses"}:
+            found.add("turns")
         if len(self.urls) + self._instances("server") > 1:
             found.add("two servers")
         if self._instances("worker") > 1:

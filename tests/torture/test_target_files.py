@@ -27,7 +27,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_a_valid_file_is_read(tmp_path: Path) -> None:
     target = load(written(tmp_path, VALID), {"level": "2"})
     assert ("mine", {"level": "2"}) == (target.key, target.parameters)
-    assert {"responses", "stream", "model", "separate worker"} == target.offers
+    assert {"responses", "stream", "turns", "model", "separate worker"} == target.offers
     assert ["stream.complete"] == [one.case.id for one in plan(target) if one.claim]
 
 
@@ -111,9 +111,16 @@ def test_the_command_reports_an_invalid_file(
 
 
 @pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.stem)
-def test_the_shipped_targets_are_valid(path: Path) -> None:
+def test_a_shipped_target_is_valid_and_documented(path: Path) -> None:
     target = load(path)
+    assert path.stem == target.key
     assert [one for one in plan(target) if one.claim], "claims nothing"
+    assert f"../torture/targets/{path.name}" in PAGE
+    for claim in target.claims:
+        if "://" not in claim.url:
+            assert (path.parent / claim.url.partition("#")[0]).exists()
+    for name in target.setup.files:
+        assert (path.parent / name).exists()
 
 
 def test_each_case_says_its_claim_in_one_sentence() -> None:
@@ -136,3 +143,14 @@ def test_the_page_documents_all_groups() -> None:
     table = PAGE.partition("| group | what happens |")[2].partition("\n\n")[0]
     for group in {case.id.partition(".")[0] for case in all_cases()}:
         assert f"`{group}`" in table, group
+
+
+def test_a_missing_key_ends_the_run_before_its_first_case(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = next(path for path in TARGETS if path.stem == "openai")
+    assert 2 == cli.main(["run", "--target", str(path)])
+    assert "torture: the environment variable OPENAI_API_KEY is not set\n" == (
+        capsys.readouterr().err
+    )

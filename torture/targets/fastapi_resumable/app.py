@@ -41,6 +41,8 @@ async def events_of(response_id, body):
     try:
         async with await client.responses.create(**body, stream=True) as events:
             async for event in events:
+                if await stop.is_stopped(response_id):
+                    return
                 found = event.model_dump(mode="json")
                 if "response" in found:
                     response = found["response"] = {**found["response"], "id": response_id}
