@@ -16,6 +16,8 @@ POLL_SECONDS: Final = 0.02
 MAX_QUEUED_EVENTS: Final = 256
 
 Event = tuple[int, str]
+# None says that the log has been deleted.
+Queue = asyncio.Queue[Event | None]
 
 
 def is_terminal(data: str) -> bool:
@@ -29,7 +31,7 @@ class Feeds:
     def __init__(self, store: Store, fault: Fault | None) -> None:
         self._store = store
         self._fault = fault
-        self._queues: dict[str, set[asyncio.Queue[Event]]] = {}
+        self._queues: dict[str, set[Queue]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
@@ -39,7 +41,7 @@ class Feeds:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def follow(self, response_id: str, cursor: int) -> AsyncIterator[Event]:
-        """Yields the events after the cursor, up to the terminal event.
+        """Yields the events after the cursor, up to the terminal event or until the log is deleted.
 
         Subscribes before it reads the log, so that no event is in neither. A queue that was full
         has lost its oldest events; their numbers are missing, so the log is read again.
@@ -59,7 +61,10 @@ class Feeds:
                     cursor = number
                     if is_terminal(data):
                         return
-                events = self._next_events(response_id, await queue.get(), cursor)
+                event = await queue.get()
+                if event is None:
+                    return
+                events = self._next_events(response_id, event, cursor)
 
     def _next_events(self, response_id: str, event: Event, cursor: int) -> list[Event]:
         if self._fault in (Fault.READ_THEN_SUBSCRIBE, Fault.SLOW_READER_DROPS, Fault.REORDERED):
@@ -69,8 +74,8 @@ class Feeds:
         return self._store.events(response_id, cursor) if event[0] > cursor else []
 
     @contextlib.contextmanager
-    def _subscription(self, response_id: str) -> Iterator[asyncio.Queue[Event]]:
-        queue = asyncio.Queue[Event](MAX_QUEUED_EVENTS)
+    def _subscription(self, response_id: str) -> Iterator[Queue]:
+        queue = Queue(MAX_QUEUED_EVENTS)
         queues = self._queues.setdefault(response_id, set())
         queues.add(queue)
         if response_id not in self._tasks:
@@ -90,10 +95,11 @@ class Feeds:
             events = self._store.events(response_id, last)
             if events:
                 last = events[-1][0]
+            deleted = not events and self._store.last_number(response_id) < last
             if self._fault is Fault.REORDERED:
                 events = _swap_deltas(events)
             for queue in self._queues.get(response_id, ()):
-                for event in events:
+                for event in [None] if deleted else events:
                     if queue.full():
                         queue.get_nowait()
                     queue.put_nowait(event)
