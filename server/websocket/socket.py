@@ -1,12 +1,6 @@
-"""One WebSocket: reads messages, carries out the session's actions, and writes events.
+"""One WebSocket: reads messages, carries out the session's actions, and follows responses.
 
-Events are written straight to the transport, with no task and no queue per event. While the
-transport holds more than `MAX_BUFFERED` bytes, no events are written: the followers keep their
-cursors, and read the missed entries from the log when the buffer is empty. See `backpressure`.
-
-All data written in one turn of the event loop is sent together; beyond `MAX_BUFFERED` bytes, the
-transport tries to send at once. So the transport holds more than this only if the kernel's own
-buffer is full, which means that the client is slow.
+`writer` writes the messages and the events.
 """
 
 from __future__ import annotations
@@ -14,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -34,8 +26,7 @@ from server.api.client_messages import (
 )
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
-from server.api.frames import FRAGMENT_BYTES, ended, queued, websocket_frame
-from server.api.obfuscation import padded_message
+from server.api.frames import ended, queued, websocket_frame
 from server.api.problem import Problem
 from server.api.refusals import from_error
 from server.http.timeouts import TokenBucket, bound_buffers
@@ -59,21 +50,19 @@ from .session import (
 )
 from .steering import Steering
 from .welcome import MESSAGES_A_SECOND, is_extension, welcome
+from .writer import MAX_BUFFERED, SocketWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine
 
     from server.api.client_messages import ConversationMessage
     from server.api.frames import Frame
-    from server.api.shared_message import SharedMessage
     from server.live.follower import Follower
 
     from .auth import SocketAuth
-    from .backpressure import SlowConsumer
     from .services import Services
     from .steering import Place
 
-MAX_BUFFERED: Final = 1_024
 MAX_TASKS: Final = 64
 # Pings and pongs count as messages too. If a client sends more messages, the server reads them
 # later. Such a client is finally disconnected, because its pongs queue behind its other messages
@@ -86,7 +75,7 @@ CLOSE_SECONDS: Final = 2.0
 log = structlog.get_logger()
 
 
-class Socket:
+class Socket(SocketWriter):
     """The WebSocket of one client, from the upgrade to the end. A `Sink` for its followers.
 
     A server may hold ten thousand sockets, most of them idle, so a socket's parts are created only
@@ -98,19 +87,12 @@ class Socket:
         "_closing",
         "_console",
         "_delivery",
-        "_encoding",
-        "_extended",
         "_followers",
         "_following",
-        "_metrics",
-        "_services",
         "_session",
-        "_slow_consumer",
         "_steering",
         "_successors",
         "_tasks",
-        "_transport",
-        "_unsent",
         "_unstored",
         "_wanted",
         "_ws",
@@ -119,11 +101,8 @@ class Socket:
     def __init__(self, auth: SocketAuth, services: Services, offers: list[str]) -> None:
         """Chooses the encoding from `offers`, the client's subprotocols. Raises: Problem."""
         self._auth = auth
-        self._encoding, name = choose(offers)
-        # True if the client understands messages whose type begins with `EXTENSION`.
-        self._extended = name is not None
-        self._services = services
-        self._metrics = services.metrics
+        encoding, name = choose(offers)
+        super().__init__(encoding, services, extended=name is not None)
         self._session = Session(auth.check, services.byte_limiter)
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -136,13 +115,9 @@ class Socket:
         )
         if name is not None:
             self._ws.headers["Sec-WebSocket-Protocol"] = name
-        self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
         # A dict, because an empty set takes three times the memory of an empty dict.
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._slow_consumer: SlowConsumer | None = None  # set while the socket is not writable
-        # Frames that are written once the transport's buffer is empty.
-        self._unsent: Iterator[bytes | memoryview] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, services.responses, services.byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
@@ -190,24 +165,7 @@ class Socket:
         if self._transport is not None:
             self._transport.abort()
 
-    def tell_health(self, *, healthy: bool) -> None:
-        """Tells the client that answers may be late, or that answers are on time again."""
-        self.say({"type": "holdline:degraded", "degraded": not healthy})
-
     # The methods of `Connection` that `SocketAuth` and `Delivery` call.
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Writes a message that is not part of a log.
-
-        A message of Holdline's own is dropped if the client has not switched on the extensions.
-        """
-        if not self._extended and is_extension(message):
-            return
-        if message["type"] == "error":
-            error = message["error"]
-            code = error.get("holdline", {}).get("error_code", error["code"])
-            self._metrics.refused.labels(code).inc()
-        self.write(websocket_frame(self._encoding.encode(message), self._encoding.kind))
 
     async def close(self, code: CloseCode, reason: str) -> None:
         """Closes the socket, and waits until the client has closed its side.
@@ -228,57 +186,11 @@ class Socket:
         """The owner whose answers this socket may continue from."""
         return self._auth.who.owner
 
-    def ping(self, payload: bytes) -> None:
-        """Sends a ping with this payload, which the client's pong repeats."""
-        self.write(websocket_frame(payload, WSMsgType.PING))
-
     # The methods of `Sink`.
 
-    @property
-    def writable(self) -> bool:
-        """False from the moment when the transport's buffer is full until the buffer is empty."""
-        transport = self._transport
-        if transport is None or transport.is_closing() or self._slow_consumer is not None:
-            return False
-        if self._unsent is None and transport.get_write_buffer_size() <= MAX_BUFFERED:
-            return True
-        self._watch(transport)
-        return False
-
-    def _watch(self, transport: asyncio.Transport) -> None:
-        self._slow_consumer = self._services.slow.watch(transport, self._caught_up)
-        self._metrics.slow_sockets.inc()
-
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Writes the events at once, or gradually in fragments if one of them is large."""
-        message, lane, transport = self._encoding.message, follower.lane, self._transport
-        if follower.obfuscated:
-            message = partial(padded_message, self._encoding)
-        # A large entry is always the first or the last one of a read.
-        if len(frames[0].entry) > FRAGMENT_BYTES or len(frames[-1].entry) > FRAGMENT_BYTES:
-            pieces = chain.from_iterable(
-                [
-                    self._encoding.fragments(frame, lane)
-                    if len(frame.entry) > FRAGMENT_BYTES
-                    else [message(frame, lane)]
-                    for frame in frames
-                ]
-            )
-            if self._unsent is None:
-                self._unsent = pieces
-                self._write_unsent()
-            else:
-                self._unsent = chain(self._unsent, pieces)
-        else:
-            data = message(frames[0], lane)
-            if len(frames) > 1:
-                data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
-            if self._unsent is not None:
-                # A read for another follower may end while a large message is being written. Its
-                # events must not come between the fragments of that message.
-                self._unsent = chain(self._unsent, [data])
-            elif transport is not None and not transport.is_closing():
-                transport.write(data)
+        """Writes the events, and notes what follows the last one of a response."""
+        self.write_events(frames, follower.lane, obfuscated=follower.obfuscated)
         self._metrics.delivered_to_sockets.count += len(frames)
         if frames[-1].last:
             response = frames[-1].event["response"]
@@ -513,19 +425,6 @@ class Socket:
 
     # The methods of `FollowingSocket`.
 
-    def write_shared(self, message: SharedMessage) -> None:
-        """Writes a message that several sockets receive, gradually if it is large."""
-        data = message.frame(self._encoding)
-        if len(data) <= FRAGMENT_BYTES:
-            self.write(data)
-            return
-        # All sockets share the encoded message, so a slow socket holds no copy of it.
-        view = memoryview(data)
-        starts = range(0, len(data), FRAGMENT_BYTES)
-        pieces = (view[start : start + FRAGMENT_BYTES] for start in starts)
-        self._unsent = pieces if self._unsent is None else chain(self._unsent, pieces)
-        self._write_unsent()
-
     def follow_running(self, response_ids: list[str]) -> None:
         """Follows the responses that the socket does not follow yet, if there is room.
 
@@ -581,37 +480,11 @@ class Socket:
             follower.doubt()
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
-    def write(self, data: bytes) -> None:
-        """Writes encoded frames."""
-        if self._unsent is not None:
-            self._unsent = chain(self._unsent, [data])
-        elif self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def _write_unsent(self) -> None:
-        """Writes frames of large messages as long as the kernel accepts more data."""
-        transport = self._transport
-        while self._unsent is not None and transport is not None and not transport.is_closing():
-            if transport.get_write_buffer_size() > MAX_BUFFERED:
-                self._watch(transport)
-                return
-            if (data := next(self._unsent, None)) is None:
-                self._unsent = None
-            else:
-                transport.write(data)
-
-    def _caught_up(self, *, stuck: bool) -> None:
-        """Resumes writing after the buffer became empty or the connection was dropped."""
-        self._slow_consumer = None
-        self._metrics.slow_sockets.dec()
-        if stuck:
-            self._metrics.closed_slow.inc()
-        self._write_unsent()
-        if self.writable:
-            for follower in list(self._followers):
-                follower.catch_up_if_behind()
-            if self._following is not None:
-                self._following.catch_up()
+    def _catch_up(self) -> None:
+        for follower in list(self._followers):
+            follower.catch_up_if_behind()
+        if self._following is not None:
+            self._following.catch_up()
 
     async def _leave(self) -> None:
         if self._console is not None:

@@ -18,7 +18,7 @@ from server.api.close_codes import CloseCode
 from server.api.frames import websocket_frame
 from server.app import SERVER, Server
 from server.websocket import backpressure as backpressure_module
-from server.websocket.socket import MAX_BUFFERED
+from server.websocket.writer import MAX_BUFFERED
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
 from tests.server.talk import ALL, Talk, at_rest, connected, sockets_of
