@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -68,6 +69,16 @@ def _messages(response: Json) -> list[tuple[str, str]]:
             texts = (text_of(part, "text") for part in parts if part.get("type") == "output_text")
             found.append((str(item.get("id", "")), "".join(texts)))
     return found
+
+
+def summary(event: Json) -> str:
+    """Returns an event as a short text, with the state of its response."""
+    shown = f"{event.get('type')} {event.get('sequence_number', '')}".rstrip()
+    response = event.get("response")
+    if not isinstance(response, dict):
+        return f"{shown} {json.dumps(event, ensure_ascii=False)}"
+    state = {key: response.get(key) for key in ("id", "status", "error", "incomplete_details")}
+    return f"{shown} {json.dumps({k: v for k, v in state.items() if v}, ensure_ascii=False)}"
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from torture.answer import Answer, Json
+from torture.answer import Answer, Json, summary
 from torture.errors import Broken
 from torture.sse import EventParser
 from torture.timeline import PIECE, Timeline
@@ -133,7 +133,7 @@ class EventStream:
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise Broken(f"an event has no type: {data[:100]!r}")
         delta = event["type"] == "response.output_text.delta"
-        shown = f"{PIECE}{event.get('sequence_number')}" if delta else data
+        shown = f"{PIECE}{event.get('sequence_number')}" if delta else summary(event)
         self._timeline.add(self._who, "arrived", shown)
         if event["type"] == "error":
             self.errors.append(event)

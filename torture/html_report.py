@@ -18,7 +18,8 @@ table { border-collapse: collapse; width: 100%; }
 th, td { border-bottom: 1px solid #8884; padding: .25rem .5rem; text-align: left; }
 td { vertical-align: top; }
 .timeline td { font: 12px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
-.timeline td:first-child { text-align: right; white-space: nowrap; }
+.timeline td:first-child { text-align: right; }
+.timeline td:nth-child(-n + 2) { white-space: nowrap; }
 .passed { color: #15803d; } .failed, .error { color: #dc2626; font-weight: 600; }
 .fault td { background: #f59e0b33; } .lost td { background: #ef444433; }
 .sent td { background: #3b82f622; } .model td { background: #8b5cf622; }
@@ -54,7 +55,8 @@ def _page(report: Report) -> Iterator[str]:
     if report.failed:
         yield "<h2>Failed cases</h2>"
         legend = "".join(
-            f'<tr class="{kind}"><td></td><td>{escape(text)}</td></tr>' for kind, text in _LEGEND
+            f'<tr class="{kind}"><td>{kind}</td><td></td><td>{escape(text)}</td></tr>'
+            for kind, text in _LEGEND
         )
         yield f'<table class="timeline">{legend}</table>'
     for result in report.failed:
@@ -68,15 +70,23 @@ def _page(report: Report) -> Iterator[str]:
 def _failed(result: Result) -> Iterator[str]:
     case = result.case
     yield f"<h3>{escape(case.id)}</h3><p>{escape(case.claim)}</p>"
-    yield f'<p><a href="{escape(case.section)}">The standard</a>'
+    sources = [_link(case.section, "The standard")]
     if result.claim:
-        promise = escape(result.claim.promise or result.claim.url)
-        yield f'. The target promises: <a href="{escape(result.claim.url)}">{promise}</a>'
-    yield f'</p><pre class="{result.verdict}">{escape(result.reason)}</pre>'
+        sources.append(_link(result.claim.url, "The target's promise"))
+        sources.append(escape(result.claim.promise))
+    yield f"<p>{' · '.join(filter(None, sources))}</p>"
+    yield f'<pre class="{result.verdict}">{escape(result.reason)}</pre>'
     yield '<details open><summary>Timeline, in milliseconds</summary><table class="timeline">'
     for entry in result.timeline.merged():
         yield _entry(entry)
     yield "</table></details>"
+
+
+def _link(url: str, text: str) -> str:
+    # A path is relative to the target file, and not to this page.
+    if "://" not in url:
+        return f"{escape(text)}: <code>{escape(url)}</code>"
+    return f'<a href="{escape(url)}">{escape(text)}</a>'
 
 
 def _entry(entry: Entry) -> str:

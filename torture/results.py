@@ -146,10 +146,13 @@ def _section(column: Column, verdicts: dict[str, dict[str, Any]]) -> Iterator[st
     if not failed:
         yield "No claimed case failed."
         return
-    yield "| failed case | weight | what happened |"
-    yield "|---|---|---|"
+    yield "| failed case | weight | what happened | promise |"
+    yield "|---|---|---|---|"
     for one in failed:
         reason = one["reason"].strip().partition("\n")[0]
         shown = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}..."
         escaped = shown.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
-        yield f"| `{one['case']}` | {one['weight']} | {one['claim']} {escaped} |"
+        url = one["promised"] or ""
+        # A path is relative to the target file.
+        promise = f"[page]({url})" if "://" in url else f"`{url}`"
+        yield f"| `{one['case']}` | {one['weight']} | {one['claim']} {escaped} | {promise} |"
