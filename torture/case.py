@@ -27,7 +27,7 @@ ERRORS: Final = f"{GUIDES}/error-codes"
 
 
 class Weight(StrEnum):
-    """What a user loses if the claim is broken, from the worst on."""
+    """The damage to a user if the claim is broken. The worst one comes first."""
 
     LOSES = "loses answers"
     PAYS = "pays twice"

@@ -158,7 +158,7 @@ class Client:
         self.headers = headers
         self.timeline = timeline
         self.http = http
-        # Is told of each stream, so that it can be closed after the case.
+        # Receives each stream, so that it can be closed after the case.
         self._opened = opened
 
     async def create(self, body: Json, key: str = "", **headers: str) -> Reply:

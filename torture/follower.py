@@ -11,9 +11,9 @@ from torture.trial import Prompt, Trial
 
 STREAM: Final = "stream"
 POLL: Final = "poll"
-# What each way needs of the target.
+# The routes that each way needs.
 NEEDS: Final = {STREAM: ("stream", "background", "resume"), POLL: ("background",)}
-# How a claim names each way.
+# The names of the ways in claims.
 SHOWN: Final = {STREAM: "a client that streams", POLL: "a client that polls"}
 
 

@@ -1,4 +1,4 @@
-"""What a client without a background response is told in the end."""
+"""The end of an answer, as a client sees it that does not resume."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Outcome:
 
 
 async def outcome(trial: Trial, prompt: Prompt, way: str) -> Outcome:
-    """Sends a prompt, and returns what the client is told.
+    """Sends a prompt, and returns the end of its answer.
 
     Raises:
-        Broken: it is told nothing in time, or events cannot follow each other.
+        Broken: the answer does not end in time, or its events cannot follow each other.
     """
     # A target may retry, which takes as long as a recovery.
     seconds = trial.limits.recovery_seconds

@@ -26,7 +26,7 @@ _PROBE_SECONDS: Final = 2.0
 _KILL_SECONDS: Final = 10.0
 # A proxy cannot reach the model and the other processes.
 _NO_PROXY: Final = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
-# How much of the end of an output an error quotes.
+# The length of the output that an error quotes.
 _QUOTED_BYTES: Final = 2000
 
 

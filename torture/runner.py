@@ -98,14 +98,15 @@ def plan(target: Target, globs: Sequence[str] = ()) -> list[Plan]:
     """
     cases = all_cases()
     for number, claim in enumerate(target.claims, 1):
+        key = f"claim[{number}].cases"
         for name in claim.cases:
             found = [one for one in cases if matches(one.id, name)]
             if not found:
-                raise TargetError(target.path, 0, f"claim[{number}].cases", f"no case is {name!r}")
+                raise TargetError(target.path, claim.line, key, f"no case is {name!r}")
             if len(found) == 1 and (missing := found[0].needs - target.offers):
                 needs = ", ".join(sorted(missing))
                 reason = f"{name!r} needs what the target does not offer: {needs}"
-                raise TargetError(target.path, 0, f"claim[{number}].cases", reason)
+                raise TargetError(target.path, claim.line, key, reason)
     for glob in globs:
         if not any(matches(one.id, glob) for one in cases):
             raise UsageError(f"no case matches {glob!r}; --list shows all")
@@ -129,7 +130,7 @@ def _claim_of(case: Case, target: Target) -> Claim | None:
 
 
 class Runner:
-    """Runs a plan. `watch` is told of each result as soon as it exists."""
+    """Runs a plan. `watch` receives each case when it begins, and its result."""
 
     def __init__(
         self,

@@ -48,6 +48,10 @@ class Table:
         except tomllib.TOMLDecodeError as error:
             raise TargetError(path, line_of_syntax_error(str(error)), "", str(error)) from None
 
+    def line(self, name: str) -> int:
+        """Returns the line of a key of this table."""
+        return line_of(self.source.text, (*self.place, name))
+
     def error(self, name: str | int, reason: str) -> TargetError:
         """Returns the error of a key of this table."""
         place = (*self.place, name) if name != "" else self.place

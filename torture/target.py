@@ -46,7 +46,7 @@ _URL: Final = re.compile(r"https?://\S+")
 
 @dataclass(frozen=True)
 class Ready:
-    """How to find out that a process is ready: `kind` is `tcp`, `http` or `output`."""
+    """The readiness check of a process: `kind` is `tcp`, `http` or `output`."""
 
     kind: str
     value: str
@@ -79,16 +79,21 @@ class ProcessSpec:
 
 @dataclass(frozen=True)
 class Claim:
-    """A promise of the target's documents: the cases that test it, and the page that makes it."""
+    """A promise of the target's documents: the cases that test it, and the page that makes it.
+
+    Attributes:
+        line: the line of `cases` in the target file.
+    """
 
     cases: tuple[str, ...]
     url: str
     promise: str
+    line: int
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a case waits for the target, in seconds.
+    """Time limits of a target, in seconds.
 
     Attributes:
         answer_seconds: for an answer without a fault, in addition to the time of the model.
@@ -105,7 +110,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Setup:
-    """How to install the target. It is installed again if the commands or the files change."""
+    """The installation of a target, which is repeated if the commands or the files change."""
 
     commands: tuple[tuple[str, ...], ...]
     files: tuple[str, ...]
@@ -151,7 +156,7 @@ class Target:
 
     @property
     def offers(self) -> frozenset[str]:
-        """What a case can use of this target; see the `needs` of a case."""
+        """The features of the target that cases can need; see `Case.needs`."""
         found = set(self.routes)
         for process in self.processes:
             found |= {f"{fault} {role}" for fault in process.can for role in process.roles}
@@ -235,7 +240,12 @@ def _limits(table: Table) -> Limits:
 
 
 def _claim(table: Table) -> Claim:
-    claim = Claim(table.texts("cases"), _url(table, "url"), table.text("promise", ""))
+    claim = Claim(
+        table.texts("cases"),
+        _url(table, "url"),
+        table.text("promise", ""),
+        table.line("cases"),
+    )
     table.close()
     return claim
 

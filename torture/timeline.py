@@ -1,4 +1,4 @@
-"""What happened in a case, in the order of time, for its report."""
+"""The events of a case in the order of time, for its report."""
 
 from __future__ import annotations
 

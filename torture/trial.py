@@ -25,7 +25,7 @@ from torture.system import Member, System
 from torture.timeline import Timeline
 
 _POLL_SECONDS: Final = 0.05
-# How long a call of the model may still come after an answer, if it must not come.
+# A second call of the model that must not happen would happen within this time.
 QUIET_SECONDS: Final = 0.5
 _SLOW_BUFFER_BYTES: Final = 8192
 _T = TypeVar("_T")
@@ -51,8 +51,8 @@ class Trial:
         self.system = system
         self.target = system.target
         self.limits = system.target.limits
-        # Whether the model is the simulated one. Otherwise, only what its answer looks like to
-        # several clients can be checked, and neither its text nor its calls.
+        # Without the simulated model, the text of an answer and the number of calls are unknown.
+        # The cases then only check that several clients see the same answer.
         self.scripted = system.target.simulated
         self.timeline = Timeline()
         self.random = random.Random(f"{seed} {case_id}")  # noqa: S311 - reproducible, not secret

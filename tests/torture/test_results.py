@@ -16,7 +16,6 @@ from torture.runner import Report, Result, Verdict
 from torture.target import load
 from torture.timeline import PIECE, Timeline
 
-ROOT = Path(__file__).parent.parent.parent
 PASSED, FAILED = Verdict.PASSED, Verdict.FAILED
 
 
@@ -90,11 +89,3 @@ def test_a_timeline_merges_pieces() -> None:
     timeline.add("client 1", "arrived", f"{PIECE}9")
     texts = [entry.text for entry in timeline.merged()]
     assert ["POST /responses", "piece 4 ... 8 (5 pieces)", "killed", "piece 9"] == texts
-
-
-@pytest.mark.checkout
-def test_the_page_shows_the_stored_results() -> None:
-    page = (ROOT / "docs/torture.md").read_text()
-    shown = page.partition(results.BEGIN)[2].partition(results.END)[0].strip()
-    made = "\n".join(results.markdown(results.load(ROOT / "torture/results")))
-    assert made == shown, "run make torture, or python -m torture table"

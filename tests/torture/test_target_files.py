@@ -80,7 +80,7 @@ def test_a_claim_that_cannot_be_tested_is_rejected(
     tmp_path: Path, cases: str, message: str
 ) -> None:
     target = load(written(tmp_path, VALID.replace('"stream.complete"', cases)))
-    with pytest.raises(TargetError, match=r"claim\[1\]\.cases") as caught:
+    with pytest.raises(TargetError, match=r"mine\.toml:27: claim\[1\]\.cases") as caught:
         plan(target)
     assert message in str(caught.value)
 

@@ -20,7 +20,7 @@ def _check(trial: Trial, prompt: Prompt, found: Outcome) -> None:
         trial.check_text(prompt, found.text)
 
 
-# How the model's answer breaks off, in all calls.
+# Scripts whose answer breaks off in all calls.
 _BREAKS: dict[str, tuple[str, dict[str, Any]]] = {
     "cut": ("whose connection breaks", {"do": "cut"}),
     "no_end": ("that ends without its last event", {"do": "end"}),
@@ -138,7 +138,7 @@ async def silent_start(trial: Trial) -> None:
     )
 
 
-# How the model refuses all calls.
+# Scripts that refuse all calls.
 _REFUSALS: dict[str, tuple[str, dict[str, Any]]] = {
     "rejected": ("400", {"do": "error", "status": 400}),
     "wrong_key": ("401", {"do": "error", "status": 401}),

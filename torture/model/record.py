@@ -1,4 +1,4 @@
-"""What the simulated model has seen and sent."""
+"""The records of the calls of the simulated model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Records:
     def __init__(self) -> None:
         self._calls: defaultdict[str, list[Call]] = defaultdict(list)
         self._released: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        # Is told of each change of a call: the call, the kind of the change, and a text.
+        # Receives each change of a call, as the call and a text.
         self.watch: Callable[[Call, str], None] = lambda _call, _text: None
 
     def begin(

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
-# How an answer may go, at the piece `at`:
+# The behaviours of the model at the piece `at`.
 ACTS: Final = {
     "ok": "the whole answer",
     "cut": "resets the connection",
@@ -25,7 +25,7 @@ _SCRIPT: Final = re.compile(r"\[torture ([^\]]*)\]")
 
 @dataclass(frozen=True)
 class Script:
-    """How the model answers one prompt.
+    """The behaviour of the model for one prompt.
 
     Attributes:
         id: names the prompt in the records.
