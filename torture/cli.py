@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         return asyncio.run(_until_stopped(_run(options)))
-    except TortureError as error:
+    except (TortureError, OSError) as error:
         print(f"torture: {error}", file=sys.stderr)
         return 2
 

@@ -7,7 +7,7 @@ from torture.case import CASES, Case
 
 MODULES: Final = (
     *("streams", "background", "resume", "duplicates", "cancel", "model_ends", "processes"),
-    *("races", "chains", "sockets", "chat"),
+    *("races", "inputs", "chains", "sockets", "chat"),
 )
 
 
