@@ -127,3 +127,21 @@ async def test_a_plain_completion_has_the_same_text(model: Model) -> None:
     assert answer(3, "a", 1, 3) == choice["message"]["content"]
     assert "incomplete" == response["status"]
     assert answer(3, "a", 2, 3) == response["output"][0]["content"][0]["text"]
+
+
+@each_route
+async def test_a_caller_that_closes_while_the_model_writes_causes_no_log_line(
+    model: Model, route: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(10):
+        script = Script(id=str(number), pieces=500, size=20_000)
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{model.url}/{route}", json=body(route, script, stream=True)) as reply,
+        ):
+            await reply.content.read(100)
+            reply.close()
+        (call,) = model.records.calls(str(number))
+        await wait_until(lambda call=call: not call.running)
+        assert call.closed_by_caller
+    assert [] == [line for line in caplog.messages if "Error handling" in line]

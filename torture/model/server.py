@@ -71,14 +71,15 @@ class Model:
         wire = Wire(request, call)
         try:
             reply = await self._run(wire, kind(call_id, body), script, call)
-        except Cut:
-            self.records.end(call, "stopped")
+        except asyncio.CancelledError:
+            self.records.end(call, "closed by the caller")
+            raise
+        except (Cut, ConnectionError) as error:
+            cut = isinstance(error, Cut)
+            self.records.end(call, "stopped" if cut else "closed by the caller")
             if request.transport is not None:
                 request.transport.abort()
             raise web.HTTPInternalServerError from None  # reaches nobody
-        except (asyncio.CancelledError, ConnectionError):
-            self.records.end(call, "closed by the caller")
-            raise
         whole = call.pieces == script.pieces and script.act(call.number) == "ok"
         self.records.end(call, "whole" if whole else "stopped")
         return reply
