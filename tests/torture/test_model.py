@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -142,6 +143,6 @@ async def test_a_caller_that_closes_while_the_model_writes_causes_no_log_line(
             await reply.content.read(100)
             reply.close()
         (call,) = model.records.calls(str(number))
-        await wait_until(lambda call=call: not call.running)
+        await wait_until(partial(getattr, call, "ended"))
         assert call.closed_by_caller
     assert [] == [line for line in caplog.messages if "Error handling" in line]
