@@ -16,74 +16,16 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+import holdline_client
 from command.up.redis import embedded_redis
 from tests.browser import CHROMIUM, FLAGS, IN_PAGE
 from tests.console_screens import take_all
+from tests.paths.conversation_devices import require_tokens
+from tests.screenshot_samples import FOLDER, SHOP, SNIPPET
 from tests.system import Process, System, free_port
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-SHOP = """<style>
-  body { margin: 0; font: 1rem/1.6 Georgia, serif; color-scheme: light dark;
-    background: light-dark(#fdf8f1, #1d1916); color: light-dark(#33281d, #e9dfd2) }
-  main { max-width: 44rem; margin: 0 auto; padding: 3rem 1.5rem }
-  h1 { font-size: 2.5rem; margin: 0 0 0.5rem } p { margin: 0 0 1rem; opacity: 0.85 }
-</style><main><h1>Bread and Butter</h1><p>We bake at night, so that it is warm when you come.</p>
-<p>Rye with caraway, white with poppy seed, and on Saturdays the plait.</p></main>"""
-SNIPPET = """import json
-
-CACHE = {}
-
-
-def load(path, seen=[]):
-    # TODO: close the file
-    if path in CACHE:
-        return CACHE[path]
-    try:
-        if path == None:
-            return None
-        for name in open(path).read().split():
-            for other in seen:
-                if other == name:
-                    while name in seen:
-                        seen.remove(name)
-        return eval(open(path).read())
-    except:
-        return None
-
-
-def store(path, value):
-    assert (path, "a path is needed")
-    with open(path, "w") as file:
-        json.dump(value, file)
-"""
-
-# The folder that is reviewed, without the end of each file.
-FOLDER = {
-    "cart.js": """export function total(items) {
-  var sum = 0;
-  for (const item of items) {
-    if (item.price == 0) continue;
-    sum += item.price; // TODO: discounts
-  }
-  console.log(sum);
-  return sum;
-}
-""",
-    "page.ts": """export function show(element: HTMLElement, text: string) {
-  element.innerHTML = text;
-  try { load(); } catch (error) { }
-}
-""",
-    "src/main.rs": """fn main() {
-    let text = std::fs::read_to_string("cart.txt").unwrap();
-    println!("{}", text);
-}
-""",
-    "package-lock.json": "{}",
-    ".env": "KEY=",
-    "node_modules/left/index.js": "",
-}
 
 
 async def take(page: Page, name: str) -> None:
@@ -223,45 +165,51 @@ async def opened(browser: Browser, scheme: str, *, phone: bool) -> AsyncIterator
         await context.close()
 
 
-async def chat() -> None:
-    """Starts everything but a worker and shows every state to each kind of visitor."""
+@asynccontextmanager
+async def demo_model() -> AsyncIterator[str]:
+    """Runs the simulated model and yields its address."""
     port = free_port()
-    model = f"http://127.0.0.1:{port}/v1"
     demo = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "command", "demo-model", "--port", str(port)
     )
     try:
-        async with (
-            embedded_redis() as url,
-            System(url, Path(tempfile.mkdtemp())) as system,
-            async_playwright() as playwright,
-        ):
-            system.environ["HOLDLINE_MODEL"] = "holdline-demo"
-            server = await system.server()
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            for scheme, phone in (
-                ("light", False),
-                ("dark", True),
-                ("dark", False),
-                ("light", True),
-            ):
-                look = f"{'phone' if phone else 'desk'}-{scheme}"
-                async with opened(browser, scheme, phone=phone) as page:
-                    await page.goto(server.url)
-                    if phone:
-                        await page.locator("holdline-chat").scroll_into_view_if_needed()
-                    worker = await waiting(page, look, system, model)
-                    await answering(page, look)
-                    await ending(page, look)
-                    await floating(page, look, server.url)
-                    await reviewing(page, look, server.url)
-                    await worker.kill()
-            async with opened(browser, "light", phone=False) as page:
-                await floating(page, "desk-arabic", server.url, language="ar")
-            await browser.close()
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         demo.terminate()
         await demo.wait()
+
+
+async def chat() -> None:
+    """Starts everything but a worker and shows every state to each kind of visitor."""
+    async with (
+        demo_model() as model,
+        embedded_redis() as url,
+        System(url, Path(tempfile.mkdtemp())) as system,
+        async_playwright() as playwright,
+    ):
+        system.environ["HOLDLINE_MODEL"] = "holdline-demo"
+        server = await system.server()
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for scheme, phone in (
+            ("light", False),
+            ("dark", True),
+            ("dark", False),
+            ("light", True),
+        ):
+            look = f"{'phone' if phone else 'desk'}-{scheme}"
+            async with opened(browser, scheme, phone=phone) as page:
+                await page.goto(server.url)
+                if phone:
+                    await page.locator("holdline-chat").scroll_into_view_if_needed()
+                worker = await waiting(page, look, system, model)
+                await answering(page, look)
+                await ending(page, look)
+                await floating(page, look, server.url)
+                await reviewing(page, look, server.url)
+                await worker.kill()
+        async with opened(browser, "light", phone=False) as page:
+            await floating(page, "desk-arabic", server.url, language="ar")
+        await browser.close()
     shutil.copy(IMAGES / "writing-desk-light.png", IMAGES / "page.png")
     shutil.copy(IMAGES / "writing-phone-dark.png", IMAGES / "page-phone-dark.png")
 
@@ -343,6 +291,70 @@ async def additions() -> None:
         await browser.close()
 
 
+# Replaces the page by the widget of a signed-in visitor.
+SIGNED_IN = """async ([token, language]) => {
+  document.documentElement.lang = language;
+  const chat = document.createElement("holdline-chat");
+  Object.assign(chat.style, { blockSize: "100dvh" });
+  for (const name of ["conversations", "feedback"]) chat.setAttribute(name, "");
+  chat.tokenProvider = () => token;
+  document.body.replaceChildren(chat);
+  document.body.style.margin = 0;
+  await import("/widget.js");
+}"""
+
+
+async def conversations(page: Page, look: str) -> None:
+    """Shows the versions of an answer, the list of conversations, and an unsent prompt."""
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    for prompt in ("When is the plait baked?", "Write a table", "Which bread keeps longest?"):
+        if await page.locator("#new").is_visible():
+            await page.click("#new")
+        await ask(page, prompt)
+        await status(page, "completed")
+    await page.locator(".regenerate").click()
+    await expect(page.locator(".branch-place")).to_have_text("2/2")
+    await status(page, "completed")
+    await take(page, f"versions-{look}")
+    await page.click(".list-button")
+    await expect(page.locator(".conversation-item")).to_have_count(3)
+    await take(page, f"list-{look}")
+    await page.locator(".conversations-head .action").click()
+    await page.context.set_offline(True)
+    await ask(page, "And which one is vegan?")
+    await expect(page.locator("#banner")).to_be_visible()
+    await take(page, f"unsent-{look}")
+    await page.context.set_offline(False)
+
+
+async def devices() -> None:
+    """Shows the conversations that a signed-in visitor has on all devices."""
+    folder = Path(tempfile.mkdtemp())
+    async with (
+        demo_model() as model,
+        embedded_redis() as url,
+        System(url, folder) as system,
+        async_playwright() as playwright,
+    ):
+        system.environ["HOLDLINE_MODEL"] = "holdline-demo"
+        signer = await require_tokens(system, folder)
+        server, _ = await asyncio.gather(system.server(), system.worker(model))
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for scheme, phone, language in (
+            ("light", False, "en"),
+            ("dark", True, "en"),
+            ("light", True, "ar"),
+        ):
+            kind = scheme if language == "en" else "arabic"
+            look = f"{'phone' if phone else 'desk'}-{kind}"
+            token = holdline_client.mint_token(signer, tenant="acme", subject=look, seconds=900)
+            async with opened(browser, scheme, phone=phone) as page:
+                await page.goto(f"{server.url}/docs/empty")
+                await page.evaluate(SIGNED_IN, [token, language])
+                await conversations(page, look)
+        await browser.close()
+
+
 async def console() -> None:
     """Takes the screenshots of the console."""
     async with async_playwright() as playwright:
@@ -353,7 +365,7 @@ async def console() -> None:
 
 async def main(*names: str) -> None:
     """Takes the screenshots of the named parts, or all of them."""
-    parts = {"chat": chat, "additions": additions, "console": console}
+    parts = {"chat": chat, "additions": additions, "devices": devices, "console": console}
     for name in names or parts:
         await parts[name]()
 

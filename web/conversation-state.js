@@ -88,10 +88,11 @@ export class ConversationState {
     return path;
   }
 
-  /** Returns the turns that continue the same turn as a turn does. @param {string} responseId @returns {Branch} */
+  /** Returns the turns that continue the same turn as a turn does, or none if the turn is unknown. @param {string} responseId @returns {Branch} */
   branch(responseId) {
-    const turns = this.#children().get(this.#parent(this.turns.get(responseId))) ?? [];
-    return { place: turns.findIndex((turn) => turn.responseId === responseId), turns };
+    const turn = this.turns.get(responseId);
+    const turns = (turn && this.#children().get(this.#parent(turn))) ?? [];
+    return { place: turns.findIndex((one) => one.responseId === responseId), turns };
   }
 
   /** Whether the turns have more than one branch. */

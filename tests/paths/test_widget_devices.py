@@ -46,6 +46,7 @@ WATCH = """() => {
   };
   look();
 }"""
+LONG = "tokens=5 sky and a title that is too long for the list beside it"
 TURNS = """() => document.querySelector("holdline-chat").turns
   .map(({ prompt, text, status }) => [prompt, text, status])"""
 
@@ -179,13 +180,16 @@ async def test_the_list_searches_renames_deletes_and_exports(site: Site) -> None
 async def test_the_list_is_beside_the_conversation_if_the_widget_is_wide(site: Site) -> None:
     page = await site.device("anna")
     await page.set_viewport_size({"width": 1100, "height": 800})
-    await ask(page, "tokens=5 sky")
+    await ask(page, LONG)
     await until_turns(page, 1)
     await page.click(".list-button")
     both = page.locator(".conversations"), page.locator(".turns")
     boxes = [await one.bounding_box() for one in both]
     [listing, conversation] = [box for box in boxes if box is not None]
     assert listing["x"] + listing["width"] <= conversation["x"]
+    removal = await page.get_by_label(f"Delete {LONG}").bounding_box()
+    assert removal is not None
+    assert removal["x"] + removal["width"] <= listing["x"] + listing["width"]
     await page.click(".choose")
     await expect(both[0]).to_be_visible()
     await page.set_viewport_size({"width": 390, "height": 800})

@@ -74,6 +74,7 @@ test("a regenerated answer is another branch: the newest is shown, and the earli
   assert.equal(state.branches, true);
   const { place, turns } = state.branch("b");
   assert.deepEqual([place, turns.map(({ responseId }) => responseId)], [0, ["b", "c"]]);
+  assert.deepEqual(state.branch("unsent"), { place: -1, turns: [] });
 });
 
 test("a turn whose items were deleted is left out, and the later turns stay", () => {
