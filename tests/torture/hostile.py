@@ -35,7 +35,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     way = sys.argv[2]
     match way:
         case "nothing":
-            await asyncio.sleep(3600)
+            await asyncio.sleep(3600)  # no answer within any deadline
         case "reset":
             assert request.transport is not None
             request.transport.abort()
@@ -71,7 +71,7 @@ async def stream(request: web.Request, way: str) -> web.StreamResponse:
             endless = {"type": "response.x", "sequence_number": number}
             await reply.write(f"data: {json.dumps(endless)}\n\n".encode())
             number += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # lets the clock of a deadline run
     return reply
 
 

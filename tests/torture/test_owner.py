@@ -18,7 +18,7 @@ if sys.argv[2:]:
     subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[1]]).wait()
 else:
     kept = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-    time.sleep(60)
+    time.sleep(60)  # keeps the connection until the test ends the process
 """
 
 
