@@ -14,11 +14,23 @@ if TYPE_CHECKING:
 
 # The comment that ends a stream before its response; the connection is then closed.
 RESTARTING: Final = b": the server is restarting; resume the stream\n\n"
-# The member of a message with the sequence number, which a server-sent event has as its `id`.
+# The member of a WebSocket message with the sequence number, which is the `id` of an SSE event.
 SEQUENCE: Final = "sequence"
 
 
-class ServerSentEvents:
+class _Framing:
+    """The state of a stream of chunks, in any format."""
+
+    def __init__(self, answer: AnswerFormat) -> None:
+        self._answer = answer
+
+    @property
+    def broken(self) -> bool:
+        """True once an error has ended the stream before its response."""
+        return self._answer.broken
+
+
+class ServerSentEvents(_Framing):
     """A `ResponseFormat` that writes each chunk as a server-sent event."""
 
     begun = True
@@ -26,14 +38,9 @@ class ServerSentEvents:
     ended = False
 
     def __init__(self, answer: AnswerFormat) -> None:
-        self._answer = answer
+        super().__init__(answer)
         self.headers = answer.headers
         self.done = answer.done
-
-    @property
-    def broken(self) -> bool:
-        """True once an error has ended the stream before its response."""
-        return self._answer.broken
 
     def events(self, frames: list[Frame]) -> list[bytes]:
         """Translates log events. The last chunk of each has its sequence number as its `id`."""
@@ -54,16 +61,8 @@ class ServerSentEvents:
         return RESTARTING
 
 
-class Messages:
+class Messages(_Framing):
     """An `EventFormat` that writes each chunk as the JSON of a WebSocket message."""
-
-    def __init__(self, answer: AnswerFormat) -> None:
-        self._answer = answer
-
-    @property
-    def broken(self) -> bool:
-        """True once an error has ended the stream before its response."""
-        return self._answer.broken
 
     def events(self, frames: list[Frame]) -> list[bytes]:
         """Translates log events. The last chunk of each has its sequence number as a member."""
