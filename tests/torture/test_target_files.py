@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torture import cli
 from torture.cases import all_cases
 from torture.errors import TargetError, UsageError
 from torture.runner import plan
-from torture.target import PLAIN, ROUTES, load
+from torture.target import FAULTS, PLAIN, ROLES, ROUTES, load
 
 ROOT = Path(__file__).parent.parent.parent
 TARGETS = sorted((ROOT / "torture/targets").glob("*.toml"))
@@ -137,6 +138,22 @@ def test_the_page_documents_all_routes_and_placeholders() -> None:
         assert f"| `{route}` |" in PAGE
     for name in PLAIN:
         assert f"| `{{{name}}}` |" in PAGE
+
+
+def test_the_page_documents_all_needs() -> None:
+    table = PAGE.partition("| need | the target has it if |")[2].partition("\n\n")[0]
+    faults = {f"{fault} {role}" for fault in FAULTS for role in ROLES}
+    for need in {need for case in all_cases() for need in case.needs} - {*ROUTES, *faults}:
+        assert f"`{need}`" in table, need
+
+
+def test_the_example_of_the_page_is_valid_and_its_error_is_as_documented(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    assert [one for one in plan(load(written(tmp_path, example))) if one.claim]
+    with pytest.raises(TargetError) as caught:
+        load(written(tmp_path, example.replace("stall_seconds", "stall_second")))
+    shown = str(caught.value).replace(f"{tmp_path}/mine", "my-server")
+    assert f"torture: {shown}\n" in PAGE
 
 
 def test_the_page_documents_all_groups() -> None:
