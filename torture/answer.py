@@ -87,7 +87,7 @@ class Answer:
 
     Attributes:
         cursor: the last sequence number; -1 before the first event.
-        late: whether the client begins after the first event, and cannot know all items.
+        late: true if the client begins after the first event, and cannot know all items.
         texts: the text so far of each item, by its id.
         last: the terminal event, once it has arrived.
     """
@@ -161,7 +161,7 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event has arrived."""
+        """True if the terminal event has arrived."""
         return self.last is not None
 
     @property

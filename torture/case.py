@@ -1,4 +1,4 @@
-"""Cases: one claim each, with its source and how much it matters."""
+"""The cases. Each tests one claim, and has the claim's source and its weight."""
 
 from __future__ import annotations
 

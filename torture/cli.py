@@ -125,5 +125,5 @@ def _parameters(words: Sequence[str]) -> dict[str, str]:
 
 
 def run_and_exit() -> None:
-    """Is the command `torture`."""
+    """Runs the command `torture`, and ends the process with its exit status."""
     sys.exit(main())

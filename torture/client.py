@@ -1,4 +1,4 @@
-"""A client of the Responses API over HTTP, which notes in the timeline what it sends and gets."""
+"""A client of the Responses API over HTTP. It records its requests and events in the timeline."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the status is a success."""
+        """True if the status is a success."""
         return 200 <= self.status < 300
 
     @property
@@ -107,7 +107,7 @@ class EventStream:
         return self.answer
 
     def drop(self) -> None:
-        """Closes the connection without a farewell, as a client that vanishes does."""
+        """Closes the connection at once, as a client that vanishes does."""
         if not self._reply.closed:
             if not self.done:
                 self._timeline.add(self._who, "lost", "the client drops its connection")

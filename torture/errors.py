@@ -18,7 +18,7 @@ class TargetError(TortureError):
         path: the file.
         line: the number of the line, from 1, or 0 if the error has no line.
         key: the key in the file, such as `process[2].ready.tcp`.
-        reason: what is wrong with it.
+        reason: the mistake.
     """
 
     def __init__(self, path: Path, line: int, key: str, reason: str) -> None:
@@ -35,7 +35,7 @@ class StartError(TortureError):
 
 
 class Broken(TortureError):
-    """The target has broken the claim of a case. The message says how."""
+    """The target has broken the claim of a case. The message describes the difference."""
 
 
 class PaidTwice(Broken):

@@ -1,4 +1,4 @@
-"""Two ways in which a client gets the answer to a prompt, whatever happens meanwhile."""
+"""A client that gets the answer to a prompt in spite of faults: it streams, or it polls."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Follower:
         except TimeoutError:
             trial.timeline.add("client", "lost", "the client gives up the open stream")
         except ConnectionLost:
-            pass  # it resumes
+            pass  # the client resumes below
         finally:
             self._stream.drop()
         return await trial.follow(self.answer, self._server + 1, seconds)

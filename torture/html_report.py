@@ -26,11 +26,11 @@ td { vertical-align: top; }
 details { margin: .5rem 0 1.5rem; } pre { overflow: auto; white-space: pre-wrap; }
 """
 _LEGEND: Final = (
-    ("sent", "what a client has sent"),
-    ("arrived", "what has arrived at a client"),
-    ("model", "what the model was asked and has said"),
-    ("fault", "what was done to a process"),
-    ("lost", "a connection that was lost"),
+    ("sent", "a request or message of a client"),
+    ("arrived", "a reply or event that a client has received"),
+    ("model", "the beginning, a piece or the end of a call of the model"),
+    ("fault", "a fault of a process"),
+    ("lost", "a lost connection"),
 )
 
 

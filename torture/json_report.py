@@ -1,4 +1,4 @@
-"""Results as JSON, for machines and for the table of docs/torture.md."""
+"""Results as JSON, for programs and for the tables of docs/torture.md."""
 
 from __future__ import annotations
 

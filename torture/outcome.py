@@ -1,4 +1,4 @@
-"""The end of an answer, as a client sees it that does not resume."""
+"""The end of an answer for a client that does not resume."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Outcome:
     details: Json
 
     def check_not_completed(self) -> None:
-        """Checks that a client is not told that the answer is complete.
+        """Checks that the server has not reported the answer as complete.
 
         Raises:
-            Broken: it is.
+            Broken: the status is `completed`.
         """
         if self.status == "completed":
             raise Broken(f"the response is completed, with {len(self.text)} characters")

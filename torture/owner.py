@@ -24,7 +24,7 @@ def group_of_port(port: int) -> int | None:
                 if any(str(one.readlink()) in names for one in (process / "fd").iterdir()):
                     return os.getpgid(int(process.name))
             except OSError:
-                continue  # it has ended, or belongs to someone else
+                continue  # it has ended, or belongs to another user
     return None
 
 

@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _POLL_SECONDS: Final = 0.02
 _PROBE_SECONDS: Final = 2.0
 _KILL_SECONDS: Final = 10.0
-# A proxy cannot reach the model and the other processes.
+# Requests to the model and to other processes must not go through the proxy of the environment.
 _NO_PROXY: Final = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
 # The length of the output that an error quotes.
 _QUOTED_BYTES: Final = 2000
@@ -62,12 +62,12 @@ class Process:
         self._environment = environment
         self._output = output
         self._popen: subprocess.Popen[bytes] | None = None
-        # Where the output of the current start begins in the file.
+        # The position in the file at which the output of the current start begins.
         self._begin = 0
 
     @property
     def running(self) -> bool:
-        """Whether the process has been started and has not ended."""
+        """True if the process has been started and has not ended."""
         return self._popen is not None and self._popen.poll() is None
 
     @property

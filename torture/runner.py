@@ -32,8 +32,8 @@ VERSION: Final = "1"
 class Verdict(StrEnum):
     """The result of a case.
 
-    `impossible` means that the target claims a group of cases but lacks what this one needs, such
-    as a second server. `error` means that the suite itself has failed, or could not start the
+    `impossible` means that the target claims a group of cases but lacks a need of this one, such as
+    a second server. `error` means that the suite itself has failed, or could not start the
     target.
     """
 
@@ -51,7 +51,7 @@ class Result:
     Attributes:
         claim: the promise of the target that the case tests, or None.
         weight: that of the case, or `pays twice` if only the number of calls is wrong.
-        calls: how often the model was called for each prompt, in the order of the prompts.
+        calls: the number of model calls for each prompt, in the order of the prompts.
     """
 
     case: Case
@@ -82,7 +82,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Plan:
-    """A case of a run: `claim` is None if the target does not claim it."""
+    """A case of a run.
+
+    Attributes:
+        claim: the promise that the case tests, or None if the target does not claim the case.
+        missing: the needs of the case that the target does not meet.
+    """
 
     case: Case
     claim: Claim | None

@@ -17,7 +17,7 @@ from torture.process import Process
 from torture.target import ProcessSpec, Ready, Target
 from torture.timeline import Timeline
 
-# A command that prints a version.
+# The time limit of the command that prints the version.
 _VERSION_SECONDS: Final = 60
 
 
@@ -115,7 +115,7 @@ class System:
             await member.process.wait_ready(member.ready, member.spec.ready_seconds)
 
     async def kill(self, member: Member) -> None:
-        """Kills a process without a warning."""
+        """Kills a process with SIGKILL."""
         self.timeline.add(member.name, "fault", "killed")
         await member.process.kill()
 
@@ -133,7 +133,7 @@ class System:
 
     async def stop_gracefully(self, member: Member) -> None:
         """Asks a process to stop, as a deployment does, and kills it after its grace period."""
-        self.timeline.add(member.name, "fault", f"told to stop ({member.spec.stop_signal.name})")
+        self.timeline.add(member.name, "fault", f"asked to stop ({member.spec.stop_signal.name})")
         in_time = await member.process.stop(member.spec.stop_signal, member.spec.stop_seconds)
         outcome = f"ended with status {member.process.status}" if in_time else "killed: too slow"
         self.timeline.add(member.name, "fault", outcome)

@@ -25,7 +25,7 @@ class Source:
 
 @dataclass
 class Table:
-    """Reads the values of one table by name. `close` rejects the names that nobody has read."""
+    """Reads the values of one table by name. `close` rejects the names that were not read."""
 
     source: Source
     values: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Target files: how to start, reach and disturb a system, and what its documents promise.
+"""Target files. They describe a system: its start, its addresses, possible faults and promises.
 
 docs/torture.md describes the format.
 """
@@ -57,10 +57,10 @@ class ProcessSpec:
     """A process of the target, of which `count` instances run.
 
     Attributes:
-        roles: what the process does: `server`, `worker`, `store` or `other`.
+        roles: one or more of `server`, `worker`, `store` and `other`.
         start: the command, with placeholders.
         url: the base URL of the API that the process serves, or "".
-        can: which faults it may suffer: `kill`, `freeze` and `restart`.
+        can: the faults that cases may cause: `kill`, `freeze` and `restart`.
     """
 
     name: str
@@ -123,9 +123,9 @@ class Target:
 
     Attributes:
         urls: the base URLs of a target without processes.
-        simulated: whether the target calls the simulated model of the suite.
+        simulated: true if the target calls the simulated model of the suite.
         model_port: the port of the simulated model; 0 if the suite may choose one.
-        time_factor: how much longer than the file says the suite waits.
+        time_factor: the factor by which the suite lengthens the time limits of the file.
         notes: settings that differ from the defaults, and where the suite may be unfair.
     """
 
@@ -300,7 +300,7 @@ def _url(table: Table, name: str) -> str:
 
 
 def _check(table: Table, target: Target) -> None:
-    """Checks what depends on several keys: names, placeholders and base URLs."""
+    """Checks the rules about several keys: names, placeholders and base URLs."""
     names = [spec.name for spec in target.processes]
     for index, name in enumerate(names):
         if name in names[:index]:

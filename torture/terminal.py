@@ -19,7 +19,7 @@ _RESET: Final = "\x1b[0m"
 
 
 def show_plan(plans: Sequence[Plan]) -> None:
-    """Prints the cases with what the target claims."""
+    """Prints the cases, which of them the target claims, and missing needs."""
     for one in plans:
         state = "claimed" if one.claim else "not claimed"
         if one.missing:
@@ -50,7 +50,7 @@ class Progress:
 
 
 def show_report(report: Report) -> None:
-    """Prints what has failed and why, and the counts."""
+    """Prints the failed cases with their reasons, and the counts."""
     for result in report.failed:
         print(f"\n{_coloured(result.verdict)} {result.case.id} ({result.weight})")
         print(f"  claim:    {result.case.claim}")

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-# A case that runs away must not fill the memory.
+# The limit keeps a case with endless events from filling the memory.
 MAX_ENTRIES: Final = 20_000
 _MAX_TEXT: Final = 400
 

@@ -1,4 +1,4 @@
-"""One run of one case: its prompts, its clients, and what the model has recorded."""
+"""One run of one case: its prompts, its clients, and the recorded calls of the model."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Trial:
     def client(self, server: int = 0, *, slow: bool = False) -> Client:
         """Returns a new client of a server, counted from 0 and modulo the number of servers.
 
-        A slow client has a small buffer for what it has not read.
+        A slow client has a small buffer for unread data.
         """
         self._clients += 1
         urls = self.system.urls
@@ -175,7 +175,7 @@ class Trial:
         """Checks that a text is the whole answer of one call.
 
         Raises:
-            Broken: it is not. The message says what is missing, repeated or mixed.
+            Broken: it is not. The message names the missing, repeated or mixed pieces.
         """
         if not self.scripted:
             if not text:
@@ -299,7 +299,7 @@ class Trial:
     async def caller(self, call: Call) -> Member:
         """Returns the process that makes a call of the model: one with the role worker.
 
-        If the system cannot tell, it is the first one.
+        If the operating system does not show the process, it is the first one.
         """
         workers = self.system.with_role("worker")
         group = await asyncio.to_thread(group_of_port, call.port)

@@ -1,4 +1,4 @@
-"""Runs all cases against servers that answer in wrong ways, which must fail the cases only."""
+"""Runs cases against servers that answer in wrong ways: the cases must fail, and not the suite."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ home = "https://example.com"
 [parameters]
 command = "{program}"
 way = "nothing"
-ready = "TCP"
 
 [model]
 name = "simulation"

@@ -31,7 +31,7 @@ class Fault(StrEnum):
     LOST_TAIL = "lost-tail"
     """A worker that shuts down loses the deltas that it has collected and not yet stored."""
     COMPLETED_AFTER_CUT = "completed-after-cut"
-    """A model's stream that broke off counts as a complete answer."""
+    """An answer whose model stream broke off is completed."""
     ERROR_HIDDEN = "error-hidden"
     """A response whose model call failed is completed, with the text so far or none."""
     DUPLICATE_SUBMIT = "duplicate-submit"

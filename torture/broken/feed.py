@@ -16,7 +16,7 @@ POLL_SECONDS: Final = 0.02
 MAX_QUEUED_EVENTS: Final = 256
 
 Event = tuple[int, str]
-# None says that the log has been deleted.
+# None means that the log has been deleted.
 Queue = asyncio.Queue[Event | None]
 
 

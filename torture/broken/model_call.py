@@ -38,7 +38,7 @@ async def pieces(client: ClientSession, url: str, body: Json) -> AsyncGenerator[
     The last one has a finish reason. Closing the iterator closes the call's connection.
 
     Raises:
-        ModelError: The call failed. Its message says how, and contains nothing of the reply.
+        ModelError: The call failed. Its message names the cause, and contains nothing of the reply.
     """
     try:
         async with client.post(f"{url}/chat/completions", json={**body, "stream": True}) as reply:

@@ -45,7 +45,7 @@ def _message(item: Json) -> Json:
 
 
 def check_items(items: object) -> str | None:
-    """Returns what is wrong with input items, or None. Only text messages are supported."""
+    """Returns the mistake in input items, or None. Only text messages are supported."""
     if not isinstance(items, list):
         return "must be a string or a list of messages"
     for item in items:

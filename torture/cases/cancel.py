@@ -33,7 +33,7 @@ async def _cancelled(trial: Trial, prompt: Prompt, way: str) -> Follower:
 def _running(way: str) -> None:
     @case(
         f"cancel.running.{way}",
-        f"After a cancellation in the middle of an answer, {SHOWN[way]} is told: cancelled.",
+        f"After a cancellation in the middle of an answer, {SHOWN[way]} gets the status cancelled.",
         CANCEL,
         Weight.MISLEADS,
         *(*NEEDS[way], "cancel", "model"),
@@ -96,7 +96,7 @@ async def stays(trial: Trial) -> None:
     prompt = trial.prompt(pieces=20, hold=10)
     follower = await _cancelled(trial, prompt, POLL)
     trial.release(prompt)
-    # A model that is not told of the cancellation ends its answer within this time.
+    # If the call of the model was not closed, the answer ends within this time.
     await asyncio.sleep(2)
     for server in (0, 1):
         _check_cancelled((await trial.client(server).retrieve(follower.response_id)).success())
@@ -158,7 +158,7 @@ async def at_end(trial: Trial) -> None:
         finally:
             await follower.close()
         first = await trial.poll(response_id, number)
-        await asyncio.sleep(1)  # what is wrong may be written late
+        await asyncio.sleep(1)  # a wrong result may be written late
         later = await trial.poll(response_id, number + 1)
         found = {text_of(r, "status") for r in (streamed, first, later)}
         if len(found) > 1 or not found <= {"completed", "cancelled"}:

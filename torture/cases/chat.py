@@ -113,7 +113,7 @@ def _cut(do: str, shown: str) -> None:
 
 for _do, _shown in (
     ("cut", "breaks the connection"),
-    ("end", "ends without an end"),
+    ("end", "ends the stream without a finish_reason"),
     ("event", "sends an error"),
     ("length", "reaches its limit"),
     ("filter", "filters the answer"),

@@ -1,4 +1,4 @@
-"""Ends and errors of the model's answer, and what the client is told."""
+"""Ends and errors of the model's answer, and their reports to the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CLIENTS = {STREAM: "a stream", POLL: "a client that polls", FOREGROUND: "a plai
 
 
 def _check(trial: Trial, prompt: Prompt, found: Outcome) -> None:
-    """Checks that only a whole answer is called completed."""
+    """Checks that a completed answer is whole."""
     if found.status == "completed":
         trial.check_text(prompt, found.text)
 

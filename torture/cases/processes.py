@@ -31,7 +31,7 @@ async def _begin(trial: Trial, way: str, hold: int) -> tuple[Follower, Prompt]:
 
 
 async def _disturb_worker(trial: Trial, prompt: Prompt, *, gracefully: bool = False) -> Member:
-    """Kills or stops the process that calls the model, and starts it again."""
+    """Kills or stops the process that calls the model, and returns it."""
     member = await trial.caller(trial.calls(prompt)[-1])
     if gracefully:
         await trial.system.stop_gracefully(member)
@@ -108,7 +108,7 @@ def _kill_all(way: str) -> None:
 
 
 def _most_calls(member: Member) -> int:
-    """Returns how many calls a prompt may cost if this process dies."""
+    """Returns the maximum number of model calls for a prompt if this process dies."""
     return 2 if "worker" in member.spec.roles else 1
 
 
@@ -223,7 +223,7 @@ def _freeze_worker(way: str) -> None:
             trial.system.thaw(member)
             await follower.close()
         trial.check_completed(prompt, first)
-        await asyncio.sleep(2)  # the paused worker has found what it missed
+        await asyncio.sleep(2)  # meanwhile, the paused worker finds that it has lost its lease
         later = await trial.poll(follower.response_id)
         _check_same(first, later)
         trial.check_calls(prompt, 2)

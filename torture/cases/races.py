@@ -1,4 +1,4 @@
-"""Two things that happen at the same time: faults during submits, cancellations and resumes."""
+"""Events at the same time: faults during submits, cancellations, resumes and other faults."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ async def freeze_server(trial: Trial) -> None:
         trial.check_completed(prompt, await trial.follow(answer, 1, http=trial.client(1)))
     finally:
         trial.system.thaw(member)
-    # The server that hung has not spoiled anything.
+    # The server that hung sends the same events.
     again = Answer(answer.response_id)
     trial.check_completed(prompt, await trial.follow(again, 0))
     await trial.check_calls_later(prompt)

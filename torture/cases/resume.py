@@ -211,7 +211,7 @@ async def ended(trial: Trial) -> None:
 
 @case(
     "resume.unknown",
-    "To resume a response that does not exist is refused with 404.",
+    "A request to resume a response that does not exist is refused with 404.",
     RESUME,
     Weight.MISLEADS,
     "resume",

@@ -37,12 +37,12 @@ class Call:
 
     @property
     def running(self) -> bool:
-        """Whether the call has not ended."""
+        """True if the call has not ended."""
         return self.outcome == "running"
 
     @property
     def closed_by_caller(self) -> bool:
-        """Whether the caller has closed the connection before the answer ended."""
+        """True if the caller has closed the connection before the answer ended."""
         return self.outcome == "closed by the caller"
 
 

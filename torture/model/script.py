@@ -29,12 +29,13 @@ class Script:
 
     Attributes:
         id: names the prompt in the records.
-        pieces: how many pieces the answer has.
+        pieces: the number of pieces of the answer.
         pace_ms: the pause before each piece.
         size: the minimum number of bytes of a piece.
         do: one of `ACTS`, which happens before the piece `at`.
-        times: to how many calls `do` applies; later calls get the whole answer. -1 is all.
-        hold: the piece before which the model waits until it is released; -1 is none.
+        times: the number of calls to which `do` applies, or -1 for all; later calls get the whole
+            answer.
+        hold: the piece before which the model waits until the case releases it; -1 is none.
         status: of an error.
         retry_after: the header of an error in seconds; -1 is none.
     """
@@ -60,7 +61,7 @@ class Script:
         return f"[torture {' '.join(words)}]"
 
     def act(self, call: int) -> str:
-        """Returns what the model does in the call with this number, from 1."""
+        """Returns the behaviour of the model in the call with this number, from 1."""
         return self.do if self.times < 0 or call <= self.times else "ok"
 
 

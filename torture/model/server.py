@@ -14,7 +14,7 @@ from torture.model.script import Script, all_text, last_user_text, read
 from torture.model.wire import Cut, Wire
 
 NAME: Final = "simulation"
-# A hung or held call ends after this time, so that no call outlives a run by far.
+# A hung or held call ends after this time, so that no call lasts forever.
 _MAX_HANG_SECONDS: Final = 600
 _MAX_BODY_BYTES: Final = 64 * 2**20
 _PAGE: Final = "<html><head><title>502 Bad Gateway</title></head><body>502</body></html>"
@@ -79,7 +79,7 @@ class Model:
             self.records.end(call, "stopped" if cut else "closed by the caller")
             if request.transport is not None:
                 request.transport.abort()
-            raise web.HTTPInternalServerError from None  # reaches nobody
+            raise web.HTTPInternalServerError from None  # the client cannot receive it
         whole = call.pieces == script.pieces and script.act(call.number) == "ok"
         self.records.end(call, "whole" if whole else "stopped")
         return reply

@@ -1,6 +1,7 @@
 """The text of the simulated model, in which each piece shows its call and its number.
 
-A piece is `c1p17:harbour `. Text that misses, repeats or mixes pieces therefore shows how.
+A piece is `c1p17:harbour `. A wrong text therefore shows which pieces are missing, repeated or
+mixed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def answer(seed: int, prompt: str, call: int, pieces: int, size: int = 0) -> str
 
 
 def describe(text: str, pieces: int) -> str:
-    """Says in a sentence how a text differs from the whole answer of one call."""
+    """Returns the difference between a text and the whole answer of one call, as a sentence."""
     found = [(int(call), int(number)) for call, number in _PIECE.findall(text)]
     if not found:
         return f"no piece of {pieces} arrived; the text is {text[:60]!r}"

@@ -1,4 +1,4 @@
-"""A resumable route as people write it: the official SDK behind FastAPI, and a list in memory.
+"""A resumable route in the usual way: the official SDK behind FastAPI, and a list in memory.
 
 Promises: the answer continues while its client is away; a client that comes back gets the events
 after the last one that it has seen; a client can cancel the answer.
