@@ -285,9 +285,9 @@ class ConversationStore:
     ) -> None:
         """Appends items of a response, except those that the conversation has or had.
 
-        `status` is its final status if these are all of its items. It is then no longer pending.
-        `previous` is `Job.continues`, and `model` the model that answered, for the devices. If the
-        conversation was deleted, nothing is appended.
+        `status` is the final status of the response if these are all of its items. The response is
+        then no longer pending. `previous` is `Job.continues`, and `model` the name of the model
+        that answered. If the conversation was deleted, nothing is appended.
         """
         await self._append(id_, response_id, inputs, outputs, status or "", previous, model)
 

@@ -4,10 +4,10 @@
 -- KEYS  conversation_key
 -- ARGV  prefix, id, response (id of the response whose items these are; "" if a client adds items), status (the final
 --       status of the response, if these are all of its items; else ""), previous (id of the response that this response
---       continues; "-" if it continues none; "" for the newest response of the conversation), model (that answered; ""
---       if there is none), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the three limits apply
---       only if `response` is ""), input_count (of `items`, the number that the response has as
---       its input), items... (two for each: its id, and the item)
+--       continues; "-" if it continues none; "" for the newest response of the conversation), model (the name of the
+--       model that answered; "" if none did), ttl_ms, max_bytes, max_items, max_account_bytes (0 means no limit; the
+--       three limits apply only if `response` is ""), input_count (the number of leading `items` that are the input of
+--       the response), items... (two for each: its id, and the item)
 -- Returns {"ok"} · {"gone"} · {"full", "bytes" or "items" or "account_bytes"}
 -- May be repeated: in any order and by several processes. An item whose id the conversation has or had is not appended
 -- again. So the input items of a response, which a server appends first, may be repeated before the output items.

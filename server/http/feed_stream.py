@@ -47,8 +47,8 @@ class FeedFormat:
 class FeedStream(Stream):
     """A `FeedSink` that streams the feed of a conversation.
 
-    It is also a `Connection` of the object that checks the client's credential and ends the stream
-    with it.
+    It is also the `Connection` of a `SocketAuth`, which ends the stream when the client's
+    credential ends.
     """
 
     def __init__(self, heartbeat_seconds: float, conversation_id: str, *, has_cursor: bool) -> None:

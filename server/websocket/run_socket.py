@@ -1,9 +1,10 @@
 """The WebSocket at `/v1/ag-ui`: one run of AG-UI, with one event in each message.
 
 AG-UI leaves the transport to its users. The client sends the input of the run, which is the body of
-a POST request to the same path, and receives its events. The last event of each event of the log
-has a member `sequence`. After a lost connection, the client continues on another socket: it sends
-the ids of the run and of its response, and the last `sequence`. A socket serves one run:
+a POST request to the same path, and receives its events. An event of the log becomes one or more
+events of AG-UI, and the last of these has a member `sequence`. After a lost connection, the client
+continues on another socket: it sends the ids of the run and of its response, and the last
+`sequence`. A socket serves one run:
 
 opened -- holdline:auth, if needed --> authenticated -- a run --> streaming -- end --> closed, 1000
 |                                      |                          |
@@ -182,7 +183,7 @@ class RunSocket:
                     self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
                 case _:
                     continue
-            await self._room()
+            await self._until_writable()
             if wait := bucket.take(time.monotonic()):
                 await asyncio.sleep(wait)
 
@@ -255,7 +256,7 @@ class RunSocket:
             await stream.gathered()
             over = stream.over
             self._write(b"".join(websocket_frame(part, TEXT) for part in stream.take()))
-            await self._room()
+            await self._until_writable()
             follower.catch_up_if_behind()
         if self._closing is None:
             finish = self._finish(stream, follower.response_id)
@@ -278,8 +279,8 @@ class RunSocket:
         again = problem.status in TEMPORARY
         await self.close(CloseCode.TRY_AGAIN if again else WSCloseCode.OK, problem.code)
 
-    async def _room(self) -> None:
-        """Waits while the client does not read. A client that stops reading is disconnected."""
+    async def _until_writable(self) -> None:
+        """Waits until the buffer has room. A client that stops reading is disconnected."""
         transport = self._transport
         if transport is not None and transport.get_write_buffer_size() > PIECE_BYTES:
             await self._services.slow.watch(transport, self._caught_up).over
