@@ -9,7 +9,7 @@ I6   every model call is an attempt in the log, and one key creates one response
 I7   no client sees another response's data
 I10  every loss is reported with an error code
 G7   a completed answer is complete
-D1…  what devices receive about conversations: see `device_rules`
+D1…  the rules for devices that follow conversations: see `device_rules`
 G5   in a profile whose models continue their answers, no output is lost or generated twice
 """
 

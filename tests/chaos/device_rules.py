@@ -1,4 +1,4 @@
-"""Checks what devices have received about conversations. Does no I/O.
+"""Checks the messages about conversations that devices have received. Does no I/O.
 
 D1   a device receives each event of a feed once and in order, also over several sockets
 D2   a device receives nothing of another user
@@ -43,9 +43,9 @@ class Feed:
 
 @dataclass
 class Device:
-    """What a device has received, over all of its sockets.
+    """The messages that a device has received, over all of its sockets.
 
-    `gone` contains the ids of deleted conversations. With `loss`, a feed may begin again.
+    `gone` contains the ids of deleted conversations.
     """
 
     name: str
@@ -186,7 +186,7 @@ class Finding:
 
 
 def check_devices(devices: list[Device], observed: dict[str, list[Observed]]) -> list[Finding]:
-    """Checks what all devices have received, and the state that they have at the end of a run."""
+    """Checks the messages of all devices, and their state at the end of a run."""
     findings: list[Finding] = []
 
     def complain(rule: str, about: str, says: str) -> None:

@@ -1,8 +1,8 @@
 """Devices of end users, which follow conversations and the lists of conversations, and change them.
 
 A device is as simple as a correct client can be: it remembers the cursor of each feed, and sends it
-on each new socket. It records what it receives, and drops nothing. It also makes changes over HTTP,
-and repeats each one until a server answers.
+on each new socket. It records all messages. It also makes changes over HTTP, and repeats each one
+until a server answers.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class DeviceClient(Client):
 
     @property
     def idle(self) -> bool:
-        """Whether no change is under way."""
+        """True if no change is under way."""
         return not self._tasks
 
     async def connect(self) -> None:
