@@ -9,7 +9,7 @@
 import { accepted, eventsOf, request, SILENCE_MS, streamOf } from "./event-stream.js";
 import { closeAdvice } from "./protocol.js";
 
-/** How often a socket asks the server for a sign of life, because a page cannot see the pings of a server. */
+/** The interval of a socket's `holdline:ping`. A page cannot see the pings of a server, so only the replies show that it lives. */
 const PING_MS = 25_000;
 
 /**

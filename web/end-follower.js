@@ -61,7 +61,7 @@ export class EndFollower {
     const top = this.#top, left = this.#left, end = this.#end;
     this.#measure();
     // New layout moves the position too: if blocks above shrink, scroll anchoring in the browser moves it up, while a block
-    // below may have grown. So a move tells something about the reader only if the layout is the same.
+    // below may have grown. So a move is the reader's only if the layout is the same.
     if (this.#follows && this.#end !== end) return this.keep();
     if (this.#top < top && this.#left > 1) this.#follows = false;
     // Scroll anchoring does not change the distance to the end, so only a reader can reduce it.

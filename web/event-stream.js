@@ -64,7 +64,7 @@ export async function accepted(response) {
 export async function* eventsOf(first, resume, signal) {
   let response = first;
   let after = -1;
-  let heard = Date.now(); // the time of the last sign that the answer continues
+  let heard = Date.now(); // the time of the last event that was no error
   for (let tries = 0; ; tries++) {
     /** @type {string[]} */
     let waiting = [];

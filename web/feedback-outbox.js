@@ -41,7 +41,7 @@ export class FeedbackOutbox {
     void this.send();
   }
 
-  /** Returns the opinion of an answer that the server has, or that is not sent yet. Rejects if the server cannot be reached.
+  /** Returns the unsent opinion of an answer, or else the one that the server has. Rejects if the server cannot be reached.
    * @param {string} responseId @returns {Promise<Feedback>}
    */
   async get(responseId) {
@@ -122,5 +122,5 @@ export class FeedbackOutbox {
   }
 }
 
-/** Whether a refusal may be over later. @param {Response} reply */
+/** Returns true if the server may accept the same request later. @param {Response} reply */
 const isTemporary = ({ status }) => status >= 500 || TEMPORARY.includes(status);
