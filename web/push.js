@@ -31,17 +31,27 @@ const START_MS = 30_000;
 /** A subscription. `id` is its id on the server. @typedef {{id: string, subscription: PushSubscription}} Enabled */
 
 /**
- * The error of a failed call. `code` is `push_unsupported` if the browser has no Web Push, `push_denied` if the user does
- * not allow notifications, `push_worker_failed` if the service worker does not start, or a code of the server.
+ * The error of a failed call, with the browser's own error as its `cause`. `code` is `push_unsupported` if the browser has
+ * no Web Push, `push_denied` if the user does not allow notifications, `push_worker_failed` if the service worker does not
+ * start, `push_refused` if the browser does not subscribe, `push_unreachable` if the server does not reply, or a code of
+ * the server.
  */
 export class PushError extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
-    super(message);
+  /** @param {string} code @param {string} message @param {unknown} [cause] */
+  constructor(code, message, cause) {
+    super(message, { cause });
     this.name = "PushError";
     this.code = code;
   }
 }
+
+/**
+ * Returns a function that throws a `PushError` with the message of an error of the browser.
+ * @param {string} code @param {string} message @returns {(cause: unknown) => never}
+ */
+const failWith = (code, message) => (cause) => {
+  throw new PushError(code, `${message}: ${cause instanceof Error ? cause.message : cause}`, cause);
+};
 
 /** Returns whether the browser has Web Push. On iPhones, only sites that were added to the home screen have it. */
 export const isPushSupported = () =>
@@ -100,7 +110,8 @@ async function subscribe(options, registration) {
     await subscription.unsubscribe();
     subscription = null;
   }
-  subscription ??= await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey });
+  subscription ??= await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey })
+    .catch(failWith("push_refused", "The browser does not subscribe to its push service"));
   const body = JSON.stringify({ ...subscription.toJSON(), application_server_key: key });
   const { id } = await call(options, "subscriptions", { method: "POST", body });
   await keep(options, id, key);
@@ -111,10 +122,10 @@ async function subscribe(options, registration) {
 async function call(options, path, init = {}) {
   const url = new URL(`v1/push/${path}`, root(options.server));
   const headers = { Authorization: `Bearer ${await options.tokenProvider()}`, "Content-Type": "application/json" };
-  const response = await fetch(url, { ...init, headers });
+  const response = await fetch(url, { ...init, headers }).catch(failWith("push_unreachable", `${url.origin} does not reply`));
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
-  const { code = "push_failed", message = `The server answered ${response.status}.`, holdline } = body.error ?? {};
+  const { code = "push_unreachable", message = `The server answered ${response.status}.`, holdline } = body.error ?? {};
   throw new PushError(holdline?.error_code ?? code, message);
 }
 
@@ -124,7 +135,8 @@ const root = (server = "/") => new URL(server.endsWith("/") ? server : `${server
 /** Starts the service worker. @param {PushOptions["serviceWorker"]} worker @returns {Promise<ServiceWorkerRegistration>} */
 async function started(worker) {
   const made = worker instanceof ServiceWorkerRegistration;
-  const registration = made ? worker : await navigator.serviceWorker.register(worker);
+  const registration = made ? worker : await navigator.serviceWorker.register(worker)
+    .catch(failWith("push_worker_failed", "The service worker cannot be registered"));
   const starting = registration.active ?? registration.waiting ?? registration.installing;
   if (!starting) throw new PushError("push_worker_failed", "The service worker does not start.");
   await new Promise((resolve, reject) => {

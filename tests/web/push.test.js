@@ -187,6 +187,24 @@ test("a replaced VAPID key makes a new subscription", async () => {
   assert.deepEqual([old.gone, state.subscribed.length, state.existing.name], [true, 1, "made0"]);
 });
 
+test("each failure of the browser and of the network has a code, and the browser's error as its cause", async () => {
+  const { state, options, push } = await pageWith();
+  const fails = async (code, name) => assert.rejects(push.enablePush(options), (error) => (
+    error instanceof push.PushError && error.code === code && error.cause?.name === name && error.message.includes("because")
+  ));
+  const registration = await navigator.serviceWorker.register("/sw.js");
+  registration.pushManager.subscribe = async () => { throw new DOMException("because", "AbortError"); };
+  await fails("push_refused", "AbortError");
+  globalThis.fetch = async () => { throw new TypeError("because"); };
+  await fails("push_unreachable", "TypeError");
+  globalThis.fetch = async () => new Response("<html>", { status: 502 });
+  await assert.rejects(push.enablePush(options), { code: "push_unreachable", message: "The server answered 502." });
+  navigator.serviceWorker.register = async () => { throw new DOMException("because", "SecurityError"); };
+  await fails("push_worker_failed", "SecurityError");
+  assert.equal(await caches.match("/holdline-push-settings", { cacheName: "holdline-push" }), undefined);
+  assert.equal(state.existing, null);
+});
+
 test("errors have a code, and the user logs out although the server cannot be reached", async () => {
   const denied = await pageWith({ permission: "denied" });
   await assert.rejects(denied.push.enablePush(denied.options), { code: "push_denied" });
