@@ -190,7 +190,7 @@ export class Attachments {
   /** Makes the button that removes a file. @param {number} index */
   #removal(index) {
     const { file } = /** @type {{file: Attached}} */ (this.#taken[index]);
-    return button("remove", fill(this.words.removeFile, { name: file.name }), () => {
+    return button("remove-file", fill(this.words.removeFile, { name: file.name }), () => {
       this.#taken.splice(index, 1);
       this.#problem.textContent = "";
       this.draw();

@@ -136,7 +136,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_sent(
         await page.set_input_files("input[type=file]", [chosen])
         await expect(problem).to_contain_text(words)
     await expect(page.locator(".tray .file")).to_have_count(3)
-    await page.locator(".tray .remove").last.click()
+    await page.locator(".tray .remove-file").last.click()
     await expect(page.locator(".tray .file")).to_have_count(2)
     await expect(problem).to_be_empty()
     prompt = shared.prompt("tokens=5")
