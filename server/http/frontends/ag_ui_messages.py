@@ -30,11 +30,17 @@ def asked(messages: Any) -> list[Json]:
         mapping(message, f"messages[{index}]")
         for index, message in enumerate(listing(messages, "messages"))
     ]
-    while found and found[-1].get("role") in _ANSWER:
+    while found and _has_role(found[-1], _ANSWER):
         found.pop()
     if not found:
         raise invalid("messages", "'messages' must contain a message that is not an answer.")
     return found
+
+
+def _has_role(message: Json, roles: frozenset[str]) -> bool:
+    """Returns True if a message has one of these roles. Its role may be any JSON value."""
+    role = message.get("role")
+    return isinstance(role, str) and role in roles
 
 
 def without_answer(messages: list[Json], whole: list[Json]) -> list[Json]:
@@ -65,7 +71,7 @@ def chat_messages(messages: list[Json], context: Any) -> tuple[list[Json], list[
         found.append({"role": "system", "content": "\n".join(["Context of the page:", *described])})
         indices.append(-1)
     for index, message in enumerate(messages):
-        if message.get("role") not in _SHOWN:
+        if not _has_role(message, _SHOWN):
             found.append(_chat_message(message, f"messages[{index}]"))
             indices.append(index)
     return found, indices

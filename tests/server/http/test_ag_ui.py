@@ -118,6 +118,8 @@ async def test_messages_context_tools_and_parameters_reach_the_response(
         ({"messages": None}, "messages"),
         ({"messages": [{"id": "a", "role": "assistant", "content": "x"}]}, "messages"),
         ({"messages": [{"id": "m", "role": "robot"}]}, "messages[0].role"),
+        ({"messages": [{"id": "m", "role": ["user"]}]}, "messages[0].role"),
+        ({"messages": [{"id": "m", "role": {}}, HELLO]}, "messages[0].role"),
         ({"messages": [{**HELLO, "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
         (
             {
