@@ -45,6 +45,20 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
     return value
 
 
+def parse_text(text: str) -> Any:
+    """Decodes the JSON of a value that a model or a client has sent as text.
+
+    Raises: ValueError for a text that is not JSON, for half a surrogate pair, which cannot be
+    encoded again, and for a value that exceeds `MAX_DEPTH` or `MAX_VALUES`.
+    """
+    try:
+        value = msgspec.json.decode(text)
+        _check_size(value)
+    except (msgspec.DecodeError, RecursionError, Problem) as error:
+        raise ValueError("the text is not valid JSON") from error
+    return value
+
+
 def _not_json(why: str) -> Problem:
     return invalid(None, f"Invalid JSON: {why}.", "invalid_json")
 

@@ -9,7 +9,6 @@ from jobs.errors import (
     ConversationBusy,
     ConversationFull,
     EncryptionKeyMissing,
-    HoldlineError,
     IdempotencyKeyReused,
     Limited,
     NewerFormat,
@@ -169,7 +168,18 @@ def previous_not_found(response_id: str) -> Problem:
     )
 
 
-def from_error(error: Problem | HoldlineError) -> Problem:
+def beyond_end(after: int, length: int) -> Problem:
+    """Returns the error for a cursor after the last event of a log of this length."""
+    return Problem(
+        400,
+        "starting_after_beyond_end",
+        f"'starting_after' is {after}, but the response has only {length} events. "
+        "Follow it from the beginning.",
+        param="starting_after",
+    )
+
+
+def from_error(error: Exception) -> Problem:
     """Returns the refusal that corresponds to an exception of the server or of `jobs`.
 
     The refusal never repeats an error message of Redis.

@@ -13,6 +13,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from jobs.errors import NotReadableHere, RedisTrouble, Undecodable, UnknownResponse
 from jobs.log.cursor import Cursor, Relation
 from jobs.record import Status
@@ -21,7 +23,7 @@ from runtime.tracing import NO_SPAN
 from server.access.owners import sees
 from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem
-from server.api.refusals import from_error, unknown
+from server.api.refusals import beyond_end, from_error, unknown
 
 from .log_follower import RETRY_SECONDS, FollowedLog, LogFollower
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 # How long a worker may take to rewrite lost entries. It reconnects to Redis at most a second or two
 # after the server does.
 REWRITE_SECONDS = 5.0
+
+log = structlog.get_logger()
 
 
 class FollowedFeed(FollowedLog, Protocol):
@@ -62,7 +66,10 @@ class Sink(Protocol):
         """
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Accepts events, which arrive in order and without gaps. Raises: Undecodable."""
+        """Accepts events, which arrive in order and without gaps. Raises: Undecodable.
+
+        Any other exception is a bug, and ends only this follower.
+        """
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Reports the queue position, counted from 1, or None while a retry is not due yet.
@@ -187,6 +194,14 @@ class Follower(LogFollower[FollowedFeed, Sink]):
         except Undecodable:
             self._end(_undecodable())
             return
+        except Exception as error:
+            # The exception would close the connection on which all followers of this server receive
+            # their notifications.
+            log.exception(
+                "unhandled error while sending events: follower ended", error=type(error).__name__
+            )
+            self._end(from_error(error))
+            return
         if frames[-1].last:
             self._end(None)
 
@@ -248,13 +263,7 @@ class Follower(LogFollower[FollowedFeed, Sink]):
         if view.length >= self._cursor.next and (again is None or self._is_same(again)):
             return None
         if self._cursor.next == self._resumed_at and self._shown == NOTHING:
-            return Problem(
-                400,
-                "starting_after_beyond_end",
-                f"'starting_after' is {self._resumed_at - 1}, but the response has only "
-                f"{view.length} events. Follow it from the beginning.",
-                param="starting_after",
-            )
+            return beyond_end(self._resumed_at - 1, view.length)
         return Problem(
             410,
             "response_rolled_back",

@@ -6,10 +6,10 @@ message. If the answer restarts, `reset-step` discards the parts of the step.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from server.api.frames import DONE
+from server.api.json_body import parse_text
 
 from .answer import AnswerFormat, Part
 
@@ -102,12 +102,14 @@ class UiMessageStream(AnswerFormat):
 
     def annotated(self, event: Event) -> list[Json]:
         """Sends a cited page as a source."""
-        note = event["annotation"]
-        if note.get("type") != "url_citation":
-            return []
-        source = f"{event['item_id']}-{event['content_index']}-{event['annotation_index']}"
-        title = {"title": note["title"]} if note.get("title") else {}
-        return [{"type": "source-url", "sourceId": source, "url": note["url"], **title}]
+        # The annotation is that of the provider, who may leave out any member.
+        match event["annotation"]:
+            case {"type": "url_citation", "url": str(url), **others}:
+                source = f"{event['item_id']}-{event['content_index']}-{event['annotation_index']}"
+                title = {"title": others["title"]} if others.get("title") else {}
+                return [{"type": "source-url", "sourceId": source, "url": url, **title}]
+            case _:
+                return []
 
     def restarted(self) -> list[Json]:
         """Discards the parts of the step."""
@@ -134,7 +136,7 @@ def _call(item: Json) -> Json:
     if item["type"] != "function_call":
         return {"type": "tool-input-available", **about, "input": item["input"]}
     try:
-        arguments = json.loads(item["arguments"] or "{}")
+        arguments = parse_text(item["arguments"] or "{}")
     except ValueError:
         wrong = {"input": item["arguments"], "errorText": "The arguments are not valid JSON."}
         return {"type": "tool-input-error", **about, **wrong}
@@ -165,8 +167,8 @@ def _earlier(items: tuple[Json, ...]) -> list[Json]:
 def _value(output: Any) -> Any:
     """Returns a tool's result as the client's value, which the input has as JSON or as text."""
     try:
-        value = json.loads(output)
-    except (TypeError, ValueError):
+        value = parse_text(output) if isinstance(output, str) else output
+    except ValueError:
         return output
     return value if isinstance(value, dict | list) else output
 

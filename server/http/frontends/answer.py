@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from jobs.log.events import RESTARTED, TERMINAL_TYPES
 from server.api.failures import problem_of
+from server.api.refusals import beyond_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +85,11 @@ class AnswerFormat(ABC):
             if bodies and not self._known:
                 chunks += [Chunk(body, None) for body in bodies[:-1]]
                 chunks.append(Chunk(bodies[-1], frame.sequence_number))
+            if frame.last and frame.sequence_number < self._after:
+                # The client has events that Redis has lost, or of another response.
+                self.broken = True
+                problem = beyond_end(self._after, frame.sequence_number + 1)
+                chunks += [Chunk(body, None) for body in self.failed(problem)]
         return chunks
 
     @abstractmethod

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientPayloadError
 
+from jobs.ids import item_id
+from jobs.log import items
 from jobs.log.codec import encode_event
 from jobs.log.events import restarted
 from server.app import SERVER
@@ -103,6 +105,53 @@ async def test_the_answer_to_a_tools_result_extends_the_message_with_the_call(
     assert ["start", *called, "start-step"] == step
     assert TOOL["output"] == again[3]["output"]
     assert found[1:] == again[5:]
+
+
+async def test_a_cursor_after_the_end_is_an_error(client: Client, worker: Worker) -> None:
+    await answered(client, worker, BODY, "So")
+    async with client.get(f"{API}/chat-1/stream?starting_after=99") as answer:
+        [found] = chunks(await answer.text())
+    assert "error" == found["type"]
+    assert "'starting_after' is 99" in found["errorText"]
+
+
+@pytest.mark.parametrize(
+    "hostile", ['{"a": "\\ud800"}', "[" * 2_000 + "]" * 2_000, "[" * 99, "NaN"]
+)
+async def test_json_that_cannot_be_sent_on_is_shown_as_text(
+    client: Client, worker: Worker, hostile: str
+) -> None:
+    # The model writes the arguments, and the client the result of the call before.
+    result = {**CALLED, "parts": [{**TOOL, "output": hostile}]}
+    asking = asyncio.create_task(client.post(API, json={**BODY, "messages": [HELLO, result]}))
+    taken = await worker.take()
+    id_ = item_id("fc", taken.job.id, 1, 0)
+    call = items.function_call(id_, "completed", "call_2", "weather", hostile)
+    events = [items.added(0, {**call, "arguments": ""}), *items.done(0, call)]
+    await taken.writer.append([encode_event(event) for event in events])
+    await taken.complete()
+    async with await asking as answer:
+        found = chunks(await answer.text())
+    assert ["tool-input-error", "finish-step", "finish"] == [one["type"] for one in found[-3:]]
+    assert hostile == found[-3]["input"]
+    async with client.get(f"{API}/chat-1/stream") as answer:
+        again = chunks(await answer.text())
+    assert [hostile] == [one["output"] for one in again if one["type"] == "tool-output-available"]
+
+
+@pytest.mark.parametrize("annotation", [{"type": "url_citation"}, {}, "text", None, []])
+async def test_an_annotation_of_another_shape_is_left_out(
+    client: Client, worker: Worker, annotation: Any
+) -> None:
+    asking = asyncio.create_task(client.post(API, json=BODY))
+    taken = await worker.take()
+    await taken.say("So")
+    place = items.Place("output_text", item_id("msg", taken.job.id, 1, 0), 0, 0)
+    await taken.writer.append([encode_event(items.annotated(place, 0, annotation))])
+    await taken.complete()
+    async with await asking as answer:
+        found = chunks(await answer.text())
+    assert "finish" == found[-1]["type"]
 
 
 async def test_a_restart_discards_the_parts_of_the_step(client: Client, worker: Worker) -> None:

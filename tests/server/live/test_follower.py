@@ -15,8 +15,9 @@ from jobs.errors import UnknownResponse
 from jobs.ids import item_id
 from jobs.log.codec import encode_event
 from jobs.record import Status
-from server.api.frames import Shown
+from server.api.frames import Frame, Shown
 from server.live import follower as follower_module
+from server.live.follower import Follower
 from tests.jobs.factories import message_done, text_delta
 from tests.server.factories import DELTAS, RESPONSE, Away, RecordingSink, ScriptedFeed
 from tests.system import wait_until
@@ -49,6 +50,27 @@ async def test_a_notification_during_a_read_is_not_missed() -> None:
     await feed.settle()
 
     assert [0, 1, 2, 3] == sink.numbers
+
+
+@pytest.mark.parametrize("while_reading", [True, False])
+async def test_a_failure_of_a_sink_ends_only_its_follower(while_reading: bool) -> None:
+    class FailingSink(RecordingSink):
+        def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+            raise KeyError("url")
+
+    feed, failing, sink = ScriptedFeed([]), FailingSink(), RecordingSink()
+    if while_reading:
+        feed.log.append(DELTAS[0])
+    for each in (failing, sink):
+        feed.follow(each).catch_up()
+    await feed.settle()
+    if not while_reading:
+        feed.append(DELTAS[0])
+
+    assert [0] == sink.numbers
+    assert failing.problem is not None
+    assert ("internal_error", 1) == (failing.problem.code, failing.ended_times)
+    assert [sink] == [each._sink for each in feed.followers]
 
 
 async def test_a_gap_during_a_read_causes_another_read() -> None:
