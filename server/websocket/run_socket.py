@@ -102,6 +102,7 @@ class RunSocket:
         self._closing: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()  # set by the message with the run
         self._follower: Follower | None = None
+        self._refusal: tuple[int, str] | None = None  # the status and code of the last error
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Upgrades the request, and returns after the connection has ended and is cleaned up."""
@@ -146,11 +147,12 @@ class RunSocket:
         has not switched on the extensions.
         """
         if message["type"] == "error":
-            error = message["error"]
+            error, error_status = message["error"], message["status"]
             code = error.get("holdline", {}).get("error_code", error["code"])
             self._metrics.refused.labels(code).inc()
             ends = {"message": error["message"], "code": error["code"], "rawEvent": message}
             message = {"type": "RUN_ERROR", **ends}
+            self._refusal = error_status, code
         elif not self._extended:
             return
         self._write(websocket_frame(encode(message), TEXT))
@@ -204,6 +206,11 @@ class RunSocket:
         self._extended = True
         if body["type"] == AUTH:
             await self._auth.authenticate(body)
+            if self._refusal is not None:
+                # No event of a run may follow RUN_ERROR. The client can resume on another socket.
+                status, code = self._refusal
+                again = status in TEMPORARY
+                await self.close(CloseCode.TRY_AGAIN if again else CloseCode.UNAUTHENTICATED, code)
             return
         message = parse_message(body)
         if not isinstance(message, Ping):
@@ -290,7 +297,7 @@ class RunSocket:
             self._metrics.closed_slow.inc()
 
     def _write(self, frames: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._closing is None and self._transport and not self._transport.is_closing():
             self._transport.write(frames)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -241,6 +241,36 @@ async def test_the_first_message_can_authenticate(
     assert ("RUN_FINISHED", 1000) == (found[-1]["type"], code)
 
 
+async def test_a_refused_token_ends_a_run_that_another_socket_can_resume(
+    serve: Serve, credentials: Credentials, worker: Worker
+) -> None:
+    client = await serve(**credentials.settings)
+    anna = {"Authorization": f"Bearer {credentials.token('anna')}"}
+    async with client.ws_connect(API, headers=anna) as ws:
+        await ws.send_json(BODY)
+        answer = await worker.take()
+        started = await ws.receive_json(timeout=8)
+        await ws.send_json({"type": "holdline:auth", "token": credentials.token("bert")})
+        found, code = await to_the_end(ws)
+    error = own_code(found[-1]["rawEvent"]["error"])
+    assert ("token_of_another", CloseCode.UNAUTHENTICATED) == (error, code)
+    await answer.say("So")
+    await answer.complete()
+    run = {"threadId": "thread-1", "runId": "run-1", "startingAfter": started["sequence"]}
+    run["responseId"] = started["metadata"]["responseId"]
+    found, code = await said(client, run, headers=anna)
+    assert ("RUN_FINISHED", 1000) == (found[-1]["type"], code)
+
+
+async def test_a_cursor_after_the_end_is_an_error(client: Client, worker: Worker) -> None:
+    whole = await ran(client, worker)
+    run = {"threadId": "thread-1", "runId": "run-1", "startingAfter": 99}
+    run["responseId"] = whole[0]["metadata"]["responseId"]
+    [event], code = await said(client, run)
+    assert ("RUN_ERROR", 1000) == (event["type"], code)
+    assert "'starting_after' is 99" in event["message"]
+
+
 async def test_a_caller_without_the_scope_or_a_credential_is_refused(
     serve: Serve, credentials: Credentials
 ) -> None:
