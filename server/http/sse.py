@@ -115,8 +115,8 @@ def error_event(problem: Problem) -> bytes:
     return b"event: error\ndata: %b\n\n" % encode(problem.event())
 
 
-class CaughtUp(Protocol):
-    """The member of a follower that a stream uses."""
+class StreamFollower(Protocol):
+    """The method of a follower that a stream uses."""
 
     def catch_up_if_behind(self) -> None:
         """Reads the entries, if any, that the stream missed while it was not writable."""
@@ -146,7 +146,7 @@ class Stream(StreamBuffer):
         """The headers of this stream, also if it fails before its first piece."""
         return {}
 
-    async def serve(self, request: web.Request, follower: CaughtUp) -> web.StreamResponse:
+    async def serve(self, request: web.Request, follower: StreamFollower) -> web.StreamResponse:
         """Writes events until the log ends, or the client disconnects or stops reading."""
         response = _EventStream(
             headers={

@@ -35,7 +35,7 @@ IDLE_SECONDS: Final = 3600.0
 
 
 class Connection(Protocol):
-    """The methods of `Socket` that `SocketAuth` uses."""
+    """The methods of a socket, or of a stream of events, that `SocketAuth` uses."""
 
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message to the socket."""

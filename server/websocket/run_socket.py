@@ -22,8 +22,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType
 
 from jobs.errors import HoldlineError, RedisTrouble
 from server.access.principal import CREATE, READ, missing
@@ -41,13 +40,12 @@ from server.http.stream_buffer import ResponseBuffer
 from server.http.timeouts import TokenBucket, bound_buffers
 
 from .auth import heard
-from .socket import CLOSE_SECONDS, MESSAGES_AT_ONCE
+from .connection import SocketConnection
+from .socket import MESSAGES_AT_ONCE
 from .upgrade import OFFERS
 from .welcome import MESSAGES_A_SECOND, is_extension
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from server.http.frontends.ag_ui_stream import AgUiEvents
     from server.http.frontends.requests import FrontEndRequests
     from server.live.follower import Follower
@@ -63,10 +61,8 @@ RESUME: Final = "ag-ui resume"
 # The statuses of refusals after which the client should try again, as in `web/event-stream.js`.
 TEMPORARY: Final = frozenset({502, 503, 504})
 
-log = structlog.get_logger()
 
-
-class RunSocket:
+class RunSocket(SocketConnection):
     """The WebSocket of one run, from the upgrade to the end."""
 
     def __init__(
@@ -81,52 +77,18 @@ class RunSocket:
         if encoding is not JSON:
             message = f"The events of AG-UI are JSON. Offer {JSON.subprotocol}, or none."
             raise invalid(OFFERS, message, "unknown_subprotocol")
-        # True if the client understands messages whose type begins with `EXTENSION`.
-        self._extended = name is not None
-        self._services = services
+        super().__init__(auth, services, encoding, name)
         self._requests = requests
-        self._auth = auth
-        self._metrics = services.metrics
-        self._ws = web.WebSocketResponse(
-            timeout=CLOSE_SECONDS,
-            heartbeat=services.config.ping_seconds,
-            autoping=False,
-            compress=False,
-            max_msg_size=services.config.max_body_bytes,
-            protocols=(JSON.subprotocol,),
-        )
-        if name is not None:
-            self._ws.headers["Sec-WebSocket-Protocol"] = name
-        self._transport: asyncio.Transport | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closing: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()  # set by the message with the run
         self._follower: Follower | None = None
         self._refusal: tuple[int, str] | None = None  # the status and code of the last error
 
-    async def serve(self, request: web.Request) -> web.WebSocketResponse:
-        """Upgrades the request, and returns after the connection has ended and is cleaned up."""
-        await self._ws.prepare(request)
-        self._transport = request.transport
-        if self._transport is None:
-            return self._ws
-        bound_buffers(self._transport, PIECE_BYTES)
-        self._metrics.sockets.inc()
-        try:
-            await self._auth.enter(self)
-            self._spawn(self._auth.watch())
-            self._spawn(self._expect_run())
-            await self._receive()
-        except Exception as error:
-            # After the upgrade, no HTTP response can report the error, so it is logged.
-            log.exception(
-                "unhandled error in WebSocket session: WebSocket closed", error=type(error).__name__
-            )
-            self._transport.abort()
-        finally:
-            self._metrics.sockets.dec()
-            await self._leave()
-        return self._ws
+    async def _serve_client(self, transport: asyncio.Transport) -> None:
+        bound_buffers(transport, PIECE_BYTES)
+        await self._auth.enter(self)
+        self._spawn(self._auth.watch())
+        self._spawn(self._expect_run())
+        await self._receive()
 
     async def restart(self, retry_after_ms: int) -> None:
         """Closes the socket; the close reason states when the client may connect again."""
@@ -137,8 +99,6 @@ class RunSocket:
 
     def tell_health(self, *, healthy: bool) -> None:
         """Does nothing: AG-UI has no event for late answers."""
-
-    # The methods of `Connection` that `SocketAuth` calls.
 
     def say(self, message: Json) -> None:
         """Writes a message that is not part of a log.
@@ -157,17 +117,6 @@ class RunSocket:
             return
         self._write(websocket_frame(encode(message), TEXT))
 
-    async def close(self, code: int, reason: str) -> None:
-        """Closes the socket, and waits until the client has closed its side."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close(code, reason), name="close")
-        await asyncio.wait([self._closing])
-
-    async def _close(self, code: int, reason: str) -> None:
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(CLOSE_SECONDS + 1):
-                await self._ws.close(code=code, message=reason.encode())
-
     async def _expect_run(self) -> None:
         seconds = self._services.config.request_seconds
         if not await heard(self._begun, seconds):
@@ -185,7 +134,7 @@ class RunSocket:
                     self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
                 case _:
                     continue
-            await self._until_writable()
+            await self._wait_for_room()
             if wait := bucket.take(time.monotonic()):
                 await asyncio.sleep(wait)
 
@@ -263,7 +212,7 @@ class RunSocket:
             await stream.gathered()
             over = stream.over
             self._write(b"".join(websocket_frame(part, TEXT) for part in stream.take()))
-            await self._until_writable()
+            await self._wait_for_room()
             follower.catch_up_if_behind()
         if self._closing is None:
             finish = self._finish(stream, follower.response_id)
@@ -286,7 +235,7 @@ class RunSocket:
         again = problem.status in TEMPORARY
         await self.close(CloseCode.TRY_AGAIN if again else WSCloseCode.OK, problem.code)
 
-    async def _until_writable(self) -> None:
+    async def _wait_for_room(self) -> None:
         """Waits until the buffer has room. A client that stops reading is disconnected."""
         transport = self._transport
         if transport is not None and transport.get_write_buffer_size() > PIECE_BYTES:
@@ -299,22 +248,6 @@ class RunSocket:
     def _write(self, frames: bytes) -> None:
         if self._closing is None and self._transport and not self._transport.is_closing():
             self._transport.write(frames)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._worked)
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error(
-                "unhandled error in message handler: WebSocket closed",
-                error=type(error).__name__,
-                exc_info=error,
-            )
-            if self._transport is not None:
-                self._transport.abort()
 
     async def _leave(self) -> None:
         if self._follower is not None:

@@ -10,8 +10,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType
 
 from jobs.errors import HoldlineError
 from server.access.principal import missing
@@ -70,9 +69,6 @@ MAX_TASKS: Final = 64
 MESSAGES_AT_ONCE: Final = 1000
 # The number of received messages that are handled before other tasks get their turn.
 MESSAGES_A_TURN: Final = 10
-CLOSE_SECONDS: Final = 2.0
-
-log = structlog.get_logger()
 
 
 class Socket(SocketWriter):
@@ -83,8 +79,6 @@ class Socket(SocketWriter):
     """
 
     __slots__ = (
-        "_auth",
-        "_closing",
         "_console",
         "_delivery",
         "_followers",
@@ -92,33 +86,15 @@ class Socket(SocketWriter):
         "_session",
         "_steering",
         "_successors",
-        "_tasks",
         "_unstored",
         "_wanted",
-        "_ws",
     )
 
     def __init__(self, auth: SocketAuth, services: Services, offers: list[str]) -> None:
         """Chooses the encoding from `offers`, the client's subprotocols. Raises: Problem."""
-        self._auth = auth
-        encoding, name = choose(offers)
-        super().__init__(encoding, services, extended=name is not None)
+        super().__init__(auth, services, *choose(offers))
         self._session = Session(auth.check, services.byte_limiter)
-        self._ws = web.WebSocketResponse(
-            timeout=CLOSE_SECONDS,
-            heartbeat=services.config.ping_seconds,
-            # `_receive` answers pings and passes pongs to `Delivery`.
-            autoping=False,
-            compress=False,
-            max_msg_size=services.config.max_body_bytes,
-            protocols=(self._encoding.subprotocol,),
-        )
-        if name is not None:
-            self._ws.headers["Sec-WebSocket-Protocol"] = name
         self._followers: dict[Follower, str | None] = {}
-        # A dict, because an empty set takes three times the memory of an empty dict.
-        self._tasks: dict[asyncio.Task[None], None] = {}
-        self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, services.responses, services.byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
         self._steering: Steering | None = None  # set with the first steer
@@ -128,35 +104,12 @@ class Socket(SocketWriter):
         self._wanted: list[str] = []
         self._successors: dict[Follower, str] = {}
 
-    async def serve(self, request: web.Request) -> web.WebSocketResponse:
-        """Upgrades the request, and returns after the connection has ended and is cleaned up."""
-        await self._ws.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return self._ws
-        self._transport = transport
+    async def _serve_client(self, transport: asyncio.Transport) -> None:
         bound_buffers(transport, MAX_BUFFERED)
-        self._metrics.sockets.inc()
-        try:
-            self._greet()
-            await self._auth.enter(self)
-            self._spawn(self._auth.watch())
-            await self._receive()
-        except Exception as error:
-            # After the upgrade, no HTTP response can report the error, so it is logged.
-            log.exception(
-                "unhandled error in WebSocket session: WebSocket closed", error=type(error).__name__
-            )
-            self._transport.abort()
-        finally:
-            self._metrics.sockets.dec()
-            await self._leave()
-            lost = self._ws.exception()
-            # The stack frames refer to the WebSocket, which keeps the exception: a reference cycle.
-            while lost is not None:
-                lost.__traceback__ = None
-                lost = lost.__context__
-        return self._ws
+        self._greet()
+        await self._auth.enter(self)
+        self._spawn(self._auth.watch())
+        await self._receive()
 
     async def restart(self, retry_after_ms: int) -> None:
         """Closes the socket; the close reason states when the client may connect again."""
@@ -164,22 +117,6 @@ class Socket(SocketWriter):
         await self._close(CloseCode.RESTARTING, reason)
         if self._transport is not None:
             self._transport.abort()
-
-    # The methods of `Connection` that `SocketAuth` and `Delivery` call.
-
-    async def close(self, code: CloseCode, reason: str) -> None:
-        """Closes the socket, and waits until the client has closed its side.
-
-        Without the wait, the client might not receive the close code.
-        """
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close(code, reason), name="close")
-        await asyncio.wait([self._closing])
-
-    async def _close(self, code: CloseCode, reason: str) -> None:
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(CLOSE_SECONDS + 1):
-                await self._ws.close(code=code, message=reason.encode())
 
     @property
     def owner(self) -> str:
@@ -249,7 +186,7 @@ class Socket(SocketWriter):
                         self._spawn(self._delivery.seen(response_id))
                 case _:
                     continue
-            await self._room()
+            await self._wait_for_room()
             handled += 1
             if handled % MESSAGES_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -286,7 +223,7 @@ class Socket(SocketWriter):
         else:
             self._do(self._session.received(body))
 
-    async def _room(self) -> None:
+    async def _wait_for_room(self) -> None:
         """Waits until the socket is writable and has fewer than `MAX_TASKS` tasks.
 
         A client that sends requests without reading therefore delays its own later messages.
@@ -455,22 +392,6 @@ class Socket(SocketWriter):
             if follower.response_id == response_id:
                 return follower.last, lane
         return None
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks[task] = None
-        task.add_done_callback(self._worked)
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()):
-            log.error(
-                "unhandled error in message handler: WebSocket closed",
-                error=type(error).__name__,
-                exc_info=error,
-            )
-            if self._transport is not None:
-                self._transport.abort()
 
     def _pong(self, id_: str | int | None) -> dict[str, Any]:
         known = {}

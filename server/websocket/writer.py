@@ -11,7 +11,7 @@ buffer is full, which means that the client is slow.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from aiohttp import WSMsgType
 from server.api.frames import FRAGMENT_BYTES, websocket_frame
 from server.api.obfuscation import padded_message
 
+from .connection import SocketConnection
 from .welcome import is_extension
 
 if TYPE_CHECKING:
@@ -31,36 +32,27 @@ if TYPE_CHECKING:
     from server.api.frames import Frame
     from server.api.shared_message import SharedMessage
 
+    from .auth import SocketAuth
     from .backpressure import SlowConsumer
     from .services import Services
 
 MAX_BUFFERED: Final = 1_024
 
 
-class SocketWriter(ABC):
-    """The outgoing half of a socket. A subclass sets `_transport` and has the followers.
+class SocketWriter(SocketConnection):
+    """The outgoing half of a socket. A subclass has the followers.
 
     It is a base class, and not a part of the socket, because a server may hold ten thousand
     sockets, and each part of a socket takes memory.
     """
 
-    __slots__ = (
-        "_encoding",
-        "_extended",
-        "_metrics",
-        "_services",
-        "_slow_consumer",
-        "_transport",
-        "_unsent",
-    )
+    __slots__ = ("_encoding", "_slow_consumer", "_unsent")
 
-    def __init__(self, encoding: Encoding, services: Services, *, extended: bool) -> None:
+    def __init__(
+        self, auth: SocketAuth, services: Services, encoding: Encoding, subprotocol: str | None
+    ) -> None:
+        super().__init__(auth, services, encoding, subprotocol)
         self._encoding = encoding
-        # True if the client understands messages whose type begins with `EXTENSION`.
-        self._extended = extended
-        self._services = services
-        self._metrics = services.metrics
-        self._transport: asyncio.Transport | None = None
         self._slow_consumer: SlowConsumer | None = None  # set while the socket is not writable
         # Frames that are written once the transport's buffer is empty.
         self._unsent: Iterator[bytes | memoryview] | None = None
