@@ -125,19 +125,15 @@ class Socket(SocketWriter):
 
     # The methods of `Sink`.
 
-    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Writes the events, and notes what follows the last one of a response."""
-        self.write_events(frames, follower.lane, obfuscated=follower.obfuscated)
-        self._metrics.delivered_to_sockets.count += len(frames)
-        if frames[-1].last:
-            response = frames[-1].event["response"]
-            if successor := response.get("holdline", {}).get("successor_id"):
-                self._successors[follower] = successor
-            if response.get("store") is False:
-                self._unstored[follower] = response
-            elif response["status"] == "failed":
-                previous = response.get("previous_response_id")
-                self._delivery.refused(self._followers.get(follower), previous)
+    def _delivered_last(self, follower: Follower, frame: Frame) -> None:
+        response = frame.event["response"]
+        if successor := response.get("holdline", {}).get("successor_id"):
+            self._successors[follower] = successor
+        if response.get("store") is False:
+            self._unstored[follower] = response
+        elif response["status"] == "failed":
+            previous = response.get("previous_response_id")
+            self._delivery.refused(self._followers.get(follower), previous)
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Sends the client the response's position in its queue."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from server.api.encoding import Encoding
     from server.api.frames import Frame
     from server.api.shared_message import SharedMessage
+    from server.live.follower import Follower
 
     from .auth import SocketAuth
     from .backpressure import SlowConsumer
@@ -60,6 +61,10 @@ class SocketWriter(SocketConnection):
     @abstractmethod
     def _catch_up(self) -> None:
         """Sends the events that the client missed while the socket was not writable."""
+
+    @abstractmethod
+    def _delivered_last(self, follower: Follower, frame: Frame) -> None:
+        """Records the consequences of the last event of a response, which has been written."""
 
     @property
     def writable(self) -> bool:
@@ -97,10 +102,13 @@ class SocketWriter(SocketConnection):
         """Sends a ping with this payload, which the client's pong repeats."""
         self.write(websocket_frame(payload, WSMsgType.PING))
 
-    def write_events(self, frames: list[Frame], lane: bytes, *, obfuscated: bool) -> None:
-        """Writes the events at once, or gradually in fragments if one of them is large."""
-        message, transport = self._encoding.message, self._transport
-        if obfuscated:
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Writes the events at once, or gradually in fragments if one of them is large.
+
+        The code is one function, because it runs for each event and socket.
+        """
+        message, lane, transport = self._encoding.message, follower.lane, self._transport
+        if follower.obfuscated:
             message = partial(padded_message, self._encoding)
         # A large entry is always the first or the last one of a read.
         if len(frames[0].entry) > FRAGMENT_BYTES or len(frames[-1].entry) > FRAGMENT_BYTES:
@@ -127,6 +135,9 @@ class SocketWriter(SocketConnection):
                 self._unsent = chain(self._unsent, [data])
             elif transport is not None and not transport.is_closing():
                 transport.write(data)
+        self._metrics.delivered_to_sockets.count += len(frames)
+        if frames[-1].last:
+            self._delivered_last(follower, frames[-1])
 
     def write_shared(self, message: SharedMessage) -> None:
         """Writes a message that several sockets receive, gradually if it is large."""
