@@ -13,6 +13,7 @@ import aiohttp
 
 from torture.answer import Answer, Json, summary
 from torture.errors import Broken
+from torture.json_text import parsed
 from torture.sse import EventParser
 from torture.timeline import PIECE, Timeline
 
@@ -47,7 +48,7 @@ class Reply:
             Broken: the body is not a JSON object.
         """
         try:
-            found = json.loads(self.text)
+            found = parsed(self.text)
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -129,7 +130,7 @@ class EventStream:
             self._timeline.add(self._who, "arrived", "the end of the stream")
 
     def _event(self, data: str) -> Json:
-        event = json.loads(data)
+        event = parsed(data)
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise Broken(f"an event has no type: {data[:100]!r}")
         delta = event["type"] == "response.output_text.delta"

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from torture.errors import UsageError
 from torture.json_report import FORMAT, to_json
+from torture.json_text import parsed
 from torture.runner import Report
 
 BEGIN: Final = "<!-- Made by `torture table`. -->"
@@ -73,7 +74,10 @@ def load(folder: Path) -> list[Column]:
     """
     runs: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.json")):
-        data = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            data = parsed(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UsageError(f"{path} does not have the format {FORMAT}: run its target again")
         runs.setdefault(str(data["target"]), []).append(data)

@@ -45,6 +45,8 @@ class Table:
             raise TargetError(path, 0, "", f"cannot be read: {error}") from None
         try:
             return cls(Source(path, text), tomllib.loads(text))
+        except RecursionError:
+            raise TargetError(path, 0, "", "is nested too deeply") from None
         except tomllib.TOMLDecodeError as error:
             raise TargetError(path, line_of_syntax_error(str(error)), "", str(error)) from None
 

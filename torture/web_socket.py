@@ -10,6 +10,7 @@ import aiohttp
 from torture.answer import Answer, Json, summary, text_of
 from torture.client import Client, ConnectionLost
 from torture.errors import Broken
+from torture.json_text import parsed
 from torture.timeline import PIECE
 
 _CONNECT_SECONDS: Final = 30
@@ -73,7 +74,7 @@ class Socket:
             self._client.timeline.add(self._client.who, "lost", f"closed with {code}")
             raise ConnectionLost(f"the WebSocket was closed with {code}")
         try:
-            message = json.loads(frame.data)
+            message = parsed(frame.data)
         except ValueError:
             raise Broken(f"a message is no JSON: {frame.data[:100]!r}") from None
         kind = text_of(message, "type")

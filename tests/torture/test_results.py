@@ -61,6 +61,13 @@ def test_a_page_without_marks_and_a_folder_without_results_are_rejected(tmp_path
         results.load(folder)
 
 
+@pytest.mark.parametrize("written", [b"{", b"[" * 99_999, b"\xff"])
+def test_results_that_cannot_be_read_are_rejected(tmp_path: Path, written: bytes) -> None:
+    (tmp_path / "mine-1.json").write_bytes(written)
+    with pytest.raises(UsageError, match=r"mine-1\.json cannot be read"):
+        results.load(tmp_path)
+
+
 def test_the_page_of_a_run_escapes_what_servers_send(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     html_report.write(a_report(tmp_path, 1, FAILED, PASSED), path)

@@ -93,6 +93,11 @@ def test_a_claim_of_a_group_may_contain_impossible_cases(tmp_path: Path) -> None
     assert {"background", "resume"} == found["stream.slow_reader"]
 
 
+def test_a_file_that_is_nested_too_deeply_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="is nested too deeply"):
+        load(written(tmp_path, f"a = {'[' * 3_000}"))
+
+
 def test_an_unknown_parameter_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="has no parameter 'levl'"):
         load(written(tmp_path, VALID), {"levl": "2"})
