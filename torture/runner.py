@@ -213,6 +213,8 @@ class Runner:
             if isinstance(error, PaidTwice):
                 result.weight = Weight.PAYS
         except StartError as error:
+            if not system.started:
+                raise  # no other case can run either
             result.verdict, result.reason = Verdict.ERROR, str(error)
         except Exception:  # noqa: BLE001 - one case must not end the run
             result.verdict, result.reason = Verdict.ERROR, traceback.format_exc()

@@ -49,6 +49,8 @@ class System:
         self.places = places
         self.timeline = Timeline()
         self.members: list[Member] = []
+        # Whether all processes have been ready at least once.
+        self.started = False
 
     @property
     def urls(self) -> list[str]:
@@ -79,6 +81,7 @@ class System:
             await self.stop()
             self.members = []
             raise
+        self.started = True
 
     async def _start_all(self) -> None:
         for spec in self.target.processes:

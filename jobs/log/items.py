@@ -271,28 +271,30 @@ def apply(item: Item, event: Event) -> None:
         case "response.reasoning_summary_part.added":
             item.setdefault("summary", []).append(deepcopy(event["part"]))
         case "response.function_call_arguments.delta":
-            item["arguments"] += event["delta"]
+            _append(item, "arguments", event["delta"])
         case "response.custom_tool_call_input.delta":
-            item["input"] = item.get("input", "") + event["delta"]
+            item.setdefault("input", "")
+            _append(item, "input", event["delta"])
         case "response.shell_call_command.added":
             _commands(item).append(event["command"])
         case "response.shell_call_command.delta":
-            _commands(item)[event["command_index"]] += event["delta"]
+            _append(_commands(item), event["command_index"], event["delta"])
         case "response.output_text.annotation.added":
             _part(item, event)["annotations"].append(event["annotation"])
         case "response.output_text.delta":
             part = _part(item, event)
-            part["text"] += event["delta"]
+            _append(part, "text", event["delta"])
             if event.get("logprobs"):
                 part["logprobs"].extend(event["logprobs"])
         case "response.reasoning_text.delta":
-            _part(item, event)["text"] += event["delta"]
+            _append(_part(item, event), "text", event["delta"])
         case "response.reasoning_summary_text.delta":
-            item["summary"][event["summary_index"]]["text"] += event["delta"]
+            _append(item["summary"][event["summary_index"]], "text", event["delta"])
         case "response.refusal.delta":
-            _part(item, event)["refusal"] += event["delta"]
+            _append(_part(item, event), "refusal", event["delta"])
         case kind if (name := _PROVIDER_TEXTS.get(kind.removeprefix("response."))) is not None:
-            item[name] = (item.get(name) or "") + event["delta"]
+            item[name] = item.get(name) or ""
+            _append(item, name, event["delta"])
         case _:
             pass  # a done event only repeats the text of the deltas
 
@@ -316,6 +318,19 @@ def incomplete(item: Item) -> Item:
             return item  # the standard has no such status for this type
         case _:
             return ended
+
+
+def _append(holder: Any, name: str | int, delta: str) -> None:
+    """Appends to a text in a dictionary or a list.
+
+    CPython extends a string in place if a local variable has the only reference to it. `+=` on the
+    entry itself would copy the whole text for each delta, so that a long answer would take time
+    in proportion to the square of its length.
+    """
+    text: str = holder[name]
+    holder[name] = ""
+    text += delta
+    holder[name] = text
 
 
 def _commands(item: Item) -> list[str]:

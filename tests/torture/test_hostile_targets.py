@@ -97,14 +97,13 @@ async def test_a_hostile_server_fails_cases_and_never_the_suite(
         ('{ output = "never" }', "hostile.py", "is not ready after 1 s"),
     ],
 )
-async def test_a_target_that_does_not_start_is_reported_with_its_output(
+async def test_a_target_that_does_not_start_ends_the_run_with_its_output(
     tmp_path: Path, ready: str, program: str, message: str
 ) -> None:
     path = target_file(tmp_path, ready, program)
     path.write_text(path.read_text().replace("ready_seconds = 20", "ready_seconds = 1"))
-    report = await run(path, "errors", "stream.complete")
-    (result,) = report.results
-    assert message in result.reason
+    with pytest.raises(StartError, match=message):
+        await run(path, "errors", "stream")
 
 
 async def test_setup_commands_run_again_only_after_a_change(tmp_path: Path) -> None:

@@ -128,17 +128,20 @@ async def cancel_kill(trial: Trial) -> None:
 async def kill_twice(trial: Trial) -> None:
     prompt = trial.prompt(pieces=20, hold=10)
     follower = Follower(trial, prompt, STREAM)
+    starts = []
     try:
         await follower.start()
         for count in (1, 2):
             call = await trial.called(prompt, pieces=10, count=count)
             member = await trial.caller(call)
             await trial.system.kill(member)
-            await trial.system.start_again(member)
+            # The second call may come from another worker before this one is ready.
+            starts.append(asyncio.create_task(trial.system.start_again(member)))
         trial.release(prompt)
         trial.check_completed(prompt, await follower.finish())
     finally:
         await follower.close()
+        await asyncio.gather(*starts)
     await trial.check_calls_later(prompt, 3)
 
 
