@@ -35,13 +35,13 @@ class FeedFormat:
 
     def problem(self, problem: Problem) -> bytes:
         """Returns the standard's `error` event."""
-        return _event("error", encode(problem.event()))
+        return b"".join(_event("error", encode(problem.event())))
 
     def cut(self, id_: str) -> bytes:
         """Returns the `server_restarting` error. It has no `id`, so the client's cursor stays."""
         why = "The server is restarting. Follow the conversation again from its last event."
         problem = Problem(503, "server_restarting", why, retry_after=1)
-        return _event("error", encode(problem.event(conversation=id_)))
+        return b"".join(_event("error", encode(problem.event(conversation=id_))))
 
 
 class FeedStream(Stream):
@@ -61,7 +61,7 @@ class FeedStream(Stream):
     ) -> None:
         """Buffers a message until it is written."""
         del follower, running
-        self._put(_event(message.message["type"], message.json, self._cursor(message.message)))
+        self._put(*_event(message.message["type"], message.json, self._cursor(message.message)))
 
     def ended(self, follower: object, problem: Problem | None) -> None:
         """Tells the client that the conversation was deleted or cannot be followed."""
@@ -80,7 +80,7 @@ class FeedStream(Stream):
         self.stop()
 
     def _put_message(self, message: dict[str, Any]) -> None:
-        self._put(_event(message["type"], encode(message)))
+        self._put(*_event(message["type"], encode(message)))
 
     def _cursor(self, message: dict[str, Any]) -> str | None:
         """Returns the client's cursor after a message, or None if the message does not move it."""
@@ -93,6 +93,7 @@ class FeedStream(Stream):
         return f"{number}:{event_id}" if event_id else str(number)
 
 
-def _event(kind: str, json: bytes, id_: str | None = None) -> bytes:
+def _event(kind: str, json: bytes, id_: str | None = None) -> tuple[bytes, bytes, bytes]:
+    """Returns the parts of a server-sent event. All streams share the JSON of a large message."""
     cursor = b"" if id_ is None else b"id: %b\n" % id_.encode()
-    return b"%bevent: %b\ndata: %b\n\n" % (cursor, kind.encode(), json)
+    return b"%bevent: %b\ndata: " % (cursor, kind.encode()), json, b"\n\n"

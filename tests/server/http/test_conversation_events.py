@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,7 +17,9 @@ from aiohttp.web import Application, Request
 from jobs.errors import RedisAway
 from jobs.redis.connection import Redis
 from server.access import api_key_store
+from server.api.shared_message import SharedMessage
 from server.app import SERVER
+from server.http.feed_stream import FeedStream
 from server.websocket import auth as auth_module
 from tests.error_codes import own_code
 from tests.jobs.factories import NAMES
@@ -315,3 +317,14 @@ async def test_a_client_that_leaves_ends_its_stream(serve: Serve) -> None:
         response.close()
     await wait_until(lambda: not server.streams.count and not server.socket_limiter._taken)
     assert not server.services.conversations._feeds
+
+
+async def test_streams_share_the_json_of_a_large_message() -> None:
+    # The clients may all be slow, and then each stream holds the message.
+    event = {"sequence_number": 1, "event_id": "evt_1", "text": "x" * 100_000}
+    message = SharedMessage({"type": "holdline:conversation.created", **event})
+    streams = [FeedStream(15.0, "conv_1", has_cursor=False) for _ in range(2)]
+    for stream in streams:
+        stream.show(cast("Any", None), message, [])
+    for stream in streams:
+        assert message.json is stream.take()[1]
