@@ -6,6 +6,7 @@ One chunk of the library is one event, so that the cursor of the standard is its
 import json
 import os
 import uuid
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi_resumable_stream import (
@@ -20,12 +21,20 @@ from fastapi_resumable_stream import (
 from openai import AsyncOpenAI, OpenAIError
 from redis.asyncio import Redis
 
-app = FastAPI()
 client = AsyncOpenAI()
 redis = Redis.from_url(os.environ["REDIS_URL"])
 stream = ResumableStream(redis)
 registry = ActiveStreamRegistry(redis)
 stop = StopController(redis)
+
+
+@asynccontextmanager
+async def lifespan(_app):
+    yield
+    await stream.close()
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 async def save(response):
