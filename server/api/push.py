@@ -140,7 +140,7 @@ def _expiry(written: Any, now_ms: int) -> int:
         return 0
     if isinstance(written, bool) or not isinstance(written, int | float) or written >= 2**53:
         raise invalid("expirationTime", "'expirationTime' must be a time in milliseconds, or null.")
-    if written <= now_ms:
+    if written < now_ms + 1:  # Redis accepts only a TTL of at least a millisecond
         raise invalid("expirationTime", "The push subscription has expired. Subscribe again.")
     return int(written)
 

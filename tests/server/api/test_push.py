@@ -44,7 +44,7 @@ def test_a_subscription_is_made_with_the_newest_key_unless_the_page_names_anothe
 def test_the_time_of_expiry_is_kept() -> None:
     found = subscription_in({**BODY, "expirationTime": NOW + 5_000.5}, CONFIG, NOW)
     assert (NOW + 5_000, 5_000) == (found.expires_ms, ttl_of(found, NOW))
-    for wrong in (NOW, 0, -1, "tomorrow", True, 2**60, float("inf")):
+    for wrong in (NOW, NOW + 0.5, 0, -1, "tomorrow", True, 2**60, float("inf")):
         assert ("invalid_value", "expirationTime") == refused({**BODY, "expirationTime": wrong})
 
 
