@@ -198,6 +198,12 @@ export class LiveConversation {
     this.#show();
   }
 
+  /** Forgets a turn that the server has refused because of a turn of another device. @param {Turn} turn */
+  drop(turn) {
+    this.kept.remove(turn);
+    this.#show();
+  }
+
   /** @param {StorageEvent} [change] */
   sync(change) {
     this.kept.sync(change);

@@ -42,7 +42,8 @@ export class Replier {
 
   /** Returns what the view of a turn's calls needs. @param {Turn} turn @returns {import("./tool-view.js").Replying} */
   of(turn) {
-    const replies = new Map([...repliesIn(this.thread.entries), ...this.#given.get(turn) ?? []]);
+    // A reply that was sent, perhaps on another device, takes precedence over one that was given here.
+    const replies = new Map([...this.#given.get(turn) ?? [], ...repliesIn(this.thread.entries)]);
     const owed = this.#owed(turn);
     const waits = owed.some(({ type }) => type === FUNCTION) && !this.#asked.has(turn) && !this.#own.has(turn);
     return {

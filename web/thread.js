@@ -24,7 +24,7 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
  * The settings of a thread.
  * @typedef {string | null | undefined} Token null while no user is signed in; undefined if the page uses no tokens
  * @typedef {Pick<import("./conversation.js").Conversation, "turns" | "name" | "storage" | "add" | "clear" | "save" | "sync"> & {
- *   attach?: (client: HoldlineClient, thread: Thread) => void, choose?: (responseId: string) => void,
+ *   attach?: (client: HoldlineClient, thread: Thread) => void, choose?: (responseId: string) => void, drop?: (turn: Turn) => void,
  *   branchOf?: (turn: Turn) => {place: number, ids: string[]},
  * }} Kept a conversation in a storage, or one on the server, which has `attach`: it begins to follow over a client
  * @typedef {{
@@ -295,6 +295,8 @@ export class Thread extends EventTarget {
       this.ask(turn.prompt, { ...contentOf(turn), instead: turn, whole: true });
       return;
     }
+    // Only the replies to a tool call share a key, so another device has replied first, and its turn is in the feed.
+    if (answer.error?.code === "idempotency_key_reused" && this.conversation.drop) return this.conversation.drop(turn);
     turn.text = answer.text;
     turn.model = answer.model;
     turn.status = answer.status;

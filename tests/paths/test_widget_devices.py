@@ -16,6 +16,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 import holdline_client
 from tests.browser import AXE, AXE_RUN, NewPage, ask, element, in_chromium, wait_for_end
 from tests.fake_model import FakeModel
+from tests.paths.conftest import HOSTED, MODELS
 from tests.paths.conversation_devices import require_tokens
 from tests.system import Server, System
 
@@ -46,6 +47,7 @@ WATCH = """() => {
   };
   look();
 }"""
+TOOL = "{ type: 'mcp', server_label: 'm', server_url: 'https://m.example' }"
 LONG = "tokens=5 sky and a title that is too long for the list beside it"
 TURNS = """() => document.querySelector("holdline-chat").turns
   .map(({ prompt, text, status }) => [prompt, text, status])"""
@@ -280,3 +282,40 @@ async def test_feedback_is_shown_on_all_devices(site: Site) -> None:
     await expect(down.first).to_have_attribute("aria-pressed", "false")
     await desk.locator(".thumb.up").first.click()
     await expect(desk.locator(".feedback-comment").first).to_have_value("")
+
+
+@pytest.mark.parametrize("both", [False, True])
+async def test_one_device_decides_about_a_tool_for_all_devices(
+    system: System, tmp_path: Path, browser: Browser, open_page: NewPage, both: bool
+) -> None:
+    signer = await require_tokens(system, tmp_path)
+    async with FakeModel() as model:
+        models = tmp_path / "models.toml"
+        models.write_text(MODELS.format(url=model.url))
+        system.environ |= {"HOLDLINE_MODELS": str(models), "HOLDLINE_MODEL": ""}
+        server, _ = await asyncio.gather(system.server(), system.worker(model.url))
+        await decide(Site(server, signer, browser, open_page), both)
+        assert len(model.calls) == 2
+
+
+async def decide(site: Site, both: bool) -> None:
+    """Decides about a tool call on one device, or differently on both, and compares them."""
+    phone, desk = [await site.device("anna", model=HOSTED) for _ in range(2)]
+    for page in (phone, desk):
+        await element(page, f"Object.assign(chat, {{ request: {{ tools: [{TOOL}] }} }})")
+    await ask(phone, 'mode=call name=m args={"a":1}')
+    for page in (phone, desk):
+        await expect(page.locator(".approval-question")).to_contain_text("may use find")
+    if both:
+        await asyncio.gather(phone.locator(".deny").click(), desk.locator(".approve").click())
+    else:
+        await desk.locator(".approve").click()
+    for page in (phone, desk):
+        await expect(page.locator(".approve")).to_have_count(0)
+        await expect(page.locator("article.answer")).to_have_count(2)
+        for place in range(2):
+            answer = page.locator("article.answer").nth(place)
+            await expect(answer).to_have_attribute("data-status", "completed")
+    states = [await page.locator(".tool-state").first.inner_text() for page in (phone, desk)]
+    assert states[0] == states[1]
+    assert states[0] in {"allowed", "not allowed"} if both else states[0] == "allowed"
