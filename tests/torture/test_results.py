@@ -96,3 +96,19 @@ def test_a_timeline_merges_pieces() -> None:
     timeline.add("client 1", "arrived", f"{PIECE}9")
     texts = [entry.text for entry in timeline.merged()]
     assert ["POST /responses", "piece 4 ... 8 (5 pieces)", "killed", "piece 9"] == texts
+
+
+ROOT = Path(__file__).parent.parent.parent
+STORED = results.load(ROOT / "torture/results")
+
+
+@pytest.mark.parametrize("column", STORED, ids=lambda column: column.name)
+def test_the_stored_runs_of_a_target_agree(column: results.Column) -> None:
+    verdicts = [{one["case"]: one["verdict"] for one in run["results"]} for run in column.runs]
+    assert 2 <= len({run["seed"] for run in column.runs})
+    assert all(one == verdicts[0] for one in verdicts)
+
+
+def test_the_page_shows_the_stored_results() -> None:
+    made = "\n".join(results.markdown(STORED))
+    assert made in (ROOT / "docs/torture.md").read_text()
