@@ -16,7 +16,7 @@ MEASURE = Measure(
         Bound(
             "CPU time per job: Express and BullMQ, polled every second, divided by Holdline",
             lambda one: one[SEED][CPU] / one[OURS][CPU],
-            least=4,
+            least=2,
         ),
     ),
     open=contest,

@@ -59,7 +59,7 @@ MEASURE = Measure(
         Bound(
             "tokens per CPU second of a worker: Holdline divided by the SDK's typed stream",
             lambda r: r[OURS][RATE] / r[SDK][RATE],
-            least=5,
+            least=30,
         ),
     ),
     open=contest,
