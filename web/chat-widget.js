@@ -226,7 +226,7 @@ export class HoldlineChat extends HTMLElement {
     thread.addEventListener("message", (event) => this.#dispatch("message", turnOf(event)));
     thread.addEventListener("answer", (event) => this.#answered(turnOf(event)));
     thread.addEventListener("state", () => this.#stateChanged(thread));
-    for (const event of ["left", "read"]) thread.addEventListener(event, () => {
+    for (const type of ["left", "read"]) thread.addEventListener(type, () => {
       this.#unread = 0;
       this.#showOpen();
     });
@@ -258,9 +258,9 @@ export class HoldlineChat extends HTMLElement {
 
   /** Returns the fields that each request has in addition to the prompt. */
   #more() {
-    const [model, instructions, prompt] = ["model", "instructions", "prompt"].map((name) => this.getAttribute(name));
+    const [model, instructions, id] = ["model", "instructions", "prompt"].map((name) => this.getAttribute(name));
     return {
-      ...(model && { model }), ...(instructions && { instructions }), ...(prompt && { prompt: { id: prompt } }),
+      ...(model && { model }), ...(instructions && { instructions }), ...(id && { prompt: { id } }),
       ...this.request, ...(this.tools && { tools: this.tools }),
     };
   }
@@ -305,11 +305,12 @@ export class HoldlineChat extends HTMLElement {
   #stateChanged(thread) {
     if (thread !== this.#thread) return;
     const { closed, state } = thread;
-    this.#dispatch("state", { state: this.#state = state });
+    this.#state = state;
+    this.#dispatch("state", { state });
     // The code 1000 means that the widget itself has closed the connection.
     if (closed && closed.code !== 1000) this.#dispatch("error", { status: "closed", ...closed });
     if (state === "connecting") setTimeout(async () => {
-      if (thread !== this.#thread || thread.state !== "connecting") return;
+      if (thread.state !== "connecting" || thread !== this.#thread) return;
       const reason = await (this.#drawer ?? await load("turns.js")).refusal(this.#server);
       if (!reason || thread !== this.#thread) return;
       thread.end();

@@ -194,10 +194,10 @@ class Stream(StreamBuffer):
         until = asyncio.get_running_loop().time() + seconds
         with contextlib.suppress(TimeoutError):
             while not (self.over or (self._parts and self._format.begun)):
-                self._news.clear()
+                self.news.clear()
                 with deadline.at(until):
-                    await self._news.wait()
-        self._news.set()
+                    await self.news.wait()
+        self.news.set()
 
     @property
     def _early_failure(self) -> Problem | None:
@@ -210,7 +210,7 @@ class Stream(StreamBuffer):
         """Writes what has gathered, or a heartbeat. Returns False after the end of the stream."""
         due = asyncio.get_running_loop().time() + self._heartbeat
         with contextlib.suppress(TimeoutError), deadline.at(due):
-            await self.gathered()
+            await self.news.wait()
         over, parts = self.over, self.take()
         if over and self.complete:
             parts.append(self._format.done)

@@ -42,7 +42,7 @@ class StreamBuffer:
         self._format = format_
         self._parts: list[bytes] = []
         self._size = 0
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()  # set while there are parts to take, or the stream is over
         self._problem: Problem | None = None
         self._explained = False  # True once an error outside of the log has ended the stream
         self.over = False
@@ -71,15 +71,11 @@ class StreamBuffer:
     def stop(self) -> None:
         """Ends the stream at its current position; the client can resume it on another server."""
         self.over = True
-        self._news.set()
-
-    async def gathered(self) -> None:
-        """Waits for new parts or the end of the stream."""
-        await self._news.wait()
+        self.news.set()
 
     def take(self) -> list[bytes]:
         """Removes the buffered parts, and returns them."""
-        self._news.clear()
+        self.news.clear()
         parts = self._parts
         self._parts, self._size = [], 0
         return parts
@@ -87,7 +83,7 @@ class StreamBuffer:
     def _put(self, *parts: bytes) -> None:
         self._parts += parts
         self._size += sum(map(len, parts))
-        self._news.set()
+        self.news.set()
 
 
 class ResponseBuffer(StreamBuffer):

@@ -209,7 +209,7 @@ class RunSocket(SocketConnection):
         """Writes the events of the run, and closes the socket after the last one."""
         over = False
         while not over:
-            await stream.gathered()
+            await stream.news.wait()
             over = stream.over
             self._write(b"".join(websocket_frame(part, TEXT) for part in stream.take()))
             await self._wait_for_room()
