@@ -131,6 +131,7 @@ async def both_workers(pipe: Pipe) -> list[LiveWorker]:
     return workers if len({worker.pid for worker in workers}) == 2 else []
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(180)
 async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
     python: str, redis_url: str, tmp_path: Path

@@ -140,6 +140,7 @@ async def test_the_documented_code_fits_the_types_of_the_packages(installed: Pat
     await run_command(str(TSC), "--project", str(folder), cwd=folder)
 
 
+@pytest.mark.heavy
 async def test_use_chat_resumes_after_a_reload(
     shared: Shared, site: Site, open_page: NewPage
 ) -> None:

@@ -191,6 +191,7 @@ async def test_a_suspended_command_resumes_after_its_socket_has_died(shared: Sha
     assert 1 == len(shared.calls(prompt))
 
 
+@pytest.mark.heavy
 async def test_a_killed_server_does_not_change_the_output_of_the_command(
     system: System, model: FakeModel
 ) -> None:

@@ -144,6 +144,7 @@ async def test_a_program_that_waits_for_redis_can_be_stopped(
     assert "Traceback" not in process.output
 
 
+@pytest.mark.heavy
 @PROGRAMS
 async def test_the_service_manager_does_not_wait_for_redis(
     system: System, store: stores.Store, manager: Manager, program: str

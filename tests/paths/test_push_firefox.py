@@ -74,6 +74,7 @@ async def site(port: int, server: str, token: str) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+@pytest.mark.heavy
 async def test_firefox_shows_a_notification_unless_a_page_is_visible(
     system: System, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
@@ -66,6 +68,7 @@ async def test_an_overflowing_subscription_loses_no_terminal_event(
         await wait_for_baseline(deployment)
 
 
+@pytest.mark.heavy
 async def test_a_silent_subscription_on_an_open_connection_is_detected_by_its_probe(
     tmp_path: Path,
 ) -> None:

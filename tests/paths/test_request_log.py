@@ -86,6 +86,7 @@ async def test_the_log_is_off_by_default_and_never_lists_reads(
     assert SECRET not in server.output
 
 
+@pytest.mark.heavy
 async def test_an_end_user_has_the_same_hash_on_each_server_and_in_the_command(
     system: System, model: FakeModel, tmp_path: Path, pipe: Pipe
 ) -> None:
