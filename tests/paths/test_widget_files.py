@@ -18,7 +18,7 @@ from tests.browser import (
     wait_for_end,
 )
 from tests.paths.conftest import Shared
-from tests.system import System
+from tests.system import System, wait_until
 
 pytestmark = in_chromium
 
@@ -96,6 +96,7 @@ async def test_files_are_pasted_dropped_and_chosen_and_images_are_made_smaller(
     await expect(page.locator(".prompt .file")).to_have_count(3)
     await expect(page.locator(".prompt canvas")).to_have_count(2)
     await page.click(".action.regenerate")
+    await wait_until(lambda: len(shared.calls(prompt)) == 2)  # until then, the old answer is shown
     await expect(page.locator("article.answer")).to_have_count(1)
     await wait_for_end(page)
     assert [photo, clear, recipe] == shared.calls(prompt)[1].body["messages"][-1]["content"][1:]
