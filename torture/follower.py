@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from torture.answer import Answer, Json, text_of
@@ -81,3 +83,25 @@ class Follower:
             await asyncio.gather(self._reading, return_exceptions=True)
         if self._stream is not None:
             self._stream.drop()
+
+
+@asynccontextmanager
+async def streams(
+    trial: Trial, prompts: list[Prompt]
+) -> AsyncIterator[Callable[[], Awaitable[list[Json]]]]:
+    """Streams an answer to each prompt, on the servers in turn, inside this context.
+
+    Yields a function that returns the responses, in the order of the prompts, when all have ended.
+    """
+    followers = [Follower(trial, one, STREAM, number) for number, one in enumerate(prompts)]
+
+    async def finish() -> list[Json]:
+        seconds = trial.limits.answer_seconds + trial.limits.recovery_seconds
+        return await asyncio.gather(*(one.finish(seconds) for one in followers))
+
+    try:
+        await asyncio.gather(*(one.start() for one in followers))
+        yield finish
+    finally:
+        for follower in followers:
+            await follower.close()

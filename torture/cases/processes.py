@@ -7,7 +7,7 @@ import asyncio
 from torture.answer import TERMINAL_STATUSES, Json, output_text, text_of
 from torture.case import BACKGROUND, Weight, case
 from torture.errors import Broken
-from torture.follower import NEEDS, POLL, SHOWN, STREAM, Follower
+from torture.follower import NEEDS, POLL, SHOWN, STREAM, Follower, streams
 from torture.system import Member
 from torture.trial import Prompt, Trial
 
@@ -30,13 +30,10 @@ async def _begin(trial: Trial, way: str, hold: int) -> tuple[Follower, Prompt]:
     return follower, prompt
 
 
-async def _disturb_worker(trial: Trial, prompt: Prompt, *, gracefully: bool = False) -> Member:
-    """Kills or stops the process that calls the model, and returns it."""
+async def _kill_caller(trial: Trial, prompt: Prompt) -> Member:
+    """Kills the process that calls the model, and returns it."""
     member = await trial.caller(trial.calls(prompt)[-1])
-    if gracefully:
-        await trial.system.stop_gracefully(member)
-    else:
-        await trial.system.kill(member)
+    await trial.system.kill(member)
     return member
 
 
@@ -52,7 +49,7 @@ def _kill_worker(stage: str, way: str) -> None:
     async def kill_worker(trial: Trial) -> None:
         follower, prompt = await _begin(trial, way, STAGES[stage])
         try:
-            member = await _disturb_worker(trial, prompt)
+            member = await _kill_caller(trial, prompt)
             trial.release(prompt)
             await trial.system.start_again(member)
             trial.check_completed(prompt, await follower.finish())
@@ -74,7 +71,7 @@ def _truthful(way: str) -> None:
     async def truthful(trial: Trial) -> None:
         follower, prompt = await _begin(trial, way, STAGES["middle"])
         try:
-            member = await _disturb_worker(trial, prompt)
+            member = await _kill_caller(trial, prompt)
             trial.release(prompt)
             await trial.system.start_again(member)
             response = await follower.finish()
@@ -135,11 +132,9 @@ def _kill_server(stage: str, way: str) -> None:
 
 
 def _restart(role: str, way: str) -> None:
-    shown = "server" if role == "server" else "worker"
-
     @case(
         f"restart.{role}.{way}",
-        f"If the {shown} is restarted in the middle of an answer, {SHOWN[way]} gets all of it.",
+        f"If the {role} is restarted in the middle of an answer, {SHOWN[way]} gets all of it.",
         BACKGROUND,
         Weight.LOSES,
         *(*NEEDS[way], "model", f"restart {role}"),
@@ -299,17 +294,11 @@ async def store_keeps(trial: Trial) -> None:
 )
 async def restart_many(trial: Trial) -> None:
     prompts = [trial.prompt(pieces=200, pace_ms=20) for _ in range(20)]
-    followers = [Follower(trial, one, STREAM, n) for n, one in enumerate(prompts)]
-    try:
-        await asyncio.gather(*(one.start() for one in followers))
+    async with streams(trial, prompts) as finish:
         for member in trial.system.with_role("server"):
             await trial.system.stop_gracefully(member)
             await trial.system.start_again(member)
-        seconds = trial.limits.answer_seconds + trial.limits.recovery_seconds
-        found = await asyncio.gather(*(one.finish(seconds) for one in followers))
-    finally:
-        for follower in followers:
-            await follower.close()
+        found = await finish()
     for prompt, response in zip(prompts, found, strict=True):
         if text_of(response, "status") not in TERMINAL_STATUSES:
             raise Broken("a response has not ended")

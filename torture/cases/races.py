@@ -8,7 +8,7 @@ from torture.answer import Answer, Json, objects_of, text_of
 from torture.case import BACKGROUND, CANCEL, CONVERSATIONS, CREATE, RESUME, Weight, case
 from torture.client import ConnectionLost, Refused, Reply
 from torture.errors import Broken
-from torture.follower import NEEDS, POLL, STREAM, Follower
+from torture.follower import NEEDS, POLL, STREAM, Follower, streams
 from torture.trial import Trial
 
 _ROUNDS = 8
@@ -155,18 +155,12 @@ async def kill_twice(trial: Trial) -> None:
 )
 async def kill_fast(trial: Trial) -> None:
     prompts = [trial.prompt(pieces=300, pace_ms=5) for _ in range(8)]
-    followers = [Follower(trial, one, STREAM, number) for number, one in enumerate(prompts)]
-    try:
-        await asyncio.gather(*(one.start() for one in followers))
+    async with streams(trial, prompts) as finish:
         for member in trial.system.with_role("worker"):
             await asyncio.sleep(trial.random.uniform(0.1, 0.6))
             await trial.system.kill(member)
             await trial.system.start_again(member)
-        seconds = trial.limits.answer_seconds + trial.limits.recovery_seconds
-        found = await asyncio.gather(*(one.finish(seconds) for one in followers))
-    finally:
-        for follower in followers:
-            await follower.close()
+        found = await finish()
     for prompt, response in zip(prompts, found, strict=True):
         trial.check_completed(prompt, response)
         trial.check_calls(prompt, 1 + len(trial.system.with_role("worker")))
