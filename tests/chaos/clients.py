@@ -25,6 +25,7 @@ from tests.chaos.history import ClientTrace, Event, TraceEntry, What
 from tests.chaos.log_rules import TERMINAL
 from tests.chaos.profiles import PROFILES, Profile
 from tests.error_codes import own_code
+from tests.system import EXTENSIONS
 
 TICK_SECONDS = 0.1
 PING_SECONDS = 0.5
@@ -81,6 +82,26 @@ class Workload:
     models: list[str] = field(default_factory=lambda: ["simulation"])
     pace: float = 1.0
     count: int = 0
+
+    @contextlib.asynccontextmanager
+    async def socket(
+        self, server: str, headers: dict[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Opens a WebSocket to a server, and closes it at the end of the context."""
+        async with asyncio.timeout(3):
+            ws = await self.http.ws_connect(
+                f"{server}/v1/responses",
+                protocols=EXTENSIONS,
+                headers=headers,
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=0.3),
+            )
+        try:
+            yield ws
+        finally:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                async with asyncio.timeout(1):
+                    await ws.close()
 
 
 class Client:

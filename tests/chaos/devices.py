@@ -24,7 +24,6 @@ from tests.chaos.clients import SEND_SECONDS, SILENT_SECONDS, TICK_SECONDS, Clie
 from tests.chaos.device_rules import Device, Observed
 from tests.chaos.history import Event
 from tests.error_codes import own_code
-from tests.system import EXTENSIONS
 
 TENANT = "acme"
 MAX_CONVERSATIONS = 3  # of one user
@@ -79,22 +78,10 @@ class DeviceClient(Client):
 
     async def connect(self) -> None:
         server = self.url()
-        async with asyncio.timeout(3):
-            ws = await self.workload.http.ws_connect(
-                f"{server}/v1/responses",
-                protocols=EXTENSIONS,
-                headers=self.user.headers,
-                max_msg_size=0,
-                timeout=aiohttp.ClientWSTimeout(ws_close=0.3),
-            )
-        self._followed = set()
-        self.device.connected()
-        try:
+        async with self.workload.socket(server, self.user.headers) as ws:
+            self._followed = set()
+            self.device.connected()
             await self._talk(ws)
-        finally:
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with asyncio.timeout(1):
-                    await ws.close()
 
     async def _talk(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         heard = time.monotonic()

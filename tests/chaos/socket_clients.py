@@ -22,7 +22,6 @@ from tests.chaos.clients import (
 )
 from tests.chaos.history import Event
 from tests.error_codes import own_code
-from tests.system import EXTENSIONS
 
 
 class SocketClient(Client):
@@ -31,19 +30,8 @@ class SocketClient(Client):
     async def connect(self) -> None:
         server = self.url()
         self.record("open", {"server": server})
-        async with asyncio.timeout(3):
-            ws = await self.workload.http.ws_connect(
-                f"{server}/v1/responses",
-                protocols=EXTENSIONS,
-                max_msg_size=0,
-                timeout=aiohttp.ClientWSTimeout(ws_close=0.3),
-            )
-        try:
+        async with self.workload.socket(server) as ws:
             await self._talk(ws)
-        finally:
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with asyncio.timeout(1):
-                    await ws.close()
 
     async def _talk(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         for request in self.requests:
