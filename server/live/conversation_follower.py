@@ -104,7 +104,8 @@ class ConversationFollower(LogFollower[FollowedConversation, FeedSink]):
             self.catch_up()
         else:
             self._heard = max(self._heard, number)
-            if self._live and number >= self._next:
+            # If an event with this number was already shown, Redis may have lost that event.
+            if self._live:
                 self.catch_up()
 
     async def _read(self) -> None:

@@ -92,6 +92,7 @@ class Follower(LogFollower[FollowedFeed, Sink]):
     __slots__ = (
         "_cursor",
         "_heard",
+        "_knows_last",
         "_resumed_at",
         "_sent_last",
         "_shown",
@@ -118,6 +119,8 @@ class Follower(LogFollower[FollowedFeed, Sink]):
         self._resumed_at = starting_after + 1
         self._cursor = Cursor(starting_after + 1)
         self._shown = shown if starting_after >= 0 else NOTHING
+        # True if the last event that the client received can be compared with the log.
+        self._knows_last = self._shown != NOTHING
         self._heard = 0
         # The hash of the last sent entry, by which a later read checks that the log is unchanged.
         self._sent_last: int | None = None
@@ -156,7 +159,8 @@ class Follower(LogFollower[FollowedFeed, Sink]):
     def grown(self, length: int) -> None:
         """Handles a notification without entries: the log has at least `length` entries."""
         self._heard = max(self._heard, length)
-        if self._live and self._cursor.next < length:
+        # If these entries include the last sent entry, the log may have been rolled back.
+        if self._live and self._cursor.next <= length:
             self.catch_up()
 
     def waits(self, place: int | None, eta: float | None, reason: str) -> None:
@@ -165,6 +169,11 @@ class Follower(LogFollower[FollowedFeed, Sink]):
             self._sink.queued(self, place, eta, reason)
 
     def _place(self, first: int, frames: list[Frame]) -> None:
+        last = self._cursor.next - 1 - first
+        if self._knows_last and 0 <= last < len(frames) and not self._is_same(frames[last]):
+            # Redis lost entries that were sent, and the log has grown again.
+            self.catch_up()
+            return
         match self._cursor.relation(first, len(frames)):
             case Relation.SEEN:
                 pass
@@ -188,7 +197,7 @@ class Follower(LogFollower[FollowedFeed, Sink]):
             self._deliver(fresh)
 
     def _deliver(self, frames: list[Frame]) -> None:
-        self._sent_last = hash(frames[-1].entry)
+        self._sent_last, self._knows_last = hash(frames[-1].entry), True
         try:
             self._sink.deliver(self, frames)
         except Undecodable:
@@ -217,7 +226,7 @@ class Follower(LogFollower[FollowedFeed, Sink]):
                 try:
                     # Reads one extra entry, the client's last one, to check that the log still
                     # holds this entry.
-                    known = self._sent_last is not None or self._shown != NOTHING
+                    known = self._knows_last
                     start = self._cursor.next - known
                     view, frames = await self.feed.read(start, least=1 + known, viewer=self._viewer)
                 except RedisTrouble:

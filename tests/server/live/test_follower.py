@@ -272,6 +272,29 @@ async def test_a_log_rolled_back_and_rewritten_is_reported() -> None:
     assert [0, 1, 2, 3, 4] == sink.numbers
 
 
+@pytest.mark.parametrize("notified", ["repeated", "with later entries", "without entries"])
+async def test_a_notification_that_replaces_a_sent_entry_is_never_spliced(notified: str) -> None:
+    # A master that had been replaced accepted one more entry. The new master never had it, and has
+    # another entry in its place.
+    feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
+    follower = feed.follow(sink)
+    follower.catch_up()
+    await feed.settle()
+    feed.log[2:] = [DELTAS[5]]
+    if notified == "without entries":
+        follower.grown(3)
+    else:
+        more = [DELTAS[6]] if notified == "with later entries" else []
+        feed.log += more
+        follower.notify(2, feed.frames(2, [DELTAS[5], *more]))
+    feed.append(DELTAS[7])
+    await feed.settle()
+
+    assert [0, 1, 2] == sink.numbers
+    assert sink.problem is not None
+    assert "response_rolled_back" == sink.problem.code
+
+
 @pytest.mark.parametrize("attempt", ["cut", "grown", "begun", "closed"])
 async def test_a_resume_that_names_its_last_item_detects_a_rollback(
     attempt: str,
