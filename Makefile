@@ -129,8 +129,8 @@ soak: $(VENV)/.installed-dev ## check for leaks of memory, descriptors, tasks an
 fuzz: $(VENV)/.installed-dev ## send random bytes to all interfaces [SECONDS=30]
 	@FUZZ_SECONDS=$(SECONDS) $(BIN)/python -X dev -m pytest -n 0 -rP tests/attacks/test_fuzz.py $(ARGS)
 
-nightly: ## run the long tests and print a table of results
-	@.ci/nightly
+nightly: ## run the long tests and print a table of results, or a part of them [ARGS="chaos soak"]
+	@.ci/nightly $(ARGS)
 
 screenshots: $(VENV)/.installed-dev ## make the images of the documentation, or a part of them [ARGS=console]
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py $(ARGS)
