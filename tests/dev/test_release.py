@@ -209,6 +209,7 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
 @with_tools
+@pytest.mark.timeout(180)  # zizmor alone takes half a minute on a loaded machine
 async def test_the_workflows_are_valid_and_safe() -> None:
     """zizmor finds for example actions without a pinned commit and needless permissions."""
     assert ["ci.yml", "release.yml"] == [path.name for path in WORKFLOWS]
