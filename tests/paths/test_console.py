@@ -376,7 +376,7 @@ async def accessible(page: Page, state: str) -> None:
     ("scheme", "phone"),
     [
         ("light", False),
-        ("dark", True),
+        pytest.param("dark", True, marks=pytest.mark.heavy),
         pytest.param("light", True, marks=pytest.mark.heavy),
         pytest.param("dark", False, marks=pytest.mark.heavy),
     ],

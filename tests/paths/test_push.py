@@ -153,6 +153,7 @@ async def test_a_push_names_the_conversation_and_shows_the_answer_only_if_the_si
     raise AssertionError("no push of the worker that shows the answer")
 
 
+@pytest.mark.heavy
 async def test_a_subscription_that_no_longer_exists_is_removed(site: Site) -> None:
     gone = await site.browser("anna")
     gone.gone = True
@@ -244,6 +245,7 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield receiver
 
 
+@pytest.mark.heavy
 async def test_the_site_gets_a_signed_message_for_each_device_of_an_app(
     system: System, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -179,6 +179,7 @@ async def test_a_silent_connection_is_detected_and_replaced(
             assert is_complete(await answer, 60)
 
 
+@pytest.mark.heavy
 async def test_the_text_of_a_failed_attempt_is_replaced_and_never_spliced(
     system: System, model: FakeModel
 ) -> None:

@@ -101,8 +101,9 @@ async def test_answers_continue_after_redis_is_stopped_for_12_seconds(tmp_path: 
         await wait_for_baseline(deployment)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("away", [8.0, pytest.param(60.0, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("away", [8.0, 60.0])
 async def test_a_long_redis_outage_uses_little_cpu_and_closes_no_socket(
     tmp_path: Path, away: float
 ) -> None:
@@ -126,6 +127,7 @@ async def test_a_long_redis_outage_uses_little_cpu_and_closes_no_socket(
         await wait_for_baseline(deployment)
 
 
+@pytest.mark.heavy
 async def test_answers_are_complete_although_scripts_are_flushed_repeatedly(
     tmp_path: Path,
 ) -> None:

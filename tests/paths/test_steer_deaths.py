@@ -54,6 +54,7 @@ async def test_steers_survive_dead_workers_in_a_cluster(tmp_path: Path, model: F
     assert "committed" in outcomes
 
 
+@pytest.mark.heavy
 async def test_pending_steers_are_committed_in_the_partition_of_their_response(
     tmp_path: Path, model: FakeModel
 ) -> None:

@@ -174,6 +174,7 @@ async def test_a_search_over_several_batches_finds_each_response_once_and_skips_
     assert sorted(wanted) == sorted(found)
 
 
+@pytest.mark.heavy
 async def test_the_conversations_of_one_end_user_are_exported_and_deleted(
     site: Site, pipe: Pipe
 ) -> None:

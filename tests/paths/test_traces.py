@@ -279,6 +279,7 @@ def test_an_unsupported_variable_is_refused_at_start_up(
         assert 1 == len(ended.stderr.splitlines())
 
 
+@pytest.mark.heavy
 async def test_a_webhook_belongs_to_the_trace_of_its_response(
     system: System, model: FakeModel, collector: Collector
 ) -> None:
