@@ -19,7 +19,7 @@ from torture.case import Case, Weight
 from torture.cases import all_cases
 from torture.errors import Broken, PaidTwice, StartError, TargetError, UsageError
 from torture.model.server import Model
-from torture.places import Places
+from torture.placeholders import Placeholders
 from torture.system import System
 from torture.target import Claim, Target
 from torture.timeline import Timeline
@@ -160,14 +160,16 @@ class Runner:
         """
         began = datetime.now(UTC)
         folder = Path(tempfile.mkdtemp(prefix="torture-"))
-        places = Places(folder, self._target.path.parent, self._install, self._target.parameters)
+        placeholders = Placeholders(
+            folder, self._target.path.parent, self._install, self._target.parameters
+        )
         try:
             # A key that is missing ends the run here, and not each of its cases.
             for value in (self._target.api_key, *self._target.headers.values()):
-                places.fill(value)
+                placeholders.fill(value)
             async with Model(self._seed, self._target.model_port) as model:
-                places.model_url = model.url
-                system = System(self._target, places)
+                placeholders.model_url = model.url
+                system = System(self._target, placeholders)
                 await system.install()
                 version = await system.version()
                 try:
@@ -234,7 +236,7 @@ async def _ready(system: System) -> None:
             await system.heal()
         except StartError:
             await system.stop()
-            shutil.rmtree(system.places.folder, ignore_errors=True)
+            shutil.rmtree(system.placeholders.folder, ignore_errors=True)
         else:
             return
     await system.start()

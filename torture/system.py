@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from torture.errors import StartError
-from torture.places import Places
+from torture.placeholders import Placeholders
 from torture.process import Process
 from torture.target import ProcessSpec, Ready, Target
 from torture.timeline import Timeline
@@ -44,9 +44,9 @@ class System:
     Each fault is noted in the timeline of the current case.
     """
 
-    def __init__(self, target: Target, places: Places) -> None:
+    def __init__(self, target: Target, placeholders: Placeholders) -> None:
         self.target = target
-        self.places = places
+        self.placeholders = placeholders
         self.timeline = Timeline()
         self.members: list[Member] = []
         # Whether all processes have been ready at least once.
@@ -69,7 +69,7 @@ class System:
         Raises:
             StartError: a process cannot be started, or is not ready in time.
         """
-        self.places.folder.mkdir(parents=True, exist_ok=True)
+        self.placeholders.folder.mkdir(parents=True, exist_ok=True)
         self.members = [
             self._member(spec, number)
             for spec in self.target.processes
@@ -160,19 +160,19 @@ class System:
         digest = hashlib.sha256(json.dumps(setup.commands).encode())
         for name in setup.files:
             digest.update((folder / name).read_bytes())
-        stamp = self.places.install / "installed"
+        stamp = self.placeholders.install / "installed"
         if stamp.exists() and stamp.read_text() == digest.hexdigest():
             return
-        self.places.install.mkdir(parents=True, exist_ok=True)
+        self.placeholders.install.mkdir(parents=True, exist_ok=True)
         for command in setup.commands:
-            await self._run([self.places.fill(word) for word in command], setup.seconds)
+            await self._run([self.placeholders.fill(word) for word in command], setup.seconds)
         stamp.write_text(digest.hexdigest())
 
     async def version(self) -> str:
         """Returns the first line that the version command prints, or "" without a command."""
         if not self.target.version:
             return ""
-        words = [self.places.fill(word) for word in self.target.version]
+        words = [self.placeholders.fill(word) for word in self.target.version]
         return (await self._run(words, _VERSION_SECONDS)).strip().partition("\n")[0]
 
     async def _run(self, argv: list[str], seconds: float) -> str:
@@ -203,12 +203,12 @@ class System:
 
     def _member(self, spec: ProcessSpec, number: int) -> Member:
         def fill(text: str) -> str:
-            return self.places.fill(text, spec.name, number)
+            return self.placeholders.fill(text, spec.name, number)
 
         name = spec.name if spec.count == 1 else f"{spec.name} {number}"
         cwd = self.target.path.parent / fill(spec.cwd)
         environment = {key: fill(value) for key, value in spec.environment.items()}
-        output = self.places.folder / f"{spec.name}-{number}.log"
+        output = self.placeholders.folder / f"{spec.name}-{number}.log"
         argv = [fill(word) for word in spec.start]
         ready = Ready(spec.ready.kind, fill(spec.ready.value)) if spec.ready else None
         process = Process(name, argv, cwd, environment, output)

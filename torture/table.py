@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from torture.errors import TargetError
-from torture.toml_lines import Place, line_of, line_of_syntax_error, show
+from torture.toml_lines import KeyPath, line_of, line_of_syntax_error, show
 
 REQUIRED: Final[Any] = object()
 
@@ -29,7 +29,7 @@ class Table:
 
     source: Source
     values: dict[str, Any]
-    place: Place = ()
+    key_path: KeyPath = ()
     _known: list[str] = field(default_factory=list)
 
     @classmethod
@@ -52,12 +52,12 @@ class Table:
 
     def line(self, name: str) -> int:
         """Returns the line of a key of this table."""
-        return line_of(self.source.text, (*self.place, name))
+        return line_of(self.source.text, (*self.key_path, name))
 
     def error(self, name: str | int, reason: str) -> TargetError:
         """Returns the error of a key of this table."""
-        place = (*self.place, name) if name != "" else self.place
-        return TargetError(self.source.path, line_of(self.source.text, place), show(place), reason)
+        path = (*self.key_path, name) if name != "" else self.key_path
+        return TargetError(self.source.path, line_of(self.source.text, path), show(path), reason)
 
     def text(self, name: str, default: str = REQUIRED) -> str:
         """Returns a string that is not empty, unless the default is."""
@@ -131,7 +131,7 @@ class Table:
         value = self._value(name, {})
         if not isinstance(value, dict):
             raise self.error(name, "must be a table")
-        return Table(self.source, value, (*self.place, name))
+        return Table(self.source, value, (*self.key_path, name))
 
     def tables(self, name: str) -> list[Table]:
         """Returns an array of tables."""
@@ -139,7 +139,8 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
             raise self.error(name, f"must be an array of tables: [[{name}]]")
         return [
-            Table(self.source, one, (*self.place, name, index)) for index, one in enumerate(value)
+            Table(self.source, one, (*self.key_path, name, index))
+            for index, one in enumerate(value)
         ]
 
     def close(self) -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# A key's place: names of tables and keys, and indexes of arrays of tables.
-Place = tuple[str | int, ...]
+# The path of a key: names of tables and keys, and indexes of arrays of tables.
+KeyPath = tuple[str | int, ...]
 
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([\w.\"' -]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY: Final = re.compile(r"\s*([\w.\"'-]+)\s*=")
 _SYNTAX: Final = re.compile(r"\(at line (\d+), column \d+\)")
 
 
-def line_of(text: str, place: Place) -> int:
+def line_of(text: str, path: KeyPath) -> int:
     """Returns the line of a key, or that of the closest table around it, or 0.
 
     Keys inside an inline table have the line of the table.
     """
     lines = _lines(text)
-    for length in range(len(place), 0, -1):
-        if (line := lines.get(place[:length])) is not None:
+    for length in range(len(path), 0, -1):
+        if (line := lines.get(path[:length])) is not None:
             return line
     return 0
 
@@ -31,25 +31,25 @@ def line_of_syntax_error(message: str) -> int:
     return int(found[1]) if found else 0
 
 
-def show(place: Place) -> str:
-    """Returns a place in the notation `process[2].ready.tcp`, in which the first index is 1."""
+def show(path: KeyPath) -> str:
+    """Returns a path in the notation `process[2].ready.tcp`, in which the first index is 1."""
     shown = ""
-    for part in place:
+    for part in path:
         shown += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if shown else part
     return shown
 
 
-def _lines(text: str) -> dict[Place, int]:
-    found: dict[Place, int] = {}
-    counts: dict[Place, int] = {}
-    table: Place = ()
+def _lines(text: str) -> dict[KeyPath, int]:
+    found: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
             names = _names(header[2])
             table = ()
             for name in names[:-1]:
                 table = _latest((*table, name), counts)
-            array: Place = (*table, names[-1])
+            array: KeyPath = (*table, names[-1])
             if header[1] == "[[":
                 counts[array] = counts.get(array, 0) + 1
                 found.setdefault(array, number)
@@ -64,6 +64,6 @@ def _names(dotted: str) -> list[str]:
     return [name.strip().strip("\"'") for name in dotted.split(".")]
 
 
-def _latest(place: Place, counts: dict[Place, int]) -> Place:
-    """Adds the index of the latest table, if the place is an array of tables."""
-    return (*place, counts[place] - 1) if place in counts else place
+def _latest(path: KeyPath, counts: dict[KeyPath, int]) -> KeyPath:
+    """Adds the index of the latest table, if the path is that of an array of tables."""
+    return (*path, counts[path] - 1) if path in counts else path

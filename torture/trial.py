@@ -110,7 +110,7 @@ class Trial:
         """
         self._clients += 1
         urls = self.system.urls
-        fill = self.system.places.fill
+        fill = self.system.placeholders.fill
         headers = {name: fill(value) for name, value in self.target.headers.items()}
         if self.target.api_key:
             headers["Authorization"] = f"Bearer {fill(self.target.api_key)}"

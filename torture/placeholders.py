@@ -21,7 +21,7 @@ PORTS: Final = 10_000
 
 
 @dataclass
-class Places:
+class Placeholders:
     """The values of the placeholders in one run.
 
     Attributes:
