@@ -42,6 +42,8 @@ ROOMS = {
     "jobs/redis": "connections, subscriber",
     "jobs/scripts": "a Lua script per transition",
 }
+# The coordinates in ROUTES, BOXES and GRIDS are those before the packages in GRIDS grow with their
+# folders, which moves everything below down.
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
     ("command", "admin"): [(335, 76), (335, 100)],
@@ -180,26 +182,47 @@ def rooms(found: Mapping[str, set[str]]) -> str:
     Raises:
         KeyError: a folder or an import between two packages has no place in the picture.
     """
-    drawn = [box(*BOXES[name][:4], BOXES[name][4]) for name in BOXES]
-    for name, (x, y, width, *_) in BOXES.items():
-        drawn.append(text(x + 10, y + 20, [name], bold=True, size=14))
+    # How much higher the boxes that end at a coordinate must be, so that their folders fit in.
+    growth: dict[int, int] = {}
+
+    def down(y: int) -> int:
+        return y + sum(more for bottom, more in growth.items() if y >= bottom)
+
+    folders = []
+    for package, (_, y, *_) in GRIDS.items():
+        end, drawn = _grid(package, down(y), found)
+        bottom = BOXES[package][1] + BOXES[package][3]
+        growth[bottom] = growth.get(bottom, 0) + max(0, end - down(bottom))
+        folders += drawn
+    boxes = []
+    for name, (x, y, width, height, colour) in BOXES.items():
+        top = down(y)
+        boxes.append(box(x, top, width, down(y + height) - top, colour))
+        boxes.append(text(x + 10, top + 20, [name], bold=True, size=14))
         if width < 200:
-            drawn.append(text(x + 10, y + 38, textwrap.wrap(ABOUT[name], 17)))
+            boxes.append(text(x + 10, top + 38, textwrap.wrap(ABOUT[name], 17)))
         else:
-            drawn.append(text(x + 84, y + 20, [ABOUT[name]]))
-    for package, (x, y, width, columns) in GRIDS.items():
-        folders = [name for name in found if name.split("/")[0] == package]
-        heights = [y] * columns
-        for nth, folder in enumerate(sorted(folders, key=list(ROOMS).index)):
-            column = nth % columns
-            left = x + (width + 10) * column
-            height, room = _room(folder, (left, heights[column], width), found[folder])
-            heights[column] += height + 6
-            drawn.append(room)
-    legend = "An arrow points to the imported package or folder."
-    drawn.append(text(50, 846, [legend], colour=GREY))
-    drawn += [_arrow(ROUTES[pair]) for pair in sorted(arrows(found))]
-    return picture(860, "The packages, their folders and the imports between them", drawn)
+            boxes.append(text(x + 22 + 10 * len(name), top + 20, [ABOUT[name]]))
+    legend = text(
+        50, down(846), ["An arrow points to the imported package or folder."], colour=GREY
+    )
+    lines = [_arrow([(x, down(y)) for x, y in ROUTES[one]]) for one in sorted(arrows(found))]
+    title = "The packages, their folders and the imports between them"
+    return picture(down(860), title, [*boxes, *folders, legend, *lines])
+
+
+def _grid(package: str, top: int, found: Mapping[str, set[str]]) -> tuple[int, list[str]]:
+    """Returns the bottom and the SVGs of a package's folders, with a margin below."""
+    x, _, width, columns = GRIDS[package]
+    folders = [name for name in found if name.split("/")[0] == package]
+    ends, drawn = [top] * columns, []
+    for nth, folder in enumerate(sorted(folders, key=list(ROOMS).index)):
+        column = nth % columns
+        spot = (x + (width + 10) * column, ends[column], width)
+        height, room = _room(folder, spot, found[folder])
+        ends[column] += height + 6
+        drawn.append(room)
+    return max(ends) + 4, drawn
 
 
 def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -31,6 +32,18 @@ def test_the_committed_pictures_are_those_that_the_script_draws() -> None:
 
 def test_the_picture_of_the_packages_has_each_arrow_of_the_code_and_no_other() -> None:
     assert arrows(imports()) == ROUTES.keys()
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_two_boxes_of_a_picture_are_apart_or_one_inside_the_other(name: str) -> None:
+    pattern = r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"'
+    found = [tuple(map(int, numbers)) for numbers in re.findall(pattern, pictures()[name])]
+    boxes = [(x, y, x + width, y + height) for x, y, width, height in found]
+    for one, other in itertools.combinations(boxes, 2):
+        lefts, tops, rights, bottoms = zip(one, other, strict=True)
+        inner = (max(lefts), max(tops), min(rights), min(bottoms))
+        apart = inner[0] >= inner[2] or inner[1] >= inner[3]
+        assert apart or inner in {one, other}, (one, other)
 
 
 def test_an_import_without_a_place_in_the_picture_is_an_error() -> None:
