@@ -7,13 +7,13 @@ import platform
 from pathlib import Path
 from typing import Any, Final
 
-from torture.runner import VERSION, Report, Result, Verdict
+from torture.result import VERSION, Report, Result
 
 FORMAT: Final = 1
 
 
 def write(report: Report, path: Path) -> None:
-    """Writes a report, with the timelines of failed cases."""
+    """Writes a report, with the timelines of failed cases and the output of their processes."""
     text = json.dumps(to_json(report), indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
@@ -53,8 +53,11 @@ def _result(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 2),
         "calls": result.calls,
     }
-    if result.verdict in {Verdict.FAILED, Verdict.ERROR}:
+    if result.if_claimed:
+        found["if_claimed"] = result.if_claimed
+    if result.bad:
         found["timeline"] = [
             [round(one.at, 3), one.who, one.kind, one.text] for one in result.timeline.merged()
         ]
+        found["output"] = {name: list(lines) for name, lines in result.output.items()}
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from torture.errors import StartError
+from torture.redaction import Redactor
 from torture.target import PLACEHOLDER
 
 # The system assigns higher ports to outgoing connections, so one of those could be taken before a
@@ -29,6 +30,7 @@ class Placeholders:
         target: the folder of the target file.
         install: the folder in which the target is installed, which is kept.
         ports: the ports by their names, or by process and instance.
+        redactor: knows the values of the environment variables that were used, which can be keys.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Placeholders:
     parameters: Mapping[str, str]
     model_url: str = ""
     ports: dict[str, int] = field(default_factory=dict)
+    redactor: Redactor = field(default_factory=Redactor)
 
     def port(self, name: str) -> int:
         """Returns the port with a name, which is chosen on its first use."""
@@ -57,6 +60,7 @@ class Placeholders:
             if name == "env":
                 if argument not in os.environ:
                     raise StartError(f"the environment variable {argument} is not set")
+                self.redactor.add(os.environ[argument])
                 return os.environ[argument]
             if name == "port":
                 return str(self.port(argument or f"{process}#{instance}"))

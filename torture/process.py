@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,19 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
 from torture.errors import StartError
+from torture.readiness import unready
 from torture.target import Ready
 
 _PR_SET_PDEATHSIG: Final = 1
 _POLL_SECONDS: Final = 0.02
-_PROBE_SECONDS: Final = 2.0
 _KILL_SECONDS: Final = 10.0
 # Requests to the model and to other processes must not go through the proxy of the environment.
 _NO_PROXY: Final = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
-# The length of the output that an error quotes.
-_QUOTED_BYTES: Final = 2000
+# Limits of the output that a report shows.
+MAX_LINES: Final = 40
+MAX_LINE_CHARACTERS: Final = 400
+_MAX_READ_BYTES: Final = 2**16
 
 
 def _end_with_parent() -> Callable[[], None] | None:
@@ -62,8 +61,10 @@ class Process:
         self._environment = environment
         self._output = output
         self._popen: subprocess.Popen[bytes] | None = None
-        # The position in the file at which the output of the current start begins.
+        # The positions in the file at which the output of the current start begins, and that of the
+        # current case.
         self._begin = 0
+        self._mark = 0
 
     @property
     def running(self) -> bool:
@@ -87,13 +88,21 @@ class Process:
             return file.read().decode(errors="replace")
         return ""
 
+    def mark(self) -> None:
+        """Makes `last_lines` begin here, because a case begins."""
+        self._mark = self._size()
+
+    def last_lines(self) -> list[str]:
+        """Returns the last lines of the output since `mark`, which may include several starts."""
+        return self._lines_since(self._mark)
+
     def start(self) -> None:
         """Starts the process.
 
         Raises:
             StartError: the command cannot be run.
         """
-        self._begin = self._output.stat().st_size if self._output.exists() else 0
+        self._begin = self._size()
         with self._output.open("ab") as sink:
             try:
                 self._popen = subprocess.Popen(  # noqa: S603 - the target file names the command
@@ -116,30 +125,23 @@ class Process:
             StartError: it has ended, or is not ready in time.
         """
         deadline = time.monotonic() + seconds
-        while not await self.is_ready(ready):
+        while missing := await self.unready(ready):
             if not self.running:
                 raise StartError(
-                    f"{self.name} ended with status {self.status}:\n{self._quoted_output()}"
+                    f"{self.name} ended with status {self.status}; {self._quoted_output()}"
                 )
             if time.monotonic() > deadline:
                 raise StartError(
-                    f"{self.name} is not ready after {seconds:g} s:\n{self._quoted_output()}"
+                    f"{self.name} is not ready after {seconds:g} s: {missing}; "
+                    f"{self._quoted_output()}"
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def is_ready(self, ready: Ready | None) -> bool:
-        """Returns whether the process runs and is ready."""
+    async def unready(self, ready: Ready | None) -> str:
+        """Returns why the process is not ready, or "" if it runs and is ready."""
         if not self.running:
-            return False
-        match ready:
-            case None:
-                return True
-            case Ready("output"):
-                return re.search(ready.value, self.output()) is not None
-            case Ready("tcp"):
-                return await _accepts(ready.value)
-            case _:
-                return await _answers(ready.value)
+            return "it does not run"
+        return await unready(ready, self.output())
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the process and its children."""
@@ -171,24 +173,25 @@ class Process:
         return True
 
     def _quoted_output(self) -> str:
-        return self.output()[-_QUOTED_BYTES:].strip() or "(no output)"
+        lines = self._lines_since(self._begin)
+        return "\n".join(["its last output:", *lines] if lines else ["it has printed nothing"])
+
+    def _size(self) -> int:
+        return self._output.stat().st_size if self._output.exists() else 0
+
+    def _lines_since(self, begin: int) -> list[str]:
+        first = max(begin, self._size() - _MAX_READ_BYTES)
+        with contextlib.suppress(FileNotFoundError), self._output.open("rb") as file:
+            file.seek(first)
+            return last_lines(file.read(_MAX_READ_BYTES).decode(errors="replace"))
+        return []
 
 
-async def _accepts(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(_PROBE_SECONDS):
-            _, writer = await asyncio.open_connection(host or "127.0.0.1", int(port))
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
-
-
-async def _answers(url: str) -> bool:
-    timeout = aiohttp.ClientTimeout(total=_PROBE_SECONDS)
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url) as reply:
-            return reply.status < 400
-    except (aiohttp.ClientError, TimeoutError):
-        return False
+def last_lines(text: str) -> list[str]:
+    """Returns the last lines that are not empty, shortened."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    shown = [line for line in lines if line][-MAX_LINES:]
+    return [
+        line if len(line) <= MAX_LINE_CHARACTERS else f"{line[: MAX_LINE_CHARACTERS - 3]}..."
+        for line in shown
+    ]

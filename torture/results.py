@@ -11,7 +11,7 @@ from typing import Any, Final
 from torture.errors import UsageError
 from torture.json_report import FORMAT, to_json
 from torture.json_text import parsed
-from torture.runner import Report
+from torture.result import Report
 
 BEGIN: Final = "<!-- Made by `torture table`. -->"
 END: Final = "<!-- The end of what `torture table` made. -->"
@@ -54,12 +54,13 @@ def _rank(result: dict[str, Any]) -> int:
 def store(report: Report, folder: Path) -> Path:
     """Writes the results of a whole run to a file for its target and its seed.
 
-    Timelines are left out, because another run with the same seed makes them again.
+    Details are left out, because another run with the same seed makes them again.
     """
     data = to_json(report)
     del data["parameters"]  # they may name folders of this machine
     for result in data["results"]:
         result.pop("timeline", None)
+        result.pop("output", None)
     path = folder / f"{report.target.key}-{report.seed}.json"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

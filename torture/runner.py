@@ -4,80 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import os
 import shutil
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Final
 
 from torture.case import Case, Weight
 from torture.cases import all_cases
 from torture.errors import Broken, PaidTwice, StartError, TargetError, UsageError
 from torture.model.server import Model
 from torture.placeholders import Placeholders
+from torture.redaction import secrets_in
+from torture.result import Report, Result, Verdict
 from torture.system import System
 from torture.target import Claim, Target
-from torture.timeline import Timeline
 from torture.trial import Trial
-
-# The version of the suite, which results carry.
-VERSION: Final = "1"
-
-
-class Verdict(StrEnum):
-    """The result of a case.
-
-    `impossible` means that the target claims a group of cases but lacks a need of this one, such as
-    a second server. `error` means that the suite itself has failed, or could not start the
-    target.
-    """
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_CLAIMED = "not claimed"
-    IMPOSSIBLE = "not possible"
-    ERROR = "error"
-
-
-@dataclass
-class Result:
-    """The result of one case.
-
-    Attributes:
-        claim: the promise of the target that the case tests, or None.
-        weight: that of the case, or `pays twice` if only the number of calls is wrong.
-        calls: the number of model calls for each prompt, in the order of the prompts.
-    """
-
-    case: Case
-    verdict: Verdict
-    claim: Claim | None
-    weight: Weight
-    reason: str = ""
-    seconds: float = 0
-    calls: list[int] = field(default_factory=list)
-    timeline: Timeline = field(default_factory=Timeline)
-
-
-@dataclass
-class Report:
-    """The results of one run."""
-
-    target: Target
-    version: str
-    seed: int
-    began: datetime
-    results: list[Result]
-
-    @property
-    def failed(self) -> list[Result]:
-        """The results that make the run fail."""
-        return [r for r in self.results if r.verdict in {Verdict.FAILED, Verdict.ERROR}]
 
 
 @dataclass(frozen=True)
@@ -165,8 +111,10 @@ class Runner:
         )
         try:
             # A key that is missing ends the run here, and not each of its cases.
-            for value in (self._target.api_key, *self._target.headers.values()):
-                placeholders.fill(value)
+            target = self._target
+            headers = {name: placeholders.fill(value) for name, value in target.headers.items()}
+            keys = {placeholders.fill(target.api_key), *secrets_in(headers)}
+            placeholders.redactor.add(*keys, *secrets_in(os.environ))
             async with Model(self._seed, self._target.model_port) as model:
                 placeholders.model_url = model.url
                 system = System(self._target, placeholders)
@@ -176,29 +124,35 @@ class Runner:
                     results = [await self._result(one, system, model) for one in plans]
                 finally:
                     await system.stop()
+        except StartError as error:
+            raise StartError(placeholders.redactor(str(error))) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return Report(self._target, version, self._seed, began, results)
 
     async def _result(self, plan: Plan, system: System, model: Model) -> Result:
-        if plan.claim is None and not self._run_all:
-            result = Result(plan.case, Verdict.NOT_CLAIMED, None, plan.case.weight)
-        elif plan.missing:
-            reason = "the target does not offer: " + ", ".join(sorted(plan.missing))
-            verdict = Verdict.NOT_CLAIMED if plan.claim is None else Verdict.IMPOSSIBLE
-            result = Result(plan.case, verdict, plan.claim, plan.case.weight, reason)
-        else:
-            self._watch(plan.case, None)
-            result = await self._try(plan, system, model)
+        result = Result(plan.case, Verdict.PASSED, plan.claim, plan.case.weight)
+        if plan.claim or self._run_all:
+            if plan.missing:
+                result.verdict = Verdict.IMPOSSIBLE
+                result.reason = "the target does not offer: " + ", ".join(sorted(plan.missing))
+            else:
+                self._watch(plan.case, None)
+                await self._try(result, system, model)
+            if plan.claim is None:
+                result.if_claimed = result.verdict
+        if plan.claim is None:
+            result.verdict = Verdict.NOT_CLAIMED
         self._watch(plan.case, result)
         return result
 
-    async def _try(self, plan: Plan, system: System, model: Model) -> Result:
-        case = plan.case
+    async def _try(self, result: Result, system: System, model: Model) -> None:
+        """Runs a case, and writes its verdict and all that is known of it into the result."""
+        case = result.case
         began = time.monotonic()
-        result = Result(case, Verdict.PASSED, plan.claim, case.weight)
         try:
             await _ready(system)
+            system.mark_output()
             async with Trial(system, model, self._seed, case.id) as trial:
                 result.timeline = trial.timeline
                 target = system.target
@@ -221,10 +175,13 @@ class Runner:
         except Exception:  # noqa: BLE001 - one case must not end the run
             result.verdict, result.reason = Verdict.ERROR, traceback.format_exc()
         result.seconds = time.monotonic() - began
-        if plan.claim is None:
-            outcome = "would pass" if result.verdict is Verdict.PASSED else result.reason
-            result.verdict, result.reason = Verdict.NOT_CLAIMED, outcome
-        return result
+        if result.bad:
+            redacted = system.placeholders.redactor
+            result.reason = redacted(result.reason)
+            result.timeline.redact(redacted)
+            result.output = {
+                name: [redacted(line) for line in lines] for name, lines in system.output().items()
+            }
 
 
 async def _ready(system: System) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from torture.errors import StartError
 from torture.placeholders import Placeholders
-from torture.process import Process
+from torture.process import Process, last_lines
 from torture.target import ProcessSpec, Ready, Target
 from torture.timeline import Timeline
 
@@ -99,9 +99,18 @@ class System:
     async def healthy(self) -> bool:
         """Returns whether all processes run and are ready."""
         for member in self.members:
-            if member.frozen or not await member.process.is_ready(member.ready):
+            if member.frozen or await member.process.unready(member.ready):
                 return False
         return True
+
+    def mark_output(self) -> None:
+        """Makes `output` begin here, because a case begins."""
+        for member in self.members:
+            member.process.mark()
+
+    def output(self) -> dict[str, list[str]]:
+        """Returns the last lines that each process has printed since `mark_output`."""
+        return {member.name: member.process.last_lines() for member in self.members}
 
     async def heal(self) -> None:
         """Continues frozen processes, starts those that have ended, and waits until all are ready.
@@ -198,7 +207,9 @@ class System:
                 await process.wait()
         text = output.decode(errors="replace")
         if process.returncode:
-            raise StartError(f"{' '.join(argv)} failed:\n{text[-2000:].strip()}")
+            raise StartError(
+                "\n".join([f"{' '.join(argv)} failed; its last output:", *last_lines(text)])
+            )
         return text
 
     def _member(self, spec: ProcessSpec, number: int) -> Member:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
 from torture.case import Case
-from torture.runner import Plan, Report, Result, Verdict
+from torture.result import Report, Result, Verdict
+from torture.runner import Plan
 
 _COLOURS: Final = {
     Verdict.PASSED: "\x1b[32m",
@@ -16,6 +17,9 @@ _COLOURS: Final = {
     Verdict.ERROR: "\x1b[35m",
 }
 _RESET: Final = "\x1b[0m"
+# Limits of the output of a process below a failed case.
+_SHOWN_LINES: Final = 8
+_SHOWN_CHARACTERS: Final = 150
 
 
 def show_plan(plans: Sequence[Plan]) -> None:
@@ -42,27 +46,52 @@ class Progress:
             return
         self._number += 1
         number = f"[{self._number}/{self._count}]"
-        line = f"{number:<9} {_coloured(result.verdict):<13} {case.id:<34}"
         seconds = f"{result.seconds:6.1f} s" if result.seconds else ""
-        print(f"{line} {seconds}".rstrip(), flush=True)
-        if result.verdict in {Verdict.FAILED, Verdict.ERROR}:
-            print(f"          {result.reason.partition(chr(10))[0][:150]}", flush=True)
+        line = f"{number:<9} {_coloured(result.verdict, 13)} {case.id:<34} {seconds}".rstrip()
+        print(f"{line}   ({result.without_claim})" if result.if_claimed else line, flush=True)
+        if result.bad:
+            print(f"          {_first_line(result)[:150]}", flush=True)
 
 
 def show_report(report: Report) -> None:
-    """Prints the failed cases with their reasons, and the counts."""
+    """Prints the failed cases with their reasons, the cases without a claim, and the counts."""
     for result in report.failed:
         print(f"\n{_coloured(result.verdict)} {result.case.id} ({result.weight})")
         print(f"  claim:    {result.case.claim}")
         if result.claim:
             print(f"  promised: {result.claim.url}")
         print("  reason:   " + result.reason.replace("\n", "\n            "))
-    counts = Counter(result.verdict for result in report.results)
+        _show_output(result)
+    if report.tried:
+        _show_tried(report)
     version = f" {report.version}" if report.version else ""
-    print(f"\n{report.target.name}{version}, seed {report.seed}: ", end="")
-    print(", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]))
+    print(f"\n{report.target.name}{version}, seed {report.seed}: {report.counts()}")
 
 
-def _coloured(verdict: Verdict) -> str:
+def _show_tried(report: Report) -> None:
+    print("\nThe target does not claim these cases, so they have no verdict:")
+    passing = [one.case.id for one in report.tried if one.if_claimed is Verdict.PASSED]
+    if passing:
+        wrapped = textwrap.wrap(" ".join(passing), 80, break_on_hyphens=False)
+        print("  would pass     " + "\n                 ".join(wrapped))
+    for result in report.tried:
+        if result.bad:
+            print(f"  {result.without_claim:<14} {result.case.id}: {_first_line(result)[:150]}")
+
+
+def _show_output(result: Result) -> None:
+    for name, lines in result.output.items():
+        if lines:
+            more = f", {len(lines) - _SHOWN_LINES} more above" if len(lines) > _SHOWN_LINES else ""
+            print(f"  output of {name}{more}:")
+            for line in lines[-_SHOWN_LINES:]:
+                print(f"    | {line[:_SHOWN_CHARACTERS]}")
+
+
+def _first_line(result: Result) -> str:
+    return result.reason.strip().partition("\n")[0]
+
+
+def _coloured(verdict: Verdict, width: int = 0) -> str:
     colour = _COLOURS.get(verdict, "") if sys.stdout.isatty() else ""
-    return f"{colour}{verdict}{_RESET}" if colour else verdict
+    return f"{colour}{verdict:<{width}}{_RESET}" if colour else f"{verdict:<{width}}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 # The limit keeps a case with endless events from filling the memory.
@@ -39,6 +40,10 @@ class Timeline:
         if len(self.entries) < MAX_ENTRIES:
             shown = text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."
             self.entries.append(Entry(time.monotonic() - self.began, who, kind, shown))
+
+    def redact(self, redacted: Callable[[str], str]) -> None:
+        """Replaces the keys in all texts."""
+        self.entries = [replace(one, text=redacted(one.text)) for one in self.entries]
 
     def merged(self) -> list[Entry]:
         """Returns the events, with each run of similar pieces as one entry."""

@@ -10,7 +10,7 @@ from aiohttp import web
 
 WAYS = (
     *("nothing", "reset", "text", "list", "empty", "null", "broken_stream", "odd_events"),
-    *("endless", "wrong_types", "errors"),
+    *("endless", "wrong_types", "errors", "echo"),
 )
 ODD = [
     "data: {}\n\n",
@@ -47,6 +47,12 @@ async def answer(request: web.Request) -> web.StreamResponse:
             return web.Response(text="null", content_type="application/json")
         case "wrong_types":
             return web.json_response(WRONG)
+        case "echo":
+            credentials = request.headers.get("Authorization")
+            print("noise " * 1_000 + "\n" * 10, *["more\n"] * 100, flush=True)
+            print("connected to redis://user:pass-of-the-target@127.0.0.1 with sk-of-the-target")
+            print(request.method, request.path, credentials, flush=True)
+            return web.json_response({"error": {"message": f"wrong: {credentials}"}}, status=500)
         case "errors":
             return web.json_response({"error": None}, status=500)
         case "broken_stream" | "odd_events" | "endless":

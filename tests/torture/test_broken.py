@@ -8,7 +8,8 @@ from typing import Final
 import pytest
 
 from torture.broken.faults import Fault
-from torture.runner import Report, Runner, Verdict, plan
+from torture.result import Report, Verdict
+from torture.runner import Runner, plan
 from torture.target import load, with_time_factor
 
 pytestmark = pytest.mark.checkout

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.torture.target_text import VALID
-from torture import html_report, results, terminal
+from torture import html_report, json_report, results, terminal
 from torture.cases import all_cases
 from torture.errors import UsageError
-from torture.runner import Report, Result, Verdict
+from torture.result import Report, Result, Verdict
 from torture.target import load
 from torture.timeline import PIECE, Timeline
 
@@ -26,8 +26,10 @@ def a_report(tmp_path: Path, seed: int, *verdicts: Verdict) -> Report:
     found = []
     for case, verdict in zip(all_cases(), verdicts, strict=False):
         reason = "the <b>text</b> | lacks a piece" if verdict is FAILED else ""
-        found.append(Result(case, verdict, target.claims[0], case.weight, reason, 1.5, [2]))
+        claim = None if verdict is Verdict.NOT_CLAIMED else target.claims[0]
+        found.append(Result(case, verdict, claim, case.weight, reason, 1.5, calls=[2]))
     found[0].timeline.add("client 1", "sent", "POST /responses <script>")
+    found[0].output = {"server 1": [f"line {n} <b>" for n in range(20)], "server 2": []}
     return Report(target, "1.2", seed, datetime(2026, 11, 30, tzinfo=UTC), found)
 
 
@@ -85,6 +87,81 @@ def test_the_terminal_shows_the_claim_and_the_reason(
     assert "failed stream.complete (loses answers)" in shown
     assert "promised: https://example.com/streams" in shown
     assert "Mine 1.2, seed 1: 1 passed, 1 failed" in shown
+
+
+def a_report_of_unclaimed_cases(tmp_path: Path) -> Report:
+    report = a_report(tmp_path, 1, *[Verdict.NOT_CLAIMED] * 4)
+    passing, failing, impossible, _ = report.results
+    passing.if_claimed = PASSED
+    failing.if_claimed, failing.reason = FAILED, "the <i>text</i> lacks a piece"
+    failing.timeline.add("client 1", "sent", "POST /unclaimed")
+    impossible.if_claimed, impossible.reason = Verdict.IMPOSSIBLE, "the target has no pieces"
+    return report
+
+
+def test_the_results_of_unclaimed_cases_are_shown_and_are_no_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = a_report_of_unclaimed_cases(tmp_path)
+    assert [] == report.failed
+    terminal.show_report(report)
+    shown = capsys.readouterr().out
+    counts = "4 not claimed (1 would pass, 1 would fail, 1 not possible)"
+    assert f"seed 1: {counts}\n" in shown
+    assert "would pass     stream.complete" in shown
+    assert "would fail     stream.live: the <i>text</i> lacks a piece" in shown
+    path = tmp_path / "report"
+    html_report.write(report, path)
+    text = path.read_text()
+    assert counts in text
+    assert "<h2>Failed cases</h2>" not in text
+    assert "would fail" in text
+    assert "POST /unclaimed" in text
+    assert 'class="failed"' not in text
+    assert 'class="passed"' not in text
+    json_report.write(report, path)
+    written = json.loads(path.read_text())["results"]
+    assert {"not claimed"} == {one["verdict"] for one in written}
+    found = [one.get("if_claimed") for one in written]
+    assert ["passed", "failed", "not possible", None] == found
+    assert ["client 1", "sent", "POST /unclaimed"] == written[1]["timeline"][0][1:]
+
+
+def test_the_progress_shows_the_result_of_an_unclaimed_case(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = terminal.Progress(4)
+    for result in a_report_of_unclaimed_cases(tmp_path).results:
+        progress.show(result.case, result)
+    first, second, reason, third, fourth = capsys.readouterr().out.splitlines()
+    assert first.endswith("(would pass)")
+    assert second.endswith("(would fail)")
+    assert reason.endswith("lacks a piece")
+    assert third.endswith("(not possible)")
+    assert "(" not in fourth
+    assert all("not claimed" in line for line in (first, second, third, fourth))
+
+
+def test_the_output_of_processes_is_shown_below_a_failed_case(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = a_report(tmp_path, 1, FAILED, PASSED)
+    terminal.show_report(report)
+    shown = capsys.readouterr().out
+    assert "output of server 1, 12 more above:" in shown
+    assert "line 11" not in shown
+    assert "| line 12 <b>\n" in shown
+    assert "server 2" not in shown
+    path = tmp_path / "report"
+    html_report.write(report, path)
+    text = path.read_text()
+    assert "Output of server 1" in text
+    assert "line 0 &lt;b&gt;\nline 1" in text
+    assert "No output: server 2" in text
+    json_report.write(report, path)
+    output = json.loads(path.read_text())["results"][0]["output"]
+    assert 20 == len(output["server 1"])
+    assert "output" not in results.store(report, tmp_path).read_text()
 
 
 def test_a_timeline_merges_pieces() -> None:
