@@ -179,6 +179,16 @@ def beyond_end(after: int, length: int) -> Problem:
     )
 
 
+def rolled_back() -> Problem:
+    """Returns the error for a client that has events which Redis has lost."""
+    return Problem(
+        410,
+        "response_rolled_back",
+        "The server's storage lost events of this response that you have already received. "
+        "Discard them, and follow the response from the beginning.",
+    )
+
+
 def from_error(error: Exception) -> Problem:
     """Returns the refusal that corresponds to an exception of the server or of `jobs`.
 

@@ -23,7 +23,7 @@ from runtime.tracing import NO_SPAN
 from server.access.owners import sees
 from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem
-from server.api.refusals import beyond_end, from_error, unknown
+from server.api.refusals import beyond_end, from_error, rolled_back, unknown
 
 from .log_follower import RETRY_SECONDS, FollowedLog, LogFollower
 
@@ -151,6 +151,9 @@ class Follower(LogFollower[FollowedFeed, Sink]):
             # A read is due or running, and is repeated until it returns all entries announced so
             # far.
             self._heard = max(self._heard, first + len(frames))
+            # The read that runs may have seen the log before this entry replaced a sent one.
+            if self._knows_last and first < self._cursor.next:
+                self._doubted = True
         elif self._sink.writable and self._cursor.passes(first, len(frames)):
             self._deliver(frames)
         else:
@@ -162,6 +165,8 @@ class Follower(LogFollower[FollowedFeed, Sink]):
         # If these entries include the last sent entry, the log may have been rolled back.
         if self._live and self._cursor.next <= length:
             self.catch_up()
+        elif self._knows_last and self._cursor.next == length:
+            self._doubted = True
 
     def waits(self, place: int | None, eta: float | None, reason: str) -> None:
         """Reports the queue position `place`, from 1, to the sink; `eta` is in seconds."""
@@ -273,12 +278,7 @@ class Follower(LogFollower[FollowedFeed, Sink]):
             return None
         if self._cursor.next == self._resumed_at and self._shown == NOTHING:
             return beyond_end(self._resumed_at - 1, view.length)
-        return Problem(
-            410,
-            "response_rolled_back",
-            "The server's storage lost events of this response that you have already received. "
-            "Discard them, and follow the response from the beginning.",
-        )
+        return rolled_back()
 
     def _is_same(self, again: Frame) -> bool:
         """Returns True if this is the last event that the client received."""

@@ -295,6 +295,33 @@ async def test_a_notification_that_replaces_a_sent_entry_is_never_spliced(notifi
     assert "response_rolled_back" == sink.problem.code
 
 
+@pytest.mark.parametrize("notified", ["with entries", "without entries"])
+async def test_a_notification_that_replaces_a_sent_entry_during_a_read_is_never_spliced(
+    notified: str,
+) -> None:
+    # The read sees the log of a master that is being replaced; the notification is of the new one.
+    feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
+    follower = feed.follow(sink)
+    follower.catch_up()
+    await feed.settle()
+    feed.back.clear()
+    follower.catch_up()
+    await asyncio.sleep(0)
+    feed.log[2:] = [DELTAS[5]]
+    if notified == "with entries":
+        follower.notify(2, feed.frames(2, [DELTAS[5]]))
+    else:
+        follower.grown(3)
+    feed.back.set()
+    await feed.settle()
+    feed.append(DELTAS[7])
+    await feed.settle()
+
+    assert [0, 1, 2] == sink.numbers
+    assert sink.problem is not None
+    assert "response_rolled_back" == sink.problem.code
+
+
 @pytest.mark.parametrize("attempt", ["cut", "grown", "begun", "closed"])
 async def test_a_resume_that_names_its_last_item_detects_a_rollback(
     attempt: str,
