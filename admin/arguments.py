@@ -9,6 +9,7 @@ import click
 from jobs.errors import HoldlineError
 from jobs.nearest import suggestion
 from jobs.tenants import checked
+from runtime.number import parse_number
 from server.access.owners import PUBLIC, is_tenant, owner_of
 from server.access.principal import SCOPES
 
@@ -39,7 +40,7 @@ class Parsed(click.ParamType[T]):
 
 def _seconds(written: str) -> float:
     try:
-        found = float(written[:-1]) * UNITS[written[-1:]]
+        found = parse_number(written[:-1]) * UNITS[written[-1:]]
     except (ValueError, KeyError):
         raise ValueError(
             "a duration must be a number followed by s, m, h or d, such as 90d"
@@ -75,6 +76,18 @@ def _limit(written: str) -> tuple[str, str]:
     if not equals or not value:
         raise ValueError(f"{written!r} does not have the form NAME=VALUE")
     return name, checked(name, "" if value == DEFAULT else value)
+
+
+def each_once(
+    context: click.Context, param: click.Parameter, values: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """Returns assignments by their names, and refuses a name with two values (a `callback`)."""
+    found: dict[str, str] = {}
+    for name, value in values:
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice", context, param)
+        found[name] = value
+    return found
 
 
 def _scopes(written: str) -> list[str]:

@@ -14,7 +14,7 @@ from jobs.tenants import FIELDS, Tenants, defaults, numbers
 from runtime import command_line
 
 from . import cli
-from .arguments import DEFAULT, LIMIT, TENANT
+from .arguments import DEFAULT, LIMIT, TENANT, each_once
 from .audited import Audit
 from .cli import Output
 
@@ -78,15 +78,17 @@ async def show(environ: Mapping[str, str], *, tenant: str) -> AsyncIterator[Outp
 
 @tenants.command("set", help=SET_HELP.format(limits=LIMITS))
 @click.argument("tenant", type=TENANT)
-@click.argument("limits", metavar="NAME=VALUE...", type=LIMIT, nargs=-1, required=True)
+@click.argument(
+    "limits", metavar="NAME=VALUE...", type=LIMIT, nargs=-1, required=True, callback=each_once
+)
 @cli.prints
 async def set_limits(
-    environ: Mapping[str, str], *, tenant: str, limits: tuple[tuple[str, str], ...]
+    environ: Mapping[str, str], *, tenant: str, limits: dict[str, str]
 ) -> AsyncIterator[Output]:
     """Changes limits of a tenant."""
     async with _open(environ) as (found, usual):
         audit = Audit.from_environ(environ)
-        await _set(found, audit, "tenants set", tenant, dict(limits))
+        await _set(found, audit, "tenants set", tenant, limits)
         yield await _shown(found, usual, tenant)
 
 

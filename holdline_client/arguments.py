@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +15,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 USAGE: Final = 2
 _WIDTH: Final = 80
 _HELP_COLUMN: Final = 26
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _HELP: Final = """\
 Sends a prompt to a Holdline server, and shows the answer as it is generated.
 
@@ -52,6 +54,32 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().add_usage(usage, actions, groups, "Usage: ")
 
 
+class _Once(argparse.Action):
+    """Stores the value of an option. Refuses a second value, because one of them would be lost."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Stores the value."""
+        del parser
+        given: set[str] = namespace.__dict__.setdefault("given", set())
+        if option_string is not None and self.dest in given:
+            raise argparse.ArgumentError(self, "the option is given twice")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def _whole(written: str) -> int:
+    """Returns a number in the digits 0 to 9; `int` also accepts others, spaces and underscores."""
+    if _WHOLE.fullmatch(written) is None:
+        raise argparse.ArgumentTypeError(f"{written!r} is not a whole number")
+    return int(written)
+
+
 class Parser(argparse.ArgumentParser):
     """Parses the arguments of the command, and reports wrong usage in one line."""
 
@@ -72,6 +100,7 @@ def parser(name: str) -> Parser:
         add_help=False,
         allow_abbrev=False,
     )
+    made.register("action", None, _Once)
     made.add_argument("prompt", nargs="?", help=argparse.SUPPRESS)
     options = made.add_argument_group("Options")
     options.add_argument(
@@ -88,7 +117,7 @@ def parser(name: str) -> Parser:
     options.add_argument("--id", help="show this response instead of sending a prompt")
     options.add_argument(
         "--after",
-        type=int,
+        type=_whole,
         metavar="N",
         default=-1,
         help="show only events after this sequence number (default: -1)",

@@ -112,7 +112,7 @@ class Program(ABC, Generic[C]):
             params=[
                 click.Option(
                     ["--processes"],
-                    type=click.IntRange(1, MAX_PROCESSES),
+                    type=command_line.WholeNumber(1, MAX_PROCESSES),
                     metavar="N",
                     help="run N processes, usually one per core",
                 ),

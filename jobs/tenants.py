@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from runtime.number import parse_number
+
 from .errors import HoldlineError
 from .names import Partition
 from .nearest import suggestion
@@ -166,7 +168,7 @@ def checked(name: str, value: str) -> str:
     if value == "":
         return ""
     try:
-        number = float(value)
+        number = parse_number(value)
     except ValueError:
         raise WrongSetting(f"{name} must be a number, not {value!r}") from None
     if not field.least <= number <= field.most:

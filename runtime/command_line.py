@@ -7,11 +7,13 @@ import errno
 import inspect
 import os
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .logs import printable_lines
+from .number import parse_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,15 @@ class _Help(click.Command):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"context_settings": _CONTEXT, **options})
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses the arguments. Refuses an option with two values, of which one would be lost."""
+        if not ctx.resilient_parsing:  # the completion of a shell parses half a command
+            _, _, given = self.make_parser(ctx).parse_args(list(args))
+            for param, times in Counter(given).items():
+                if times > 1 and isinstance(param, click.Option) and _has_one_value(param):
+                    raise click.UsageError(f"{param.opts[0]} is given twice", ctx)
+        return super().parse_args(ctx, args)
+
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         if self.help:
@@ -44,6 +55,22 @@ class _Help(click.Command):
         del ctx
         if self.epilog:
             formatter.write(f"\n{self.epilog}\n")
+
+
+def _has_one_value(option: click.Option) -> bool:
+    return not (option.multiple or option.is_flag or option.count)
+
+
+class WholeNumber(click.IntRange):
+    """The type of a whole number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number. Refuses what `int` accepts besides the digits 0 to 9."""
+        try:
+            number = parse_whole(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return int(super().convert(number, param, ctx))
 
 
 class Command(_Help):

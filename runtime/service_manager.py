@@ -60,7 +60,7 @@ def _watchdog_seconds() -> float:
     """Returns the time limit between two reports, or 0 if nothing watches this process."""
     micro = os.environ.get("WATCHDOG_USEC", "")
     watched_pid = os.environ.get("WATCHDOG_PID", "") or str(os.getpid())
-    if not micro.isdecimal() or watched_pid != str(os.getpid()):
+    if not (micro.isascii() and micro.isdecimal()) or watched_pid != str(os.getpid()):
         return 0.0
     return int(micro) * MICROSECOND
 

@@ -7,6 +7,7 @@ loopback interface. It writes slowly enough that a person can watch the stream.
 import asyncio
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ import click
 from aiohttp import web
 
 from runtime import command_line
+from runtime.number import parse_number
 
 from .demo_text import WORDS, answer, asked, wish
 from .reply import NAME, Reply
@@ -122,8 +124,8 @@ def pace(text: str | None) -> float:
     """
     if not text:
         return TOKENS_PER_SECOND
-    value = float(text)
-    if not 0 < value < float("inf"):
+    value = parse_number(text)
+    if not 0 < value < math.inf:
         raise ValueError(text)
     return value
 
@@ -131,7 +133,7 @@ def pace(text: str | None) -> float:
 @click.command(cls=command_line.Command, help=HELP)
 @click.option(
     "--port",
-    type=click.IntRange(1, 65_535),
+    type=command_line.WholeNumber(1, 65_535),
     default=8090,
     show_default=True,
     help="port on 127.0.0.1",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from jobs.config.settings import ConfigError, check_names, text
+from runtime.number import parse_whole
 
 from .children import demo_model, redis_server, server, worker
 from .data_dir import default_data_dir
@@ -87,9 +88,12 @@ def address(environ: Mapping[str, str], again: str) -> tuple[str, int]:
         ConfigError: the port is invalid.
     """
     host, value = text(environ, "HOLDLINE_HOST"), text(environ, "HOLDLINE_PORT")
-    if not value.isdecimal() or not 0 < int(value) < 65536:
+    try:
+        port = parse_whole(value)
+    except ValueError:
+        port = 0
+    if not 0 < port < 65536:
         raise ConfigError(f"HOLDLINE_PORT must be a number between 1 and 65535, not {value}")
-    port = int(value)
     try:
         if _is_free(host, port):
             return host, port

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from jobs.errors import HoldlineError
+from runtime.number import parse_number
 
 from .service_links import is_service_address, service_links
 from .setting import ALL
@@ -86,7 +87,7 @@ def number(environ: Mapping[str, str], name: str) -> float:
     """
     setting, written = SETTINGS[name], text(environ, name)
     try:
-        value = float(written)
+        value = parse_number(written)
     except ValueError:
         raise ConfigError(f"{name} must be a number, not {written!r}") from None
     if not setting.least <= value <= setting.most:

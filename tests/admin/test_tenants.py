@@ -54,7 +54,7 @@ def test_the_files_of_a_server_are_not_needed(run: Run, monkeypatch: pytest.Monk
     [
         ("weight=0", "weight must be between 0.01 and 100, not 0"),
         ("waiting=-1", "waiting must be between 0 and 1000000, not -1"),
-        ("weight=nan", "weight must be between"),
+        ("weight=nan", "weight must be a number, not 'nan'"),
         ("running=1.5", "running must be a whole number, not 1.5"),
         ("running=many", "running must be a number, not 'many'"),
         ("colour=red", "colour is not a limit of a tenant; known names: weight, sockets"),
