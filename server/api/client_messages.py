@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -137,6 +138,9 @@ AUTH: Final = "holdline:auth"
 CREATE: Final = "response.create"
 CANCEL: Final = "response.cancel"
 STEER: Final = "response.steer"
+FOLLOW: Final = "holdline:follow"
+UNFOLLOW: Final = "holdline:unfollow"
+READ: Final = "holdline:read"
 ConversationMessage = FollowConversation | UnfollowConversation | MarkRead
 ClientMessage = (
     ResponseCreate
@@ -151,14 +155,17 @@ ClientMessage = (
 
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
+_LANE: Final = re.compile(LANE_PATTERN)
+# The maximum length of an id that an error repeats.
+MAX_NAME: Final = 128
 MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
     CREATE: ResponseCreate,
     STEER: ResponseSteer,
     CANCEL: ResponseCancel,
     "holdline:resume": Resume,
-    "holdline:follow": FollowConversation,
-    "holdline:unfollow": UnfollowConversation,
-    "holdline:read": MarkRead,
+    FOLLOW: FollowConversation,
+    UNFOLLOW: UnfollowConversation,
+    READ: MarkRead,
     "holdline:console": Console,
     "holdline:ping": Ping,
     AUTH: Auth,
@@ -169,6 +176,34 @@ def message_traceparent(metadata: object) -> str:
     """Returns the trace context in the `client_metadata` of a message, or ""."""
     given = metadata.get(MESSAGE_TRACEPARENT) if isinstance(metadata, dict) else None
     return trace_context.parsed(given)
+
+
+def named_in(body: dict[str, Any]) -> dict[str, str | None]:
+    """Returns the lane, the response and the conversation that a message names.
+
+    An error that answers the message repeats them, so that the client knows what it answers. The
+    message may be invalid; fields with another type of value are left out. `conversation` is None
+    for the list of all conversations.
+    """
+    kind, named = body.get("type"), dict[str, str | None]()
+    lane = body.get("stream_id")
+    if isinstance(lane, str) and is_lane(lane):
+        named["stream_id"] = lane
+    response_id = body.get("previous_response_id" if kind == STEER else "response_id")
+    if isinstance(response_id, str):
+        named["response_id"] = response_id[:MAX_NAME]
+    if kind in (FOLLOW, UNFOLLOW, READ):
+        conversation = body.get("conversation")
+        if isinstance(conversation, str):
+            named["conversation"] = conversation[:MAX_NAME]
+        elif conversation is None and kind != READ:
+            named["conversation"] = None
+    return named
+
+
+def is_lane(name: str) -> bool:
+    """Returns True if a lane may have this name."""
+    return _LANE.match(name) is not None
 
 
 def parse_message(message: dict[str, Any]) -> ClientMessage:

@@ -112,11 +112,16 @@ class Problem(Exception):
         return headers
 
     def event(self, **about: str | None) -> dict[str, Any]:
-        """Returns the `error` event; `about` names the lane or response that it concerns."""
+        """Returns the `error` event.
+
+        `about` names the lane, the response or the conversation that it concerns. A conversation of
+        None is the list of all conversations; other names of None are left out.
+        """
         event: dict[str, Any] = {"type": "error", "status": self.status, "error": self.error}
         if self.headers:
             event["error"] = {**self.error, "headers": self.headers}
-        return event | {name: value for name, value in about.items() if value is not None}
+        named = {n: v for n, v in about.items() if v is not None or n == "conversation"}
+        return event | named
 
 
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> Problem:

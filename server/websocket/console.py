@@ -48,7 +48,7 @@ class SocketConsole:
         try:
             self._hub.join(self)
         except Problem as problem:
-            self._socket.say(problem.event())
+            self._socket.say(problem.event(response_id=response_id))
 
     def show(self, pushed: SharedMessage) -> None:
         """Writes a message, unless the client is slow: it gets a newer one later."""
@@ -57,7 +57,7 @@ class SocketConsole:
             self._check(Message)
         except Problem as problem:
             self.leave()
-            self._socket.say(problem.event())
+            self._socket.say(problem.event(response_id=self.response_id))
             return
         if self._socket.writable:
             self._socket.write(pushed.frame(self._encoding))

@@ -12,7 +12,6 @@ The caller carries out the actions in order, and reports their results by callin
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,6 @@ import msgspec
 
 from server.api.client_messages import (
     CREATE,
-    LANE_PATTERN,
     MESSAGE_TYPES,
     STEER,
     Auth,
@@ -35,6 +33,7 @@ from server.api.client_messages import (
     Resume,
     UnfollowConversation,
     message_traceparent,
+    named_in,
     parse_message,
 )
 from server.api.frames import NOTHING, Shown
@@ -54,7 +53,6 @@ MAX_FOLLOWED: Final = 256
 # Stands for the type of a message whose type is unknown.
 UNKNOWN: Final = "(unknown type)"
 
-_is_lane = re.compile(LANE_PATTERN).match
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -193,9 +191,9 @@ class Session:
     def received(self, body: dict[str, Any]) -> list[Action]:
         """Returns the actions for a message from the client.
 
-        An invalid message is answered with an error event, and the socket stays open. As in the
-        standard, the error names the lane only if the message has a valid one, and a refused turn
-        makes its lane forget the previous response.
+        An invalid message is answered with an error event, and the socket stays open. The error
+        repeats what the message names. As in the standard, it names the lane only if the message
+        has a valid one, and a refused turn makes its lane forget the previous response.
         """
         try:
             if body.get("type") == STEER:
@@ -205,15 +203,13 @@ class Session:
             self._check(type(message))
             return self._act(message, body)
         except Problem as problem:
-            lane, previous = body.get("stream_id"), body.get("previous_response_id")
-            valid = lane is None or (isinstance(lane, str) and _is_lane(lane) is not None)
-            about = {"stream_id": lane} if valid and lane is not None else {}
-            if isinstance(response_id := body.get("response_id"), str):
-                about["response_id"] = response_id[:128]
-            kind = body.get("type")
+            kind, previous = body.get("type"), body.get("previous_response_id")
+            named = named_in(body)
             known = kind if isinstance(kind, str) and kind in MESSAGE_TYPES else UNKNOWN
-            said: list[Action] = [Say(problem.event(**about), (known, problem))]
-            if valid and body.get("type") == CREATE and isinstance(previous, str):
+            said: list[Action] = [Say(problem.event(**named), (known, problem))]
+            lane = named.get("stream_id")
+            is_on_lane = lane == body.get("stream_id")
+            if kind == CREATE and is_on_lane and isinstance(previous, str):
                 said.append(Forget(lane, previous))
             return said
 

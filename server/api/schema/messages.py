@@ -122,7 +122,7 @@ class Refused(Struct, kw_only=True):
     error: Problem
     stream_id: Lane | UnsetType = UNSET
     response_id: str | UnsetType = UNSET
-    conversation: str | UnsetType = UNSET
+    conversation: str | UnsetType | None = UNSET
 
 
 class SteerName(Struct):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from server.api.client_messages import MESSAGE_TYPES
 from server.api.problem import Problem, invalid
 from server.websocket.session import (
     MAX_FOLLOWED,
@@ -245,6 +246,51 @@ def test_only_a_refused_turn_on_a_valid_lane_makes_this_lane_forget_its_previous
     assert ({"x"} if body.get("stream_id") == "x" else set()) == {
         value for name, value in refusal.message.items() if name == "stream_id"
     }
+
+
+# For each type of message: what an error repeats, by the name that the error has for it.
+NAMED: dict[str, dict[str, str]] = {
+    "response.create": {"stream_id": "stream_id"},
+    "response.steer": {"previous_response_id": "response_id"},
+    "response.cancel": {"response_id": "response_id", "stream_id": "stream_id"},
+    "holdline:resume": {"response_id": "response_id", "stream_id": "stream_id"},
+    "holdline:follow": {"conversation": "conversation"},
+    "holdline:unfollow": {"conversation": "conversation"},
+    "holdline:read": {"conversation": "conversation"},
+    "holdline:console": {"response_id": "response_id"},
+    "holdline:ping": {},
+    "holdline:auth": {},
+}
+
+
+def about(body: dict[str, Any]) -> dict[str, Any]:
+    """Returns the names in the error for a message that the client may not send."""
+
+    def refuse(_: type) -> None:
+        raise Problem(403, "missing_scope", "No.")
+
+    [refusal, *_] = Session(refuse, ByteLimiter()).received(body)
+    assert isinstance(refusal, Say)
+    names = ("stream_id", "response_id", "conversation")
+    return {name: refusal.message[name] for name in names if name in refusal.message}
+
+
+@pytest.mark.parametrize("kind", MESSAGE_TYPES)
+def test_an_error_repeats_what_the_message_names(kind: str) -> None:
+    named = NAMED[kind]
+    body = {"type": kind, **{field: f"{field}-1" for field in named}}
+    expected = {name: f"{field}-1" for field, name in named.items()}
+    assert expected == about(body)
+    invalid = {"starting_after": "x", "sequence_number": "x", "temperature": "x", "token": 1}
+    assert expected == about({**body, **invalid})
+    assert {} == about({"type": kind, **dict.fromkeys(named, 5)})
+    assert {} == about({"type": [kind], **dict.fromkeys(named, 5)})
+
+
+@pytest.mark.parametrize("kind", ["holdline:follow", "holdline:unfollow"])
+def test_an_error_about_the_list_of_conversations_has_the_conversation_null(kind: str) -> None:
+    assert {"conversation": None} == about({"type": kind})
+    assert {"conversation": None} == about({"type": kind, "conversation": None})
 
 
 def test_refusals_state_the_limits_of_a_socket() -> None:
