@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 MAX_VAPID_KEYS: Final = 10
+# The maximum length of the file, whose keys have 44 characters each.
+MAX_VAPID_CHARACTERS: Final = 4096
 PRIVATE_BYTES: Final = 32
 PUBLIC_BYTES: Final = 65  # an uncompressed point of the curve P-256
 CURVE: Final = ec.SECP256R1()
@@ -58,6 +60,10 @@ def parse_vapid_keys(text: str) -> dict[bytes, VapidKey]:
 
     Raises: InvalidVapidKeys.
     """
+    if len(text) > MAX_VAPID_CHARACTERS:
+        raise InvalidVapidKeys(
+            f"the file must have at most {MAX_VAPID_CHARACTERS} characters, not {len(text)}"
+        )
     lines = text.split()
     if not 1 <= len(lines) <= MAX_VAPID_KEYS:
         raise InvalidVapidKeys(

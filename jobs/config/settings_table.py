@@ -645,7 +645,8 @@ _TABLE: Final = (
         SERVER,
         "fcm.googleapis.com *.push.services.mozilla.com *.push.apple.com *.notify.windows.com",
         "the hosts of the push services that browsers may name, separated by spaces; `*.` allows "
-        "all subdomains, and `*` allows all public hosts",
+        "all subdomains, and `*` allows all public hosts. A host is allowed at port 443 and at the "
+        "port that its entry names, as in `push.example:8443`; `*` allows every port",
     ),
     choice(
         "HOLDLINE_PUSH_ALLOW_PRIVATE",

@@ -18,6 +18,10 @@ from .problem import Problem, invalid
 MAX_ENDPOINT: Final = 2048  # characters
 MAX_DEVICE: Final = 4096  # characters; tokens of FCM and APNs have less than 300
 AUTH_BYTES: Final = 16
+HTTPS_PORT: Final = 443
+# The entry of `HOLDLINE_PUSH_SERVICES` that allows every public host, and its port.
+EVERY: Final = "*"
+ANY: Final = -1
 _BROWSER: Final = frozenset({"endpoint", "expirationTime", "keys", "application_server_key"})
 _KEYS: Final = frozenset({"p256dh", "auth"})
 
@@ -27,7 +31,8 @@ class PushConfig:
     """The settings for the subscriptions to pushes.
 
     `server_keys` are the public VAPID keys; the first one is for new subscriptions. `services` are
-    the hosts of the allowed push services; a host that begins with `*.` stands for its subdomains.
+    the hosts of the allowed push services, with a port unless it is that of HTTPS; a host that
+    begins with `*.` stands for its subdomains, and `*` for every public host and every port.
     """
 
     server_keys: tuple[bytes, ...]
@@ -102,17 +107,18 @@ def _endpoint(written: Any, config: PushConfig) -> str:
         raise invalid("endpoint", f"'endpoint' must be a string of 1 to {MAX_ENDPOINT} characters.")
     try:
         parts = urlsplit(written)
-        host, _ = (parts.hostname or "").lower(), parts.port
+        host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        host = ""
+        host, port = "", None
         parts = urlsplit("")
     schemes = ("https", "http") if config.allow_private else ("https",)
     if parts.scheme not in schemes or not host or "@" in parts.netloc or not _plain(written):
         raise invalid("endpoint", "'endpoint' must be an https:// URL of a push service.")
-    if not any(_matches(host, service) for service in config.services) or (
-        not config.allow_private and _is_private(host)
-    ):
+    allowed = [_port(service) for service in config.services if _matches(host, service)]
+    if not allowed or (not config.allow_private and _is_private(host)):
         raise invalid("endpoint", "'endpoint' is not at a push service that this server allows.")
+    if not config.allow_private and port not in (None, HTTPS_PORT, *allowed) and ANY not in allowed:
+        raise invalid("endpoint", f"'endpoint' must use port {HTTPS_PORT} of the push service.")
     return written
 
 
@@ -121,9 +127,21 @@ def _plain(text: str) -> bool:
 
 
 def _matches(host: str, service: str) -> bool:
-    if service.startswith("*."):
-        return host.endswith(service[1:])
-    return service in ("*", host)
+    name = service.rpartition(":")[0] if _port(service) is not None else service
+    if name.startswith("*."):
+        return host.endswith(name[1:])
+    return service == EVERY or name == host
+
+
+def _port(service: str) -> int | None:
+    """Returns the port of an allowed push service, `ANY`, or None for the port of HTTPS.
+
+    An IPv6 address has several colons, and no port.
+    """
+    if service == EVERY:
+        return ANY
+    _, colon, port = service.partition(":")
+    return int(port) if colon and port.isascii() and port.isdecimal() else None
 
 
 def _is_private(host: str) -> bool:

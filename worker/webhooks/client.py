@@ -6,6 +6,7 @@ that resolves to another address later cannot bypass this check. The client foll
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -17,6 +18,7 @@ from runtime.public_address import is_public
 # The specification Standard Webhooks recommends a timeout of 15 to 30 seconds.
 TOTAL_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
+WHOLE: Final = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +104,5 @@ class WebhookClient:
 
 
 def _seconds(written: str | None) -> float:
-    return float(written) if written is not None and written.isdecimal() else 0.0
+    """Returns the seconds in `Retry-After`, or 0 for a date or anything else."""
+    return float(written) if written is not None and WHOLE.fullmatch(written) else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,32 @@ def test_the_time_of_expiry_is_kept() -> None:
 )
 def test_an_endpoint_at_another_host_is_refused(endpoint: Any) -> None:
     assert ("invalid_value", "endpoint") == refused({**BODY, "endpoint": endpoint})
+
+
+@pytest.mark.parametrize(
+    ("services", "endpoint", "is_allowed"),
+    [
+        ("push.example", "https://push.example/a", True),
+        ("push.example", "https://push.example:443/a", True),
+        ("push.example", "https://push.example:22/a", False),
+        ("push.example", "https://push.example:0/a", False),
+        ("push.example:8443", "https://push.example:8443/a", True),
+        ("push.example:8443", "https://push.example/a", True),
+        ("push.example:8443", "https://push.example:8444/a", False),
+        ("*.push.example:8443", "https://a.push.example:8443/a", True),
+        ("push.example other.example:22", "https://push.example:22/a", False),
+        ("push.example push.example:22", "https://push.example:22/a", True),
+        ("2001:db8::1", "https://[2001:db8::1]:22/a", False),
+    ],
+)
+def test_an_endpoint_uses_the_port_of_its_push_service(
+    services: str, endpoint: str, is_allowed: bool
+) -> None:
+    config = replace(CONFIG, services=tuple(services.split()))
+    if is_allowed:
+        assert endpoint == subscription_in({**BODY, "endpoint": endpoint}, config, NOW).endpoint
+    else:
+        assert ("invalid_value", "endpoint") == refused({**BODY, "endpoint": endpoint}, config)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +171,9 @@ def test_a_file_of_vapid_keys_is_read_in_its_order_and_errors_contain_no_key() -
         with pytest.raises(InvalidVapidKeys) as error:
             parse_vapid_keys(wrong)
         assert first.written not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["A" * 3_000_000, "A\n" * 1_500_000])
+def test_a_large_file_of_vapid_keys_is_refused_by_its_limit(content: str) -> None:
+    with pytest.raises(InvalidVapidKeys, match=r"at most 4096 characters, not 3000000"):
+        parse_vapid_keys(content)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from runtime.public_address import is_public
+from tests.system import wait_until
 from worker.webhooks.client import WebhookClient
 
 if TYPE_CHECKING:
@@ -102,3 +104,68 @@ async def test_a_name_rebound_after_the_check_cannot_reach_a_private_address(
     assert first.reason != "the receiver's address is not public"
     assert second.reason == "the receiver's address is not public"
     assert not reached.is_set()
+
+
+class HostileReceiver:
+    """A receiver that replies as the test says, and counts the bytes that it could send."""
+
+    def __init__(self, reply: bytes, repeated: bytes) -> None:
+        self._reply = reply
+        self._repeated = repeated
+        self.sent = 0
+        self.closed = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            writer.write(self._reply)
+            await writer.drain()
+            while self._repeated:
+                writer.write(self._repeated)
+                await writer.drain()
+                self.sent += len(self._repeated)
+            await reader.read()
+        self.closed += 1
+        writer.close()
+
+
+ENDLESS = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"10000\r\n%b\r\n" % (b"x" * 65_536)
+REDIRECT = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
+WAIT = b"HTTP/1.1 503 Busy\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "repeated", "expected"),
+    [
+        (b"", b"", (None, "TimeoutError", 0)),
+        (b"HTTP/1.1 201", b"", (None, "TimeoutError", 0)),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", (None, "TimeoutError", 0)),
+        (b"HTTP/1.1 201 Created\r\n", b"X-Header: a\r\n" * 500, None),
+        (ENDLESS, CHUNK, (201, "", 0)),
+        (
+            b"HTTP/1.1 201 Created\r\nContent-Length: 9999999999\r\n\r\n",
+            b"x" * 65_536,
+            (201, "", 0),
+        ),
+        (WAIT % b"60", b"", (503, "", 60)),
+        (WAIT % (b"9" * 400), b"", (503, "", 0)),
+        (WAIT % "٣".encode(), b"", (503, "", 0)),
+        (REDIRECT % 1, b"", (307, "", 0)),
+    ],
+)
+async def test_a_hostile_receiver_neither_delays_nor_fills_the_worker(
+    reply: bytes, repeated: bytes, expected: tuple[int | None, str, float] | None
+) -> None:
+    hostile = HostileReceiver(reply, repeated)
+    server = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, WebhookClient(allow_private=True, total=1.0) as client:
+        async with asyncio.timeout(20):
+            result = await client.send(f"http://127.0.0.1:{port}/", b"payload", {})
+        await wait_until(lambda: hostile.closed == 1)
+    if expected is None:
+        assert result.status is None
+    else:
+        assert expected == (result.status, result.reason, result.retry_after)
+    assert hostile.sent < 16 * 1_048_576
