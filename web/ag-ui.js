@@ -26,7 +26,7 @@ export async function resumingFetch(url, init) {
   if (!first.ok || !id) return first;
   const stream = `${url}/${id}/stream?${new URLSearchParams({ thread_id: threadId, run_id: runId })}`;
   const again = { headers: init.headers ?? {}, signal: init.signal ?? null };
-  const resume = async (/** @type {number} */ after) =>
+  const resume = async (/** @type {string} */ after) =>
     accepted(await request(() => fetch(`${stream}&starting_after=${after}`, again), init.signal));
   return new Response(streamOf(bytesOf(eventsOf(first, resume, init.signal))), { headers: first.headers });
 }
@@ -50,13 +50,13 @@ export async function socketFetch(url, init) {
   const token = new Headers(init.headers ?? {}).get("Authorization")?.replace(/^Bearer\s+/i, "");
   /** The response of the run, once a socket has named it. @type {string | undefined} */
   let responseId;
-  const open = (/** @type {number} */ after) => {
+  const open = (/** @type {string} */ after) => {
     // The id of the run is an idempotency key, so repeated input never causes a second model call.
     const run = responseId ? JSON.stringify({ threadId, runId, responseId, startingAfter: after }) : input;
     const named = (/** @type {string} */ id) => void (responseId = id);
     return request(() => connect(url, token, run, named, init.signal), init.signal);
   };
-  return new Response(streamOf(bytesOf(eventsOf(await open(-1), open, init.signal))), { headers: EVENT_STREAM });
+  return new Response(streamOf(bytesOf(eventsOf(await open("-1"), open, init.signal))), { headers: EVENT_STREAM });
 }
 
 const EVENT_STREAM = { "Content-Type": "text/event-stream" };
@@ -104,11 +104,11 @@ function connect(url, token, run, named, signal) {
     };
     socket.onmessage = ({ data }) => {
       if (over) return;
-      const { type, sequence, metadata } = JSON.parse(data);
+      const { type, cursor, metadata } = JSON.parse(data);
       if (type.startsWith("holdline:")) return write(`: ${type}`);
       if (type === "RUN_STARTED") named(metadata.responseId);
-      failed = type === "RUN_ERROR" && sequence === undefined;
-      write(sequence === undefined ? `data: ${data}` : `data: ${data}\nid: ${sequence}`);
+      failed = type === "RUN_ERROR" && cursor === undefined;
+      write(cursor === undefined ? `data: ${data}` : `data: ${data}\nid: ${cursor}`);
     };
     socket.onclose = ({ code, reason }) => {
       if (over) return;

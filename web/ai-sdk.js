@@ -79,7 +79,7 @@ export class HoldlineChatTransport {
     if (first.status === 204) return null;
     const responseId = first.headers.get("X-Response-Id") ?? "";
     this.#responses.set(chatId, responseId);
-    const resume = (/** @type {number} */ after) =>
+    const resume = (/** @type {string} */ after) =>
       this.#request(`ai-sdk/${responseId}/stream?starting_after=${after}`, {}, options);
     return streamOf(chunksOf(eventsOf(first, resume, options.abortSignal)));
   }

@@ -57,13 +57,13 @@ export async function accepted(response) {
 
 /**
  * Yields the server-sent events of a stream, which continues on further connections after each loss of one. Several events
- * belong to one event of the log; they are yielded together, when the last of them, which has an `id`, has arrived.
- * @param {Response} first @param {(after: number) => Promise<Response>} resume @param {AbortSignal | null | undefined} signal
+ * belong to one event of the log; they are yielded together, when the last of them, which has a cursor as its `id`, has arrived.
+ * @param {Response} first @param {(after: string) => Promise<Response>} resume @param {AbortSignal | null | undefined} signal
  * @returns {AsyncGenerator<string, void>}
  */
 export async function* eventsOf(first, resume, signal) {
   let response = first;
-  let after = -1;
+  let after = "-1";
   let heard = Date.now(); // the time of the last event that was no error
   for (let tries = 0; ; tries++) {
     /** @type {string[]} */
@@ -77,9 +77,9 @@ export async function* eventsOf(first, resume, signal) {
           return;
         }
         waiting.push(event);
-        const id = /^id: (\d+)$/m.exec(event);
-        if (!id) continue;
-        after = Number(id[1]);
+        const id = /^id: (\S+)$/m.exec(event);
+        if (!id?.[1]) continue;
+        after = id[1];
         tries = 0;
         yield* waiting;
         waiting = [];

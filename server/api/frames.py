@@ -7,6 +7,7 @@ The bytes differ between followers only in the lane name, which is inserted into
 from __future__ import annotations
 
 import hashlib
+import zlib
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -114,6 +115,11 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         if self._json is None:
             self._json = self._encoded(_encode)
         return self._json
+
+    @property
+    def checksum(self) -> str:
+        """A checksum of the log entry, by which a cursor shows that the log still has the event."""
+        return f"{zlib.crc32(self.entry):08x}"
 
     def on_lane(self, lane: bytes) -> bytes:
         """Returns the event's JSON on a lane, given by `lane_suffix`. Raises: Undecodable."""

@@ -14,7 +14,7 @@ from server.console.state import worker_state
 
 from .answers import encoded_answer
 from .auth_middleware import principal_of
-from .responses import integer
+from .query import integer
 
 if TYPE_CHECKING:
     from msgspec import Struct

@@ -14,7 +14,7 @@ from server.api.problem import invalid
 
 from .auth_middleware import principal_of
 from .feed_stream import FeedStream
-from .responses import integer
+from .query import LAST_EVENT_ID, MAX_SEQUENCE, integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/conversations/{id}/events"
 MAX_EVENT_ID: Final = 128
-# The header in which an `EventSource` sends the `id` of the last event that it has received.
-LAST_EVENT_ID: Final = "Last-Event-ID"
 _CURSOR: Final = re.compile(r"(-1|[0-9]{1,15})(?::([!-~]{1,128}))?")
 
 
@@ -112,10 +110,7 @@ async def _watch(auth: StreamAuth, stream: FeedStream) -> None:
 
 
 def _cursor_of(request: web.Request) -> tuple[int | None, str]:
-    """Returns the number and the id of the last event that the client has. Raises: Problem.
-
-    An `EventSource` repeats its first query after each lost connection, so the header has priority.
-    """
+    """Returns the number and the id of the last event that the client has. Raises: Problem."""
     if written := request.headers.get(LAST_EVENT_ID):
         if (found := _CURSOR.fullmatch(written)) is None:
             raise invalid(LAST_EVENT_ID, f"'{LAST_EVENT_ID}' must be the 'id' of an event.")
@@ -125,4 +120,4 @@ def _cursor_of(request: web.Request) -> tuple[int | None, str]:
         raise invalid("event_id", f"'event_id' must have at most {MAX_EVENT_ID} characters.")
     if "starting_after" not in request.query:
         return None, ""
-    return integer(request, "starting_after", -1, -1, 2**53), event_id
+    return integer(request, "starting_after", -1, -1, MAX_SEQUENCE), event_id

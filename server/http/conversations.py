@@ -16,7 +16,8 @@ from .answers import encoded_answer, json_answer
 from .auth_middleware import principal_of
 from .bodies import Body
 from .body import read_body, with_key
-from .responses import DEFAULT_PAGE, LARGEST_PAGE, integer
+from .query import integer
+from .responses import DEFAULT_PAGE, LARGEST_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable

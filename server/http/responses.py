@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +25,7 @@ from .auth_middleware import principal_of
 from .bodies import Bodies, Body
 from .body import read_body, with_key
 from .open_streams import Waiter
+from .query import MAX_SEQUENCE, flag, integer
 from .sse import HELPER_HEADER, Events, ResponseStream
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
-WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 # The header in which an official SDK counts its automatic retries of a request.
 RETRY_HEADER: Final = "X-Stainless-Retry-Count"
 # The key for the tenant's remaining allowance, set on a request whose prompt was accepted.
@@ -167,10 +166,10 @@ class ResponseRoutes:
         A stream begins after the given sequence number and continues with live events.
         """
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
-        after = integer(request, "starting_after", -1, -1, 2**53)
+        after = integer(request, "starting_after", -1, -1, MAX_SEQUENCE)
         helper = request.headers.get(HELPER_HEADER)
-        events = Events(obfuscated=_flag(request, "include_obfuscation"), helper=helper)
-        if _flag(request, "stream"):
+        events = Events(obfuscated=flag(request, "include_obfuscation"), helper=helper)
+        if flag(request, "stream"):
             await self._responses.owned(viewer, id_)
             shown = Shown(request.query.get("item_id"), request.query.get("event_type"))
             return await self.stream(request, viewer, id_, after, events, shown=shown)
@@ -377,26 +376,3 @@ def allowed(allowance: Allowance | None) -> dict[str, str]:
         headers["X-RateLimit-Limit-Tokens"] = str(allowance.tokens)
         headers["X-RateLimit-Remaining-Tokens"] = str(allowance.tokens_left)
     return headers
-
-
-def _flag(request: web.Request, name: str) -> bool:
-    match request.query.get(name, "false").lower():
-        case "true" | "1":
-            return True
-        case "false" | "0":
-            return False
-        case _:
-            raise invalid(name, f"'{name}' must be true or false.")
-
-
-def integer(request: web.Request, name: str, default: int, least: int, most: int) -> int:
-    """Returns a number in the query, or its default. Raises: Problem."""
-    written = request.query.get(name)
-    if written is None:
-        return default
-    if not WHOLE.fullmatch(written):  # `int` also accepts spaces, underscores and other digits
-        raise invalid(name, f"'{name}' must be a whole number.")
-    value = int(written) if len(written) < 20 else most + 1
-    if not least <= value <= most:
-        raise invalid(name, f"'{name}' must be between {least} and {most}.")
-    return value

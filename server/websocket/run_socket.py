@@ -2,9 +2,9 @@
 
 AG-UI leaves the transport to its users. The client sends the input of the run, which is the body of
 a POST request to the same path, and receives its events. An event of the log becomes one or more
-events of AG-UI, and the last of these has a member `sequence`. After a lost connection, the client
+events of AG-UI, and the last of these has a member `cursor`. After a lost connection, the client
 continues on another socket: it sends the ids of the run and of its response, and the last
-`sequence`. A socket serves one run:
+`cursor`. A socket serves one run:
 
 opened -- holdline:auth, if needed --> authenticated -- a run --> streaming -- end --> closed, 1000
 |                                      |                          |

@@ -70,14 +70,14 @@ test("a token becomes the first message, and a run continues after its last even
   assert.equal(socket.url, "wss://host.example/v1/ag-ui");
   assert.deepEqual(socket.sent, ['{"type":"holdline:auth","token":"key"}', body]);
   const text = response.text();
-  socket.receive({ type: "RUN_STARTED", metadata: { responseId: "resp_1" }, sequence: 0 });
+  socket.receive({ type: "RUN_STARTED", metadata: { responseId: "resp_1" }, sequence: 0, cursor: "0:ab12cd34" });
   socket.receive({ type: "TEXT_MESSAGE_START" });
   socket.onclose({ code: 1006, reason: "" });
   const second = await socketNumber(1);
-  const run = { threadId: "t", runId: "r", responseId: "resp_1", startingAfter: 0 };
+  const run = { threadId: "t", runId: "r", responseId: "resp_1", startingAfter: "0:ab12cd34" };
   assert.deepEqual(JSON.parse(second.sent[1] ?? ""), run);
   second.receive({ type: "TEXT_MESSAGE_START" });
-  second.receive({ type: "RUN_FINISHED", sequence: 1 });
+  second.receive({ type: "RUN_FINISHED", sequence: 1, cursor: "1:ab12cd34" });
   second.onclose({ code: 1000, reason: "" });
   assert.equal((await text).match(/TEXT_MESSAGE_START/g)?.length, 1);
 });

@@ -10,6 +10,7 @@ from server.api import conversations as sent
 from server.api.schema import bodies
 from server.api.schema.conversations import Conversation
 from server.http import conversation_events
+from server.http.query import LAST_EVENT_ID
 
 COMPACT: Final = "/v1/responses/compact"
 TOKENS: Final = "/v1/responses/input_tokens"
@@ -65,7 +66,7 @@ PARAMETERS: Final = {
     ("get", EVENTS): (
         ("query", "starting_after", {"type": "integer", "minimum": -1}),
         ("query", "event_id", {**_WORD, "maxLength": conversation_events.MAX_EVENT_ID}),
-        ("header", conversation_events.LAST_EVENT_ID, _WORD),
+        ("header", LAST_EVENT_ID, _WORD),
     ),
     ("get", ITEMS): (*_PAGE, _INCLUDE),
     ("get", ITEM): (_INCLUDE,),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from server.http.frontends import ag_ui, ai_sdk
+from server.http.frontends import ag_ui, ai_sdk, cursor
+from server.http.query import LAST_EVENT_ID
 
 Route = tuple[str, str, str, Any, Any]
 
@@ -18,11 +19,15 @@ ROUTES: Final[tuple[Route, ...]] = (
 )
 # The routes that may have no content.
 EMPTY: Final = {("get", ai_sdk.STREAM)}
-_AFTER: Final = ("query", "starting_after", {"type": "integer", "minimum": -1, "default": -1})
+_CURSOR: Final = {"type": "string", "pattern": f"^{cursor.PATTERN}$"}
+_CURSORS: Final = (
+    ("query", cursor.STARTING_AFTER, {**_CURSOR, "default": "-1"}),
+    ("header", LAST_EVENT_ID, _CURSOR),
+)
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
-    ("get", ai_sdk.STREAM): (_AFTER,),
+    ("get", ai_sdk.STREAM): _CURSORS,
     ("get", ag_ui.STREAM): (
-        _AFTER,
+        *_CURSORS,
         ("query", "thread_id", {"type": "string"}),
         ("query", "run_id", {"type": "string"}),
     ),

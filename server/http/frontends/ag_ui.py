@@ -18,11 +18,11 @@ from server.api.problem import Problem, invalid
 from server.api.validation import check_storable
 from server.http.auth_middleware import principal_of
 from server.http.chat_messages import items
-from server.http.responses import integer
 from server.http.shapes import mapping, missing, string, unsupported
 
 from . import ag_ui_messages
 from .ag_ui_stream import AgUiEvents
+from .cursor import BEGINNING, AnswerCursor
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -96,10 +96,10 @@ class AgUiRoutes:
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """Continues the events of a response after an event that the client has."""
         id_ = request.match_info["id"]
-        after = integer(request, "starting_after", -1, -1, 2**53)
+        since = AnswerCursor.of_request(request)
         thread, run = (_id(dict(request.query), name) for name in ("thread_id", "run_id"))
         await self._responses.owned(principal_of(request).viewer, id_)
-        events = AgUiEvents(after, thread, run, [], keep=False)
+        events = AgUiEvents(since, thread, run, [], keep=False)
         return await self._requests.stream(request, id_, events)
 
 
@@ -143,7 +143,7 @@ class Run:
         """Returns the format of the run's events, which keeps the messages if they are small."""
         small = len(encode({"messages": self._messages})) <= MAX_SNAPSHOT_BYTES
         return AgUiEvents(
-            -1, self._thread, self._run, self._messages, keep=small, again=self._again
+            BEGINNING, self._thread, self._run, self._messages, keep=small, again=self._again
         )
 
     def named(self, problem: Problem) -> Problem:
@@ -180,14 +180,11 @@ class RunResume:
                 raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")
         self._thread, self._run = _id(given, "threadId"), _id(given, "runId")
         self.response_id = _id(given, RESPONSE_ID)
-        after = given.get("startingAfter", -1)
-        if type(after) is not int or not -1 <= after <= 2**53:
-            raise invalid("startingAfter", f"'startingAfter' must be from -1 to {2**53}.")
-        self._after = after
+        self._since = AnswerCursor.of_message(given.get("startingAfter", -1), "startingAfter")
 
     def events(self) -> AgUiEvents:
         """Returns the format of the run's events after the one that the client has."""
-        return AgUiEvents(self._after, self._thread, self._run, [], keep=False)
+        return AgUiEvents(self._since, self._thread, self._run, [], keep=False)
 
     def named(self, problem: Problem) -> Problem:
         """Replaces the name of the response's id in a problem by the message's name for it."""

@@ -15,6 +15,8 @@ from .answer import REASONING, AnswerFormat, Part
 if TYPE_CHECKING:
     from jobs.log.codec import Event
 
+    from .cursor import AnswerCursor
+
 Json = dict[str, Any]
 
 
@@ -30,7 +32,7 @@ class AgUiEvents(AnswerFormat):
 
     def __init__(
         self,
-        after: int,
+        since: AnswerCursor,
         thread_id: str,
         run_id: str,
         messages: list[Json],
@@ -38,7 +40,7 @@ class AgUiEvents(AnswerFormat):
         keep: bool,
         again: bool = False,
     ) -> None:
-        super().__init__(after)
+        super().__init__(since)
         self._run = {"threadId": thread_id, "runId": run_id}
         self._messages: list[Json] | None = messages
         self._keep = keep

@@ -17,11 +17,11 @@ from jobs.chats import Chat
 from jobs.ids import RESPONSE_ID
 from server.api.problem import Problem, invalid
 from server.http.auth_middleware import principal_of
-from server.http.responses import integer
 from server.http.shapes import mapping, missing, string, unsupported
 
 from . import ai_sdk_messages
 from .ai_sdk_stream import UiMessageStream
+from .cursor import AnswerCursor
 
 if TYPE_CHECKING:
     from jobs.chats import Chats
@@ -73,7 +73,7 @@ class AiSdkRoutes:
         The id is that of a chat or of a response. A chat without an answer has no content.
         """
         who, id_ = principal_of(request), request.match_info["id"]
-        after = integer(request, "starting_after", -1, -1, 2**53)
+        since = AnswerCursor.of_request(request)
         chat: Chat | None = Chat(id_, None)
         if RESPONSE_ID.fullmatch(id_) is None:
             chat = await self._chats.get(who.owner, id_)
@@ -81,9 +81,9 @@ class AiSdkRoutes:
             return web.Response(status=204)
         await self._responses.owned(who.viewer, chat.response_id)
         before: list[Json] = []
-        if chat.message_id is not None and after < 0:
+        if chat.message_id is not None and since.after < 0:
             before = await self._responses.input_items(who.viewer, chat.response_id)
-        chunks = UiMessageStream(after, chat.message_id, tuple(_of_last_message(before)))
+        chunks = UiMessageStream(since, chat.message_id, tuple(_of_last_message(before)))
         return await self._requests.stream(request, chat.response_id, chunks)
 
 

@@ -12,12 +12,15 @@ from server.api.frames import DONE
 from server.api.json_body import parse_text
 
 from .answer import AnswerFormat, Part
+from .cursor import BEGINNING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobs.log.codec import Event
     from server.api.problem import Problem
+
+    from .cursor import AnswerCursor
 
 Json = dict[str, Any]
 
@@ -47,9 +50,12 @@ class UiMessageStream(AnswerFormat):
     done = DONE
 
     def __init__(
-        self, after: int = -1, message_id: str | None = None, before: tuple[Json, ...] = ()
+        self,
+        since: AnswerCursor = BEGINNING,
+        message_id: str | None = None,
+        before: tuple[Json, ...] = (),
     ) -> None:
-        super().__init__(after)
+        super().__init__(since)
         self._message_id = message_id
         self._before = before
 

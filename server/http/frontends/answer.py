@@ -2,8 +2,8 @@
 
 A translation is a function of the log alone: every stream of a response consists of the same
 chunks in the same order. So a stream that resumes after an event reads the log from its beginning
-and leaves out the chunks that the client has. The last chunk of each event carries the event's
-sequence number, so a client knows its position without understanding the chunks. `framing.py`
+and leaves out the chunks that the client has. The last chunk of each event carries the cursor of
+the event, so a client knows its position without understanding the chunks. `framing.py`
 writes the chunks as server-sent events or as messages of a WebSocket.
 """
 
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from jobs.log.events import RESTARTED, TERMINAL_TYPES
 from server.api.failures import problem_of
-from server.api.refusals import beyond_end
+from server.api.refusals import beyond_end, rolled_back
+
+from .cursor import BEGINNING, AnswerCursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,18 +48,18 @@ class Part(NamedTuple):
 class Chunk(NamedTuple):
     """A piece of the answer in another protocol.
 
-    `sequence` is the sequence number of the log's event if the chunk is the last of this event.
+    `cursor` is that of a client which has the event of the log, if the chunk is the event's last.
     """
 
     body: Json
-    sequence: int | None
+    cursor: AnswerCursor | None
 
 
 class AnswerFormat(ABC):
     """The chunks of an answer in another protocol. A subclass writes the chunks of its protocol.
 
-    Chunks for events up to `after` are left out. The follower of the stream must start before the
-    first event all the same.
+    Chunks for events up to the client's cursor, `since`, are left out. The follower of the stream
+    must start before the first event all the same.
     """
 
     # The HTTP headers of a stream of server-sent events, and the bytes that end the stream.
@@ -66,9 +68,9 @@ class AnswerFormat(ABC):
     # The types of items whose calls the client executes, and of the field with the input.
     calls: ClassVar[Mapping[str, str]] = {"function_call": "arguments", "custom_tool_call": "input"}
 
-    def __init__(self, after: int = -1) -> None:
+    def __init__(self, since: AnswerCursor = BEGINNING) -> None:
         self.broken = False  # True once an error chunk has ended the stream before its response
-        self._after = after
+        self._since = since
         self._known = False  # True if the client has the chunks of the current event
         self._open: dict[str, Part] = {}
         self._begun: set[str] = set()  # the ids of parts with text, and of calls with input
@@ -80,17 +82,22 @@ class AnswerFormat(ABC):
         for frame in frames:
             if self.broken:
                 break
-            self._known = frame.sequence_number <= self._after
+            self._known = frame.sequence_number <= self._since.after
             bodies = self._chunks(frame.event)
             if bodies and not self._known:
                 chunks += [Chunk(body, None) for body in bodies[:-1]]
-                chunks.append(Chunk(bodies[-1], frame.sequence_number))
-            if frame.last and frame.sequence_number < self._after:
-                # The client has events that Redis has lost, or of another response.
+                chunks.append(Chunk(bodies[-1], AnswerCursor.at(frame)))
+            if problem := self._doubt(frame):
                 self.broken = True
-                problem = beyond_end(self._after, frame.sequence_number + 1)
                 chunks += [Chunk(body, None) for body in self.failed(problem)]
         return chunks
+
+    def _doubt(self, frame: Frame) -> Problem | None:
+        """Returns a problem if this event shows that the client's cursor is not of this log."""
+        is_beyond = frame.last and frame.sequence_number < self._since.after
+        if self._since.differs(frame) or (is_beyond and self._since.checksum):
+            return rolled_back()
+        return beyond_end(self._since.after, frame.sequence_number + 1) if is_beyond else None
 
     @abstractmethod
     def opened(self, response: Json) -> list[Json]:

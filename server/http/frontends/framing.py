@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 # The comment that ends a stream before its response; the connection is then closed.
 RESTARTING: Final = b": the server is restarting; resume the stream\n\n"
-# The member of a WebSocket message with the sequence number, which is the `id` of an SSE event.
+# The members of a WebSocket message with the number of the event and the cursor, which is the `id`
+# of an SSE event.
 SEQUENCE: Final = "sequence"
+CURSOR: Final = "cursor"
 
 
 class _Framing:
@@ -43,12 +45,12 @@ class ServerSentEvents(_Framing):
         self.done = answer.done
 
     def events(self, frames: list[Frame]) -> list[bytes]:
-        """Translates log events. The last chunk of each has its sequence number as its `id`."""
+        """Translates log events. The last chunk of each has its cursor as its `id`."""
         return [
             b"data: %b\n\n" % encode(body)
-            if sequence is None
-            else b"id: %d\ndata: %b\n\n" % (sequence, encode(body))
-            for body, sequence in self._answer.chunks(frames)
+            if cursor is None
+            else b"id: %b\ndata: %b\n\n" % (str(cursor).encode(), encode(body))
+            for body, cursor in self._answer.chunks(frames)
         ]
 
     def problem(self, problem: Problem) -> bytes:
@@ -65,10 +67,12 @@ class Messages(_Framing):
     """An `EventFormat` that writes each chunk as the JSON of a WebSocket message."""
 
     def events(self, frames: list[Frame]) -> list[bytes]:
-        """Translates log events. The last chunk of each has its sequence number as a member."""
+        """Translates log events. The last chunk of each has its cursor as a member."""
         return [
-            encode(body if sequence is None else {**body, SEQUENCE: sequence})
-            for body, sequence in self._answer.chunks(frames)
+            encode(
+                body if cursor is None else {**body, SEQUENCE: cursor.after, CURSOR: str(cursor)}
+            )
+            for body, cursor in self._answer.chunks(frames)
         ]
 
     def problem(self, problem: Problem) -> bytes:

@@ -72,10 +72,11 @@ async def test_a_socket_sends_the_events_of_the_stream(client: Client, worker: W
     assert "So it is." == "".join(event.get("delta", "") for event in found)
     async with client.post(API, json=BODY) as answer:
         text = await answer.text()
-    numbers = [int(line[4:]) for line in text.splitlines() if line[:4] == "id: "]
-    assert numbers == [event["sequence"] for event in found if "sequence" in event]
+    cursors = [line[4:] for line in text.splitlines() if line[:4] == "id: "]
+    assert cursors == [event["cursor"] for event in found if "cursor" in event]
+    own = {"sequence", "cursor"}
     assert events(text) == [
-        {name: value for name, value in event.items() if name != "sequence"} for event in found
+        {name: value for name, value in event.items() if name not in own} for event in found
     ]
 
 

@@ -1,0 +1,73 @@
+"""The cursor of a stream in another protocol: the last event of the log that the client has.
+
+A cursor is written `N:CHECKSUM`. If Redis has lost the end of a log, and the log has grown again,
+the event `N` is another one, and its checksum shows it. A client that only has the number may send
+it alone. Its stream continues without a comparison.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+from server.api.problem import invalid
+from server.http.query import LAST_EVENT_ID, MAX_SEQUENCE, whole_number
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from server.api.frames import Frame
+
+STARTING_AFTER: Final = "starting_after"
+PATTERN: Final = "[+-]?[0-9]+(:[0-9a-f]{8})?"
+_WRITTEN: Final = re.compile(PATTERN)
+
+
+class AnswerCursor(NamedTuple):
+    """The number of the last event, or -1, and its checksum, or "" if the client has none."""
+
+    after: int = -1
+    checksum: str = ""
+
+    @classmethod
+    def at(cls, frame: Frame) -> Self:
+        """Returns the cursor of a client whose last event is this one."""
+        return cls(frame.sequence_number, frame.checksum)
+
+    @classmethod
+    def parse(cls, written: str, name: str) -> Self:
+        """Parses a cursor. `name` is the name of the field that contains it. Raises: Problem."""
+        if not _WRITTEN.fullmatch(written):
+            raise invalid(name, f"'{name}' must be the cursor of an event, or its number.")
+        number, _, checksum = written.partition(":")
+        after = whole_number(number, name, -1, MAX_SEQUENCE)
+        return cls(after, checksum if after >= 0 else "")
+
+    @classmethod
+    def of_message(cls, given: Any, name: str) -> Self:
+        """Parses a cursor in a JSON message, or a number. Raises: Problem."""
+        if type(given) is int:
+            given = str(given)
+        if not isinstance(given, str):
+            raise invalid(name, f"'{name}' must be the cursor of an event, or its number.")
+        return cls.parse(given, name)
+
+    @classmethod
+    def of_request(cls, request: web.Request) -> Self:
+        """Returns the cursor in the header `Last-Event-ID` or in the query. Raises: Problem."""
+        if written := request.headers.get(LAST_EVENT_ID):
+            return cls.parse(written, LAST_EVENT_ID)
+        written = request.query.get(STARTING_AFTER)
+        return cls() if written is None else cls.parse(written, STARTING_AFTER)
+
+    def __str__(self) -> str:
+        return f"{self.after}:{self.checksum}" if self.checksum else str(self.after)
+
+    def differs(self, frame: Frame) -> bool:
+        """Returns True if `frame` has the number of the client's last event, but is another one."""
+        if frame.sequence_number != self.after or not self.checksum:
+            return False
+        return self.checksum != frame.checksum
+
+
+BEGINNING: Final = AnswerCursor()
