@@ -25,6 +25,7 @@ from runtime.header_timeout import HeaderTimeout
 from runtime.metrics import CONTENT_TYPE
 from runtime.metrics_files import MetricsPage
 
+from .connection_limit import ConnectionLimit
 from .console.contents import ContentsReader
 from .console.hub import Hub
 from .console.reader import StateReader
@@ -133,9 +134,10 @@ class Server:
             config, self.pipe, self.authenticator.key_ends, self.authenticator.jwks_age
         )
         self.socket_limiter = SocketLimiter(tenants, config.shared, lambda: self.relay.healthy)
-        self.upgrader = Upgrader(config, self.authenticator, self.socket_limiter)
+        limit = ConnectionLimit(config.max_sockets)
+        self.upgrader = Upgrader(config, self.authenticator, self.socket_limiter, limit)
         self.sockets = self.upgrader.sockets
-        self.streams = Streams()
+        self.streams = Streams(limit)
         self.large_requests = LargeRequests()
         self.requests = RequestLog(config.request_log)
         # Without a models file, all prompts wait in one queue, which belongs to no model.

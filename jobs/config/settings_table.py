@@ -119,8 +119,8 @@ _TABLE: Final = (
         0,
         0,
         1_000_000,
-        "the maximum number of WebSockets that one server process accepts; 0 means no limit. The "
-        "server refuses further WebSockets with 429 `socket_limit_exceeded`",
+        "the maximum number of open WebSockets and HTTP event streams of one server process; 0 "
+        "means no limit. The server refuses further ones with 429 `socket_limit_exceeded`",
     ),
     number(
         "HOLDLINE_REQUEST_SECONDS",

@@ -63,9 +63,9 @@ class ChatCompletionRoutes:
         async with self._routes.large_requests.turn(len(raw)):
             body = with_key(request, parse_json(raw))
             asked = Translation(body)
-            self._routes.check_open(request)
             try:
                 create = parse_create(asked.body)
+                self._routes.check_open(request, streams=bool(create.stream))
                 post = None if create.idempotency_key is not None else post_of(request, raw)
                 accepted = await self._responses.submit(
                     who, create, body, listener=listener, post=post

@@ -86,7 +86,7 @@ class CompactRoutes:
                 raise invalid("model", "'model' is required.", "missing_required_parameter")
             create = parse_create(body if body.get("input") is not None else {**body, "input": []})
             post = None if create.idempotency_key is not None else post_of(request, raw)
-            self._routes.check_open(request)
+            self._routes.check_open(request, streams=False)
             accepted = await self._responses.submit(
                 who, create, {"route": ROUTE, **body}, listener=listener, post=post, compact=True
             )

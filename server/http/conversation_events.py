@@ -76,13 +76,15 @@ class ConversationEventRoutes:
         """Streams the state of a conversation, its events after a cursor, and later events."""
         who, id_ = principal_of(request), request.match_info["id"]
         after, event_id = _cursor_of(request)
-        self._routes.check_open(request)
+        self._routes.check_open(request, streams=True)
         await self._conversations.retrieve(who.viewer, id_)
         auth = self._auth_of(request)
         await auth.reserve()
         try:
             stream = FeedStream(self._config.ping_seconds, id_, has_cursor=after is not None)
             await auth.enter(stream)
+            # Other sockets and streams may have been opened meanwhile.
+            self._streams.check_room()
             follower = self._feeds.follow(
                 id_, who.owner, who.viewer, stream, after=after, event_id=event_id
             )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from server.api.frames import Frame
     from server.api.problem import Problem
+    from server.connection_limit import ConnectionLimit
     from server.live.follower import Follower
 
     from .sse import Stream
@@ -45,9 +46,13 @@ class Waiter:
 
 
 class Streams:
-    """The open streams and the waiting requests of a server, so that a restart can end them."""
+    """The open streams and the waiting requests of a server, so that a restart can end them.
 
-    def __init__(self) -> None:
+    `limit` counts the streams together with the server's sockets.
+    """
+
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self._limit = limit
         self._open: set[Stream] = set()
         self._waiters: set[Waiter] = set()
         self.stopped = False
@@ -59,16 +64,24 @@ class Streams:
         """The number of open streams."""
         return len(self._open)
 
+    def check_room(self) -> None:
+        """Raises Problem if the server cannot open another stream.
+
+        A prompt is checked before it is accepted, because its stream is always opened then.
+        """
+        self._limit.check()
+
     @contextlib.contextmanager
     def open(self, stream: Stream) -> Iterator[None]:
         """Registers an open stream; ends it at once if the server is stopping."""
-        self._open.add(stream)
-        if self.stopped:
-            stream.stop()
-        try:
-            yield
-        finally:
-            self._open.discard(stream)
+        with self._limit.counted():
+            self._open.add(stream)
+            if self.stopped:
+                stream.stop()
+            try:
+                yield
+            finally:
+                self._open.discard(stream)
 
     @contextlib.contextmanager
     def wait(self, waiter: Waiter) -> Iterator[None]:

@@ -112,7 +112,7 @@ class ResponseRoutes:
             body = with_key(request, parse_json(raw))
             create = parse_create(body)
             post = None if create.idempotency_key is not None else post_of(request, raw)
-            self.check_open(request)
+            self.check_open(request, streams=bool(create.stream))
             follows = create.stream or not create.background
             accepted = await self._responses.submit(
                 who, create, body, listener=listener if follows else None, post=post
@@ -172,6 +172,7 @@ class ResponseRoutes:
         if flag(request, "stream"):
             await self._responses.owned(viewer, id_)
             shown = Shown(request.query.get("item_id"), request.query.get("event_type"))
+            self.check_room()
             return await self.stream(request, viewer, id_, after, events, shown=shown)
         return await self._hand_over(request, viewer, id_)
 
@@ -220,10 +221,11 @@ class ResponseRoutes:
         catalog, name = self._config.catalog, request.match_info["id"]
         return json_answer(models.found(catalog, name, principal_of(request)))
 
-    def check_open(self, request: web.Request) -> None:
-        """Refuses a prompt whose answer could not be delivered.
+    def check_open(self, request: web.Request, *, streams: bool) -> None:
+        """Refuses a prompt whose answer could not be delivered. `streams` is True for a stream.
 
-        Raises: Problem if the server is stopping, ConnectionError if the client has disconnected.
+        Raises: Problem if the server is stopping, or cannot open another stream; ConnectionError if
+        the client has disconnected.
         """
         if _gone(request):
             raise ConnectionResetError
@@ -231,6 +233,12 @@ class ResponseRoutes:
             raise Problem(
                 503, "server_restarting", "The server is restarting. Try again.", retry_after=1
             )
+        if streams:
+            self.check_room()
+
+    def check_room(self) -> None:
+        """Raises Problem if the server cannot open another stream."""
+        self._streams.check_room()
 
     async def stream(
         self,

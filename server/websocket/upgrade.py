@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from server.access.principal import from_offers
 from server.api.problem import Problem
-from server.api.refusals import FULL_RETRY_SECONDS
 from server.http.auth_middleware import CREDENTIAL, PRINCIPAL
 from server.http.errors import WS_VERSION
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from server.config import Config
+    from server.connection_limit import ConnectionLimit
     from server.http.auth_middleware import Authenticator
 
     from .limits import SocketLimiter
@@ -42,11 +42,17 @@ class Upgrader:
     """Opens the WebSockets of a server. `sockets` are the open ones."""
 
     def __init__(
-        self, config: Config, authenticator: Authenticator, limiter: SocketLimiter
+        self,
+        config: Config,
+        authenticator: Authenticator,
+        limiter: SocketLimiter,
+        limit: ConnectionLimit,
     ) -> None:
+        """`limiter` counts the sockets of each tenant, and `limit` those of the server."""
         self._config = config
         self._authenticator = authenticator
         self._limiter = limiter
+        self._limit = limit
         self.sockets: set[OpenSocket] = set()
         self.draining = False
 
@@ -75,7 +81,8 @@ class Upgrader:
             socket = create(auth, _offers_of(request))
             self.sockets.add(socket)
             try:
-                return await socket.serve(request)
+                with self._limit.counted():
+                    return await socket.serve(request)
             finally:
                 self.sockets.discard(socket)
         finally:
@@ -93,20 +100,12 @@ class Upgrader:
         )
 
     def _check_room(self) -> None:
-        """Raises Problem if the server is draining or has reached its socket limit."""
+        """Raises Problem if the server is draining or has reached its limit of connections."""
         if self.draining:
             raise Problem(
                 503, "server_restarting", "The server is restarting. Try again.", retry_after=1
             )
-        if 0 < self._config.max_sockets <= len(self.sockets):
-            raise Problem(
-                429,
-                "socket_limit_exceeded",
-                f"This server has reached its limit of {self._config.max_sockets} sockets. "
-                "Try again later, or connect to another server.",
-                retry_after=FULL_RETRY_SECONDS,
-                limit=("X-RateLimit-Limit-Sockets", self._config.max_sockets),
-            )
+        self._limit.check()
 
 
 def _offers_of(request: web.Request) -> list[str]:

@@ -99,7 +99,7 @@ def test_every_header_is_documented() -> None:
 async def test_every_documented_response_header_is_sent(beside: System, shared: Shared) -> None:
     limits = {"HOLDLINE_TENANT_REQUESTS_PER_MINUTE": "100", "HOLDLINE_TENANT_TOKENS_PER_DAY": "1e6"}
     server, guarded = await asyncio.gather(
-        beside.server(HOLDLINE_ALLOWED_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1", **limits),
+        beside.server(HOLDLINE_ALLOWED_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="2", **limits),
         beside.server(HOLDLINE_API_KEYS="redis"),
     )
     seen: set[str] = set()
@@ -112,13 +112,13 @@ async def test_every_documented_response_header_is_sent(beside: System, shared: 
 
     failing = {"messages": [{"role": "user", "content": shared.prompt("mode=400")}]}
     leave = {"Origin": SITE, "Access-Control-Request-Method": "POST"}
-    body = {"input": shared.prompt("tokens=1"), "model": "m", "stream": True}
+    body = {"input": shared.prompt("tokens=9 pace=0.5"), "model": "m", "stream": True}
     async with (
         aiohttp.ClientSession(server.url) as http,
         noted(http.ws_connect("/v1/responses", protocols=EXTENSIONS)),
+        noted(http.post("/v1/responses", json=body, headers={"Origin": SITE})) as stream,
         noted(http.get("/v1/responses", headers={"Upgrade": "websocket", "Connection": "upgrade"})),
         noted(http.options("/v1/responses", headers=leave)),
-        noted(http.post("/v1/responses", json=body, headers={"Origin": SITE})) as stream,
         noted(http.post("/v1/chat/completions", json={"model": "m", **failing})),
         noted(http.put("/v1/responses")),
         noted(http.get("/v1/responses")),

@@ -100,7 +100,7 @@ class AgUiRoutes:
         thread, run = (_id(dict(request.query), name) for name in ("thread_id", "run_id"))
         await self._responses.owned(principal_of(request).viewer, id_)
         events = AgUiEvents(since, thread, run, [], keep=False)
-        return await self._requests.stream(request, id_, events)
+        return await self._requests.resume(request, id_, events)
 
 
 class Run:

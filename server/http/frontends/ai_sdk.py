@@ -84,7 +84,7 @@ class AiSdkRoutes:
         if chat.message_id is not None and since.after < 0:
             before = await self._responses.input_items(who.viewer, chat.response_id)
         chunks = UiMessageStream(since, chat.message_id, tuple(_of_last_message(before)))
-        return await self._requests.stream(request, chat.response_id, chunks)
+        return await self._requests.resume(request, chat.response_id, chunks)
 
 
 class Translation:

@@ -74,7 +74,7 @@ class FrontEndRequests:
         raw = await read_body(request, self._config.request_seconds)
         async with self._routes.large_requests.turn(len(raw)):
             translation = translate(parse_json(raw))
-            self._routes.check_open(request)
+            self._routes.check_open(request, streams=True)
             body = with_key(request, translation.body)
             accepted = await self.submit(principal_of(request), translation, body, listener)
         note(request, accepted)
@@ -96,6 +96,13 @@ class FrontEndRequests:
     async def stream(
         self, request: web.Request, response_id: str, answer: AnswerFormat
     ) -> web.StreamResponse:
-        """Streams a response in another protocol."""
+        """Streams the response of an accepted request in another protocol."""
         viewer, format_ = principal_of(request).viewer, ServerSentEvents(answer)
         return await self._routes.stream(request, viewer, response_id, -1, format_)
+
+    async def resume(
+        self, request: web.Request, response_id: str, answer: AnswerFormat
+    ) -> web.StreamResponse:
+        """Continues the stream of a response. Raises: Problem if there is no room for a stream."""
+        self._routes.check_room()
+        return await self.stream(request, response_id, answer)
