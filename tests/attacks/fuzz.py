@@ -28,6 +28,7 @@ from server.api.frames import frame as event_frame
 from server.api.json_body import parse_json
 from server.api.problem import Problem
 from server.api.request import parse_create
+from server.http.frontends.ag_ui import Run, RunResume
 from tests.attacks.raw import BINARY, CLOSE, PING, TEXT, Raw, frame
 
 LEAVES: list[Any] = [
@@ -44,6 +45,7 @@ LEAVES: list[Any] = [
         ["a"] * 50,
     ),
 ]
+CONVERSATION = "conv_000" + "0" * 32
 MESSAGES: list[dict[str, Any]] = [
     {"type": "response.create", "input": "tokens=2", "model": "m", "stream_id": "a"},
     {
@@ -57,9 +59,42 @@ MESSAGES: list[dict[str, Any]] = [
     },
     {"type": "response.cancel", "response_id": "resp_000" + "0" * 32},
     {"type": "holdline:resume", "response_id": "resp_000" + "0" * 32, "starting_after": 1},
+    {
+        "type": "response.steer",
+        "previous_response_id": "resp_000" + "0" * 32,
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}],
+        "holdline": {"idempotency_key": "k"},
+    },
+    {
+        "type": "holdline:follow",
+        "conversation": CONVERSATION,
+        "starting_after": 1,
+        "event_id": "evt_1",
+    },
+    {"type": "holdline:unfollow", "conversation": CONVERSATION},
+    {"type": "holdline:read", "conversation": CONVERSATION, "sequence_number": 1},
+    {"type": "holdline:console", "response_id": None},
     {"type": "holdline:ping", "id": 1},
     {"type": "holdline:auth", "token": "t"},
 ]
+AG_UI_RUN = {"threadId": "thread", "runId": "run"}
+AG_UI_MESSAGES: list[dict[str, Any]] = [
+    {
+        **AG_UI_RUN,
+        "messages": [
+            {"id": "m1", "role": "user", "content": [{"type": "text", "text": "tokens=1"}]}
+        ],
+        "tools": [{"name": "f", "description": "d", "parameters": {"type": "object"}}],
+        "context": [{"description": "d", "value": "v"}],
+        "forwardedProps": {"holdline": {"model": "m"}},
+        "state": {},
+    },
+    {**AG_UI_RUN, "responseId": "resp_000" + "0" * 32, "startingAfter": "1:00000000"},
+    {"type": "holdline:ping", "id": 1},
+    {"type": "holdline:auth", "token": "t"},
+]
+# The messages of each route with a WebSocket.
+SOCKETS = {"/v1/responses": MESSAGES, "/v1/ag-ui": AG_UI_MESSAGES}
 ENTRIES: list[Any] = [
     [1, "msg_1", 0, 0, "a"],
     [5, 0, {"id": "a"}],
@@ -114,8 +149,8 @@ def corrupted(rng: random.Random, data: bytes) -> bytes:
 
 def decoders(rng: random.Random) -> None:
     """Runs each decoder once. Invalid input may raise only the exceptions suppressed here."""
-    message = mutated(rng, mutated(rng, rng.choice(MESSAGES)))
-    for parse in (parse_message, parse_create):
+    message = mutated(rng, mutated(rng, rng.choice([*MESSAGES, *AG_UI_MESSAGES])))
+    for parse in (parse_message, parse_create, Run, RunResume):
         if isinstance(message, dict):
             with contextlib.suppress(Problem):
                 parse(message)
@@ -134,9 +169,9 @@ def decoders(rng: random.Random) -> None:
             decode(packed)
 
 
-def frames(rng: random.Random, *, packed: bool) -> bytes:
+def frames(rng: random.Random, messages: list[dict[str, Any]], *, packed: bool) -> bytes:
     """Returns one frame, which usually contains an almost valid message."""
-    message = rng.choice(MESSAGES)
+    message = rng.choice(messages)
     for _ in range(rng.randrange(3)):
         message = mutated(rng, message)
     try:
@@ -163,17 +198,25 @@ def frames(rng: random.Random, *, packed: bool) -> bytes:
 
 
 async def socket_round(url: str, rng: random.Random, seen: Counter[str]) -> None:
-    """Opens one WebSocket, sends 40 frames and reads until the server closes it."""
-    packed = rng.random() < 0.5
+    """Opens a WebSocket on each route, sends 40 frames and reads until the server closes it."""
+    for path, messages in SOCKETS.items():
+        await _socket_round(url, path, messages, rng, seen)
+
+
+async def _socket_round(
+    url: str, path: str, messages: list[dict[str, Any]], rng: random.Random, seen: Counter[str]
+) -> None:
+    packed = messages is MESSAGES and rng.random() < 0.5  # AG-UI is JSON alone
     offer = "holdline.msgpack" if packed else rng.choice(["holdline.v1", "bearer.x"])
     async with Raw(url) as raw:
-        status, _ = await raw.upgrade(f"Sec-WebSocket-Protocol: {offer}")
+        status, _ = await raw.upgrade(f"Sec-WebSocket-Protocol: {offer}", path=path)
         assert 101 == status
         for _ in range(40):
-            await raw.send(frames(rng, packed=packed))
+            await raw.send(frames(rng, messages, packed=packed))
         raw.done()
         received = await raw.rest(20)
-        seen["socket: internal_error" if b"internal_error" in received else "socket"] += 1
+        failed = b"internal_error" in received
+        seen[f"socket at {path}: internal_error" if failed else f"socket at {path}"] += 1
 
 
 async def request_round(url: str, rng: random.Random, seen: Counter[str]) -> None:

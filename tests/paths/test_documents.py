@@ -26,6 +26,7 @@ from server.api.schema.objects import Response
 from server.app import create_app
 from server.config import Config
 from server.http.documents.asyncapi import asyncapi
+from server.http.documents.frontend_routes import AG_UI_MESSAGES
 from server.http.documents.openapi import openapi
 from server.http.static import pages
 from tests.paths.compliance.calls import TRANSPORTS
@@ -33,6 +34,7 @@ from tests.paths.compliance.cases import CASES, Case, text
 from tests.paths.conftest import Shared
 from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, blocks
 from tests.system import CODE, EXTENSIONS
+from tests.websocket_routes import websocket_routes
 from worker.upstream.responses.events import REPORTED
 from worker.webhooks.message import body, feedback_body, headers
 
@@ -77,8 +79,8 @@ def test_the_openapi_document_is_valid() -> None:
 )
 def test_the_asyncapi_document_is_valid() -> None:
     Draft7Validator(json.loads(ASYNCAPI.read_text())).validate(ASYNC)
-    channel = ASYNC["channels"]["responses"]
     for operation in ASYNC["operations"].values():
+        channel = ASYNC["channels"][operation["channel"]["$ref"].rpartition("/")[2]]
         for message in operation["messages"]:
             name = message["$ref"].rpartition("/")[2]
             assert {"$ref": f"#/components/messages/{name}"} == channel["messages"][name]
@@ -117,6 +119,13 @@ def test_the_documented_routes_match_the_served_routes() -> None:
     assert served == documented
 
 
+def test_the_documented_channels_are_the_websocket_routes() -> None:
+    app = create_app(Config.from_environ({}))
+    sockets = websocket_routes(app)
+    assert len(sockets) >= 2
+    assert sockets == {channel["address"] for channel in ASYNC["channels"].values()}
+
+
 def test_every_message_and_event_is_documented() -> None:
     written = {
         text
@@ -144,14 +153,16 @@ def test_every_message_and_event_is_documented() -> None:
     assert events.TERMINAL_TYPES <= EVENTS.keys()
     assert EVENTS.keys() | MESSAGES.keys() <= {e["type"] for e in EXAMPLES}
     named = {m["name"] for m in ASYNC["components"]["messages"].values()}
-    assert named == MESSAGE_TYPES.keys() | EVENTS.keys() | MESSAGES.keys()
+    front_ends = {name for name, _ in AG_UI_MESSAGES.values()}
+    assert named == MESSAGE_TYPES.keys() | EVENTS.keys() | MESSAGES.keys() | front_ends
 
 
 def test_every_close_code_is_in_the_asyncapi_document() -> None:
-    codes = ASYNC["channels"]["responses"]["x-close-codes"]
-    assert {str(int(code)): code.come_back for code in CloseCode} == {
-        code: about["come_back"] for code, about in codes.items()
-    }
+    for channel in ASYNC["channels"].values():
+        codes = channel["x-close-codes"]
+        assert {str(int(code)): code.come_back for code in CloseCode} == {
+            code: about["come_back"] for code, about in codes.items()
+        }
 
 
 def test_every_parameter_is_in_the_openapi_document() -> None:

@@ -68,8 +68,10 @@ class Queued(About):
 
 
 class Pong(Struct):
+    """`responses` is missing on a WebSocket for AG-UI, which follows one response."""
+
     id: str | int | None
-    responses: dict[str, int]
+    responses: dict[str, int] | UnsetType = UNSET
 
 
 class Authenticated(Struct):

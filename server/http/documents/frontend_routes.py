@@ -64,3 +64,46 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         },
     },
 }
+
+# The components of `/asyncapi.json` for the messages of a WebSocket for AG-UI: the input of a run,
+# a resumed run, and an event.
+RUN: Final = "AgUiRun"
+RESUME: Final = "AgUiResume"
+EVENT: Final = "AgUiEvent"
+_ID: Final = {"type": "string", "minLength": 1, "maxLength": ag_ui.MAX_ID}
+# Maps each component to the name and the schema of the message.
+AG_UI_MESSAGES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    RUN: ("ag-ui run", BODIES[ag_ui.PATH]),
+    RESUME: (
+        "ag-ui resume",
+        {
+            "type": "object",
+            "required": ["threadId", "runId", ag_ui.RESPONSE_ID],
+            "properties": {
+                "threadId": _ID,
+                "runId": _ID,
+                ag_ui.RESPONSE_ID: _ID,
+                "startingAfter": {
+                    "anyOf": [_CURSOR, {"type": "integer", "minimum": -1}],
+                    "default": -1,
+                },
+            },
+            "additionalProperties": False,
+        },
+    ),
+    EVENT: (
+        "ag-ui event",
+        {
+            "type": "object",
+            "required": ["type"],
+            "properties": {
+                "type": {"type": "string"},
+                "sequence": {"type": "integer", "minimum": 0},
+                "cursor": _CURSOR,
+            },
+            "description": "An event of AG-UI, see https://docs.ag-ui.com/concepts/events.",
+        },
+    ),
+}
+# The messages of Holdline's own that the server sends on a WebSocket for AG-UI.
+AG_UI_EXTENSIONS: Final = ("holdline:authenticated", "holdline:expiring", "holdline:pong")
