@@ -26,6 +26,9 @@ _MAX_SHOWN: Final = 64  # maximum number of characters of a client's name in an 
 _MIN_INTEGER: Final = -(2**63)
 _MAX_INTEGER: Final = 2**64 - 1
 _T = TypeVar("_T")
+# The largest sequence number that every client can represent.
+MAX_SEQUENCE: Final = 2**53
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -154,3 +157,13 @@ def _error_of(value: Any, kind: type[Any]) -> str:
     except msgspec.ValidationError as error:
         return str(error)
     return ""
+
+
+def whole_number(written: str, name: str, least: int, most: int) -> int:
+    """Returns a number that a client has written. Raises: Problem."""
+    if not _WHOLE.fullmatch(written):  # `int` also accepts spaces, underscores and other digits
+        raise invalid(name, f"'{name}' must be a whole number.")
+    value = int(written) if len(written) < 20 else most + 1
+    if not least <= value <= most:
+        raise invalid(name, f"'{name}' must be between {least} and {most}.")
+    return value

@@ -11,10 +11,11 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from server.api.problem import invalid
+from server.api.validation import MAX_SEQUENCE
 
 from .auth_middleware import principal_of
 from .feed_stream import FeedStream
-from .query import LAST_EVENT_ID, MAX_SEQUENCE, integer
+from .query import LAST_EVENT_ID, integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

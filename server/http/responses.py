@@ -18,6 +18,7 @@ from server.api.frames import NOTHING, Shown, encode
 from server.api.json_body import parse_json
 from server.api.problem import Problem, invalid, restarting
 from server.api.request import parse_create
+from server.api.validation import MAX_SEQUENCE
 from server.responses import Post
 
 from .answers import encoded_answer, error_answer, json_answer
@@ -25,7 +26,7 @@ from .auth_middleware import principal_of
 from .bodies import Bodies, Body
 from .body import read_body, with_key
 from .open_streams import Waiter
-from .query import MAX_SEQUENCE, flag, integer
+from .query import flag, integer
 from .sse import HELPER_HEADER, Events, ResponseStream
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from server.http.frontends import ag_ui, ai_sdk, cursor
+from server.http.frontends import ag_ui, ai_sdk, cursor, requests
 from server.http.query import LAST_EVENT_ID
 
 Route = tuple[str, str, str, Any, Any]
@@ -21,7 +21,7 @@ ROUTES: Final[tuple[Route, ...]] = (
 EMPTY: Final = {("get", ai_sdk.STREAM)}
 _CURSOR: Final = {"type": "string", "pattern": f"^{cursor.PATTERN}$"}
 _CURSORS: Final = (
-    ("query", cursor.STARTING_AFTER, {**_CURSOR, "default": "-1"}),
+    ("query", requests.STARTING_AFTER, {**_CURSOR, "default": "-1"}),
     ("header", LAST_EVENT_ID, _CURSOR),
 )
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {

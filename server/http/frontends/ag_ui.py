@@ -23,6 +23,7 @@ from server.http.shapes import mapping, missing, string, unsupported
 from . import ag_ui_messages
 from .ag_ui_stream import AgUiEvents
 from .cursor import BEGINNING, AnswerCursor
+from .requests import cursor_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -96,7 +97,7 @@ class AgUiRoutes:
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """Continues the events of a response after an event that the client has."""
         id_ = request.match_info["id"]
-        since = AnswerCursor.of_request(request)
+        since = cursor_of(request)
         thread, run = (_id(dict(request.query), name) for name in ("thread_id", "run_id"))
         await self._responses.owned(principal_of(request).viewer, id_)
         events = AgUiEvents(since, thread, run, [], keep=False)

@@ -21,7 +21,7 @@ from server.http.shapes import mapping, missing, string, unsupported
 
 from . import ai_sdk_messages
 from .ai_sdk_stream import UiMessageStream
-from .cursor import AnswerCursor
+from .requests import cursor_of
 
 if TYPE_CHECKING:
     from jobs.chats import Chats
@@ -73,7 +73,7 @@ class AiSdkRoutes:
         The id is that of a chat or of a response. A chat without an answer has no content.
         """
         who, id_ = principal_of(request), request.match_info["id"]
-        since = AnswerCursor.of_request(request)
+        since = cursor_of(request)
         chat: Chat | None = Chat(id_, None)
         if RESPONSE_ID.fullmatch(id_) is None:
             chat = await self._chats.get(who.owner, id_)

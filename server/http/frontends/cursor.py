@@ -11,14 +11,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from server.api.problem import invalid
-from server.http.query import LAST_EVENT_ID, MAX_SEQUENCE, whole_number
+from server.api.validation import MAX_SEQUENCE, whole_number
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from server.api.frames import Frame
 
-STARTING_AFTER: Final = "starting_after"
 PATTERN: Final = "[+-]?[0-9]+(:[0-9a-f]{8})?"
 _WRITTEN: Final = re.compile(PATTERN)
 
@@ -51,14 +48,6 @@ class AnswerCursor(NamedTuple):
         if not isinstance(given, str):
             raise invalid(name, f"'{name}' must be the cursor of an event, or its number.")
         return cls.parse(given, name)
-
-    @classmethod
-    def of_request(cls, request: web.Request) -> Self:
-        """Returns the cursor in the header `Last-Event-ID` or in the query. Raises: Problem."""
-        if written := request.headers.get(LAST_EVENT_ID):
-            return cls.parse(written, LAST_EVENT_ID)
-        written = request.query.get(STARTING_AFTER)
-        return cls() if written is None else cls.parse(written, STARTING_AFTER)
 
     def __str__(self) -> str:
         return f"{self.after}:{self.checksum}" if self.checksum else str(self.after)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from server.api.json_body import parse_json
 from server.api.problem import Problem
 from server.api.request import parse_create
 from server.http.auth_middleware import principal_of
 from server.http.body import read_body, with_key
+from server.http.query import LAST_EVENT_ID
 from server.http.responses import note
 
+from .cursor import BEGINNING, AnswerCursor
 from .framing import ServerSentEvents
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .answer import AnswerFormat
 
 Json = dict[str, Any]
+
+STARTING_AFTER: Final = "starting_after"
 
 
 class Translated(Protocol):
@@ -106,3 +110,11 @@ class FrontEndRequests:
         """Continues the stream of a response. Raises: Problem if there is no room for a stream."""
         self._routes.check_room()
         return await self.stream(request, response_id, answer)
+
+
+def cursor_of(request: web.Request) -> AnswerCursor:
+    """Returns the cursor in the header `Last-Event-ID` or in the query. Raises: Problem."""
+    if written := request.headers.get(LAST_EVENT_ID):
+        return AnswerCursor.parse(written, LAST_EVENT_ID)
+    written = request.query.get(STARTING_AFTER)
+    return BEGINNING if written is None else AnswerCursor.parse(written, STARTING_AFTER)
