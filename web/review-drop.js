@@ -3,7 +3,7 @@
 
 import { parseDiff } from "./diff.js";
 import { textOf } from "./file-text.js";
-import { fromDiff, MAX_EXAMINED, Skipped, skippedFile, skippedFolder } from "./review-files.js";
+import { fromDiff, MAX_EXAMINED, once, Skipped, skippedFile, skippedFolder } from "./review-files.js";
 
 /** @typedef {{path: string, file: File}} Found */
 /** @typedef {import("./review-files.js").Source} Source */
@@ -86,7 +86,7 @@ export async function sourcesOf(found, skipped) {
     if (text === null) skipped.add("not text", path);
     else sources.push(...toSources(text, path, skipped));
   }
-  return sources;
+  return once(sources, skipped);
 }
 
 /** Returns the sources of one text. @param {string} text @param {string} name @param {Skipped} skipped @returns {Source[]} */
@@ -100,7 +100,7 @@ export function toSources(text, name, skipped) {
   if (files === null) return [{ name, code, diff: false }];
   const { sources, skipped: others } = fromDiff(files);
   skipped.addAll(others);
-  return sources;
+  return once(sources, skipped);
 }
 
 /** Returns code with Unix line ends, and without empty lines around it. @param {string} text */

@@ -56,6 +56,31 @@ test("a file that cannot be read is skipped, and a diff among files becomes its 
   assert.deepEqual(skipped.lines(), ["not text: a.py"]);
 });
 
+/** Returns a found file with this content. */
+const holding = (path, ...lines) => ({ path, file: new File([`${lines.join("\n")}\n`], path) });
+/** The lines of a diff that changes a file. */
+const changing = (name, text) => [`--- a/${name}`, `+++ b/${name}`, "@@ -1 +1 @@", "-x", `+${text}`];
+
+test("a file of a folder that a diff in the folder changes is listed once", async () => {
+  const skipped = new Skipped();
+  const sources = await sourcesOf([
+    holding("top/src/a.py", "x"), holding("top/ba.py", "x"), holding("top/change.diff", ...changing("src/a.py", "y"), ...changing("a.py", "z")),
+  ], skipped);
+  assert.deepEqual(sources.map(({ name, diff }) => [name, diff]), [["top/ba.py", false], ["src/a.py", true], ["a.py", true]]);
+  assert.deepEqual(skipped.lines(), ["reviewed by its changes in a diff: top/src/a.py"]);
+});
+
+test("a file that several diffs change is listed once with all changes", async () => {
+  const skipped = new Skipped();
+  const sources = await sourcesOf([holding("1.patch", ...changing("a.py", "y"), ...changing("a.py", "z")), holding("2.patch", ...changing("a.py", "w"))], skipped);
+  assert.deepEqual(sources.map(({ name }) => name), ["a.py"]);
+  assert.deepEqual(sources[0]?.code.match(/\+[a-z]/g), ["+y", "+z", "+w"]);
+  const large = "y".repeat(150_000);
+  const cut = await sourcesOf([holding("1.patch", ...changing("b.py", large)), holding("2.patch", ...changing("b.py", large))], skipped);
+  assert.deepEqual(cut.map(({ name }) => name), ["b.py"]);
+  assert.deepEqual(skipped.lines(), ["larger than 200 KB with its other changes: b.py"]);
+});
+
 test("pasted text is a diff only if it has hunks", () => {
   const skipped = new Skipped();
   assert.deepEqual(toSources("\n\nx = 1\r\n\n", "", skipped), [{ name: "", code: "x = 1", diff: false }]);
