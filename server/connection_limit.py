@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from .api.problem import Problem
 from .api.refusals import FULL_RETRY_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sized
 
 
 class ConnectionLimit:
-    """Counts the open WebSockets and event streams of a process; a limit of 0 means no limit.
+    """Limits the number of open WebSockets and event streams of a process.
 
-    A stream costs as much as a socket: a connection, a follower and a buffer.
+    A stream costs as much as a socket: a connection, a follower and a buffer. `is_set` is False if
+    there is no limit.
     """
 
     def __init__(self, limit: int) -> None:
+        """A `limit` of 0 means no limit."""
         self._limit = limit
-        self._open = 0
+        self.is_set = limit > 0
+        self._counted: list[Sized] = []
+
+    def count(self, connections: Sized) -> None:
+        """Counts the connections in a collection, which its owner keeps up to date."""
+        self._counted.append(connections)
 
     def check(self) -> None:
         """Raises Problem if the server has reached its limit."""
-        if 0 < self._limit <= self._open:
+        if self.is_set and sum(map(len, self._counted)) >= self._limit:
             raise Problem(
                 429,
                 "socket_limit_exceeded",
@@ -33,12 +39,3 @@ class ConnectionLimit:
                 retry_after=FULL_RETRY_SECONDS,
                 limit=("X-RateLimit-Limit-Sockets", self._limit),
             )
-
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """Counts one connection while it is open, also above the limit."""
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1

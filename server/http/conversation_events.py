@@ -85,7 +85,7 @@ class ConversationEventRoutes:
             stream = FeedStream(self._config.ping_seconds, id_, has_cursor=after is not None)
             await auth.enter(stream)
             # Other sockets and streams may have been opened meanwhile.
-            self._streams.check_room()
+            self._streams.limit.check()
             follower = self._feeds.follow(
                 id_, who.owner, who.viewer, stream, after=after, event_id=event_id
             )

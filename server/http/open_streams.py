@@ -48,12 +48,14 @@ class Waiter:
 class Streams:
     """The open streams and the waiting requests of a server, so that a restart can end them.
 
-    `limit` counts the streams together with the server's sockets.
+    `limit` counts the streams together with the server's sockets. A prompt is checked before it is
+    accepted, because its stream is always opened then.
     """
 
     def __init__(self, limit: ConnectionLimit) -> None:
-        self._limit = limit
+        self.limit = limit
         self._open: set[Stream] = set()
+        limit.count(self._open)
         self._waiters: set[Waiter] = set()
         self.stopped = False
         self._hurried = False
@@ -64,24 +66,16 @@ class Streams:
         """The number of open streams."""
         return len(self._open)
 
-    def check_room(self) -> None:
-        """Raises Problem if the server cannot open another stream.
-
-        A prompt is checked before it is accepted, because its stream is always opened then.
-        """
-        self._limit.check()
-
     @contextlib.contextmanager
     def open(self, stream: Stream) -> Iterator[None]:
         """Registers an open stream; ends it at once if the server is stopping."""
-        with self._limit.counted():
-            self._open.add(stream)
-            if self.stopped:
-                stream.stop()
-            try:
-                yield
-            finally:
-                self._open.discard(stream)
+        self._open.add(stream)
+        if self.stopped:
+            stream.stop()
+        try:
+            yield
+        finally:
+            self._open.discard(stream)
 
     @contextlib.contextmanager
     def wait(self, waiter: Waiter) -> Iterator[None]:

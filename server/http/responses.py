@@ -234,12 +234,12 @@ class ResponseRoutes:
             raise Problem(
                 503, "server_restarting", "The server is restarting. Try again.", retry_after=1
             )
-        if streams:
-            self.check_room()
+        if streams and self._streams.limit.is_set:
+            self._streams.limit.check()
 
     def check_room(self) -> None:
         """Raises Problem if the server cannot open another stream."""
-        self._streams.check_room()
+        self._streams.limit.check()
 
     async def stream(
         self,

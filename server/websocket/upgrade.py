@@ -54,6 +54,7 @@ class Upgrader:
         self._limiter = limiter
         self._limit = limit
         self.sockets: set[OpenSocket] = set()
+        limit.count(self.sockets)
         self.draining = False
 
     async def serve(
@@ -81,8 +82,7 @@ class Upgrader:
             socket = create(auth, _offers_of(request))
             self.sockets.add(socket)
             try:
-                with self._limit.counted():
-                    return await socket.serve(request)
+                return await socket.serve(request)
             finally:
                 self.sockets.discard(socket)
         finally:

@@ -65,4 +65,4 @@ async def _writing(answer: Any) -> None:
     with pytest.raises(HoldlineError):
         for _ in range(200):
             await answer.say("more")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the time between two tokens of a model
