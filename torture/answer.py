@@ -71,6 +71,11 @@ def _messages(response: Json) -> list[tuple[str, str]]:
     return found
 
 
+def piece_of(event: Json) -> str:
+    """Returns the short name of a delta: its number or, without one, the beginning of its text."""
+    return str(event.get("sequence_number", repr(event.get("delta"))[:40]))
+
+
 def summary(event: Json) -> str:
     """Returns an event as a short text, with the state of its response."""
     shown = f"{event.get('type')} {event.get('sequence_number', '')}".rstrip()
@@ -79,6 +84,11 @@ def summary(event: Json) -> str:
         return f"{shown} {json.dumps(event, ensure_ascii=False)}"
     state = {key: response.get(key) for key in ("id", "status", "error", "incomplete_details")}
     return f"{shown} {json.dumps({k: v for k, v in state.items() if v}, ensure_ascii=False)}"
+
+
+def _number_of(event: Json) -> int | None:
+    number = event.get("sequence_number")
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 @dataclass
@@ -90,6 +100,7 @@ class Answer:
         late: true if the client begins after the first event, and cannot know all items.
         texts: the text so far of each item, by its id.
         last: the terminal event, once it has arrived.
+        unnumbered: the type of the first event without a sequence number, or "".
     """
 
     response_id: str = ""
@@ -98,6 +109,7 @@ class Answer:
     events: list[Json] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     last: Json | None = None
+    unnumbered: str = ""
 
     def __post_init__(self) -> None:
         # The cursor with which the client has begun.
@@ -113,17 +125,20 @@ class Answer:
         if kind == "error":
             # An error of the stream, which is not an event of the response.
             return
-        number = event.get("sequence_number")
-        if not isinstance(number, int):
+        number = _number_of(event)
+        if number is None and not kind.startswith("response."):
             # The standard numbers each event of a response. Others are extensions.
-            if kind.startswith("response."):
-                raise Broken(f"{kind} has no sequence_number")
             return
         if self.last is not None:
-            raise Broken(f"event {number} ({kind}) follows the last event {self.last['type']}")
-        if number <= self.cursor:
+            shown = kind if number is None else f"event {number} ({kind})"
+            raise Broken(f"{shown} follows the last event {self.last['type']}")
+        if number is None:
+            # The order of arrival counts instead. The case `stream.numbered` reports the event.
+            self.unnumbered = self.unnumbered or kind
+        elif number <= self.cursor:
             raise Broken(f"event {number} ({kind}) arrived after event {self.cursor}")
-        self.cursor = number
+        else:
+            self.cursor = number
         self.events.append(event)
         if not self.response_id and "response" in event:
             self.response_id = text_of(event, "response", "id")
@@ -158,6 +173,15 @@ class Answer:
                 raise Broken(f"the output of {kind} differs from the deltas before it")
             if item not in self.texts:
                 raise Broken(f"the output of {kind} has an item that was never added")
+
+    def check_numbered(self, consequence: str = "") -> None:
+        """Checks that each event has a sequence number.
+
+        Raises:
+            Broken: an event has none. The message ends with the consequence.
+        """
+        if self.unnumbered:
+            raise Broken(f"{self.unnumbered} has no sequence_number{consequence}")
 
     @property
     def ended(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from torture.answer import Answer, Json, summary
+from torture.answer import Answer, Json, piece_of, summary
 from torture.errors import Broken
 from torture.json_text import parsed
 from torture.sse import EventParser
@@ -134,7 +134,7 @@ class EventStream:
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise Broken(f"an event has no type: {data[:100]!r}")
         delta = event["type"] == "response.output_text.delta"
-        shown = f"{PIECE}{event.get('sequence_number')}" if delta else summary(event)
+        shown = f"{PIECE}{piece_of(event)}" if delta else summary(event)
         self._timeline.add(self._who, "arrived", shown)
         if event["type"] == "error":
             self.errors.append(event)
@@ -180,7 +180,12 @@ class Client:
         return await self.request("GET", f"/responses/{response_id}")
 
     async def resume(self, answer: Answer) -> EventStream:
-        """Continues an answer after its last event, on a new stream."""
+        """Continues an answer after its last event, on a new stream.
+
+        Raises:
+            Broken: the events have no numbers, or the request was refused.
+        """
+        answer.check_numbered(", so the stream cannot be resumed")
         cursor = "" if answer.cursor < 0 else f"&starting_after={answer.cursor}"
         path = f"/responses/{answer.response_id}?stream=true{cursor}"
         return await self.open("GET", path, answer=answer)

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from torture.answer import Answer, Json, summary, text_of
+from torture.answer import Answer, Json, piece_of, summary, text_of
 from torture.client import Client, ConnectionLost
 from torture.errors import Broken
 from torture.json_text import parsed
@@ -79,7 +79,7 @@ class Socket:
             raise Broken(f"a message is no JSON: {frame.data[:100]!r}") from None
         kind = text_of(message, "type")
         delta = kind == "response.output_text.delta"
-        shown = f"{PIECE}{message.get('sequence_number')}" if delta else summary(message)
+        shown = f"{PIECE}{piece_of(message)}" if delta else summary(message)
         self._client.timeline.add(self._client.who, "arrived", shown)
         if kind.startswith("response.") and not kind.startswith("response.steer"):
             self._add(kind, message)

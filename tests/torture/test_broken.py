@@ -20,6 +20,7 @@ FOUND_BY: Final = {
     Fault.READ_THEN_SUBSCRIBE: "stream.complete",
     Fault.SLOW_READER_DROPS: "stream.slow_reader",
     Fault.REORDERED: "stream.complete",
+    Fault.UNNUMBERED: "stream.numbered",
     Fault.RESUME_SKIPS: "resume.every_event",
     Fault.RESUME_REPEATS: "resume.every_event",
     Fault.RESUME_FROM_START: "resume.every_event",
@@ -69,6 +70,17 @@ async def test_a_fault_is_found(tmp_path: Path, fault: Fault) -> None:
     report = await torture(tmp_path, fault, 1, FOUND_BY[fault])
     assert [FOUND_BY[fault]] == [*reasons(report)]
     assert Verdict.FAILED == report.results[0].verdict
+
+
+@pytest.mark.timeout(120)
+async def test_without_numbers_only_the_claims_about_numbers_fail(tmp_path: Path) -> None:
+    cases = ("stream.complete", "stream.numbered", "vanish.early", "resume.reload", "resume.many")
+    report = await torture(tmp_path, Fault.UNNUMBERED, 1, *cases)
+    found = reasons(report)
+    assert ["resume.many", "resume.reload", "stream.numbered"] == sorted(found)
+    assert "response.created has no sequence_number" in found["stream.numbered"]
+    assert "has no sequence_number, so the stream cannot be resumed" in found["resume.reload"]
+    assert {Verdict.FAILED} == {result.verdict for result in report.failed}
 
 
 @pytest.mark.heavy

@@ -30,10 +30,23 @@ def folded(given: list[dict[str, Any]]) -> Answer:
     return found
 
 
+def without_numbers(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in event.items() if k != "sequence_number"} for event in given]
+
+
+@pytest.mark.parametrize("wrong", [{}, {"sequence_number": True}, {"sequence_number": "1"}])
+def test_events_without_numbers_are_judged_by_the_order_of_arrival(wrong: dict[str, Any]) -> None:
+    found = folded([{**event, **wrong} for event in without_numbers(events())])
+    assert answer(1, "p", 1, 3) == found.text == found.delta_text
+    with pytest.raises(Broken, match="has no sequence_number"):
+        found.check_numbered()
+
+
 def test_a_whole_answer_is_accepted() -> None:
     found = folded(events())
     assert found.ended
     assert answer(1, "p", 1, 3) == found.text == found.delta_text
+    found.check_numbered()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,8 @@ def test_a_whole_answer_is_accepted() -> None:
         (lambda e: [*e[:5], e[6], e[5], *e[7:]], "event 5 .* arrived after event 6"),
         (lambda e: [*e[:2], *e[3:]], "before response.output_item.added"),
         (lambda e: [*e, {**e[-1], "sequence_number": 99}], "follows the last event"),
-        (lambda e: [{"type": "response.created"}], "has no sequence_number"),
+        (lambda e: [*e, {"type": "response.late"}], "response.late follows the last event"),
+        (lambda e: without_numbers([*e[:5], e[6], e[5], *e[7:]]), "differs from the deltas"),
     ],
 )
 def test_a_wrong_sequence_of_events_is_noticed(change: Any, message: str) -> None:

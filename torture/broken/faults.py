@@ -14,6 +14,8 @@ class Fault(StrEnum):
     """If a client reads slowly, the oldest events of its full queue are lost."""
     REORDERED = "reordered"
     """If several deltas arrive at once, two of them are sent in the wrong order."""
+    UNNUMBERED = "unnumbered"
+    """Events have no sequence number, so no client can resume a stream."""
     RESUME_SKIPS = "resume-skips"
     """A resumed stream omits the first event after the cursor."""
     RESUME_REPEATS = "resume-repeats"

@@ -177,8 +177,11 @@ class Server:
         await stream.prepare(request)
         try:
             async for _, data in self._feeds.follow(response_id, cursor):
-                kind = json.loads(data)["type"]
-                await stream.write(f"event: {kind}\ndata: {data}\n\n".encode())
+                event = json.loads(data)
+                kind = event["type"]
+                if self._fault is Fault.UNNUMBERED:
+                    del event["sequence_number"]
+                await stream.write(f"event: {kind}\ndata: {json.dumps(event)}\n\n".encode())
                 if kind in TERMINAL:
                     break
         except (ConnectionError, asyncio.CancelledError):

@@ -28,6 +28,22 @@ async def complete(trial: Trial) -> None:
 
 
 @case(
+    "stream.numbered",
+    "Each event of a stream has a sequence number.",
+    STREAMING,
+    Weight.INCONVENIENT,
+    "stream",
+)
+async def numbered(trial: Trial) -> None:
+    prompt = trial.prompt(pieces=10)
+    async with await trial.client().stream(trial.body(prompt)) as stream:
+        answer = await trial.within(stream.rest(), "the stream did not end")
+    answer.check_numbered()
+    if not answer.ended:
+        raise Broken("the stream has no terminal event")
+
+
+@case(
     "stream.live",
     "A stream delivers pieces while the model still writes.",
     STREAMING,
