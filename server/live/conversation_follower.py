@@ -107,6 +107,8 @@ class ConversationFollower(LogFollower[FollowedConversation, FeedSink]):
             # If an event with this number was already shown, Redis may have lost that event.
             if self._live:
                 self.catch_up()
+            elif self._begun and number < self._next:
+                self._doubted = True  # the read that runs may have seen the feed before the change
 
     async def _read(self) -> None:
         failures = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -128,6 +129,34 @@ async def test_a_feed_that_lost_its_end_and_grew_again_is_reset(
     await place.update(more)
     await wait_until(lambda: any(one.get("reset") for one in sink.messages))
     await wait_until(lambda: sink.numbers == [*range(4 + more)])
+
+
+async def test_an_event_that_is_replaced_during_a_read_is_shown_at_once(
+    place: Place, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Sink()
+    follower = place.follow(sink)
+    await place.update(3)
+    earlier = await pipe.call("DUMP", NAMES.feed(place.id))
+    await place.update(2)
+    await wait_until(lambda: sink.numbers == [*range(6)])
+    look, reached, returns = follower.feed.look, asyncio.Event(), asyncio.Event()
+
+    async def late(*where: Any, **how: Any) -> Any:
+        found = await look(*where, **how)
+        reached.set()
+        await returns.wait()
+        return found
+
+    monkeypatch.setattr(follower.feed, "look", late)
+    follower.catch_up()
+    await reached.wait()
+    await pipe.call("RESTORE", NAMES.feed(place.id), 60_000, earlier, "REPLACE")
+    await place.update(2)
+    await wait_until(lambda: follower._heard == 5)
+    returns.set()
+    await wait_until(lambda: any(one.get("reset") for one in sink.messages))
+    await wait_until(lambda: sink.numbers == [*range(6)])
 
 
 async def test_an_emptied_redis_ends_the_conversation_and_empties_the_list(
