@@ -12,6 +12,8 @@ export const GIVE_UP_MS = 120_000;
 export const SILENCE_MS = 60_000;
 /** The statuses with which a server or a proxy refuses a request that it may accept later. */
 const TEMPORARY = new Set([502, 503, 504]);
+/** The status with which a server refuses a further stream. */
+const TOO_MANY = 429;
 /** The events that end a complete stream. */
 const ENDS = new Set(["data: [DONE]", ": done"]);
 
@@ -93,9 +95,18 @@ export async function* eventsOf(first, resume, signal) {
       if (!(error instanceof TypeError)) throw error; // a `TypeError` means that the connection is lost
       lost = error;
     }
-    if (Date.now() - heard > GIVE_UP_MS) throw lost;
-    await pause(delay(tries, Math.random()), signal);
-    response = await resume(after);
+    for (let failure = lost; ; tries++) {
+      if (Date.now() - heard > GIVE_UP_MS) throw failure;
+      await pause(delay(tries, Math.random()), signal);
+      try {
+        response = await resume(after);
+        break;
+      } catch (error) {
+        // A server with all the streams that it may have accepts the request later.
+        if (!(error instanceof RequestError) || error.status !== TOO_MANY) throw error;
+        failure = error;
+      }
+    }
   }
 }
 

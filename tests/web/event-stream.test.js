@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { socketFetch } from "../../web/ag-ui.js";
-import { eventsOf, GIVE_UP_MS } from "../../web/event-stream.js";
+import { eventsOf, GIVE_UP_MS, RequestError } from "../../web/event-stream.js";
 
 const body = JSON.stringify({ threadId: "t", runId: "r" });
 
@@ -63,6 +63,20 @@ test("a stream without a sign of its answer fails after two minutes", async () =
   };
   await assert.rejects(eventsOf(new Response(""), resume, null).next(), TypeError);
   clock.mock.restore();
+});
+
+test("a stream is resumed once a full server has room", async () => {
+  const refused = [429, 429];
+  const resume = async (/** @type {string} */ after) => {
+    const status = refused.pop();
+    if (status) throw new RequestError(status, "socket_limit_exceeded", "Full.");
+    return new Response(`id: 1:ab12cd34\ndata: ${after}\n\ndata: [DONE]\n\n`);
+  };
+  const events = [];
+  for await (const event of eventsOf(new Response("id: 0:ab12cd34\ndata: a\n\n"), resume, null)) events.push(event);
+  assert.deepEqual(events, ["id: 0:ab12cd34\ndata: a", "id: 1:ab12cd34\ndata: 0:ab12cd34", "data: [DONE]"]);
+  const denied = async () => Promise.reject(new RequestError(403, "missing_scope", "No."));
+  await assert.rejects(eventsOf(new Response(""), denied, null).next(), { status: 403 });
 });
 
 test("a token becomes the first message, and a run continues after its last event", async () => {
