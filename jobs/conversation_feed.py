@@ -75,6 +75,7 @@ class FeedEvent:
         response_created    response id, previous response id or ""
         response_ended      response id, status, model or ""
         read                sequence number
+        feedback            response id, number of the changes of its feedback
         deleted             only in the feed of a list
 
     `values` contains what follows the kind. In the feed of a list it is the id of the conversation,
@@ -213,6 +214,21 @@ class FeedStore:
         )
         if await self._pipe.run(call) != [b"ok"]:
             raise UnknownConversation(id_)
+
+    async def note_feedback(self, id_: str, response_id: str, changes: int) -> None:
+        """Tells the devices of a conversation that the feedback on a response has changed.
+
+        A conversation that does not exist, or whose feed is full, gets no event.
+        """
+        await self._pipe.run(
+            calls.note_feedback(
+                **conversation_arguments(id_),
+                response=response_id,
+                changes=changes,
+                ttl_ms=self._settings.conversation_ms,
+                max_events=self._settings.max_feed_events,
+            )
+        )
 
     def channel_of(self, id_: str) -> str:
         """Returns the channel of the notifications about a conversation. Raises: as `read`."""

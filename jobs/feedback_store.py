@@ -29,8 +29,11 @@ class FeedbackStore:
         self._pipe = pipe
         self._webhooks = webhooks
 
-    async def put(self, response_id: str, feedback: Feedback) -> None:
-        """Stores feedback in the place of earlier feedback. Raises: UnknownResponse."""
+    async def put(self, response_id: str, feedback: Feedback) -> int:
+        """Stores feedback in the place of earlier feedback, and returns how often it has changed.
+
+        Raises: UnknownResponse.
+        """
         names = names_of(response_id)
         call = calls.rate(
             job_key=names.job(response_id),
@@ -41,8 +44,10 @@ class FeedbackStore:
             feedback=kept_feedback(response_id, feedback, self._pipe.cipher),
             webhook=int(self._webhooks),
         )
-        if not await self._pipe.run(call):
+        changes: int = await self._pipe.run(call)
+        if not changes:
             raise UnknownResponse(response_id)
+        return changes
 
     async def get(self, response_id: str) -> Feedback:
         """Returns the feedback on a response, which is empty if there is none.

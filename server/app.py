@@ -334,7 +334,7 @@ def create_app(config: Config, metrics_file: Path | None = None) -> web.Applicat
     AgUiRoutes(front_ends, server.responses).add_to(app)
     open_run = partial(server.upgrader.serve, partial(RunSocket, server.services, front_ends))
     app.router.add_get(ag_ui.PATH, open_run, allow_head=False)
-    FeedbackRoutes(config, server.pipe, server.responses).add_to(app)
+    FeedbackRoutes(config, server.pipe, server.responses, server.queue.feeds).add_to(app)
     PushRoutes(config, server.pipe).add_to(app)
     audit = AuditLog(server.pipe, config.audit_retention_ms)
     contents = ContentsReader(server.pipe, server.responses, audit)

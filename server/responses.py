@@ -345,6 +345,10 @@ class Responses:
         """Returns a view of a response without its log entries."""
         return await self._conversations.head(viewer, response_id)
 
+    async def conversation_of(self, viewer: str, response_id: str) -> str:
+        """Returns the id of the conversation of a response, or "" if it belongs to none."""
+        return (await self._job(viewer, response_id)).conversation
+
     async def successor(self, viewer: str, response_id: str) -> str | None:
         """Returns the id of the response that continues a steered response, or None."""
         response = await self.retrieve(viewer, response_id)

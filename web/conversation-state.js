@@ -17,7 +17,9 @@ import { ResponseState } from "./response-state.js";
  * A turn and its lists are never modified: each event replaces those that it changes, so a change is found by comparing them.
  * @typedef {{
  *   responseId: string, previous: string | null, status: string, at: number, model: string | null, input: Json[], output: Json[],
- * }} FeedTurn `at` is the time of the request in milliseconds, and `model` the model that answered, or null
+ *   feedbackEvent: number,
+ * }} FeedTurn `at` is the time of the request in milliseconds, and `model` the model that answered, or null; `feedbackEvent` is the
+ *   number of the last event about the feedback on the response, or -1
  */
 
 /** The turns that continue the same turn, oldest first, and the place of one of them. @typedef {{place: number, turns: FeedTurn[]}} Branch */
@@ -95,7 +97,7 @@ export class ConversationState {
     return { place: turns.findIndex((one) => one.responseId === responseId), turns };
   }
 
-  /** Whether the turns have more than one branch. */
+  /** True if the turns have more than one branch. */
   get branches() {
     return [...this.#children().values()].some(({ length }) => length > 1);
   }
@@ -133,11 +135,14 @@ export class ConversationState {
       case "response.created":
         this.turns.set(id, {
           responseId: id, previous: event.previous_response_id ?? null, status: "in_progress", at: 1_000 * event.created_at,
-          model: null, input: [], output: [],
+          model: null, input: [], output: [], feedbackEvent: -1,
         });
         return;
       case "response.ended":
         if (turn) this.turns.set(id, { ...turn, status: event.status, model: event.model ?? null });
+        return;
+      case "feedback":
+        if (turn) this.turns.set(id, { ...turn, feedbackEvent: number });
         return;
       case "items.added": {
         this.news = number;
@@ -184,7 +189,7 @@ export function markdownOf(title, path, words) {
   return [`# ${title}\n`, ...turns].join("\n");
 }
 
-/** Whether a turn has no items, because they were deleted, or because the event with its input has not arrived yet. @param {FeedTurn} turn */
+/** Returns true if a turn has no items, because they were deleted, or because the event with its input has not arrived yet. @param {FeedTurn} turn */
 const isEmpty = ({ input, output }) => input.length + output.length === 0;
 
 /** Returns the items without one of them, or the same list if it does not contain that item. @param {Json[]} items @param {string} id */

@@ -17,9 +17,10 @@ import { isEnd } from "./response-state.js";
  * @typedef {{
  *   prompt: string, request: Request, key: string, at: number, responseId: string | null, status: Status, text: string,
  *   note: string, model: string | null, feedback?: import("./feedback.js").Feedback, aside?: import("./aside.js").Aside | null, files?: Attached[], whole?: boolean,
- *   held?: boolean,
+ *   held?: boolean, feedbackEvent?: number,
  * }} Turn one prompt and its answer; `at` is in milliseconds; `note` is the line under a finished answer; `whole`: the
- *   request contains the earlier turns; `held`: the request waits until its conversation exists
+ *   request contains the earlier turns; `held`: the request waits until its conversation exists;
+ *   `feedbackEvent`: the number of the last event of the server's conversation about the feedback, or -1
  */
 
 /**
@@ -145,7 +146,7 @@ export class Conversation {
 /** Returns an input message. @param {string} role @param {unknown} content */
 const message = (role, content) => ({ type: "message", role, content });
 
-/** Whether an answer is still expected here. A prompt that was not accepted can only be sent with its files.
+/** Returns true if an answer is still expected here. A prompt that was not accepted can only be sent with its files.
  * @param {Turn} turn
  */
 export const isExpected = ({ status, files, request, responseId }) => !isEnd(status) && !(files && !request.input && responseId === null);
@@ -166,7 +167,7 @@ function parse(value) {
   }
 }
 
-/** Whether a later prompt can build on a turn. A stopped answer belongs to the history; a failed one does not. @param {Turn} turn */
+/** Returns true if a later prompt can build on a turn. A stopped answer belongs to the history; a failed one does not. @param {Turn} turn */
 function continuable(turn) {
   return turn.responseId !== null && turn.text !== "" && ["completed", "incomplete", "cancelled"].includes(turn.status);
 }

@@ -4,7 +4,7 @@
 import { button, icon, make } from "./dom.js";
 import { SIGNS } from "./signs.js";
 
-/** The visitor's opinion of an answer; `rating` is null if the visitor has taken it back. @typedef {{rating: "up" | "down" | null, comment: string}} Feedback */
+/** The visitor's feedback on an answer; `rating` is null if the visitor has given none, or has taken it back. @typedef {{rating: "up" | "down" | null, comment: string}} Feedback */
 
 /** The longest comment in characters. */
 const LONGEST_COMMENT = 2_000;
@@ -20,7 +20,7 @@ export class FeedbackView {
 
   /**
    * Creates the hidden elements.
-   * @param {import("./status.js").StatusWords} words @param {Feedback | undefined} given the opinion so far
+   * @param {import("./status.js").StatusWords} words @param {Feedback | undefined} given the feedback so far
    * @param {(feedback: Feedback) => void} changed
    */
   constructor(words, given, changed) {
@@ -49,14 +49,17 @@ export class FeedbackView {
     this.#draw();
   }
 
-  /** Shows an opinion that the visitor has given elsewhere. @param {Feedback} feedback */
+  /** Shows feedback that the visitor has given elsewhere. A comment that is being written stays. @param {Feedback} feedback */
   give(feedback) {
+    if (isSame(feedback, this.feedback)) return;
+    if (this.#field.value === this.feedback.comment) this.#field.value = feedback.comment;
+    if (feedback.rating === null) this.form.hidden = true;
     this.feedback = feedback;
-    this.#field.value = feedback.comment;
+    this.#thanks.textContent = "";
     this.#draw();
   }
 
-  /** Shows that the server refuses the opinion. */
+  /** Shows that the server refuses the feedback. */
   refuse() {
     this.form.hidden = false;
     this.#thanks.textContent = this.words.notSaved;
@@ -71,15 +74,18 @@ export class FeedbackView {
     this.#set(isTakenBack ? { rating: null, comment: "" } : { ...this.feedback, rating });
   }
 
-  /** Keeps an opinion, and reports it if it has changed. @param {Feedback} feedback */
+  /** Keeps feedback, and reports it if it has changed. @param {Feedback} feedback */
   #set(feedback) {
-    const { rating, comment } = this.feedback;
+    const before = this.feedback;
     this.feedback = feedback;
     this.#draw();
-    if (feedback.rating !== rating || feedback.comment !== comment) this.changed(feedback);
+    if (!isSame(feedback, before)) this.changed(feedback);
   }
 
   #draw() {
     for (const { rating, thumb } of this.#buttons) thumb.setAttribute("aria-pressed", String(rating === this.feedback.rating));
   }
 }
+
+/** @param {Feedback} one @param {Feedback} other */
+const isSame = (one, other) => one.rating === other.rating && one.comment === other.comment;

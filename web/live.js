@@ -50,7 +50,7 @@ export class LiveConversation {
   /** The turns in the feed by response id. @type {Map<string, Turn>} */ #known = new Map();
   /** The states in the feed from which the answers of turns come. @type {WeakMap<Turn, FeedTurn>} */ #sources = new WeakMap();
   /** The turns that were chosen on this device, of those that continue the same turn. @type {Set<string>} */ #chosen = new Set();
-  /** Whether the visitor has begun a new conversation. */ #fresh = false;
+  /** True if the visitor has begun a new conversation. */ #fresh = false;
   #creating = false;
   /** The assistant's message before the first prompt. */ #opening;
   #leave = new AbortController();
@@ -198,12 +198,6 @@ export class LiveConversation {
     this.#show();
   }
 
-  /** Forgets a turn that the server has refused because of a turn of another device. @param {Turn} turn */
-  drop(turn) {
-    this.kept.remove(turn);
-    this.#show();
-  }
-
   /** @param {StorageEvent} [change] */
   sync(change) {
     this.kept.sync(change);
@@ -328,6 +322,7 @@ export class LiveConversation {
     // A client may have deleted a prompt from the conversation.
     if (turn?.prompt !== promptOf(fed).text) turn = turnFrom(fed);
     this.#known.set(responseId, turn);
+    turn.feedbackEvent = fed.feedbackEvent;
     const isFollowed = this.#thread?.entries.some((entry) => entry.turn === turn && entry.handle);
     if (fed.status === "in_progress" || isFollowed || this.#sources.get(turn) === fed) return turn;
     const answer = answerOf(fed);

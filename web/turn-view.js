@@ -35,7 +35,7 @@ export class TurnView {
   #edit;
   #copy;
   #status = "";
-  /** Whether the turn replies to calls, and so has no prompt. */ #isReply = false;
+  /** True if the turn replies to calls, and so has no prompt. */ #isReply = false;
   /** @type {Element | null} */ #growing = null;
   #written = "";
   #markdown;
@@ -72,12 +72,12 @@ export class TurnView {
     if (user) prompt.before(make("p", "name user-name", user));
   }
 
-  /** Shows the opinion that the visitor has given elsewhere. @param {import("./feedback.js").Feedback} feedback */
+  /** Shows the feedback that the visitor has given elsewhere. @param {import("./feedback.js").Feedback} feedback */
   giveFeedback(feedback) {
     this.#feedback?.give(feedback);
   }
 
-  /** Shows that the server refuses the visitor's opinion. */
+  /** Shows that the server refuses the visitor's feedback. */
   refuseFeedback() {
     this.#feedback?.refuse();
   }

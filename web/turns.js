@@ -82,6 +82,7 @@ export class Turns {
   #words;
   /** @type {Replier} */ #replier;
   /** Notices answers that come into view, whose feedback may be on the server. */ #inView;
+  /** The last event about the feedback on each turn, by its element. @type {WeakMap<Element, number>} */ #feedbackEvents = new WeakMap();
   /** What sends the feedback; null if the page wants none. @type {Promise<import("./feedback-outbox.js").FeedbackOutbox | void> | null} */ #outbox = null;
 
   /**
@@ -146,12 +147,12 @@ export class Turns {
     return this.#outbox ??= load("feedback-outbox.js").then(({ FeedbackOutbox }) => (
       new FeedbackOutbox(this.thread, (/** @type {string} */ responseId) => this.#refuseFeedback(responseId))
     )).catch((error) => {
-      this.#outbox = null; // the next opinion loads the module again
+      this.#outbox = null; // the next feedback loads the module again
       console.error("Holdline: feedback cannot be sent", error);
     });
   }
 
-  /** Stores the visitor's opinion of an answer, sends it, and tells the page. @param {Turn} turn @param {import("./feedback.js").Feedback} feedback */
+  /** Stores the visitor's feedback on an answer, sends it, and tells the page. @param {Turn} turn @param {import("./feedback.js").Feedback} feedback */
   #rate(turn, feedback) {
     turn.feedback = feedback;
     this.thread.conversation.save(turn);
@@ -160,14 +161,16 @@ export class Turns {
     this.host.dispatchEvent(new CustomEvent("feedback", { detail: { prompt, text, status, responseId, ...feedback } }));
   }
 
-  /** Shows the opinion that the visitor has given on another device or before a reload. @param {Element} element of a turn */
+  /** Shows the feedback that the visitor has given on another device or before a reload. @param {Element} element of a turn */
   async #recall(element) {
     this.#inView.unobserve(element);
     const [turn, view] = [...this.#views].find(([, one]) => one.element === element) ?? [];
     if (!turn?.responseId || isExpected(turn)) return;
+    const { feedback, feedbackEvent } = turn;
     try {
       const found = await (await this.#collect())?.get(turn.responseId);
-      if (!found || turn.feedback) return; // the visitor has rated the answer meanwhile
+      // The visitor has rated the answer meanwhile, here or on another device.
+      if (!found || turn.feedback !== feedback || turn.feedbackEvent !== feedbackEvent) return;
       turn.feedback = { rating: found.rating, comment: found.comment };
       view?.giveFeedback(turn.feedback);
     } catch {
@@ -175,7 +178,7 @@ export class Turns {
     }
   }
 
-  /** Shows that the server refuses the opinion of an answer. @param {string} responseId */
+  /** Shows that the server refuses the feedback on an answer. @param {string} responseId */
   #refuseFeedback(responseId) {
     for (const [turn, view] of this.#views) if (turn.responseId === responseId) view.refuseFeedback();
   }
@@ -253,9 +256,8 @@ export class Turns {
       if (hasForgotten) view.element.prepend(make("p", "note forgotten", this.#words.filesForgotten));
       this.#views.set(turn, view);
       this.#followUps.before(view.element);
-      // The browser keeps the feedback on turns of its own. A turn of the server may have been rated on another device.
-      if (this.thread.conversation.attach && !turn.feedback && this.host.hasAttribute("feedback")) this.#inView.observe(view.element);
     }
+    if (this.host.hasAttribute("feedback")) this.#watchFeedback(turn, view.element);
     const { status, responseId, text, model } = handle?.answer ?? turn;
     const simulated = model === SIMULATION;
     if (simulated) this.simulation.hidden = false;
@@ -264,6 +266,16 @@ export class Turns {
     const aside = handle ? asideOf(handle.answer) : turn.aside ?? null;
     view.show({ status: isLost ? "failed" : status, repeats: turn.request.input !== undefined, replying: this.#replier.of(turn), responseId, text, aside, note, simulated, last, idle, branches: this.thread.conversation.branchOf !== undefined });
     this.#drawBranch(turn, view.element);
+  }
+
+  /** Fetches the feedback on a turn of the server when it comes into view, and again after each event about it.
+   * @param {Turn} turn @param {Element} element
+   */
+  #watchFeedback(turn, element) {
+    const { feedbackEvent } = turn;
+    if (feedbackEvent === undefined || isExpected(turn) || feedbackEvent === this.#feedbackEvents.get(element)) return;
+    this.#feedbackEvents.set(element, feedbackEvent);
+    this.#inView.observe(element);
   }
 
   /** Draws the buttons that show the other versions of a turn, if the conversation has branches.

@@ -40,7 +40,7 @@ end
 -- Returns the number of the event.
 local function add_feed_event(prefix, id, c, ttl, kind, ...)
   local number, time = add_event(prefix, id, ttl, kind, ...), now()
-  local moves = kind ~= 'read' and kind ~= 'item_deleted'
+  local moves = kind ~= 'read' and kind ~= 'item_deleted' and kind ~= 'feedback'
   if moves then redis.call('HSET', prefix .. 'conversation:' .. id, 'updated_at', time) end
   if not is_listed(c) then return number end
   local list = prefix .. 'conversation_list:' .. c.account
@@ -48,9 +48,11 @@ local function add_feed_event(prefix, id, c, ttl, kind, ...)
     redis.call('ZADD', list, time, id)
     redis.call('PEXPIRE', list, ttl)
   end
-  -- The input and the output of a response need no event in the list, because the response has events of its own.
+  -- The list shows neither deleted items nor feedback. The input and the output of a response need no event in the list,
+  -- because the response has events of its own.
   local response = select(3, ...)
-  if kind ~= 'item_deleted' and (kind ~= 'items' or response == '') then add_list_event(prefix, id, c, ttl, kind) end
+  local shows = kind ~= 'item_deleted' and kind ~= 'feedback' and (kind ~= 'items' or response == '')
+  if shows then add_list_event(prefix, id, c, ttl, kind) end
   return number
 end
 

@@ -21,6 +21,7 @@ TYPES: Final = {
     "response_created": "holdline:conversation.response.created",
     "response_ended": "holdline:conversation.response.ended",
     "read": "holdline:conversation.read",
+    "feedback": "holdline:conversation.feedback",
 }
 DELETED: Final = "holdline:conversation.deleted"
 
@@ -143,5 +144,7 @@ def _fields(state: ConversationState, event: FeedEvent) -> dict[str, Any]:
             return {"response_id": response_id, "status": status, "model": model or None}
         case ["read", number, *_]:
             return {"read": number}
+        case ["feedback", response_id, *_]:
+            return {"response_id": response_id}
         case _:
             return {}

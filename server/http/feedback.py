@@ -19,6 +19,7 @@ from .body import read_body
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from jobs.conversation_feed import FeedStore
     from jobs.redis.pipe import Pipe
     from server.config import Config
     from server.responses import Responses
@@ -29,9 +30,10 @@ PATH: Final = "/v1/responses/{id}/feedback"
 class FeedbackRoutes:
     """The route handlers. Each caller reaches only the responses that it may see."""
 
-    def __init__(self, config: Config, pipe: Pipe, responses: Responses) -> None:
+    def __init__(self, config: Config, pipe: Pipe, responses: Responses, feeds: FeedStore) -> None:
         self._config = config
         self._responses = responses
+        self._feeds = feeds
         self._store = FeedbackStore(pipe, webhooks=config.shared.webhooks)
 
     def add_to(self, app: web.Application) -> None:
@@ -46,10 +48,16 @@ class FeedbackRoutes:
         return json_answer(shown(id_, await self._store.get(id_)))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
-        """Stores the feedback on a response, in the place of earlier feedback."""
+        """Stores the feedback on a response, in the place of earlier feedback.
+
+        Then the feed of the response's conversation gets an event. If the server dies before that,
+        the client has no answer, and its next attempt appends the event.
+        """
         id_ = request.match_info["id"]
         raw = await read_body(request, self._config.request_seconds)
         feedback = feedback_in(parse_json(raw))
-        await self._responses.owned(principal_of(request).viewer, id_)
-        await self._store.put(id_, feedback)
+        conversation = await self._responses.conversation_of(principal_of(request).viewer, id_)
+        changes = await self._store.put(id_, feedback)
+        if conversation:
+            await self._feeds.note_feedback(conversation, id_, changes)
         return json_answer(shown(id_, feedback))

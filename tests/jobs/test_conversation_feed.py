@@ -70,6 +70,8 @@ async def test_each_change_appends_its_events(store: ConversationStore, feeds: F
     await store.add(id_, [item("a"), item("b")])
     await store.delete_item(id_, ANNA, "a")
     await feeds.mark_read(id_, ANNA, 4)
+    for changes in (1, 1, 2):
+        await feeds.note_feedback(id_, one, changes)
 
     def turn(response: str, previous: str, first: int) -> list[tuple[Any, ...]]:
         return [
@@ -91,6 +93,8 @@ async def test_each_change_appends_its_events(store: ConversationStore, feeds: F
         ("items", 9, 11, "", "", "b"),
         ("item_deleted", "a"),
         ("read", 4),
+        ("feedback", one, "1"),
+        ("feedback", one, "2"),
     ] == shown(events)
     assert [*range(len(events))] == [event.number for event in events]
     assert len(events) == len({event.id for event in events})
@@ -229,6 +233,10 @@ async def test_a_list_shows_the_conversations_of_one_user(
     assert made[0] == (await pages("desc"))[0]
     assert sorted(made) == sorted(await pages("desc"))
     assert await pages("asc") == list(reversed(await pages("desc")))
+    before, _ = await feeds.read_list(ANNA, -1)
+    await feeds.note_feedback(made[0], new_response_id(0), 1)
+    assert (before, []) == await feeds.read_list(ANNA, -1)
+    assert made[0] == (await pages("desc"))[0]
     with pytest.raises(LookupError):
         await feeds.page(ANNA, after=others, order="asc", limit=1)
     assert [] == (await feeds.page("acme/@address", after="", order="asc", limit=9)).conversations

@@ -280,8 +280,38 @@ async def test_feedback_is_shown_on_all_devices(site: Site) -> None:
     await expect(down.last).to_have_attribute("aria-pressed", "false")
     await down.first.click()  # takes the feedback back
     await expect(down.first).to_have_attribute("aria-pressed", "false")
+    await expect(phone.locator(".thumb.down").first).to_have_attribute("aria-pressed", "false")
     await desk.locator(".thumb.up").first.click()
     await expect(desk.locator(".feedback-comment").first).to_have_value("")
+    await expect(phone.locator(".thumb.up").first).to_have_attribute("aria-pressed", "true")
+
+
+async def test_feedback_is_live_and_spares_a_comment_that_is_being_written(site: Site) -> None:
+    context = await site.browser.new_context()
+    phone, desk = (
+        await site.device("anna", context, feedback=""),
+        await site.device("anna", feedback=""),
+    )
+    await ask(phone, "tokens=5 one")
+    for page in (phone, desk):
+        await until_turns(page, 1)
+    await phone.locator(".thumb.down").click()
+    await phone.locator(".feedback-comment").fill("Too")
+    await expect(desk.locator(".thumb.down")).to_have_attribute("aria-pressed", "true")
+    await desk.locator(".thumb.up").click()
+    await expect(phone.locator(".thumb.up")).to_have_attribute("aria-pressed", "true")
+    await expect(phone.locator(".thumb.down")).to_have_attribute("aria-pressed", "false")
+    await expect(phone.locator(".feedback-comment")).to_have_value("Too")
+    await phone.locator(".feedback-comment").fill("")
+    await context.set_offline(True)
+    await desk.locator(".feedback-comment").fill("Good.")
+    async with desk.expect_response("**/feedback"):
+        await desk.get_by_role("button", name="Send the comment").click()
+    await context.set_offline(False)
+    await expect(phone.locator(".feedback-comment")).to_have_value("Good.")
+    await desk.locator(".thumb.up").click()  # takes the feedback back
+    await expect(phone.locator(".thumb.up")).to_have_attribute("aria-pressed", "false")
+    await expect(phone.locator(".feedback")).to_be_hidden()
 
 
 @pytest.mark.parametrize("both", [False, True])

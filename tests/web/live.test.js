@@ -86,6 +86,25 @@ test("a deleted prompt is not shown any more, but its answer is", async () => {
   here.thread.end();
 });
 
+test("a turn names the last event about its feedback, which leaves its answer alone", async () => {
+  const here = await device();
+  begin(here);
+  answer(here, "so");
+  here.feed("response.ended", { response_id: "a", status: "completed", model: "m" });
+  here.socket.push({ type: "error", status: 404, response_id: "a", error: { code: "response_not_found", message: "none" } });
+  await settle();
+  const events = () => here.conversation.turns.map(({ feedbackEvent }) => feedbackEvent);
+  assert.deepEqual(events(), [-1]);
+  here.feed("feedback", { response_id: "a" });
+  const [first] = events();
+  here.feed("feedback", { response_id: "gone" });
+  assert.deepEqual(events(), [first]);
+  here.feed("feedback", { response_id: "a" });
+  assert.deepEqual(events(), [first + 2]);
+  assert.deepEqual(shown(here), [["why", "so", "completed"]]);
+  here.thread.end();
+});
+
 test("an answer that was followed keeps its note, because the feed does not say why it failed", async () => {
   const here = await device();
   begin(here);

@@ -113,6 +113,12 @@ class ConversationRead(ConversationEvent):
     read: int
 
 
+class FeedbackChanged(ConversationEvent):
+    """The feedback on a response was stored. `GET /v1/responses/{id}/feedback` returns it."""
+
+    response_id: str
+
+
 class ConversationDeleted(Struct):
     """A followed conversation was deleted or has expired. Nothing more follows."""
 
@@ -143,6 +149,7 @@ CONVERSATION_MESSAGES: Final[dict[str, type[Struct]]] = {
     **tagged(ResponseBegun, "holdline:conversation.response.created"),
     **tagged(ResponseOver, "holdline:conversation.response.ended"),
     **tagged(ConversationRead, "holdline:conversation.read"),
+    **tagged(FeedbackChanged, "holdline:conversation.feedback"),
     **tagged(ConversationDeleted, "holdline:conversation.deleted"),
     **tagged(ListChanged, "holdline:list.changed"),
     **tagged(ListDeleted, "holdline:list.deleted"),

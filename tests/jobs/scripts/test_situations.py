@@ -367,6 +367,9 @@ def situations() -> list[Situation]:
         Situation("read_branches", pending, lambda pipe: feeds(pipe).branches(talk)),
         Situation("complete_feed", old, lambda pipe: feeds(pipe).read(talk, 0)),
         Situation("mark_read", pending, lambda pipe: feeds(pipe).mark_read(talk, "public", 9)),
+        Situation(
+            "note_feedback", pending, lambda pipe: feeds(pipe).note_feedback(talk, job.id, 1)
+        ),
         Situation("read_list_feed", pending, lambda pipe: feeds(pipe).read_list("acme/anna", 0)),
         Situation(
             "list_conversations",
