@@ -50,22 +50,22 @@ const BUSY_TRIES_ACCEPTED = 200;
 export class AnswerHandle extends EventTarget {
   /** Called on each change. Unlike the event, it allocates no object per delta. @type {() => void} */
   onchange = () => {};
-  /** Whether the user has asked to stop the answer. The terminal event shows whether the request arrived in time. */
+  /** True if the user has asked to stop the answer. The terminal event shows whether the request arrived in time. */
   stopping = false;
-  /** Whether the text matches its checksum; null if this is not known yet or cannot be computed. */
+  /** True if the text matches its checksum; null if this is not known yet or cannot be computed. */
   verified = /** @type {boolean | null} */ (null);
-  /** Whether the server is too busy to accept the request; the client will retry. */
+  /** True if the server is too busy to accept the request; the client will retry. */
   busy = false;
 
   /** @type {Transport} */ #transport;
   /** @type {(answer: ResponseState) => void} */ #resolve = () => {};
   #settled = false;
-  /** Whether `change` has listeners. */ #hasListeners = false;
+  /** True if `change` has listeners. */ #hasListeners = false;
   /** The time of the first send; null if the request has not been sent. @type {number | null} */ #sentAt = null;
   #sendings = 0;
   #refusals = 0;
   /** The sequence number in the last resume message on the current socket; null if none was sent. @type {number | null} */ #askedAfter = null;
-  /** Whether events were skipped on this socket. */ #hasGap = false;
+  /** True if events were skipped on this socket. */ #hasGap = false;
   /** The answer whose checksum did not match, kept while it is fetched again. @type {ResponseState | null} */ #mismatched = null;
   /** @type {any} */ #timer = 0;
 
@@ -88,7 +88,7 @@ export class AnswerHandle extends EventTarget {
     if (request) this.#after(UNSENT_WINDOW_MS, () => this.fail("never_sent", "The prompt was not sent within a day."));
   }
 
-  /** Whether the server has not confirmed the request yet. */
+  /** True if the server has not confirmed the request yet. */
   get waiting() {
     return !this.#settled && this.answer.responseId === null;
   }
@@ -226,7 +226,7 @@ export class AnswerHandle extends EventTarget {
    * @param {ServerEvent} event
    */
   #refused(event) {
-    const { code = "unknown", message = "The server refused the prompt.", type, param } = event.error ?? {};
+    const { code = "unknown", message = "The server refused the prompt.", ...more } = event.error ?? {};
     const status = event.status ?? 0;
     const accepted = this.answer.responseId !== null;
     if (accepted && status === 409) {
@@ -240,7 +240,7 @@ export class AnswerHandle extends EventTarget {
     const full = code === "websocket_stream_limit_reached";
     const momentary = rolledBack || full || status === 429 || status >= 500;
     const tries = accepted ? BUSY_TRIES_ACCEPTED : BUSY_TRIES;
-    if (!momentary || this.#refusals >= tries) return this.fail(code, message, { type, param, status });
+    if (!momentary || this.#refusals >= tries) return this.fail(code, message, { ...more, status });
     if (rolledBack) this.answer = this.answer.startOver();
     this.#refusals += 1;
     this.busy = true;

@@ -1,18 +1,17 @@
 // @ts-check
 /**
- * Sends the visitor's opinions of answers to the server, and fetches them. An opinion stays in the storage until the server has
- * answered, so a lost connection or a reload only delays it. Only the last opinion of an answer is kept, and sending it twice is
+ * Sends the visitor's feedback on answers to the server, and fetches it. Feedback stays in the storage until the server has
+ * answered, so a lost connection or a reload only delays it. Only the last feedback on an answer is kept, and sending it twice is
  * harmless.
  */
 
+import { callResponse } from "./call.js";
 import { TURN_LIMIT } from "./conversation.js";
-import { ownerOf } from "./protocol.js";
 
 /** @typedef {import("./feedback.js").Feedback} Feedback */
 /** @typedef {import("./thread.js").Thread} Thread */
 
-const DEADLINE_MS = 15_000;
-/** The time until an opinion is sent again, unless the connection is established earlier or the server states a time. */
+/** The time until feedback is sent again, unless the connection is established earlier or the server states a time. */
 const AGAIN_MS = 30_000;
 /** The end of the storage key. */
 const UNSENT = "!";
@@ -22,11 +21,11 @@ const TEMPORARY = [401, 408, 425, 429];
 export class FeedbackOutbox {
   #isSending = false;
   /** @type {any} */ #timer = 0;
-  /** The opinions that did not fit into a full storage, by its key. @type {Map<string, [string, Feedback][]>} */ #unstored = new Map();
+  /** The feedback that did not fit into a full storage, by its key. @type {Map<string, [string, Feedback][]>} */ #unstored = new Map();
 
   /** Sends what is left from an earlier page.
    * @param {Thread} thread
-   * @param {(responseId: string) => void} refused called if the server refuses an opinion for good
+   * @param {(responseId: string) => void} refused called if the server refuses feedback for good
    */
   constructor(thread, refused) {
     this.thread = thread;
@@ -35,25 +34,25 @@ export class FeedbackOutbox {
     void this.send();
   }
 
-  /** Keeps an opinion in the place of an earlier one, and sends it. @param {string} responseId @param {Feedback} feedback */
+  /** Keeps feedback in the place of earlier feedback, and sends it. @param {string} responseId @param {Feedback} feedback */
   add(responseId, feedback) {
     this.#write([...this.#read().filter(([id]) => id !== responseId), [responseId, feedback]]);
     void this.send();
   }
 
-  /** Returns the unsent opinion of an answer, or else the one that the server has. Rejects if the server cannot be reached.
+  /** Returns the unsent feedback on an answer, or else that of the server. Rejects if the server cannot be reached.
    * @param {string} responseId @returns {Promise<Feedback>}
    */
   async get(responseId) {
     const [, unsent] = this.#read().find(([id]) => id === responseId) ?? [];
     if (unsent) return unsent;
-    const reply = await this.#call(responseId);
+    const reply = await callResponse(this.thread, `${responseId}/feedback`);
     if (reply?.ok) return reply.json();
     if (!reply || isTemporary(reply)) throw new Error("the feedback cannot be fetched now");
     return { rating: null, comment: "" };
   }
 
-  /** Sends all opinions, one after the other. */
+  /** Sends all unsent feedback, one answer after the other. */
   async send() {
     if (this.#isSending) return;
     clearTimeout(this.#timer);
@@ -74,7 +73,7 @@ export class FeedbackOutbox {
    * @param {string} responseId @param {Feedback} feedback
    */
   async #post(responseId, feedback) {
-    const reply = await this.#call(responseId, feedback);
+    const reply = await callResponse(this.thread, `${responseId}/feedback`, feedback);
     if (!reply) return AGAIN_MS;
     if (reply.ok) return 0;
     if (isTemporary(reply)) return 1_000 * Number(reply.headers.get("Retry-After")) || AGAIN_MS;
@@ -82,24 +81,11 @@ export class FeedbackOutbox {
     return 0;
   }
 
-  /** Sends an opinion, or fetches one. Returns null if another user has signed in. @param {string} responseId @param {Feedback} [feedback] */
-  async #call(responseId, feedback) {
-    const { setting, owner } = this.thread;
-    const token = await setting.token();
-    if (ownerOf(token) !== owner || owner !== this.thread.owner) return null;
-    return fetch(`${setting.url}/${responseId}/feedback`, {
-      method: feedback ? "POST" : "GET",
-      headers: { ...(feedback && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) },
-      ...(feedback && { body: JSON.stringify(feedback), keepalive: true }),
-      signal: AbortSignal.timeout(DEADLINE_MS),
-    });
-  }
-
   get #name() {
     return this.thread.conversation.name + UNSENT;
   }
 
-  /** Returns the opinions that are not sent yet. @returns {[string, Feedback][]} */
+  /** Returns the unsent feedback. @returns {[string, Feedback][]} */
   #read() {
     try {
       return this.#unstored.get(this.#name) ?? JSON.parse(this.thread.conversation.storage.getItem(this.#name) ?? "[]");

@@ -7,7 +7,8 @@
  * the visitor decides whether it is asked again.
  */
 
-import { APPROVAL, FUNCTION, LONGEST_INPUT, repliesIn } from "./tool-calls.js";
+import { load } from "./place.js";
+import { APPROVAL, FUNCTION, LONGEST_INPUT, MAX_CALLS, repliesIn } from "./tool-calls.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./protocol.js").Json} Json */
@@ -27,6 +28,7 @@ const FUNCTION_TOOL = "function";
 export class Replier {
   /** The turns whose prompt was sent here. @type {WeakSet<Turn>} */ #own = new WeakSet();
   /** The calls about which the page was asked. @type {WeakSet<Turn>} */ #asked = new WeakSet();
+  /** The turns whose replies are being fetched. @type {WeakSet<Turn>} */ #fetching = new WeakSet();
   /** The replies so far, by the id of the call. @type {WeakMap<Turn, Map<string, Json>>} */ #given = new WeakMap();
 
   /** Listens to a thread. @param {import("./thread.js").Thread} thread @param {HTMLElement & {tools: PageTool[] | undefined}} host receives the events */
@@ -42,6 +44,7 @@ export class Replier {
 
   /** Returns what the view of a turn's calls needs. @param {Turn} turn @returns {import("./tool-view.js").Replying} */
   of(turn) {
+    if (turn.responseId !== null && turn.request.input?.length === 0) void this.#recall(turn);
     // A reply that was sent, perhaps on another device, takes precedence over one that was given here.
     const replies = new Map([...this.#given.get(turn) ?? [], ...repliesIn(this.thread.entries)]);
     const owed = this.#owed(turn);
@@ -88,6 +91,24 @@ export class Replier {
     this.thread.changed();
   }
 
+  /** Fetches the replies that another tab or device has given in a turn. @param {Turn} turn */
+  async #recall(turn) {
+    if (this.#fetching.has(turn)) return;
+    this.#fetching.add(turn);
+    try {
+      const { callResponse } = await load("call.js");
+      const reply = await callResponse(this.thread, `${turn.responseId}/input_items?order=asc&limit=${MAX_CALLS}`);
+      if (!reply?.ok) throw new Error("the replies cannot be fetched now");
+      const { data } = await reply.json();
+      // The server gives the items of another request other ids.
+      turn.request.input = data.map((/** @type {Json} */ { id: _, status: __, ...item }) => item);
+      this.thread.conversation.save(turn);
+      this.thread.changed();
+    } catch {
+      this.thread.addEventListener("state", () => this.#fetching.delete(turn), { once: true });
+    }
+  }
+
   /** Keeps a reply, and sends all replies once every call has one. @param {Turn} turn @param {ToolCall} call @param {Json} item */
   #give(turn, { callId }, item) {
     this.thread.sync(); // another tab may have replied
@@ -100,6 +121,7 @@ export class Replier {
       const request = { ...this.thread.setting.more(), input: [...given.values()], previous_response_id: turn.responseId };
       // If another tab or device replies at the same time, the server accepts only one of the replies.
       this.thread.ask("", { like: /** @type {Turn} */ ({ request }), key: `${turn.responseId}-reply` });
+      this.#given.delete(turn); // only the request counts, in whose place the server may have accepted that of another tab
     }
     this.thread.changed();
   }

@@ -25,7 +25,7 @@
  * @typedef {{attempts?: number, sha256?: string, bytes?: number, timing?: {[hop: string]: number}}} Trailer
  */
 
-/** @typedef {{code: string, message: string, type?: string, param?: string | null, status?: number}} Failure */
+/** @typedef {{code: string, message: string, type?: string, param?: string | null, status?: number, response_id?: string}} Failure `response_id` names the response that the request, or another one with its key, created */
 
 /**
  * An item of the output: `raw` is the item as received; `texts` are the text parts of a message by content index;
@@ -42,7 +42,7 @@ const TEXT_DELTA = `${TEXT}.delta`;
 
 const TERMINAL = new Set(["response.completed", "response.incomplete", "response.failed"]);
 
-/** Whether a status is final. @param {Status} status */
+/** Returns true if a status is final. @param {Status} status */
 export const isEnd = (status) => ENDS.has(status);
 
 export class ResponseState {

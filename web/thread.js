@@ -24,7 +24,7 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
  * The settings of a thread.
  * @typedef {string | null | undefined} Token null while no user is signed in; undefined if the page uses no tokens
  * @typedef {Pick<import("./conversation.js").Conversation, "turns" | "name" | "storage" | "add" | "clear" | "save" | "sync"> & {
- *   attach?: (client: HoldlineClient, thread: Thread) => void, choose?: (responseId: string) => void, drop?: (turn: Turn) => void,
+ *   attach?: (client: HoldlineClient, thread: Thread) => void, choose?: (responseId: string) => void,
  *   branchOf?: (turn: Turn) => {place: number, ids: string[]},
  * }} Kept a conversation in a storage, or one on the server, which has `attach`: it begins to follow over a client
  * @typedef {{
@@ -51,14 +51,14 @@ export class Thread extends EventTarget {
    * answer.
    */
   changed = () => {};
-  /** Whether the server reports that answers may be delayed. */
+  /** True if the server reports that answers may be delayed. */
   degraded = false;
 
   /** @type {HoldlineClient | null} */ #client = null;
   /** @type {() => void} */ #detach = () => {};
-  /** Whether `start` was called. */
+  /** True if `start` was called. */
   begun = false;
-  /** Whether the client stays closed until there is another token. */ #final = false;
+  /** True if the client stays closed until there is another token. */ #final = false;
   #tokenAt = -TOKEN_PAUSE_MS;
   /** The state without a client: `closed` if no user was signed in. @type {import("./connection.js").State} */ #idle = "connecting";
   /** The last call to the token provider. @type {Promise<Token> | null} */ #asked = null;
@@ -73,7 +73,7 @@ export class Thread extends EventTarget {
     this.entries = this.conversation.turns.map((turn) => ({ turn, handle: null }));
   }
 
-  /** Whether a turn has no finished answer. */
+  /** True if a turn has no finished answer. */
   get unfinished() {
     return this.conversation.turns.some(isExpected);
   }
@@ -286,22 +286,24 @@ export class Thread extends EventTarget {
     const { turn } = entry;
     if (entry.handle !== handle) return;
     const { answer } = handle;
+    const { text, model, status, error } = answer;
     entry.handle = null;
     // Only the connection was closed. The next client follows a response that has an id.
-    const closed = answer.error?.code === "connection_closed" && !(this.#final && turn.responseId === null);
+    const closed = error?.code === "connection_closed" && !(this.#final && turn.responseId === null);
     if (!answer.ended || closed || !this.entries.includes(entry)) return;
-    if (answer.error?.code === "previous_response_not_found" && turn.request.previous_response_id && (turn.prompt || turn.files)) {
+    if (error?.code === "previous_response_not_found" && turn.request.previous_response_id && (turn.prompt || turn.files)) {
       // The server has deleted the earlier turns, so the prompt is sent again with all of them.
       this.ask(turn.prompt, { ...contentOf(turn), instead: turn, whole: true });
       return;
     }
-    // Only the replies to a tool call share a key, so another device has replied first, and its turn is in the feed.
-    if (answer.error?.code === "idempotency_key_reused" && this.conversation.drop) return this.conversation.drop(turn);
-    turn.text = answer.text;
-    turn.model = answer.model;
-    turn.status = answer.status;
-    turn.aside = this.setting.aside(handle);
-    turn.note = this.setting.note(handle, this.state);
+    // Only the replies to a tool call share a key. Another tab or device has replied first, so its response is shown.
+    if (error?.code === "idempotency_key_reused") {
+      turn.responseId = /** @type {string} */ (error.response_id);
+      turn.request.input = [];
+      this.conversation.save(turn);
+      return this.list();
+    }
+    Object.assign(turn, { text, model, status, aside: this.setting.aside(handle), note: this.setting.note(handle, this.state) });
     this.conversation.save(turn);
     this.#dispatch("answer", turn);
     this.changed();

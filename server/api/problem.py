@@ -62,8 +62,8 @@ class Problem(Exception):
         """`code` is our error code; `STANDARD_CODES` or `standard_code` gives the standard's code.
 
         `limit` is the exceeded limit: the name of its header, and its value. `response_id` names
-        the response that the request created. If `should_retry` is False, official SDKs do not
-        retry the request automatically.
+        the response that the request, or an earlier one with its key, created. If `should_retry` is
+        False, official SDKs do not retry the request automatically.
         """
         super().__init__(message)
         self.status = status

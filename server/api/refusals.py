@@ -240,6 +240,7 @@ def from_error(error: Exception) -> Problem:
                 "idempotency_key_reused",
                 "This idempotency key was used with a different request body. Use a new key.",
                 param="idempotency_key",
+                response_id=error.response_id,
             )
         case QueueFull(limit=limit, counted=counted):
             return Problem(

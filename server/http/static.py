@@ -48,7 +48,13 @@ PUSH_WORKER: Final = "push-worker.js"
 # load. Each module is packed with its imports. A packed file contains the integrity values of the
 # files that it loads.
 LATER: Final = ("turns.js", "live.js", "words/ar.js", "words/de.js")
-LATEST: Final = ("typeset.js", "attachments.js", "conversation-list.js", "feedback-outbox.js")
+LATEST: Final = (
+    "typeset.js",
+    "attachments.js",
+    "call.js",
+    "conversation-list.js",
+    "feedback-outbox.js",
+)
 # Matches the files of the highlighter. They are not bundled: `turns.js` loads each of them
 # individually.
 HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")

@@ -131,8 +131,9 @@ async def test_tools_of_the_page_run_with_their_arguments(
     assert await page.evaluate("window.asked === undefined")
 
 
-async def test_two_tabs_that_allow_a_tool_at_once_continue_once(
-    upstreams: Shared, open_page: NewPage
+@pytest.mark.parametrize("other", ["approve", "deny"])
+async def test_two_tabs_that_decide_about_a_tool_at_once_show_one_decision(
+    upstreams: Shared, open_page: NewPage, other: str
 ) -> None:
     one = await opened(open_page, upstreams.server.url, SERVER)
     prompt = upstreams.prompt(CALL.format(name="m"))
@@ -147,18 +148,24 @@ async def test_two_tabs_that_allow_a_tool_at_once_continue_once(
     await asyncio.gather(
         *(
             tab.evaluate(
-                """at => {
+                """([at, name]) => {
                   const { shadowRoot } = document.querySelector("holdline-chat");
                   while (Date.now() < at);
-                  shadowRoot.querySelector(".approve").click();
+                  shadowRoot.querySelector(`.${name}`).click();
                 }""",
-                at,
+                [at, name],
             )
-            for tab in tabs
+            for tab, name in zip(tabs, ("approve", other), strict=True)
         )
     )
     for tab in tabs:
         await expect(tab.locator("article.answer")).to_have_count(2)
         await wait_for_end(tab)
         await expect(tab.locator("article.answer")).to_have_count(2)
-    assert 2 == len(inputs(upstreams, prompt))
+    asked = inputs(upstreams, prompt)
+    assert 2 == len(asked)
+    state = "allowed" if asked[1][-1]["approve"] else "not allowed"
+    await tabs[1].reload()
+    for tab in tabs:
+        await expect(tab.locator(".tool-state").first).to_have_text(state)
+        assert await wait_for_end(tab) == await wait_for_end(one)

@@ -54,9 +54,10 @@ async def test_thirty_concurrent_requests_with_one_key_create_one_response(
 
 
 async def test_a_key_with_another_body_is_refused(client: Client) -> None:
-    await background(client, idempotency_key="k")
+    id_ = await background(client, idempotency_key="k")
     async with client.post(ALL, json={"input": "Other?", "idempotency_key": "k"}) as response:
         assert (422, "idempotency_key_reused", "idempotency_key") == await refusal(response)
+        assert id_ == (await response.json())["error"]["response_id"]
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 256])

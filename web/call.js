@@ -1,0 +1,21 @@
+// @ts-check
+/** Calls the Responses API over HTTP as the user of a thread. */
+
+import { ownerOf } from "./protocol.js";
+
+const CALL_DEADLINE_MS = 15_000;
+
+/** Sends a body, or fetches without one. Returns null if another user has signed in.
+ * @param {import("./thread.js").Thread} thread @param {string} path of a response, which begins with its id @param {object} [body]
+ */
+export async function callResponse(thread, path, body) {
+  const { setting, owner } = thread;
+  const token = await setting.token();
+  if (ownerOf(token) !== owner || owner !== thread.owner) return null;
+  return fetch(`${setting.url}/${path}`, {
+    method: body ? "POST" : "GET",
+    headers: { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) },
+    ...(body && { body: JSON.stringify(body), keepalive: true }),
+    signal: AbortSignal.timeout(CALL_DEADLINE_MS),
+  });
+}
