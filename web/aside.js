@@ -82,7 +82,7 @@ export function asideOf({ items }) {
   return thoughts === "" && tools.length === 0 && refusal === "" && sources.length === 0 && !aside.others ? null : aside;
 }
 
-/** Whether an annotation cites a page. @param {import("./protocol.js").Json} annotation */
+/** Returns true if an annotation cites a page. @param {import("./protocol.js").Json} annotation */
 const isCitation = ({ type, url }) => type === "url_citation" && typeof url === "string";
 
 /** Returns whether the widget does not draw items or content of this type.

@@ -208,7 +208,7 @@ function shortened(name) {
   return name.length <= LONGEST_NAME ? name : name.slice(0, LONGEST_NAME - end.length) + end;
 }
 
-/** Whether a file is of a kind in `accept`, which the browser itself checks only in its own dialog.
+/** Returns true if a file is of a kind in `accept`, which the browser itself checks only in its own dialog.
  * @param {File} file @param {string} accept as in HTML: extensions and media types
  */
 function isAccepted({ name, type }, accept) {

@@ -27,7 +27,7 @@ export function cited(text, marks) {
   return out + text.slice(from);
 }
 
-/** Whether the end of a text is in a code block or between backticks. @param {string} before */
+/** Returns true if the end of a text is in a code block or between backticks. @param {string} before */
 function isInCode(before) {
   if ((before.match(/^ {0,3}(?:```|~~~)/gm)?.length ?? 0) % 2 === 1) return true;
   return ((before.slice(before.lastIndexOf("\n\n") + 1).match(/`+/g)?.length ?? 0)) % 2 === 1;

@@ -178,7 +178,7 @@ export class ConversationList {
 /** One conversation in the list. */
 class Row {
   element = make("li", "conversation-item");
-  /** Whether the visitor is renaming or deleting the conversation. */ busy = false;
+  /** True if the visitor is renaming or deleting the conversation. */ busy = false;
   #title = make("span", "conversation-title");
   #marks = make("span", "conversation-marks");
   #choose;

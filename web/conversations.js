@@ -33,7 +33,7 @@ const FOLLOW_AGAIN_MS = 2_000;
  * follow, with the failure as `detail`. A temporary refusal is retried and causes no event.
  */
 class Follower extends EventTarget {
-  /** Whether all events up to the last `holdline:following` have arrived. */ current = false;
+  /** True if all events up to the last `holdline:following` have arrived. */ current = false;
   /** Why the feed cannot be followed, or null. @type {Failure | null} */ error = null;
   #leave = new AbortController();
   /** @type {any} */ #timer = 0;
@@ -145,7 +145,7 @@ export class ConversationFollower extends Follower {
 export class ListFollower extends Follower {
   /** The known conversations by id. @type {Map<string, Listed>} */ #known = new Map();
   /** @type {import("./feed-messages.js").Cursor} */ #cursor = { number: null, id: null };
-  /** Whether the server has more conversations than are known. */ hasMore = false;
+  /** True if the server has more conversations than are known. */ hasMore = false;
 
   /** @param {HoldlineClient} client */
   constructor(client) {

@@ -32,7 +32,7 @@ export class EndFollower {
     sizes.observe(content);
   }
 
-  /** Whether the earlier parts of fast output are not laid out. */
+  /** True if the earlier parts of fast output are not laid out. */
   get rushes() {
     return this.#log.classList.contains("rushing");
   }

@@ -168,7 +168,7 @@ class BoundedTokenizer extends Tokenizer {
     return this.#nested(() => super.list(text));
   }
 
-  /** Whether enough steps are left to scan a block and to fill a table's cells. @param {string} text */
+  /** Returns true if enough steps are left to scan a block and to fill a table's cells. @param {string} text */
   #isAffordable(text) {
     if (this.#steps > MAX_STEPS) return false;
     const { 0: block } = /** @type {RegExpExecArray} */ (PARAGRAPH.exec(text));

@@ -29,7 +29,7 @@ export function destination(url, text) {
   return text.toLowerCase().includes(place) && !looksElsewhere(text, place) ? "" : place;
 }
 
-/** Whether a text names a host other than the destination. @param {string} text @param {string} place */
+/** Returns true if a text names a host other than the destination. @param {string} text @param {string} place */
 function looksElsewhere(text, place) {
   const hosts = text.toLowerCase().match(/[\w-]+(?:\.[\w-]+)+/g) ?? [];
   return hosts.length > 0 && hosts[0] !== place && hosts[0] !== place.split(":")[0];

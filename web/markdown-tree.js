@@ -3,10 +3,10 @@
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
-/** Whether a token has a node. Blank lines and link definitions have none. @param {Token} token */
+/** Returns true if a token has a node. Blank lines and link definitions have none. @param {Token} token */
 export const isShown = ({ type }) => type !== "space" && type !== "def";
 
-/** Whether a token is a block and not just blank lines. @param {Token} token */
+/** Returns true if a token is a block and not just blank lines. @param {Token} token */
 export const isBlock = ({ type }) => type !== "space";
 
 /** Returns the properties of a token whose change requires a new element. @param {Token} token */

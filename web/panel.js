@@ -30,7 +30,7 @@ export class Panel {
   /** The drawn turns, once their module has loaded. @type {Turns | null} */ #turns = null;
   #drawing = 0;
   #bannerTimer = 0;
-  /** Whether the server refuses this origin, which the connection cannot detect. */ #refused = false;
+  /** True if the server refuses this origin, which the connection cannot detect. */ #refused = false;
 
   /**
    * Creates the panel and draws the conversation.

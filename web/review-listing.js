@@ -48,7 +48,7 @@ export class ReviewListing {
     void highlight(lines.map(({ text }) => text).join("\n"), language, texts);
   }
 
-  /** Whether the code has a line with this number. @param {number} number */
+  /** Returns true if the code has a line with this number. @param {number} number */
   has(number) {
     return this.#rowOf.has(number);
   }

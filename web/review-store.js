@@ -51,7 +51,7 @@ export function setRequested(id) {
   }
 }
 
-/** Whether this tab has requested a response. @param {string} id */
+/** Returns true if this tab has requested a response. @param {string} id */
 export const isRequested = (id) => requestedIds().includes(id);
 
 /** @returns {unknown[]} */

@@ -68,7 +68,7 @@ export function sectionsOf(text) {
   return sections;
 }
 
-/** Whether a line may be the incomplete heading of a section. @param {string} line */
+/** Returns true if a line may be the incomplete heading of a section. @param {string} line */
 function isHeadingToBe(line) {
   const begun = /^#{1,3}(?:\s+(\w*))?$/.exec(line);
   return begun !== null && !line.endsWith("\n") && SECTIONS.some((section) => section.startsWith((begun[1] ?? "").toLowerCase()));
