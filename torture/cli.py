@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from torture import html_report, json_report, results, terminal
 from torture.errors import TortureError, UsageError
-from torture.runner import Runner, plan
+from torture.runner import Plan, Runner, plan
 from torture.target import load, with_time_factor
 
 # The exit status after a signal.
 _STOPPED: Final = 130
+_MIN_FACTOR: Final = 0.1
+_MAX_FACTOR: Final = 100
 _EPILOG: Final = """\
 The exit status is 0 if no claimed case failed, 1 if one did, and 2 if the run was not possible.
 
@@ -56,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the file"
     )
     run.add_argument(
-        "--time-factor", type=float, default=1, metavar="N", help="wait longer on a slow machine"
+        "--time-factor", type=_factor, default=1, metavar="N", help="wait longer on a slow machine"
     )
     run.add_argument("--all", action="store_true", help="also run cases that are not claimed")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
@@ -94,6 +96,10 @@ async def _run(options: argparse.Namespace) -> int:
     if options.list:
         terminal.show_plan(plans)
         return 0
+    _check_runnable(plans, run_all=options.all)
+    for path in (options.json, options.html):
+        if path and not path.resolve().parent.is_dir():
+            raise UsageError(f"{path} cannot be written: {path.parent} is no folder")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     progress = terminal.Progress(len(plans))
     runner = Runner(
@@ -112,6 +118,27 @@ async def _run(options: argparse.Namespace) -> int:
     if options.results:
         results.store(report, options.results)
     return 1 if report.failed else 0
+
+
+def _check_runnable(plans: Sequence[Plan], *, run_all: bool) -> None:
+    """Checks that at least one case will run.
+
+    Raises:
+        UsageError: none will.
+    """
+    wanted = [one for one in plans if run_all or one.claim]
+    if not wanted:
+        raise UsageError(f"the target claims none of the {len(plans)} cases; --all runs them")
+    if all(one.missing for one in wanted):
+        missing = ", ".join(sorted({need for one in wanted for need in one.missing}))
+        raise UsageError(f"no case is possible, because the target does not offer: {missing}")
+
+
+def _factor(word: str) -> float:
+    factor = float(word)
+    if not _MIN_FACTOR <= factor <= _MAX_FACTOR:
+        raise argparse.ArgumentTypeError(f"must be between {_MIN_FACTOR:g} and {_MAX_FACTOR:g}")
+    return factor
 
 
 def _parameters(words: Sequence[str]) -> dict[str, str]:

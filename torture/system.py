@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Final
 
+from torture.base_url import problem_of
 from torture.errors import StartError
 from torture.placeholders import Placeholders
 from torture.process import Process, last_lines
@@ -77,6 +78,8 @@ class System:
         ]
         try:
             await self._start_all()
+            if not self.started:
+                await self._check_urls()
         except StartError:
             await self.stop()
             self.members = []
@@ -90,6 +93,11 @@ class System:
                 member.process.start()
             for member in members:
                 await member.process.wait_ready(member.ready, spec.ready_seconds)
+
+    async def _check_urls(self) -> None:
+        for url in self.urls:
+            if problem := await problem_of(url.rstrip("/"), self.target.routes):
+                raise StartError(problem)
 
     async def stop(self) -> None:
         """Kills all processes."""
@@ -168,7 +176,10 @@ class System:
         folder = self.target.path.parent
         digest = hashlib.sha256(json.dumps(setup.commands).encode())
         for name in setup.files:
-            digest.update((folder / name).read_bytes())
+            try:
+                digest.update((folder / name).read_bytes())
+            except OSError as error:
+                raise StartError(f"setup.files: {name} cannot be read: {error.strerror}") from None
         stamp = self.placeholders.install / "installed"
         if stamp.exists() and stamp.read_text() == digest.hexdigest():
             return

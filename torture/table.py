@@ -41,7 +41,9 @@ class Table:
         """
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise TargetError(path, 0, "", f"cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
             raise TargetError(path, 0, "", f"cannot be read: {error}") from None
         try:
             return cls(Source(path, text), tomllib.loads(text))

@@ -41,7 +41,10 @@ PLAIN: Final = (
     "instance",
 )
 _NAME: Final = re.compile(r"[\w-]{1,40}")
-_URL: Final = re.compile(r"https?://\S+")
+_URL: Final = re.compile(r"https?://[^\s/]+\S*")
+# A placeholder can contain the beginning of a URL, or a whole address.
+_FILLED_URL: Final = re.compile(rf"{_URL.pattern}|\{{(parameter|env):\S+")
+_ADDRESS: Final = re.compile(r"\S*:(\d{1,5}|\{\S+\})|\{\S+\}")
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ def load(path: Path, parameters: Mapping[str, str] | None = None) -> Target:
         api_key=client.text("api_key", ""),
         headers=client.pairs("headers"),
         routes=client.choices("routes", ROUTES),
-        urls=client.texts("urls", ()),
+        urls=tuple(_base_url(client, "urls", url) for url in client.texts("urls", ())),
         processes=processes,
         claims=tuple(_claim(one) for one in table.tables("claim")),
         limits=_limits(table.table("limits")),
@@ -264,7 +267,7 @@ def _process(table: Table) -> ProcessSpec:
         cwd=table.text("cwd", "{target}"),
         environment=table.pairs("environment"),
         count=table.integer("count", 1, 1, 16),
-        url=table.text("url", ""),
+        url=_base_url(table, "url", table.text("url", "")),
         ready=_ready(table),
         ready_seconds=table.number("ready_seconds", 60, 1, 600),
         stop_signal=SIGNALS[stop],
@@ -285,9 +288,34 @@ def _ready(table: Table) -> Ready | None:
     for kind in ("tcp", "http", "output"):
         inner.text(kind, "")
     inner.close()
-    if len(found) > 1:
+    if len(found) > 1 or (not found and "ready" in table.values):
         raise table.error("ready", "must have one key: tcp, http or output")
+    for ready in found:
+        _check_ready(inner, ready)
     return found[0] if found else None
+
+
+def _check_ready(table: Table, ready: Ready) -> None:
+    match ready:
+        case Ready("http", url) if not _FILLED_URL.fullmatch(url):
+            raise table.error("http", f"must be a URL with http:// or https://, not {url!r}")
+        case Ready("tcp", address) if not _ADDRESS.fullmatch(address):
+            raise table.error("tcp", f"must have the form HOST:PORT, not {address!r}")
+        case Ready("output", pattern):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise table.error("output", f"is no regular expression: {error}") from None
+        case _:
+            pass
+
+
+def _base_url(table: Table, name: str, url: str) -> str:
+    if url and not _FILLED_URL.fullmatch(url):
+        raise table.error(name, f"must be a URL with http:// or https://, not {url!r}")
+    if url.rstrip("/").endswith("/responses"):
+        raise table.error(name, f"must be the base URL, without /responses, not {url!r}")
+    return url.rstrip("/")
 
 
 def _url(table: Table, name: str) -> str:
@@ -295,7 +323,11 @@ def _url(table: Table, name: str) -> str:
     url = table.text(name)
     document = table.source.path.parent / url.partition("#")[0]
     if not _URL.fullmatch(url) and not document.is_file():
-        raise table.error(name, "must be a URL, or a document's path relative to this file")
+        raise table.error(
+            name,
+            "must be a URL with http:// or https://, or the path of an existing document relative "
+            f"to this file, not {url!r}",
+        )
     return url
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.system import wait_until
 from tests.torture.hostile import WAYS
@@ -96,16 +98,24 @@ async def test_a_hostile_server_fails_cases_and_never_the_suite(
 @pytest.mark.parametrize(
     ("ready", "program", "message"),
     [
-        (TCP, "no_such_file.py", "server ended with status 2"),
-        ('{ http = "http://127.0.0.1:{port}/" }', "hostile.py", "is not ready after 1 s"),
-        ('{ output = "never" }', "hostile.py", "is not ready after 1 s"),
+        (TCP, "no_such_file.py", "server ended with status 2; its last output:\n.*no_such_file"),
+        (
+            '{ http = "http://127.0.0.1:{port}/ready" }',
+            "hostile.py",
+            r"not ready after 5 s: GET \S+/ready is answered with the status 500; it has printed",
+        ),
+        (
+            '{ output = "never" }',
+            "hostile.py",
+            "is not ready after 5 s: its output does not match 'never'",
+        ),
     ],
 )
 async def test_a_target_that_does_not_start_ends_the_run_with_its_output(
     tmp_path: Path, ready: str, program: str, message: str
 ) -> None:
     path = target_file(tmp_path, ready, program)
-    path.write_text(path.read_text().replace("ready_seconds = 60", "ready_seconds = 1"))
+    path.write_text(path.read_text().replace("ready_seconds = 60", "ready_seconds = 5"))
     with pytest.raises(StartError, match=message):
         await run(path, "errors", "stream")
 
@@ -179,3 +189,27 @@ def test_verdicts_have_an_order_in_tables() -> None:
     from torture.results import _ORDER
 
     assert set(_ORDER) == {str(verdict) for verdict in Verdict}
+
+
+@pytest.mark.parametrize(
+    ("served", "message"),
+    [
+        ("/v1/responses", r"status 404, and POST \S+/v1/responses with 400: .* lacks /v1"),
+        ("", r"/responses cannot be reached"),
+    ],
+)
+async def test_a_wrong_base_url_ends_the_run(tmp_path: Path, served: str, message: str) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=400)
+
+    app = web.Application()
+    app.router.add_post(served or "/", answer)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        if not served:
+            await server.close()
+        path = tmp_path / "mine.toml"
+        head, _, _ = TARGET.partition("[limits]")
+        path.write_text(head.replace("[client]", f'[client]\nurls = ["{url}"]'))
+        with pytest.raises(StartError, match=message):
+            await run(path, "errors", "stream.complete", "foreground")

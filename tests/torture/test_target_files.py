@@ -57,6 +57,19 @@ def test_a_valid_file_is_read(tmp_path: Path) -> None:
         ('name = "worker"', 'name = "worker"\ncount = true', 23, "must be a number"),
         ('name = "worker"', 'name = "worker"\nstop_signal = "KILL"', 23, "must be one of TERM"),
         ('home = "https', 'home = """https', 3, "mine.toml:"),
+        ("https://example.com/streams", "htps://example.com", 28, "not 'htps://example.com'"),
+        ("https://example.com/streams", "https://", 28, "claim[1].url: must be a URL"),
+        ("http://127.0.0.1:{port}/v1", "127.0.0.1:{port}/v1", 18, "must be a URL with http://"),
+        ("{port}/v1", "{port}/v1/responses", 18, "the base URL, without /responses"),
+        ("http://127.0.0.1:{port}/health", "/health", 19, "process[1].ready.http: must be a URL"),
+        ("http = ", "tcp = ", 19, "process[1].ready.tcp: must have the form HOST:PORT"),
+        (
+            'http = "http',
+            'output = "(http',
+            19,
+            "process[1].ready.output: is no regular expression",
+        ),
+        ('{ http = "http://127.0.0.1:{port}/health" }', "{}", 19, "must have one key"),
     ],
 )
 def test_an_invalid_file_is_rejected_with_its_line(
@@ -114,6 +127,36 @@ def test_the_command_reports_an_invalid_file(
     path = written(tmp_path, VALID.replace("about", "abuot"))
     assert 2 == cli.main(["run", "--target", str(path), "--list"])
     assert "about is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--case", "foreground"], "the target claims none of the 1 cases; --all runs them"),
+        (["--case", "websocket", "--all"], "the target does not offer: "),
+        (["--json", "no/such/folder.json"], "cannot be written: no/such is no folder"),
+        (["--html", "no/such/folder.html"], "cannot be written: no/such is no folder"),
+    ],
+)
+def test_a_run_that_would_report_nothing_is_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert 2 == cli.main(["run", "--target", str(written(tmp_path, VALID)), *options])
+    assert message in capsys.readouterr().err
+
+
+def test_a_target_file_that_does_not_exist_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == cli.main(["run", "--target", str(tmp_path / "none.toml")])
+    shown = f"torture: {tmp_path}/none.toml: cannot be read: No such file or directory\n"
+    assert shown == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("factor", ["0", "-1", "nan", "inf", "x"])
+def test_an_impossible_time_factor_is_rejected(tmp_path: Path, factor: str) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--target", str(written(tmp_path, VALID)), "--time-factor", factor])
 
 
 @pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.stem)

@@ -1,0 +1,43 @@
+"""Checks the base URLs of a target before the first case, because a wrong one fails all cases."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import aiohttp
+
+_SECONDS: Final = 5.0
+_MISSING: Final = (404, 405)
+
+
+async def problem_of(url: str, routes: Collection[str]) -> str:
+    """Returns why a base URL cannot be right, or "" if it can.
+
+    Sends a request whose body is no JSON, so that no server calls its model.
+    """
+    only_chat = set(routes) <= {"chat_completions"}
+    path = "/chat/completions" if only_chat else "/responses"
+    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        status = await _status(http, url + path)
+        if status in _MISSING:
+            longer = await _status(http, f"{url}/v1{path}")
+            if isinstance(longer, int) and longer not in _MISSING:
+                return (
+                    f"POST {url}{path} is answered with the status {status}, and POST "
+                    f"{url}/v1{path} with {longer}: the base URL lacks /v1"
+                )
+    return status if isinstance(status, str) else ""
+
+
+async def _status(http: aiohttp.ClientSession, url: str) -> int | str:
+    """Returns the status of a reply, or why there was no connection; 0 if no reply comes."""
+    headers = {"Content-Type": "application/json"}
+    try:
+        async with http.post(url, data=b"{", headers=headers, allow_redirects=False) as reply:
+            return reply.status
+    except aiohttp.ClientConnectorError as error:
+        return f"{url} cannot be reached: {error.strerror or error}"
+    except (aiohttp.ClientError, TimeoutError):
+        return 0
