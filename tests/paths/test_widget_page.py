@@ -291,3 +291,8 @@ async def test_the_widget_speaks_the_language_of_the_page(
     prompt = shared.prompt("tokens=3")
     await ask(page, prompt)
     assert await wait_for_end(page) == shared.answer_to(prompt)
+    # Each line that the visitor writes has the direction of its own first letter.
+    await element(page, "chat.feedback = true")
+    for field in ("#prompt", ".feedback-comment"):
+        style = "e => getComputedStyle(e).unicodeBidi"
+        assert "plaintext" == await page.locator(field).last.evaluate(style), field
