@@ -35,6 +35,7 @@ pre { margin: .5rem 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 .output { border-left: 3px solid var(--line); font-size: 12px; padding-left: .75rem; }
 @media (max-width: 40rem) {
   .timeline tr { display: grid; grid-template-columns: 4rem 1fr; }
+  .timeline td:first-child { text-align: left; }
   .timeline td:nth-child(-n + 2) { border: 0; padding-bottom: 0; }
   .timeline td:last-child { grid-column: 1 / -1; }
   .cases tr { border-bottom: 1px solid var(--line); display: block; padding: .4rem 0; }
@@ -90,8 +91,8 @@ def _legend() -> Iterator[str]:
 
 def _tried(report: Report) -> Iterator[str]:
     yield "<h2>Cases without a claim</h2>"
-    yield "<p>The target does not promise what these cases test. They were run, but they have no"
-    yield "verdict: a case that would fail if the target claimed it is not a failure.</p>"
+    yield "<p>The target does not promise what these cases test. They were run because of --all and"
+    yield "have no verdict. It is no failure of the target if one of them would fail.</p>"
     bad = [result for result in report.tried if result.bad]
     if bad and not report.failed:
         yield from _legend()
