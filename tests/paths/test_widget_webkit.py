@@ -88,6 +88,12 @@ class Site:
         await self.show(device, subject, **attributes)
         return device
 
+    async def open(self, *subjects: str) -> list[WebKit]:
+        """Opens several devices at once. If one of them fails, none of the others stays open."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.device(subject)) for subject in subjects]
+        return [task.result() for task in tasks]
+
     async def show(self, device: WebKit, subject: str, **attributes: str) -> None:
         token = holdline_client.mint_token(self.signer, tenant="acme", subject=subject, seconds=900)
         await device.goto(f"{self.server.url}/docs/empty")
@@ -112,7 +118,7 @@ async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.mark.heavy
 async def test_conversations_are_live_and_can_be_renamed_and_deleted(site: Site) -> None:
-    phone, desk, other = await asyncio.gather(*map(site.device, ("anna", "anna", "ben")))
+    phone, desk, other = await site.open("anna", "anna", "ben")
     await phone.resize(400, 800)
     await ask(phone, "tokens=5 sky")
     first = await until_turns(phone, 1)
@@ -140,7 +146,7 @@ async def test_conversations_are_live_and_can_be_renamed_and_deleted(site: Site)
 
 @pytest.mark.heavy
 async def test_regenerated_answers_and_edited_prompts_are_branches(site: Site) -> None:
-    phone, desk = await asyncio.gather(*map(site.device, ("anna", "anna")))
+    phone, desk = await site.open("anna", "anna")
     await ask(phone, "tokens=5 one")
     await until_turns(phone, 1)
     await phone.click(".regenerate")
