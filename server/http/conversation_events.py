@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/conversations/{id}/events"
 MAX_EVENT_ID: Final = 128
-_CURSOR: Final = re.compile(r"(-1|[0-9]{1,15})(?::([!-~]{1,128}))?")
+# The `id` of an event: its number, and its id behind a colon.
+CURSOR_PATTERN: Final = r"(-1|[0-9]{1,15})(?::([!-~]{1,128}))?"
+_CURSOR: Final = re.compile(CURSOR_PATTERN)
 
 
 class StreamAuth(Protocol):

@@ -9,7 +9,9 @@ from server.api import conversation_events as events
 from server.api import conversations as sent
 from server.api.schema import bodies
 from server.api.schema.conversations import Conversation
+from server.api.validation import MAX_SEQUENCE
 from server.http import conversation_events
+from server.http.conversation_events import CURSOR_PATTERN
 from server.http.query import LAST_EVENT_ID
 
 COMPACT: Final = "/v1/responses/compact"
@@ -64,9 +66,9 @@ PARAMETERS: Final = {
     ("post", ITEMS): (KEY, _INCLUDE),
     ("get", CONVERSATIONS): (*_PAGE, ("query", "query", {**_WORD, "maxLength": 512})),
     ("get", EVENTS): (
-        ("query", "starting_after", {"type": "integer", "minimum": -1}),
+        ("query", "starting_after", {"type": "integer", "minimum": -1, "maximum": MAX_SEQUENCE}),
         ("query", "event_id", {**_WORD, "maxLength": conversation_events.MAX_EVENT_ID}),
-        ("header", LAST_EVENT_ID, _WORD),
+        ("header", LAST_EVENT_ID, {**_WORD, "pattern": f"^{CURSOR_PATTERN}$"}),
     ),
     ("get", ITEMS): (*_PAGE, _INCLUDE),
     ("get", ITEM): (_INCLUDE,),

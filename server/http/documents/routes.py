@@ -9,6 +9,7 @@ from server.api import request as requests
 from server.api.feedback import GiveFeedback
 from server.api.items import MAX_CALL_ID
 from server.api.schema import bodies, objects
+from server.api.validation import MAX_SEQUENCE
 
 from . import console_routes, conversation_routes, frontend_routes, push_routes
 
@@ -115,7 +116,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 }
 
 WORD: Final = {"type": "string"}
-_NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
+_NUMBER: Final = {"type": "integer", "minimum": -1, "maximum": MAX_SEQUENCE, "default": -1}
 # Parameters in the query or a header. Path parameters are derived from the path and are required.
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
     ("post", RESPONSES): (conversation_routes.KEY,),

@@ -16,8 +16,10 @@ from server.api.validation import MAX_SEQUENCE, whole_number
 if TYPE_CHECKING:
     from server.api.frames import Frame
 
-PATTERN: Final = "[+-]?[0-9]+(:[0-9a-f]{8})?"
-_WRITTEN: Final = re.compile(PATTERN)
+# The pattern of valid cursors, for OpenAPI. `_WRITTEN` also matches numbers that are out of range,
+# for which the error names the limit.
+PATTERN: Final = "(-1|[0-9]{1,15})(:[0-9a-f]{8})?"
+_WRITTEN: Final = re.compile("[+-]?[0-9]+(:[0-9a-f]{8})?")
 
 
 class AnswerCursor(NamedTuple):

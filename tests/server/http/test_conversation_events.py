@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -184,6 +185,23 @@ async def test_an_invalid_cursor_is_refused(
     assert (400, "invalid_value", param) == await refusal(
         client, url, params=query, headers=headers
     )
+
+
+async def test_the_schema_of_a_cursor_matches_only_accepted_cursors(client: Client) -> None:
+    async with client.get("/openapi.json") as response:
+        paths = (await response.json())["paths"]
+    patterns = [
+        parameter["schema"]["pattern"]
+        for operations in paths.values()
+        for parameter in operations.get("get", {}).get("parameters", ())
+        if parameter["name"] == "Last-Event-ID"
+    ]
+    assert 3 == len(patterns)
+    for pattern in patterns:
+        for cursor in ("-1", "0", "12", "12:0123abcd"):
+            assert re.search(pattern, cursor), (pattern, cursor)
+        for wrong in ("evt_1", "9" * 300, "1:", "c|T", "-2", "+1", "12:é"):
+            assert not re.search(pattern, wrong), (pattern, wrong)
 
 
 async def test_an_idle_stream_has_heartbeats(serve: Serve) -> None:
