@@ -81,7 +81,10 @@ def _limit(written: str) -> tuple[str, str]:
 def each_once(
     context: click.Context, param: click.Parameter, values: tuple[tuple[str, str], ...]
 ) -> dict[str, str]:
-    """Returns assignments by their names, and refuses a name with two values (a `callback`)."""
+    """Returns the assignments by name. Used as the `callback` of an argument.
+
+    Raises: click.BadParameter if a name is given twice.
+    """
     found: dict[str, str] = {}
     for name, value in values:
         if name in found:

@@ -42,8 +42,8 @@ ROOMS = {
     "jobs/redis": "connections, subscriber",
     "jobs/scripts": "a Lua script per transition",
 }
-# The coordinates in ROUTES, BOXES and GRIDS are those before the packages in GRIDS grow with their
-# folders, which moves everything below down.
+# The coordinates in ROUTES, BOXES and GRIDS assume that each package has its minimum height. If the
+# folders of a package need more, `rooms` makes its box higher and moves everything below down.
 # The points of the arrow for each pair of packages in which the first imports the second.
 ROUTES = {
     ("command", "admin"): [(335, 76), (335, 100)],
@@ -182,7 +182,7 @@ def rooms(found: Mapping[str, set[str]]) -> str:
     Raises:
         KeyError: a folder or an import between two packages has no place in the picture.
     """
-    # How much higher the boxes that end at a coordinate must be, so that their folders fit in.
+    # Maps the bottom of a box to the additional height that its folders need.
     growth: dict[int, int] = {}
 
     def down(y: int) -> int:
@@ -212,7 +212,7 @@ def rooms(found: Mapping[str, set[str]]) -> str:
 
 
 def _grid(package: str, top: int, found: Mapping[str, set[str]]) -> tuple[int, list[str]]:
-    """Returns the bottom and the SVGs of a package's folders, with a margin below."""
+    """Returns the bottom of a package's folders, including a margin, and their SVGs."""
     x, _, width, columns = GRIDS[package]
     folders = [name for name in found if name.split("/")[0] == package]
     ends, drawn = [top] * columns, []

@@ -74,7 +74,7 @@ class _Once(argparse.Action):
 
 
 def _whole(written: str) -> int:
-    """Returns a number in the digits 0 to 9; `int` also accepts others, spaces and underscores."""
+    """Parses a whole number. Unlike `int`, refuses spaces, underscores and other digits."""
     if _WHOLE.fullmatch(written) is None:
         raise argparse.ArgumentTypeError(f"{written!r} is not a whole number")
     return int(written)

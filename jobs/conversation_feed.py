@@ -75,7 +75,7 @@ class FeedEvent:
         response_created    response id, previous response id or ""
         response_ended      response id, status, model or ""
         read                sequence number
-        feedback            response id, number of the changes of its feedback
+        feedback            response id, number of changes of its feedback so far
         deleted             only in the feed of a list
 
     `values` contains what follows the kind. In the feed of a list it is the id of the conversation,
@@ -216,9 +216,10 @@ class FeedStore:
             raise UnknownConversation(id_)
 
     async def note_feedback(self, id_: str, response_id: str, changes: int) -> None:
-        """Tells the devices of a conversation that the feedback on a response has changed.
+        """Appends an event to a feed, because the feedback on a response has changed.
 
-        A conversation that does not exist, or whose feed is full, gets no event.
+        `changes` is the number of changes of the feedback so far. Does nothing if the conversation
+        does not exist or its feed is full.
         """
         await self._pipe.run(
             calls.note_feedback(

@@ -30,7 +30,7 @@ class FeedbackStore:
         self._webhooks = webhooks
 
     async def put(self, response_id: str, feedback: Feedback) -> int:
-        """Stores feedback in the place of earlier feedback, and returns how often it has changed.
+        """Stores feedback in the place of earlier feedback. Returns the number of changes so far.
 
         Raises: UnknownResponse.
         """

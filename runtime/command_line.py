@@ -39,7 +39,7 @@ class _Help(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parses the arguments. Refuses an option with two values, of which one would be lost."""
-        if not ctx.resilient_parsing:  # the completion of a shell parses half a command
+        if not ctx.resilient_parsing:  # shell completion parses incomplete commands
             _, _, given = self.make_parser(ctx).parse_args(list(args))
             for param, times in Counter(given).items():
                 if times > 1 and isinstance(param, click.Option) and _has_one_value(param):
@@ -65,7 +65,7 @@ class WholeNumber(click.IntRange):
     """The type of a whole number within bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Returns the number. Refuses what `int` accepts besides the digits 0 to 9."""
+        """Returns the number. Unlike `int`, refuses spaces, underscores and other digits."""
         try:
             number = parse_whole(str(value))
         except ValueError as error:

@@ -1,7 +1,7 @@
-"""Parses the numbers that people write in settings, in commands and in files.
+"""Parses the numbers in settings and in the arguments of commands.
 
-`float` and `int` also accept other digits than 0 to 9, underscores, spaces, `inf` and `nan`. Such a
-number is a slip, and its error should name the field.
+`float` and `int` also accept other digits than 0 to 9, underscores and spaces, and `float` accepts
+`inf` and `nan`. Such a value is probably a mistake, so it is refused. The caller names the field.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ async def chat(browser: Browser, take: Take, looks: Sequence[Look] = LOOKS) -> N
             await floating(page, "desk-arabic", take, server.url, language="ar")
 
 
-# The parts of the widget's states. Each shows all states of a part to some kinds of visitors.
+# The parts of the widget's screenshots. Each function shows the states of its part in some looks.
 PARTS = {"chat": chat, "additions": additions, "devices": devices}
 
 

@@ -1,4 +1,4 @@
-"""A real WebKit, driven over WebDriver: the small browser of WebKitGTK on a screen of its own."""
+"""A real WebKit, driven over WebDriver: WebKitGTK's MiniBrowser on a virtual screen."""
 
 from __future__ import annotations
 

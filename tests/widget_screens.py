@@ -23,7 +23,7 @@ Take = Callable[[Page, str], Awaitable[None]]
 
 
 class Look(NamedTuple):
-    """How a visitor sees a page: the colour scheme, the screen and the language."""
+    """The colour scheme, the kind of screen and the language of a visitor."""
 
     scheme: str
     phone: bool
@@ -155,7 +155,7 @@ async def tools(page: Page, look: str, take: Take) -> None:
         for index, item in enumerate(ANSWERED)
     ]
     await page.evaluate(SAY, events)
-    # The server of the page is replaced when the widget connects again.
+    # The widget uses the simulated server once it connects again.
     await page.evaluate("document.querySelector('holdline-chat').conversation = 'x'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     images = [["bread.jpg", "image/jpeg", 1200, 900]]

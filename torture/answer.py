@@ -72,7 +72,7 @@ def _messages(response: Json) -> list[tuple[str, str]]:
 
 
 def piece_of(event: Json) -> str:
-    """Returns the short name of a delta: its number or, without one, the beginning of its text."""
+    """Returns a short label of a delta: its number or, without one, the beginning of its text."""
     return str(event.get("sequence_number", repr(event.get("delta"))[:40]))
 
 
@@ -174,14 +174,25 @@ class Answer:
             if item not in self.texts:
                 raise Broken(f"the output of {kind} has an item that was never added")
 
-    def check_numbered(self, consequence: str = "") -> None:
+    def check_numbered(self) -> None:
         """Checks that each event has a sequence number.
 
         Raises:
-            Broken: an event has none. The message ends with the consequence.
+            Broken: an event has none.
         """
         if self.unnumbered:
-            raise Broken(f"{self.unnumbered} has no sequence_number{consequence}")
+            raise Broken(f"{self.unnumbered} has no sequence_number")
+
+    def check_resumable(self) -> None:
+        """Checks that each event has a sequence number, without which no stream can be resumed.
+
+        Raises:
+            Broken: an event has none.
+        """
+        if self.unnumbered:
+            raise Broken(
+                f"{self.unnumbered} has no sequence_number, so the stream cannot be resumed"
+            )
 
     @property
     def ended(self) -> bool:

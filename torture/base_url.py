@@ -1,4 +1,4 @@
-"""Checks the base URLs of a target before the first case, because a wrong one fails all cases."""
+"""Checks the base URLs of a target before the first case, because a wrong one fails every case."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MISSING: Final = (404, 405)
 
 
 async def problem_of(url: str, routes: Collection[str]) -> str:
-    """Returns why a base URL cannot be right, or "" if it can.
+    """Returns the error message for a base URL that cannot be right, or "".
 
-    Sends a request whose body is no JSON, so that no server calls its model.
+    Sends a request whose body is not JSON, so that no server calls its model.
     """
     only_chat = set(routes) <= {"chat_completions"}
     path = "/chat/completions" if only_chat else "/responses"
@@ -32,7 +32,7 @@ async def problem_of(url: str, routes: Collection[str]) -> str:
 
 
 async def _status(http: aiohttp.ClientSession, url: str) -> int | str:
-    """Returns the status of a reply, or why there was no connection; 0 if no reply comes."""
+    """Returns the status of the reply, 0 without a reply, or the reason of a failed connection."""
     headers = {"Content-Type": "application/json"}
     try:
         async with http.post(url, data=b"{", headers=headers, allow_redirects=False) as reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -99,7 +100,7 @@ async def _run(options: argparse.Namespace) -> int:
     _check_runnable(plans, run_all=options.all)
     for path in (options.json, options.html):
         if path and not path.resolve().parent.is_dir():
-            raise UsageError(f"{path} cannot be written: {path.parent} is no folder")
+            raise UsageError(f"{path} cannot be written: {path.parent} is not a folder")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     progress = terminal.Progress(len(plans))
     runner = Runner(
@@ -124,20 +125,25 @@ def _check_runnable(plans: Sequence[Plan], *, run_all: bool) -> None:
     """Checks that at least one case will run.
 
     Raises:
-        UsageError: none will.
+        UsageError: no case would run.
     """
     wanted = [one for one in plans if run_all or one.claim]
     if not wanted:
-        raise UsageError(f"the target claims none of the {len(plans)} cases; --all runs them")
+        raise UsageError("the target claims none of the chosen cases; --all runs them too")
     if all(one.missing for one in wanted):
         missing = ", ".join(sorted({need for one in wanted for need in one.missing}))
         raise UsageError(f"no case is possible, because the target does not offer: {missing}")
 
 
 def _factor(word: str) -> float:
-    factor = float(word)
+    try:
+        factor = float(word)
+    except ValueError:
+        factor = math.nan
     if not _MIN_FACTOR <= factor <= _MAX_FACTOR:
-        raise argparse.ArgumentTypeError(f"must be between {_MIN_FACTOR:g} and {_MAX_FACTOR:g}")
+        raise argparse.ArgumentTypeError(
+            f"must be a number between {_MIN_FACTOR:g} and {_MAX_FACTOR:g}, not {word!r}"
+        )
     return factor
 
 

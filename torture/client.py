@@ -183,9 +183,9 @@ class Client:
         """Continues an answer after its last event, on a new stream.
 
         Raises:
-            Broken: the events have no numbers, or the request was refused.
+            Broken: an event has no sequence number, or the request was refused.
         """
-        answer.check_numbered(", so the stream cannot be resumed")
+        answer.check_resumable()
         cursor = "" if answer.cursor < 0 else f"&starting_after={answer.cursor}"
         path = f"/responses/{answer.response_id}?stream=true{cursor}"
         return await self.open("GET", path, answer=answer)

@@ -91,8 +91,8 @@ def _legend() -> Iterator[str]:
 
 def _tried(report: Report) -> Iterator[str]:
     yield "<h2>Cases without a claim</h2>"
-    yield "<p>The target does not promise what these cases test. They were run because of --all and"
-    yield "have no verdict. It is no failure of the target if one of them would fail.</p>"
+    yield "<p>The target does not claim these cases. They were run because of --all and have no"
+    yield "verdict: a case that would fail is not a failure of the target.</p>"
     bad = [result for result in report.tried if result.bad]
     if bad and not report.failed:
         yield from _legend()

@@ -30,7 +30,7 @@ class Placeholders:
         target: the folder of the target file.
         install: the folder in which the target is installed, which is kept.
         ports: the ports by their names, or by process and instance.
-        redactor: knows the values of the environment variables that were used, which can be keys.
+        redactor: replaces the values of the used environment variables, which can be keys.
     """
 
     folder: Path

@@ -61,8 +61,8 @@ class Process:
         self._environment = environment
         self._output = output
         self._popen: subprocess.Popen[bytes] | None = None
-        # The positions in the file at which the output of the current start begins, and that of the
-        # current case.
+        # The positions in the file at which the output of the current start and the output of the
+        # current case begin.
         self._begin = 0
         self._mark = 0
 
@@ -89,7 +89,7 @@ class Process:
         return ""
 
     def mark(self) -> None:
-        """Makes `last_lines` begin here, because a case begins."""
+        """Marks the beginning of a case: `last_lines` returns only later output."""
         self._mark = self._size()
 
     def last_lines(self) -> list[str]:
@@ -138,7 +138,7 @@ class Process:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def unready(self, ready: Ready | None) -> str:
-        """Returns why the process is not ready, or "" if it runs and is ready."""
+        """Returns the reason why the process is not ready, or "" if it runs and is ready."""
         if not self.running:
             return "it does not run"
         return await unready(ready, self.output())

@@ -1,4 +1,4 @@
-"""Checks whether a process is ready, and says what is missing."""
+"""Checks if a process is ready, and reports the condition that is not met."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROBE_SECONDS: Final = 2.0
 
 
 async def unready(ready: Ready | None, output: str) -> str:
-    """Returns why a running process with this output is not ready yet, or "" if it is ready."""
+    """Returns the reason why a running process with this output is not ready, or "" if it is."""
     match ready:
         case None:
             return ""
@@ -23,12 +23,12 @@ async def unready(ready: Ready | None, output: str) -> str:
             found = re.search(ready.value, output)
             return "" if found else f"its output does not match {ready.value!r}"
         case Ready("tcp"):
-            return await _unaccepting(ready.value)
+            return await _tcp_problem(ready.value)
         case _:
-            return await _unanswered(ready.value)
+            return await _http_problem(ready.value)
 
 
-async def _unaccepting(address: str) -> str:
+async def _tcp_problem(address: str) -> str:
     host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
@@ -42,7 +42,7 @@ async def _unaccepting(address: str) -> str:
     return ""
 
 
-async def _unanswered(url: str) -> str:
+async def _http_problem(url: str) -> str:
     timeout = aiohttp.ClientTimeout(total=_PROBE_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url) as reply:

@@ -12,7 +12,7 @@ from torture.case import Case, Weight
 from torture.target import Claim, Target
 from torture.timeline import Timeline
 
-# The version of the suite, which results carry.
+# The version of the suite, which the results contain.
 VERSION: Final = "1"
 
 
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def without_claim(self) -> str:
-        """For example `would pass`; "" for a claimed case, and for one that was not run."""
+        """The result of a case that was run without a claim, such as `would pass`, or else ""."""
         return _WITHOUT_CLAIM[self.if_claimed] if self.if_claimed else ""
 
 

@@ -54,7 +54,7 @@ def _rank(result: dict[str, Any]) -> int:
 def store(report: Report, folder: Path) -> Path:
     """Writes the results of a whole run to a file for its target and its seed.
 
-    Details are left out, because another run with the same seed makes them again.
+    Timelines and output are left out, because another run with the same seed shows them again.
     """
     data = to_json(report)
     del data["parameters"]  # they may name folders of this machine

@@ -110,7 +110,7 @@ class Runner:
             folder, self._target.path.parent, self._install, self._target.parameters
         )
         try:
-            # A key that is missing ends the run here, and not each of its cases.
+            # A missing key ends the run here, instead of failing each case.
             target = self._target
             headers = {name: placeholders.fill(value) for name, value in target.headers.items()}
             keys = {placeholders.fill(target.api_key), *secrets_in(headers)}
@@ -147,7 +147,7 @@ class Runner:
         return result
 
     async def _try(self, result: Result, system: System, model: Model) -> None:
-        """Runs a case, and writes its verdict and all that is known of it into the result."""
+        """Runs a case, and stores its verdict and its details in the result."""
         case = result.case
         began = time.monotonic()
         try:

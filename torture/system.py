@@ -112,7 +112,7 @@ class System:
         return True
 
     def mark_output(self) -> None:
-        """Makes `output` begin here, because a case begins."""
+        """Marks the beginning of a case: `output` returns only later output."""
         for member in self.members:
             member.process.mark()
 

@@ -305,7 +305,7 @@ def _check_ready(table: Table, ready: Ready) -> None:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise table.error("output", f"is no regular expression: {error}") from None
+                raise table.error("output", f"is not a regular expression: {error}") from None
         case _:
             pass
 

@@ -82,7 +82,8 @@ def _show_tried(report: Report) -> None:
 def _show_output(result: Result) -> None:
     for name, lines in result.output.items():
         if lines:
-            more = f", {len(lines) - _SHOWN_LINES} more above" if len(lines) > _SHOWN_LINES else ""
+            hidden = max(0, len(lines) - _SHOWN_LINES)
+            more = f", without {hidden} earlier lines" if hidden else ""
             print(f"  output of {name}{more}:")
             for line in lines[-_SHOWN_LINES:]:
                 print(f"    | {line[:_SHOWN_CHARACTERS]}")

@@ -5,8 +5,8 @@ import { ownerOf } from "./protocol.js";
 
 const CALL_DEADLINE_MS = 15_000;
 
-/** Sends a body, or fetches without one. Returns null if another user has signed in.
- * @param {import("./thread.js").Thread} thread @param {string} path of a response, which begins with its id @param {object} [body]
+/** Sends a POST request with a body, or a GET request without one. Returns null if another user has signed in.
+ * @param {import("./thread.js").Thread} thread @param {string} path after `/v1/responses/` @param {object} [body]
  */
 export async function callResponse(thread, path, body) {
   const { setting, owner } = thread;

@@ -102,7 +102,7 @@ export async function* eventsOf(first, resume, signal) {
         response = await resume(after);
         break;
       } catch (error) {
-        // A server with all the streams that it may have accepts the request later.
+        // A server that has reached its limit of streams accepts the request later.
         if (!(error instanceof RequestError) || error.status !== TOO_MANY) throw error;
         failure = error;
       }

@@ -28,7 +28,7 @@ const FUNCTION_TOOL = "function";
 export class Replier {
   /** The turns whose prompt was sent here. @type {WeakSet<Turn>} */ #own = new WeakSet();
   /** The calls about which the page was asked. @type {WeakSet<Turn>} */ #asked = new WeakSet();
-  /** The turns whose replies are being fetched. @type {WeakSet<Turn>} */ #fetching = new WeakSet();
+  /** The turns whose replies are being fetched, or were fetched. @type {WeakSet<Turn>} */ #fetching = new WeakSet();
   /** The replies so far, by the id of the call. @type {WeakMap<Turn, Map<string, Json>>} */ #given = new WeakMap();
 
   /** Listens to a thread. @param {import("./thread.js").Thread} thread @param {HTMLElement & {tools: PageTool[] | undefined}} host receives the events */
@@ -100,7 +100,7 @@ export class Replier {
       const reply = await callResponse(this.thread, `${turn.responseId}/input_items?order=asc&limit=${MAX_CALLS}`);
       if (!reply?.ok) throw new Error("the replies cannot be fetched now");
       const { data } = await reply.json();
-      // The server gives the items of another request other ids.
+      // The server adds `id` and `status` when it stores an item, so the request had neither.
       turn.request.input = data.map((/** @type {Json} */ { id: _, status: __, ...item }) => item);
       this.thread.conversation.save(turn);
       this.thread.changed();
@@ -121,7 +121,7 @@ export class Replier {
       const request = { ...this.thread.setting.more(), input: [...given.values()], previous_response_id: turn.responseId };
       // If another tab or device replies at the same time, the server accepts only one of the replies.
       this.thread.ask("", { like: /** @type {Turn} */ ({ request }), key: `${turn.responseId}-reply` });
-      this.#given.delete(turn); // only the request counts, in whose place the server may have accepted that of another tab
+      this.#given.delete(turn); // from now on, the request counts that the server accepts, which may be that of another tab
     }
     this.thread.changed();
   }

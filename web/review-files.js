@@ -65,8 +65,8 @@ export function fromDiff(files) {
 }
 
 /**
- * Lists each file once. The changes of a file that several diffs contain are put together, and a file whose changes are
- * reviewed is not reviewed as a whole too.
+ * Lists each file once. If several diffs change a file, its changes are combined. A file whose changes are reviewed is not
+ * also reviewed as a whole.
  * @param {readonly Source[]} sources @param {Skipped} skipped @returns {Source[]}
  */
 export function once(sources, skipped) {
@@ -76,15 +76,15 @@ export function once(sources, skipped) {
     if (!diff) continue;
     const before = changed.get(name);
     if (!before) changed.set(name, { name, code, diff });
-    else if (sizeOf(before.code) + sizeOf(code) >= MAX_FILE_BYTES) skipped.add(`larger than ${MAX_FILE_BYTES / 1_000} KB with its other changes`, name);
+    else if (sizeOf(before.code) + sizeOf(code) >= MAX_FILE_BYTES) skipped.add(`larger than ${MAX_FILE_BYTES / 1_000} KB together with its other changes`, name);
     else before.code += `\n${code}`;
   }
   const names = [...changed.keys()];
   /** @type {Source[]} */
   const found = [];
   for (const source of sources) {
-    // The path of a file begins with the folder that was dropped, and the name in a diff does not.
-    if (!source.diff && names.some((name) => `/${source.name}`.endsWith(`/${name}`))) skipped.add("reviewed by its changes in a diff", source.name);
+    // The path of a file begins with the dropped folder, which the name in a diff does not contain.
+    if (!source.diff && names.some((name) => `/${source.name}`.endsWith(`/${name}`))) skipped.add("only its changes in a diff are reviewed", source.name);
     else if (!source.diff) found.push(source);
     else if (changed.has(source.name)) {
       found.push(/** @type {Source} */ (changed.get(source.name)));

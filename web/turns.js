@@ -147,7 +147,7 @@ export class Turns {
     return this.#outbox ??= load("feedback-outbox.js").then(({ FeedbackOutbox }) => (
       new FeedbackOutbox(this.thread, (/** @type {string} */ responseId) => this.#refuseFeedback(responseId))
     )).catch((error) => {
-      this.#outbox = null; // the next feedback loads the module again
+      this.#outbox = null; // the next call loads the module again
       console.error("Holdline: feedback cannot be sent", error);
     });
   }
@@ -268,7 +268,7 @@ export class Turns {
     this.#drawBranch(turn, view.element);
   }
 
-  /** Fetches the feedback on a turn of the server when it comes into view, and again after each event about it.
+  /** Fetches the feedback on a turn of a conversation on the server, when the turn comes into view and after each event about it.
    * @param {Turn} turn @param {Element} element
    */
   #watchFeedback(turn, element) {

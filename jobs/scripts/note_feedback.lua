@@ -1,8 +1,8 @@
 #!lua
--- Tells the devices that follow a conversation that the feedback on one of its responses has changed. The event names only the
+-- Appends an event to the feed of a conversation, because the feedback on a response has changed. The event names only the
 -- response, because feedback is stored with the response, which may be in another partition. A full feed gets no event.
 -- KEYS  conversation_key
--- ARGV  prefix, id, response, changes (how often the feedback has changed), ttl_ms, max_events (of the feed)
+-- ARGV  prefix, id, response, changes (the number of changes of the feedback so far), ttl_ms, max_events (of the feed)
 -- Returns 1
 -- May be repeated: if the last event of the feed is this one, nothing is appended. A later repetition appends the event again,
 -- after which devices read the same feedback again.

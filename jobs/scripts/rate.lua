@@ -3,7 +3,7 @@
 -- reports the new feedback instead; if a worker is sending the webhook, it is sent once more after that.
 -- KEYS  job_key, feedback_key, queue_key
 -- ARGV  prefix, id, feedback (encoded), webhook (0/1: 1 queues a webhook)
--- Returns how often the feedback has changed, or 0 if the response does not exist
+-- Returns the number of changes of the feedback so far, or 0 if the response does not exist
 -- May be repeated: feedback that is already stored is no change, and queues no webhook.
 -- @include now fields queue_delivery refresh_delivery
 local job = fields(job_key, 'status', 'owner', 'feedback', 'feedback_changes', 'trace')

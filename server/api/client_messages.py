@@ -181,9 +181,9 @@ def message_traceparent(metadata: object) -> str:
 def named_in(body: dict[str, Any]) -> dict[str, str | None]:
     """Returns the lane, the response and the conversation that a message names.
 
-    An error that answers the message repeats them, so that the client knows what it answers. The
-    message may be invalid; fields with another type of value are left out. `conversation` is None
-    for the list of all conversations.
+    An error repeats them, so that the client knows which message was refused. The message may be
+    invalid; a field whose value has a wrong type is left out. `conversation` is None for the list
+    of all conversations.
     """
     kind, named = body.get("type"), dict[str, str | None]()
     lane = body.get("stream_id")

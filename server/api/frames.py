@@ -118,7 +118,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
 
     @property
     def checksum(self) -> str:
-        """A checksum of the log entry, by which a cursor shows that the log still has the event."""
+        """A checksum of the log entry, by which a server detects a cursor of a replaced event."""
         return f"{zlib.crc32(self.entry):08x}"
 
     def on_lane(self, lane: bytes) -> bytes:

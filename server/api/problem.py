@@ -114,8 +114,9 @@ class Problem(Exception):
     def event(self, **about: str | None) -> dict[str, Any]:
         """Returns the `error` event.
 
-        `about` names the lane, the response or the conversation that it concerns. A conversation of
-        None is the list of all conversations; other names of None are left out.
+        `about` names the lane, the response or the conversation that the error concerns. If
+        `conversation` is None, the error concerns the list of all conversations; other values of
+        None are left out.
         """
         event: dict[str, Any] = {"type": "error", "status": self.status, "error": self.error}
         if self.headers:

@@ -19,9 +19,10 @@ MAX_ENDPOINT: Final = 2048  # characters
 MAX_DEVICE: Final = 4096  # characters; tokens of FCM and APNs have less than 300
 AUTH_BYTES: Final = 16
 HTTPS_PORT: Final = 443
-# The entry of `HOLDLINE_PUSH_SERVICES` that allows every public host, and its port.
-EVERY: Final = "*"
-ANY: Final = -1
+# The entry of `HOLDLINE_PUSH_SERVICES` that allows every port of every public host, and the number
+# that stands for its port.
+EVERY_HOST: Final = "*"
+ANY_PORT: Final = -1
 _BROWSER: Final = frozenset({"endpoint", "expirationTime", "keys", "application_server_key"})
 _KEYS: Final = frozenset({"p256dh", "auth"})
 
@@ -117,8 +118,13 @@ def _endpoint(written: Any, config: PushConfig) -> str:
     allowed = [_port(service) for service in config.services if _matches(host, service)]
     if not allowed or (not config.allow_private and _is_private(host)):
         raise invalid("endpoint", "'endpoint' is not at a push service that this server allows.")
-    if not config.allow_private and port not in (None, HTTPS_PORT, *allowed) and ANY not in allowed:
-        raise invalid("endpoint", f"'endpoint' must use port {HTTPS_PORT} of the push service.")
+    ports = {None, HTTPS_PORT, *allowed}
+    if not config.allow_private and port not in ports and ANY_PORT not in ports:
+        raise invalid(
+            "endpoint",
+            f"'endpoint' must use port {HTTPS_PORT}, or the port that this server allows for the "
+            "push service.",
+        )
     return written
 
 
@@ -130,16 +136,16 @@ def _matches(host: str, service: str) -> bool:
     name = service.rpartition(":")[0] if _port(service) is not None else service
     if name.startswith("*."):
         return host.endswith(name[1:])
-    return service == EVERY or name == host
+    return service == EVERY_HOST or name == host
 
 
 def _port(service: str) -> int | None:
-    """Returns the port of an allowed push service, `ANY`, or None for the port of HTTPS.
+    """Returns the port of an allowed push service, `ANY_PORT`, or None for the port of HTTPS.
 
-    An IPv6 address has several colons, and no port.
+    An IPv6 address contains several colons, so its entry cannot name a port.
     """
-    if service == EVERY:
-        return ANY
+    if service == EVERY_HOST:
+        return ANY_PORT
     _, colon, port = service.partition(":")
     return int(port) if colon and port.isascii() and port.isdecimal() else None
 

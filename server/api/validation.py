@@ -160,7 +160,7 @@ def _error_of(value: Any, kind: type[Any]) -> str:
 
 
 def whole_number(written: str, name: str, least: int, most: int) -> int:
-    """Returns a number that a client has written. Raises: Problem."""
+    """Parses a whole number of a client. Raises: Problem, which names the field and its limits."""
     if not _WHOLE.fullmatch(written):  # `int` also accepts spaces, underscores and other digits
         raise invalid(name, f"'{name}' must be a whole number.")
     value = int(written) if len(written) < 20 else most + 1

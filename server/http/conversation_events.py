@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/conversations/{id}/events"
 MAX_EVENT_ID: Final = 128
-# The `id` of an event: its number, and its id behind a colon.
+# The SSE `id` of an event: its sequence number, a colon and its event id.
 CURSOR_PATTERN: Final = r"(-1|[0-9]{1,15})(?::([!-~]{1,128}))?"
 _CURSOR: Final = re.compile(CURSOR_PATTERN)
 

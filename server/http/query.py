@@ -10,8 +10,8 @@ from server.api.validation import whole_number
 if TYPE_CHECKING:
     from aiohttp import web
 
-# The header in which an `EventSource` sends the `id` of the last event that it has received. It
-# repeats its first query after each lost connection, so the header has priority over the query.
+# The header in which an `EventSource` sends the `id` of the last event that it has received. After
+# a lost connection, an `EventSource` repeats its first query, so the header takes precedence.
 LAST_EVENT_ID: Final = "Last-Event-ID"
 
 

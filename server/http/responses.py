@@ -223,7 +223,9 @@ class ResponseRoutes:
         return json_answer(models.found(catalog, name, principal_of(request)))
 
     def check_open(self, request: web.Request, *, streams: bool) -> None:
-        """Refuses a prompt whose answer could not be delivered. `streams` is True for a stream.
+        """Refuses a prompt whose answer could not be delivered.
+
+        `streams` is True if the answer is streamed.
 
         Raises: Problem if the server is stopping, or cannot open another stream; ConnectionError if
         the client has disconnected.

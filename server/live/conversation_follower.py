@@ -108,7 +108,7 @@ class ConversationFollower(LogFollower[FollowedConversation, FeedSink]):
             if self._live:
                 self.catch_up()
             elif self._begun and number < self._next:
-                self._doubted = True  # the read that runs may have seen the feed before the change
+                self._doubted = True  # the running read may have seen the feed before the change
 
     async def _read(self) -> None:
         failures = 0

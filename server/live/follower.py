@@ -151,7 +151,7 @@ class Follower(LogFollower[FollowedFeed, Sink]):
             # A read is due or running, and is repeated until it returns all entries announced so
             # far.
             self._heard = max(self._heard, first + len(frames))
-            # The read that runs may have seen the log before this entry replaced a sent one.
+            # A running read may have seen the log before this entry replaced a sent one.
             if self._knows_last and first < self._cursor.next:
                 self._doubted = True
         elif self._sink.writable and self._cursor.passes(first, len(frames)):

@@ -192,8 +192,9 @@ class Session:
         """Returns the actions for a message from the client.
 
         An invalid message is answered with an error event, and the socket stays open. The error
-        repeats what the message names. As in the standard, it names the lane only if the message
-        has a valid one, and a refused turn makes its lane forget the previous response.
+        repeats the lane, the response and the conversation that the message names. As in the
+        standard, it repeats only a valid lane, and a refused turn makes its lane forget the
+        previous response.
         """
         try:
             if body.get("type") == STEER:

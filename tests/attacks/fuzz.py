@@ -206,7 +206,7 @@ async def socket_round(url: str, rng: random.Random, seen: Counter[str]) -> None
 async def _socket_round(
     url: str, path: str, messages: list[dict[str, Any]], rng: random.Random, seen: Counter[str]
 ) -> None:
-    packed = messages is MESSAGES and rng.random() < 0.5  # AG-UI is JSON alone
+    packed = messages is MESSAGES and rng.random() < 0.5  # AG-UI has no MessagePack
     offer = "holdline.msgpack" if packed else rng.choice(["holdline.v1", "bearer.x"])
     async with Raw(url) as raw:
         status, _ = await raw.upgrade(f"Sec-WebSocket-Protocol: {offer}", path=path)

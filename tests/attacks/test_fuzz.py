@@ -28,6 +28,6 @@ async def test_fuzzed_input_causes_no_server_error(target: Target, kind: str) ->
     assert seen["decoders"]
 
 
-def test_the_fuzzer_knows_every_websocket_route_and_every_message() -> None:
+def test_the_fuzzer_covers_every_websocket_route_and_every_message() -> None:
     assert websocket_routes(create_app(Config.from_environ({}))) == SOCKETS.keys()
     assert MESSAGE_TYPES.keys() == {message["type"] for message in MESSAGES}

@@ -35,7 +35,7 @@ def test_the_picture_of_the_packages_has_each_arrow_of_the_code_and_no_other() -
 
 
 @pytest.mark.parametrize("name", pictures())
-def test_two_boxes_of_a_picture_are_apart_or_one_inside_the_other(name: str) -> None:
+def test_the_boxes_of_a_picture_are_apart_or_nested(name: str) -> None:
     pattern = r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"'
     found = [tuple(map(int, numbers)) for numbers in re.findall(pattern, pictures()[name])]
     boxes = [(x, y, x + width, y + height) for x, y, width, height in found]

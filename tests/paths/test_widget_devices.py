@@ -286,7 +286,7 @@ async def test_feedback_is_shown_on_all_devices(site: Site) -> None:
     await expect(phone.locator(".thumb.up").first).to_have_attribute("aria-pressed", "true")
 
 
-async def test_feedback_is_live_and_spares_a_comment_that_is_being_written(site: Site) -> None:
+async def test_feedback_is_live_and_keeps_a_comment_that_is_being_written(site: Site) -> None:
     context = await site.browser.new_context()
     phone, desk = (
         await site.device("anna", context, feedback=""),

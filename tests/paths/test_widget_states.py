@@ -16,7 +16,7 @@ pytestmark = [
     ),
 ]
 # A page with nothing but the widget has no landmarks, so only the widget is examined. The pages of
-# the reviewer have none.
+# the reviewer have no widget and are examined as a whole.
 RUN = AXE_RUN.replace("(document,", "(document.querySelector('holdline-chat') ?? document,")
 FEW = [("additions", look) for look in (DESK, PHONE)]
 CASES = [

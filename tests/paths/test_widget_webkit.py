@@ -1,5 +1,5 @@
-"""Tests the widget in a real WebKit: on several devices of one user, with everything that a site
-can switch on, with hostile answers, and after reloads and a lost connection.
+"""Tests the widget in a real WebKit: on several devices of one user, with feedback, attachments and
+tools, with hostile answers, and after reloads and a lost connection.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def test_the_output_of_processes_is_shown_below_a_failed_case(
     report = a_report(tmp_path, 1, FAILED, PASSED)
     terminal.show_report(report)
     shown = capsys.readouterr().out
-    assert "output of server 1, 12 more above:" in shown
+    assert "output of server 1, without 12 earlier lines:" in shown
     assert "line 11" not in shown
     assert "| line 12 <b>\n" in shown
     assert "server 2" not in shown

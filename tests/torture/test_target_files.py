@@ -67,7 +67,7 @@ def test_a_valid_file_is_read(tmp_path: Path) -> None:
             'http = "http',
             'output = "(http',
             19,
-            "process[1].ready.output: is no regular expression",
+            "process[1].ready.output: is not a regular expression",
         ),
         ('{ http = "http://127.0.0.1:{port}/health" }', "{}", 19, "must have one key"),
     ],
@@ -132,10 +132,13 @@ def test_the_command_reports_an_invalid_file(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--case", "foreground"], "the target claims none of the 1 cases; --all runs them"),
+        (
+            ["--case", "foreground"],
+            "the target claims none of the chosen cases; --all runs them too",
+        ),
         (["--case", "websocket", "--all"], "the target does not offer: "),
-        (["--json", "no/such/folder.json"], "cannot be written: no/such is no folder"),
-        (["--html", "no/such/folder.html"], "cannot be written: no/such is no folder"),
+        (["--json", "no/such/folder.json"], "cannot be written: no/such is not a folder"),
+        (["--html", "no/such/folder.html"], "cannot be written: no/such is not a folder"),
     ],
 )
 def test_a_run_that_would_report_nothing_is_rejected(

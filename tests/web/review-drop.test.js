@@ -67,7 +67,7 @@ test("a file of a folder that a diff in the folder changes is listed once", asyn
     holding("top/src/a.py", "x"), holding("top/ba.py", "x"), holding("top/change.diff", ...changing("src/a.py", "y"), ...changing("a.py", "z")),
   ], skipped);
   assert.deepEqual(sources.map(({ name, diff }) => [name, diff]), [["top/ba.py", false], ["src/a.py", true], ["a.py", true]]);
-  assert.deepEqual(skipped.lines(), ["reviewed by its changes in a diff: top/src/a.py"]);
+  assert.deepEqual(skipped.lines(), ["only its changes in a diff are reviewed: top/src/a.py"]);
 });
 
 test("a file that several diffs change is listed once with all changes", async () => {
@@ -78,7 +78,7 @@ test("a file that several diffs change is listed once with all changes", async (
   const large = "y".repeat(150_000);
   const cut = await sourcesOf([holding("1.patch", ...changing("b.py", large)), holding("2.patch", ...changing("b.py", large))], skipped);
   assert.deepEqual(cut.map(({ name }) => name), ["b.py"]);
-  assert.deepEqual(skipped.lines(), ["larger than 200 KB with its other changes: b.py"]);
+  assert.deepEqual(skipped.lines(), ["larger than 200 KB together with its other changes: b.py"]);
 });
 
 test("pasted text is a diff only if it has hunks", () => {

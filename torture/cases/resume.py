@@ -19,7 +19,7 @@ async def _whole(trial: Trial, prompt: Prompt) -> Answer:
     async with await trial.client().stream(trial.body(prompt, background=True)) as stream:
         answer = await trial.within(stream.rest(), "the stream did not end")
     trial.check_completed(prompt, answer.final)
-    answer.check_numbered(", so the stream cannot be resumed")
+    answer.check_resumable()
     return answer
 
 
@@ -133,7 +133,7 @@ async def second_device(trial: Trial) -> None:
     prompt = trial.prompt(pieces=30, hold=15)
     async with await trial.client().stream(trial.body(prompt, background=True)) as stream:
         first = await trial.within(stream.until("response.output_text.delta"), "no piece came")
-        first.check_numbered(", so the stream cannot be resumed")
+        first.check_resumable()
         second = Answer(first.response_id)
         follow = asyncio.create_task(trial.follow(second, 1, trial.limits.answer_seconds))
         try:
@@ -162,7 +162,7 @@ async def many(trial: Trial) -> None:
     answers: list[Answer] = []
     async with await trial.client().stream(trial.body(prompt, background=True)) as stream:
         first = await trial.within(stream.until("response.output_text.delta"), "no piece came")
-        first.check_numbered(", so the stream cannot be resumed")
+        first.check_resumable()
         reading = asyncio.create_task(stream.rest())
         seconds = 2 * trial.limits.answer_seconds
         try:

@@ -105,5 +105,5 @@ AG_UI_MESSAGES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         },
     ),
 }
-# The messages of Holdline's own that the server sends on a WebSocket for AG-UI.
+# Holdline's own messages that the server sends on a WebSocket for AG-UI.
 AG_UI_EXTENSIONS: Final = ("holdline:authenticated", "holdline:expiring", "holdline:pong")

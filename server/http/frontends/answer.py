@@ -48,7 +48,7 @@ class Part(NamedTuple):
 class Chunk(NamedTuple):
     """A piece of the answer in another protocol.
 
-    `cursor` is that of a client which has the event of the log, if the chunk is the event's last.
+    `cursor` is the cursor of the log's event if the chunk is the last of this event, or else None.
     """
 
     body: Json
@@ -87,13 +87,13 @@ class AnswerFormat(ABC):
             if bodies and not self._known:
                 chunks += [Chunk(body, None) for body in bodies[:-1]]
                 chunks.append(Chunk(bodies[-1], AnswerCursor.at(frame)))
-            if problem := self._doubt(frame):
+            if problem := self._cursor_problem(frame):
                 self.broken = True
                 chunks += [Chunk(body, None) for body in self.failed(problem)]
         return chunks
 
-    def _doubt(self, frame: Frame) -> Problem | None:
-        """Returns a problem if this event shows that the client's cursor is not of this log."""
+    def _cursor_problem(self, frame: Frame) -> Problem | None:
+        """Returns a problem if this event proves that the client's cursor is not of this log."""
         is_beyond = frame.last and frame.sequence_number < self._since.after
         if self._since.differs(frame) or (is_beyond and self._since.checksum):
             return rolled_back()

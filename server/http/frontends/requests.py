@@ -107,7 +107,10 @@ class FrontEndRequests:
     async def resume(
         self, request: web.Request, response_id: str, answer: AnswerFormat
     ) -> web.StreamResponse:
-        """Continues the stream of a response. Raises: Problem if there is no room for a stream."""
+        """Continues the stream of a response.
+
+        Raises: Problem if the server cannot open another stream.
+        """
         self._routes.check_room()
         return await self.stream(request, response_id, answer)
 

@@ -174,6 +174,6 @@ def test_a_file_of_vapid_keys_is_read_in_its_order_and_errors_contain_no_key() -
 
 
 @pytest.mark.parametrize("content", ["A" * 3_000_000, "A\n" * 1_500_000])
-def test_a_large_file_of_vapid_keys_is_refused_by_its_limit(content: str) -> None:
+def test_the_error_for_a_large_file_of_vapid_keys_names_the_limit(content: str) -> None:
     with pytest.raises(InvalidVapidKeys, match=r"at most 4096 characters, not 3000000"):
         parse_vapid_keys(content)

@@ -102,7 +102,7 @@ async def test_a_stream_never_continues_after_an_event_that_was_replaced(
     [error] = await resume.events(client, id_, cursor)
     assert error["type"] in ("error", "RUN_ERROR")
     assert ROLLED_BACK in (error.get("errorText") or error["message"])
-    # A client that has only the number cannot know.
+    # Without a checksum, the server cannot detect the loss.
     assert error not in await resume.events(client, id_, str(number))
 
 
@@ -119,7 +119,7 @@ async def test_a_cursor_after_the_end_of_a_shorter_log_is_reported(
 
 
 @pytest.mark.parametrize("wrong", ["", "3:", "3:xyz", "3:ABCDEF01", "3:00000000:1", " 3", "³", "x"])
-async def test_a_cursor_of_another_form_is_refused_by_its_name(
+async def test_the_error_for_an_invalid_cursor_names_its_field(
     client: Client, worker: Worker, wrong: str
 ) -> None:
     _, id_ = await Resume("ai-sdk", "query").answered(client, worker)

@@ -248,7 +248,7 @@ def test_only_a_refused_turn_on_a_valid_lane_makes_this_lane_forget_its_previous
     }
 
 
-# For each type of message: what an error repeats, by the name that the error has for it.
+# The fields of each type of message that an error repeats, and their names in the error.
 NAMED: dict[str, dict[str, str]] = {
     "response.create": {"stream_id": "stream_id"},
     "response.steer": {"previous_response_id": "response_id"},

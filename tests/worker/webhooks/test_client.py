@@ -107,7 +107,7 @@ async def test_a_name_rebound_after_the_check_cannot_reach_a_private_address(
 
 
 class HostileReceiver:
-    """A receiver that replies as the test says, and counts the bytes that it could send."""
+    """A receiver that sends the given bytes, and counts the repeated ones that it could send."""
 
     def __init__(self, reply: bytes, repeated: bytes) -> None:
         self._reply = reply
@@ -154,7 +154,7 @@ WAIT = b"HTTP/1.1 503 Busy\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n"
         (REDIRECT % 1, b"", (307, "", 0)),
     ],
 )
-async def test_a_hostile_receiver_neither_delays_nor_fills_the_worker(
+async def test_a_hostile_receiver_cannot_hold_up_the_worker_or_fill_its_memory(
     reply: bytes, repeated: bytes, expected: tuple[int | None, str, float] | None
 ) -> None:
     hostile = HostileReceiver(reply, repeated)
