@@ -142,7 +142,7 @@ def rewrite_text(text: str, folders: tuple[str, ...] = FOLDERS) -> str:
 
 
 def _names_module(text: str, modules: set[str]) -> bool:
-    """Returns whether a string is the dotted name of a module or of an attribute of one."""
+    """Returns True if a string is the dotted name of a module or of an attribute of one."""
     return any("." in name and name in modules for name in (text, text.rpartition(".")[0]))
 
 

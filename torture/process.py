@@ -164,7 +164,7 @@ class Process:
         return in_time
 
     async def wait(self, seconds: float) -> bool:
-        """Waits until the process has ended. Returns whether it did in time."""
+        """Waits until the process has ended. Returns True if it did in time."""
         deadline = time.monotonic() + seconds
         while self.running:
             if time.monotonic() > deadline:

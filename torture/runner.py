@@ -69,7 +69,7 @@ def plan(target: Target, globs: Sequence[str] = ()) -> list[Plan]:
 
 
 def matches(case_id: str, glob: str) -> bool:
-    """Returns whether a pattern names a case: its id, its group, or a pattern with `*`."""
+    """Returns True if a pattern names a case: its id, its group, or a pattern with `*`."""
     return fnmatch.fnmatchcase(case_id, glob) or case_id.startswith(f"{glob}.")
 
 

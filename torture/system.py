@@ -105,7 +105,7 @@ class System:
             await member.process.kill()
 
     async def healthy(self) -> bool:
-        """Returns whether all processes run and are ready."""
+        """Returns True if all processes run and are ready."""
         for member in self.members:
             if member.frozen or await member.process.unready(member.ready):
                 return False

@@ -85,7 +85,7 @@ export function asideOf({ items }) {
 /** Returns true if an annotation cites a page. @param {import("./protocol.js").Json} annotation */
 const isCitation = ({ type, url }) => type === "url_citation" && typeof url === "string";
 
-/** Returns whether the widget does not draw items or content of this type.
+/** Returns true if the widget does not draw items or content of this type.
  * @param {unknown} type @returns {type is string}
  */
 const isOther = (type) => typeof type === "string" && type !== "" && !DRAWN.has(type);

@@ -69,7 +69,7 @@ export function moment(unixSeconds) {
   return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${clock(unixSeconds)}`;
 }
 
-/** Returns whether a response id has the form of one. @param {string} text */
+/** Returns true if a text has the form of a response id. @param {string} text */
 export const isResponseId = (text) => /^resp_\w{1,120}$/.test(text);
 
 /** Returns the response id in a text that somebody pasted: an id, a link, a log line; or null. @param {string} text */

@@ -115,7 +115,7 @@ export class Markdown {
 
   /**
    * Shows the next piece of the text. A piece that ends within its first block is not shown; instead, the next call
-   * tries a piece of twice the size. Returns whether the whole text is shown.
+   * tries a piece of twice the size. Returns true if the whole text is shown.
    */
   #showPiece() {
     const rest = this.#shown.slice(this.#frozen.length);

@@ -53,7 +53,7 @@ const failWith = (code, message) => (cause) => {
   throw new PushError(code, `${message}: ${cause instanceof Error ? cause.message : cause}`, cause);
 };
 
-/** Returns whether the browser has Web Push. On iPhones, only sites that were added to the home screen have it. */
+/** Returns true if the browser has Web Push. On iPhones, only sites that were added to the home screen have it. */
 export const isPushSupported = () =>
   "serviceWorker" in navigator && "PushManager" in globalThis && "Notification" in globalThis;
 
@@ -173,7 +173,7 @@ async function kept() {
 /** Decodes base64url. @param {string} text */
 const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 
-/** Returns whether a key has these bytes. @param {ArrayBuffer | null} key @param {Uint8Array} expected */
+/** Returns true if a key has these bytes. @param {ArrayBuffer | null} key @param {Uint8Array} expected */
 const same = (key, expected) => {
   const found = new Uint8Array(key ?? []);
   return found.length === expected.length && found.every((byte, at) => byte === expected[at]);

@@ -237,7 +237,7 @@ function itemOf(item) {
 }
 
 /**
- * Returns whether a text matches its checksum, or null if this is unknown: there is no checksum, or no WebCrypto, which
+ * Returns true if a text matches its checksum, or null if this is unknown: there is no checksum, or no WebCrypto, which
  * browsers offer only to secure origins. Without WebCrypto, a wrong length still yields false.
  * @param {string} text
  * @param {Trailer | null} trailer

@@ -117,7 +117,7 @@ function space(width) {
   return made;
 }
 
-/** Returns whether an attribute value is a length within the limits. @param {string} value */
+/** Returns true if an attribute value is a length within the limits. @param {string} value */
 function isLength(value) {
   const [, number, unit = ""] = /^(-?\d*\.?\d+)([a-z]{0,2})$/.exec(value) ?? [];
   return number !== undefined && (Number(number) === 0 || Math.abs(Number(number)) <= (MAX_LENGTHS[unit] ?? -1));

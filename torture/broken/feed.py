@@ -21,7 +21,7 @@ Queue = asyncio.Queue[Event | None]
 
 
 def is_terminal(data: str) -> bool:
-    """Returns whether an event, as JSON, is the last one of its response."""
+    """Returns True if an event, as JSON, is the last one of its response."""
     return json.loads(data)["type"] in TERMINAL
 
 

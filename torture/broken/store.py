@@ -155,7 +155,7 @@ class Store:
         return int(last)
 
     def has_ended(self, response_id: str) -> bool:
-        """Returns whether the log of a response has its last event, or does not exist."""
+        """Returns True if the log of a response has its last event, or does not exist."""
         return not self._database.execute(
             "SELECT 1 FROM responses WHERE id = ? AND status IN ('queued', 'in_progress')",
             (response_id,),

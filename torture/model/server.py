@@ -154,7 +154,7 @@ class Model:
         return await wire.finish()
 
     async def _before(self, script: Script, act: str, number: int) -> bool:
-        """Waits before a piece, or before the end. Returns whether the answer stops there."""
+        """Waits before a piece, or before the end. Returns True if the answer stops there."""
         if script.pace_ms and number < script.pieces:
             await asyncio.sleep(script.pace_ms / 1000)
         if script.hold == number:
