@@ -110,6 +110,7 @@ def test_an_answer_survives_a_restart(
     assert text_of(asked) == text_of(second.ask(f"/v1/responses/{asked['id']}"))
 
 
+@pytest.mark.heavy
 def test_a_killed_dev_server_leaves_no_process_and_no_listener(
     run_dev: Callable[[], Dev], wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:

@@ -87,6 +87,7 @@ async def test_the_number_is_an_estimate_if_no_endpoint_counts(
     assert (estimate, True) == await counted(ask, model="responses", input="x" * 400)
 
 
+@pytest.mark.heavy
 async def test_a_count_that_nobody_makes_in_time_is_an_estimate(
     system: System, model: FakeModel, tmp_path: Path
 ) -> None:

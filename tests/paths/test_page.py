@@ -103,6 +103,7 @@ async def own_server(beside: System) -> Server:
     return await beside.server()
 
 
+@pytest.mark.heavy
 async def test_the_page_shows_that_it_reconnects_and_then_completes_the_answer(
     shared: Shared, beside: System, own_server: Server, page: Page
 ) -> None:

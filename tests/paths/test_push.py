@@ -134,6 +134,7 @@ async def test_nothing_is_sent_for_an_answer_that_a_device_has_received(site: Si
     assert [unseen] == [message["id"] for message in browser.messages]
 
 
+@pytest.mark.heavy
 async def test_a_push_names_the_conversation_and_shows_the_answer_only_if_the_site_says_so(
     site: Site,
 ) -> None:

@@ -212,6 +212,7 @@ async def _all(answer: holdline_client.Answer) -> list[events.Event]:
     return [event async for event in answer.events()]
 
 
+@pytest.mark.heavy
 async def test_a_queued_client_receives_its_position(system: System, model: FakeModel) -> None:
     server = await system.server()
     async with holdline_client.connect(server.url) as client:

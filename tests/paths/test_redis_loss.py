@@ -116,6 +116,7 @@ async def test_events_that_redis_and_the_worker_lost_end_with_response_rolled_ba
         await wait_for_baseline(deployment)
 
 
+@pytest.mark.heavy
 # The timeout is long, because the test starts several processes twice.
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(node_22() is None, reason="Node 22 is not installed: make check installs it")

@@ -47,6 +47,7 @@ async def test_a_review_can_be_followed_live_by_its_link(shared: Shared, browser
     assert [] == watch.wrong + other_watch.wrong
 
 
+@pytest.mark.heavy
 async def test_the_same_snippet_joins_the_running_review_without_a_second_call(
     shared: Shared, browser: Browser
 ) -> None:

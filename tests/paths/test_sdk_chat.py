@@ -197,6 +197,7 @@ async def test_a_repeated_idempotency_key_returns_the_same_completion(
     assert 1 == len(shared.calls(prompt))
 
 
+@pytest.mark.heavy
 async def test_a_worker_killed_in_mid_stream_ends_the_stream_and_the_answer_can_be_retrieved(
     system: System, shared: Shared
 ) -> None:

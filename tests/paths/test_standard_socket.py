@@ -245,6 +245,7 @@ async def test_the_death_of_a_worker(system: System, model: FakeModel) -> None:
     assert 1 == socket.kinds().count(RESTARTED)
 
 
+@pytest.mark.heavy
 async def test_an_outage_of_redis(tmp_path: Path) -> None:
     async with (
         stores.running() as store,

@@ -135,6 +135,7 @@ async def test_a_steer_that_the_replica_lacks_is_reported_as_lost(
     assert ["after"] * replaced == [p for p in prompts(failover) if "mode" not in p][1:]
 
 
+@pytest.mark.heavy
 async def test_a_steer_of_a_response_that_was_rolled_back_is_given_back(failover: Failover) -> None:
     deployment = failover.deployment
     delta = "response.function_call_arguments.delta"

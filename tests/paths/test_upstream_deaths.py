@@ -67,15 +67,13 @@ async def row(system: System, tmp_path: Path) -> AsyncIterator[Row]:
             yield Row(system, front, back, url, model)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
     "number",
-    [
-        pytest.param(signal.SIGKILL, id="kill"),
-        pytest.param(signal.SIGTERM, id="term", marks=pytest.mark.heavy),
-    ],
+    [pytest.param(signal.SIGKILL, id="kill"), pytest.param(signal.SIGTERM, id="term")],
 )
-@pytest.mark.parametrize("deaths", [3, pytest.param(100, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("deaths", [3, 100])
 async def test_workers_that_die_in_one_answer_of_another_holdline_cost_no_call(
     row: Row, number: signal.Signals, deaths: int
 ) -> None:

@@ -237,6 +237,7 @@ async def test_two_devices_agree_although_one_of_them_is_offline_at_random_momen
     print(f"{len(delays)} steps: median {median} ms, p90 {high} ms, maximum {delays[-1]} ms")
 
 
+@pytest.mark.heavy
 async def test_a_first_prompt_without_a_connection_is_sent_later(site: Site) -> None:
     context = await site.browser.new_context()
     phone, desk = await site.device("anna", context), await site.device("anna")
@@ -346,6 +347,8 @@ async def decide(site: Site, both: bool) -> None:
         for place in range(2):
             answer = page.locator("article.answer").nth(place)
             await expect(answer).to_have_attribute("data-status", "completed")
+        # The device whose decision was refused reads the other one from the server.
+        await expect(page.locator(".tool-state").first).not_to_have_text("waiting")
     states = [await page.locator(".tool-state").first.inner_text() for page in (phone, desk)]
     assert states[0] == states[1]
     assert states[0] in {"allowed", "not allowed"} if both else states[0] == "allowed"

@@ -203,6 +203,8 @@ async def test_an_edited_prompt_keeps_its_images(shared: Shared, open_page: NewP
     await expect(page.locator(".tray .file")).to_have_count(1)
     edited = shared.prompt("tokens=6")
     await ask(page, edited)
+    # Until the edited prompt is sent, the page shows the earlier answer, which has ended.
+    await wait_until(lambda: shared.calls(edited) != [])
     await expect(page.locator("article.answer")).to_have_count(1)
     await wait_for_end(page)
     assert 1 == len(parts(shared, edited))

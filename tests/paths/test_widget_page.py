@@ -37,6 +37,7 @@ def embedding(server: Server, attributes: str = "", script: str = "") -> str:
       <holdline-chat {attributes}></holdline-chat>{script}</main></html>"""
 
 
+@pytest.mark.heavy
 async def test_the_widget_works_on_an_allowed_site(
     shared: Shared, beside: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:

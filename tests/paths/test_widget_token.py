@@ -67,7 +67,7 @@ async def test_a_widget_without_a_token_provider_stops_until_the_page_sets_one(
     assert 1 == len(guarded.sockets)
     await page.evaluate("document.querySelector('holdline-chat').tokenProvider = () => 'good'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
-    assert ["good"] == guarded.tokens_received
+    await wait_until(lambda: guarded.tokens_received == ["good"])
 
 
 async def test_a_widget_whose_token_provider_fails_asks_it_again(

@@ -131,7 +131,7 @@ async def test_tools_of_the_page_run_with_their_arguments(
     assert await page.evaluate("window.asked === undefined")
 
 
-@pytest.mark.parametrize("other", ["approve", "deny"])
+@pytest.mark.parametrize("other", [pytest.param("approve", marks=pytest.mark.heavy), "deny"])
 async def test_two_tabs_that_decide_about_a_tool_at_once_show_one_decision(
     upstreams: Shared, open_page: NewPage, other: str
 ) -> None:

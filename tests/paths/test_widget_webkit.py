@@ -166,6 +166,7 @@ async def test_regenerated_answers_and_edited_prompts_are_branches(site: Site) -
     assert "tokens=5 one" == (await until_turns(desk, 1))[0][0]
 
 
+@pytest.mark.heavy
 async def test_a_user_rates_answers_attaches_images_allows_a_tool_and_logs_out(site: Site) -> None:
     device = await site.device("anna", feedback="", attachments="", model=HOSTED)
     await device.until(f"selector => ({TEXTS})(selector).length", ".attach")

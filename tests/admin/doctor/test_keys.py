@@ -85,6 +85,7 @@ async def test_keys_that_cannot_be_read_are_unknown(
     assert [] == await findings_of(keys.of_services, {"REDIS_URL": environ["REDIS_URL"]})
 
 
+@pytest.mark.heavy
 async def test_a_file_without_signing_keys_breaks_a_promise(tmp_path: Path) -> None:
     file = tmp_path / "signers.json"
     file.write_text('{"keys": []}')

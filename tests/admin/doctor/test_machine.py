@@ -103,6 +103,7 @@ async def test_the_clock_is_compared_with_that_of_redis(
         assert_actionable(finding, level, f" s {word} that of Redis")
 
 
+@pytest.mark.heavy
 async def test_packages_that_differ_from_the_lock_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
