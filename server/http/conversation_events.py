@@ -116,13 +116,12 @@ async def _watch(auth: StreamAuth, stream: FeedStream) -> None:
 
 def _cursor_of(request: web.Request) -> tuple[int | None, str]:
     """Returns the number and the id of the last event that the client has. Raises: Problem."""
+    event_id = request.query.get("event_id", "")
+    if len(event_id) > MAX_EVENT_ID:
+        raise invalid("event_id", f"'event_id' must have at most {MAX_EVENT_ID} characters.")
+    after = integer(request, "starting_after", -1, -1, MAX_SEQUENCE)
     if written := request.headers.get(LAST_EVENT_ID):
         if (found := _CURSOR.fullmatch(written)) is None:
             raise invalid(LAST_EVENT_ID, f"'{LAST_EVENT_ID}' must be the 'id' of an event.")
         return int(found[1]), found[2] or ""
-    event_id = request.query.get("event_id", "")
-    if len(event_id) > MAX_EVENT_ID:
-        raise invalid("event_id", f"'event_id' must have at most {MAX_EVENT_ID} characters.")
-    if "starting_after" not in request.query:
-        return None, ""
-    return integer(request, "starting_after", -1, -1, MAX_SEQUENCE), event_id
+    return (after, event_id) if "starting_after" in request.query else (None, "")

@@ -84,7 +84,10 @@ AG_UI_MESSAGES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
                 "runId": _ID,
                 ag_ui.RESPONSE_ID: _ID,
                 "startingAfter": {
-                    "anyOf": [_CURSOR, {"type": "integer", "minimum": -1}],
+                    "anyOf": [
+                        _CURSOR,
+                        {"type": "integer", "minimum": -1, "maximum": cursor.MAX_NUMBER},
+                    ],
                     "default": -1,
                 },
             },

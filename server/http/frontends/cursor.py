@@ -11,15 +11,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from server.api.problem import invalid
-from server.api.validation import MAX_SEQUENCE, whole_number
 
 if TYPE_CHECKING:
     from server.api.frames import Frame
 
-# The pattern of valid cursors, for OpenAPI. `_WRITTEN` also matches numbers that are out of range,
-# for which the error names the limit.
 PATTERN: Final = "(-1|[0-9]{1,15})(:[0-9a-f]{8})?"
-_WRITTEN: Final = re.compile("[+-]?[0-9]+(:[0-9a-f]{8})?")
+MAX_NUMBER: Final = 999_999_999_999_999
+_WRITTEN: Final = re.compile(PATTERN)
 
 
 class AnswerCursor(NamedTuple):
@@ -37,9 +35,13 @@ class AnswerCursor(NamedTuple):
     def parse(cls, written: str, name: str) -> Self:
         """Parses a cursor. `name` is the name of the field that contains it. Raises: Problem."""
         if not _WRITTEN.fullmatch(written):
-            raise invalid(name, f"'{name}' must be the cursor of an event, or its number.")
+            raise invalid(
+                name,
+                f"'{name}' must be the cursor of an event, or its number, which is -1 or has at "
+                "most 15 digits.",
+            )
         number, _, checksum = written.partition(":")
-        after = whole_number(number, name, -1, MAX_SEQUENCE)
+        after = int(number)
         return cls(after, checksum if after >= 0 else "")
 
     @classmethod

@@ -117,7 +117,8 @@ class FrontEndRequests:
 
 def cursor_of(request: web.Request) -> AnswerCursor:
     """Returns the cursor in the header `Last-Event-ID` or in the query. Raises: Problem."""
+    written = request.query.get(STARTING_AFTER)
+    cursor = BEGINNING if written is None else AnswerCursor.parse(written, STARTING_AFTER)
     if written := request.headers.get(LAST_EVENT_ID):
         return AnswerCursor.parse(written, LAST_EVENT_ID)
-    written = request.query.get(STARTING_AFTER)
-    return BEGINNING if written is None else AnswerCursor.parse(written, STARTING_AFTER)
+    return cursor

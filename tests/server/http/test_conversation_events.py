@@ -171,6 +171,7 @@ async def test_a_deleted_conversation_ends_the_stream(client: Client) -> None:
         ({"starting_after": "-2"}, "", "starting_after"),
         ({"starting_after": "one"}, "", "starting_after"),
         ({"starting_after": "0", "event_id": "e" * 129}, "", "event_id"),
+        ({"starting_after": str(2**53 + 1)}, "-1", "starting_after"),
         ({}, "evt_1", "Last-Event-ID"),
         ({}, "9" * 300, "Last-Event-ID"),
         ({}, "1:", "Last-Event-ID"),

@@ -118,14 +118,23 @@ async def test_a_cursor_after_the_end_of_a_shorter_log_is_reported(
     assert ROLLED_BACK in (error.get("errorText") or error["message"])
 
 
-@pytest.mark.parametrize("wrong", ["", "3:", "3:xyz", "3:ABCDEF01", "3:00000000:1", " 3", "³", "x"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("", "3:", "3:xyz", "3:ABCDEF01", "3:00000000:1", " 3", "³", "x"),
+        *("+3", "-2", "9" * 16),
+    ],
+)
 async def test_the_error_for_an_invalid_cursor_names_its_field(
     client: Client, worker: Worker, wrong: str
 ) -> None:
     _, id_ = await Resume("ai-sdk", "query").answered(client, worker)
     stream = f"/v1/ai-sdk/{id_}/stream"
-    async with client.get(stream, params={"starting_after": wrong}) as answer:
-        assert (400, "starting_after") == (answer.status, (await answer.json())["error"]["param"])
+    for headers in ({}, {"Last-Event-ID": "-1"}):
+        query = {"starting_after": wrong}
+        async with client.get(stream, params=query, headers=headers) as answer:
+            error = (await answer.json())["error"]
+            assert (400, "starting_after") == (answer.status, error["param"])
     if wrong.isascii() and wrong.strip() == wrong != "":
         async with client.get(stream, headers={"Last-Event-ID": wrong}) as answer:
             error = (await answer.json())["error"]
