@@ -68,7 +68,8 @@ PARAMETERS: Final = {
     ("get", EVENTS): (
         ("query", "starting_after", {"type": "integer", "minimum": -1, "maximum": MAX_SEQUENCE}),
         ("query", "event_id", {**_WORD, "maxLength": conversation_events.MAX_EVENT_ID}),
-        ("header", LAST_EVENT_ID, {**_WORD, "pattern": f"^{CURSOR_PATTERN}$"}),
+        # An empty header is one of a client without a last event.
+        ("header", LAST_EVENT_ID, {**_WORD, "pattern": f"^({CURSOR_PATTERN})?$"}),
     ),
     ("get", ITEMS): (*_PAGE, _INCLUDE),
     ("get", ITEM): (_INCLUDE,),

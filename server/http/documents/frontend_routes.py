@@ -22,7 +22,8 @@ EMPTY: Final = {("get", ai_sdk.STREAM)}
 _CURSOR: Final = {"type": "string", "pattern": f"^{cursor.PATTERN}$"}
 _CURSORS: Final = (
     ("query", requests.STARTING_AFTER, {**_CURSOR, "default": "-1"}),
-    ("header", LAST_EVENT_ID, _CURSOR),
+    # An empty header is one of a client without a last event.
+    ("header", LAST_EVENT_ID, {**_CURSOR, "pattern": f"^({cursor.PATTERN})?$"}),
 )
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
     ("get", ai_sdk.STREAM): _CURSORS,

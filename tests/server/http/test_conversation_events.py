@@ -199,7 +199,7 @@ async def test_the_schema_of_a_cursor_matches_only_accepted_cursors(client: Clie
     ]
     assert 3 == len(patterns)
     for pattern in patterns:
-        for cursor in ("-1", "0", "12", "12:0123abcd"):
+        for cursor in ("", "-1", "0", "12", "12:0123abcd"):
             assert re.search(pattern, cursor), (pattern, cursor)
         for wrong in ("evt_1", "9" * 300, "1:", "c|T", "-2", "+1", "12:é"):
             assert not re.search(pattern, wrong), (pattern, wrong)
