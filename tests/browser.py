@@ -52,6 +52,23 @@ AXE_RUN = """async () => {
   return violations.map(v => `${v.id}: ${v.nodes.map(n => n.target.join(" ")).join(" | ")}`);
 }"""
 MARKDOWN = json.loads((ROOT / "tests" / "vectors" / "markdown.json").read_text())
+# Records the errors of a page in the list `wrong`.
+RECORD_ERRORS = """() => {
+  if (window.wrong) return;
+  window.wrong = [];
+  document.addEventListener("securitypolicyviolation", event =>
+    wrong.push(`${event.violatedDirective}: ${event.blockedURI}`));
+  addEventListener("error", event => wrong.push(String(event.message)));
+  addEventListener("unhandledrejection", event => wrong.push(String(event.reason)));
+}"""
+# Replaces the page by a widget of one user, whose token the test has created.
+SHOW_WIDGET = """async (token, attributes) => {
+  const chat = document.createElement("holdline-chat");
+  for (const [name, value] of Object.entries(attributes)) chat.setAttribute(name, value);
+  chat.tokenProvider = () => token;
+  document.body.replaceChildren(chat);
+  await import("/widget.js");
+}"""
 SAMPLES: list[str] = MARKDOWN["samples"]
 HOSTILE: list[str] = json.loads((ROOT / "tests" / "vectors" / "hostile.json").read_text())[
     "answers"

@@ -16,6 +16,8 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
+from tests.browser import RECORD_ERRORS
+
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 needs_firefox = pytest.mark.skipif(
     FIREFOX is None, reason="firefox is not installed: apt install firefox-esr"
@@ -37,14 +39,6 @@ PREFERENCES = {
     "services.settings.server": "data:,#remote-settings-dummy/v1",
     "toolkit.telemetry.reportingpolicy.firstRun": False,
 }
-# This script runs before the page's own scripts.
-WATCH = """() => {
-  window.wrong = [];
-  document.addEventListener("securitypolicyviolation", event =>
-    wrong.push(`${event.violatedDirective}: ${event.blockedURI}`));
-  addEventListener("error", event => wrong.push(String(event.message)));
-  addEventListener("unhandledrejection", event => wrong.push(String(event.reason)));
-}"""
 
 
 class Firefox:
@@ -86,7 +80,7 @@ class Firefox:
             stack.push_async_callback(_cancel, reader)
             await self.call("session.new", capabilities={})
             await self.call("session.subscribe", events=["log.entryAdded"])
-            await self.call("script.addPreloadScript", functionDeclaration=WATCH)
+            await self.call("script.addPreloadScript", functionDeclaration=RECORD_ERRORS)
             tree = await self.call("browsingContext.getTree")
             self.tab = tree["contexts"][0]["context"]
             self._stack = stack.pop_all()

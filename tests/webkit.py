@@ -14,6 +14,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
+from tests.browser import RECORD_ERRORS
 from tests.system import free_port, wait_until
 
 DRIVER, SCREEN = shutil.which("WebKitWebDriver"), shutil.which("Xvfb")
@@ -27,19 +28,10 @@ ENVIRON = {"WEBKIT_DISABLE_COMPOSITING_MODE": "1", "NO_AT_BRIDGE": "1"}
 CALL_SECONDS = 60.0
 EXIT_SECONDS = 10.0
 ENTER = "\ue007"
-# Records errors on the page. It runs when the page has loaded.
-WATCH = """() => {
-  if (window.wrong) return;
-  window.wrong = [];
-  document.addEventListener("securitypolicyviolation", event =>
-    wrong.push(`${event.violatedDirective}: ${event.blockedURI}`));
-  addEventListener("error", event => wrong.push(String(event.message)));
-  addEventListener("unhandledrejection", event => wrong.push(String(event.reason)));
-}"""
 # Returns the last displayed element of the widget that a selector finds, or null.
 FIND = """selector => [...document.querySelector("holdline-chat")?.shadowRoot
   ?.querySelectorAll(selector) ?? []].findLast(one => one.getClientRects().length > 0) ?? null"""
-# Returns where the middle of this element is in the window, or null.
+# Returns the position of the middle of this element in the window, or null.
 MIDDLE = f"""selector => {{
   const found = ({FIND})(selector);
   found?.scrollIntoView({{ block: "nearest" }});
@@ -76,11 +68,11 @@ class WebKit:
 
     async def goto(self, url: str) -> None:
         await self._call("POST", "/url", url=url)
-        await self.run(WATCH)
+        await self.run(RECORD_ERRORS)
 
     async def reload(self) -> None:
         await self._call("POST", "/refresh")
-        await self.run(WATCH)
+        await self.run(RECORD_ERRORS)
 
     async def resize(self, width: int, height: int) -> None:
         await self._call("POST", "/window/rect", x=0, y=0, width=width, height=height)

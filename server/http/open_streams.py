@@ -48,8 +48,8 @@ class Waiter:
 class Streams:
     """The open streams and the waiting requests of a server, so that a restart can end them.
 
-    `limit` counts the streams together with the server's sockets. It is checked
-    before a prompt is accepted, because the stream of an accepted prompt is always opened.
+    `limit` counts the streams together with the server's sockets. It is checked before a prompt is
+    accepted, because the stream of an accepted prompt is always opened.
     """
 
     def __init__(self, limit: ConnectionLimit) -> None:

@@ -14,7 +14,16 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 import holdline_client
-from tests.browser import AXE, AXE_RUN, NewPage, ask, element, in_chromium, wait_for_end
+from tests.browser import (
+    AXE,
+    AXE_RUN,
+    SHOW_WIDGET,
+    NewPage,
+    ask,
+    element,
+    in_chromium,
+    wait_for_end,
+)
 from tests.fake_model import FakeModel
 from tests.paths.conftest import HOSTED, MODELS
 from tests.paths.conversation_devices import require_tokens
@@ -22,15 +31,8 @@ from tests.system import Server, System
 
 pytestmark = in_chromium
 
-# Replaces the page by a widget of one user, whose token the test has created.
-SHOW = """async ([token, attributes]) => {
-  document.querySelector("holdline-chat")?.remove();
-  const chat = document.createElement("holdline-chat");
-  for (const [name, value] of Object.entries(attributes)) chat.setAttribute(name, value);
-  chat.tokenProvider = () => token;
-  document.body.replaceChildren(chat);
-  await import("/widget.js");
-}"""
+# Playwright passes one argument to a script.
+SHOW = f"([token, attributes]) => ({SHOW_WIDGET})(token, attributes)"
 # Records when the page shows each turn, by the text of its prompt.
 WATCH = """() => {
   const seen = window.seen = {};

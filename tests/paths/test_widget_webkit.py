@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import holdline_client
-from tests.browser import HOSTILE, IN_PAGE
+from tests.browser import HOSTILE, IN_PAGE, SHOW_WIDGET
 from tests.fake_model import FakeModel
 from tests.paths.conftest import HOSTED, MODELS, Shared
 from tests.paths.conversation_devices import require_tokens
@@ -25,14 +25,6 @@ from tests.webkit import WebKit, needs_webkit
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180), needs_webkit]
 
 DRAW, FILES, FOUND = ((IN_PAGE / f"{name}.js").read_text() for name in ("draw", "files", "found"))
-# Replaces the page by a widget of one user, whose token the test has created.
-SHOW = """async (token, attributes) => {
-  const chat = document.createElement("holdline-chat");
-  for (const [name, value] of Object.entries(attributes)) chat.setAttribute(name, value);
-  chat.tokenProvider = () => token;
-  document.body.replaceChildren(chat);
-  await import("/widget.js");
-}"""
 OPEN = """() => document.querySelector("holdline-chat").shadowRoot
   ?.querySelector("#state")?.dataset.state === "open" """
 TURNS = """() => document.querySelector("holdline-chat").turns
@@ -97,7 +89,7 @@ class Site:
     async def show(self, device: WebKit, subject: str, **attributes: str) -> None:
         token = holdline_client.mint_token(self.signer, tenant="acme", subject=subject, seconds=900)
         await device.goto(f"{self.server.url}/docs/empty")
-        await device.run(SHOW, token, {"conversations": "", **attributes})
+        await device.run(SHOW_WIDGET, token, {"conversations": "", **attributes})
         await device.until(OPEN)
 
 

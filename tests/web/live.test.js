@@ -57,12 +57,17 @@ function answer({ feed }, text, id = "a") {
   feed("items.added", { response_id: id, field: "output", items: [message(`${id}-out`, "assistant", text)] });
 }
 
+/** Answers that the response "a", which a device follows, does not exist. */
+async function lose({ socket }) {
+  socket.push({ type: "error", status: 404, response_id: "a", error: { code: "response_not_found", message: "none" } });
+  await settle();
+}
+
 test("a turn that was shown as ended follows what the feed says later", async () => {
   const here = await device();
   begin(here);
   here.feed("response.ended", { response_id: "a", status: "deleted" });
-  here.socket.push({ type: "error", status: 404, response_id: "a", error: { code: "response_not_found", message: "none" } });
-  await settle();
+  await lose(here);
   assert.deepEqual(shown(here), [["why", "", "cancelled"]]);
   answer(here, "so");
   assert.deepEqual(shown(here), [["why", "so", "completed"]]);
@@ -78,8 +83,7 @@ test("a deleted prompt is not shown any more, but its answer is", async () => {
   begin(here);
   answer(here, "so");
   here.feed("response.ended", { response_id: "a", status: "completed", model: "m" });
-  here.socket.push({ type: "error", status: 404, response_id: "a", error: { code: "response_not_found", message: "none" } });
-  await settle();
+  await lose(here);
   assert.equal(here.conversation.turns[0].model, "m");
   here.feed("item.deleted", { item_id: "a-in" });
   assert.deepEqual(shown(here), [["", "so", "completed"]]);
@@ -91,8 +95,7 @@ test("a turn names the last event about its feedback, which leaves its answer al
   begin(here);
   answer(here, "so");
   here.feed("response.ended", { response_id: "a", status: "completed", model: "m" });
-  here.socket.push({ type: "error", status: 404, response_id: "a", error: { code: "response_not_found", message: "none" } });
-  await settle();
+  await lose(here);
   const events = () => here.conversation.turns.map(({ feedbackEvent }) => feedbackEvent);
   assert.deepEqual(events(), [-1]);
   here.feed("feedback", { response_id: "a" });

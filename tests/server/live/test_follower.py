@@ -299,7 +299,7 @@ async def test_a_notification_that_replaces_a_sent_entry_is_never_spliced(notifi
 async def test_a_notification_that_replaces_a_sent_entry_during_a_read_is_never_spliced(
     notified: str,
 ) -> None:
-    # The read sees the log of a master that is being replaced; the notification is of the new one.
+    # The read returns the log of the replaced master; the notification comes from the new master.
     feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
